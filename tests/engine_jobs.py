@@ -1,0 +1,66 @@
+"""Small stages that the engine's tests run, in a module of their own so that a child process can run them too."""
+
+import sys
+import time
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from twfer_dist import engine, schema
+from twfer_dist.errors import Problem
+
+NUMBERS = schema._schema(("id", pa.string()), ("value", pa.int64()), ("status", pa.string()))
+DIGITS = schema._schema(("digit_id", pa.string()), ("digit", pa.string()))
+
+
+@dataclass(frozen=True)
+class Config:
+    rows: int = 200
+    add: int = 1
+
+
+def doubled(table: pa.Table) -> pa.Table:
+    return table.set_column(1, "value", pa.array([2 * v for v in table["value"].to_pylist()]))
+
+
+class Adder:
+    """Adds, splits into digits, and marks multiples of seven as without result."""
+
+    def __init__(self, add: int, seconds: float = 0.0) -> None:
+        self.add, self.seconds = add, seconds
+
+    def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
+        time.sleep(self.seconds)
+        values = [v + self.add for v in table["value"].to_pylist()]
+        ids = table["id"].to_pylist()
+        status = [schema.OK if v % 7 else "multiple_of_seven" for v in values]
+        digits = [(f"{i}-{k}", d) for i, v in zip(ids, values, strict=True) for k, d in enumerate(str(v))]
+        return {
+            "numbers": pa.table({"id": ids, "value": values, "status": status}),
+            "digits": pa.table({"digit_id": [i for i, _ in digits], "digit": [d for _, d in digits]}),
+        }
+
+
+class Refuses:
+    def __init__(self, where: str) -> None:
+        self.where = where
+        if where == "constructor":
+            raise Problem("weights.bin is not a model: name another file.")
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        raise Problem("weights.bin is not a model: name another file.")
+
+
+def numbers_job(config: Config, *, inputs=None, actors: int = 1, seconds: float = 0.0, rows_per_part: int = 16, step=None) -> engine.Job:
+    plan = pa.table({"id": [f"{i:05d}" for i in reversed(range(config.rows))], "value": list(range(config.rows))})
+    steps = [engine.Step(doubled), step or engine.Step(Adder, {"add": config.add, "seconds": seconds}, cpus=0.5, actors=actors)]
+
+    def do(work: engine.Work) -> None:
+        work.map(plan, steps, rows_per_part=rows_per_part)
+        work.results["rows_per_second"] = "not measured here"
+
+    return engine.Job("numbers", 1, inputs or {}, config, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
+
+
+if __name__ == "__main__":  # <out> <seconds per part>: a run for a test to kill
+    engine.run(numbers_job(Config(), seconds=float(sys.argv[2])), sys.argv[1])

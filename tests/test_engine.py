@@ -1,0 +1,130 @@
+"""The contract between stages: one row a planned id, resume, fingerprints, nothing done twice, nothing overwritten."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from engine_jobs import DIGITS, NUMBERS, Config, Refuses, numbers_job
+
+from twfer_dist import engine, schema, storage
+from twfer_dist.errors import Problem
+
+
+def parts_sha256(finished: storage.Finished) -> dict[str, str]:
+    return {f["path"]: f["sha256"] for f in finished.manifest["files"]}
+
+
+def test_every_planned_id_has_a_row_and_dead_letters_are_counted(ray_cluster, tmp_path):
+    finished = engine.run(numbers_job(Config()), str(tmp_path))
+    table = finished.table("numbers", NUMBERS)
+    assert table["id"].to_pylist() == [f"{i:05d}" for i in range(200)]
+    assert finished.manifest["rows"]["numbers"] == 200
+    counts = finished.manifest["counts"]["numbers"]
+    assert counts == {"multiple_of_seven": sum((2 * (199 - i) + 1) % 7 == 0 for i in range(200)), "ok": 200 - counts["multiple_of_seven"]}
+    assert not (Path(finished.uri) / "_work").exists()
+
+
+def test_second_start_does_nothing_and_another_configuration_is_another_directory(ray_cluster, tmp_path):
+    first = engine.run(numbers_job(Config()), str(tmp_path))
+    again = engine.run(numbers_job(Config()), str(tmp_path))
+    assert again.stamp == first.stamp
+    other = engine.run(numbers_job(Config(add=2)), str(tmp_path))
+    assert other.uri != first.uri
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(Path(f.uri).name for f in (first, other))
+
+
+def test_same_bytes_on_one_worker_and_on_two_and_in_any_order(ray_cluster, tmp_path):
+    one = engine.run(numbers_job(Config(), actors=1), str(tmp_path / "one"))
+    two = engine.run(numbers_job(Config(), actors=2, seconds=0.01), str(tmp_path / "two"))
+    assert parts_sha256(one) == parts_sha256(two)
+    assert one.digest == two.digest
+
+
+def test_killed_run_resumes_without_losing_or_doubling_a_row(ray_cluster, tmp_path):
+    """The driver and all its Ray processes die by SIGKILL in the middle; the finished parts are kept as they are."""
+    undisturbed = engine.run(numbers_job(Config()), str(tmp_path / "undisturbed"))
+    out = tmp_path / "killed"
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    child = subprocess.Popen(
+        [sys.executable, Path(__file__).parent / "engine_jobs.py", out, "0.5"], env=environment, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while len(done := list(out.glob("numbers-*/_work/numbers/part-*.parquet"))) < 2:
+        assert child.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not list(out.glob("numbers-*/_manifest.json"))
+    kept = {path: path.stat().st_mtime_ns for path in done}
+    redone = []
+    job = numbers_job(Config())
+
+    def do(work: engine.Work) -> None:
+        job.do(work)
+        redone.extend(path for path, stamp in kept.items() if path.stat().st_mtime_ns != stamp)
+
+    resumed = engine.run(dataclasses.replace(job, do=do), str(out))
+    assert parts_sha256(resumed) == parts_sha256(undisturbed)
+    assert redone == []
+
+
+@pytest.mark.parametrize("where", ["constructor", "call"])
+def test_problem_in_a_worker_reaches_the_user_as_its_sentence(ray_cluster, tmp_path, where):
+    job = numbers_job(Config(rows=20), step=engine.Step(Refuses, {"where": where}, actors=1))
+    with pytest.raises(Problem, match=r"^weights\.bin is not a model: name another file\.$"):
+        engine.run(job, str(tmp_path))
+
+
+def test_step_that_loses_a_row_is_a_bug_not_a_hole(ray_cluster, tmp_path):
+    class Loses:
+        def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
+            rows = pa.table({"id": table["id"], "value": table["value"], "status": ["ok"] * len(table)})
+            return {"numbers": rows.slice(1), "digits": DIGITS.empty_table()}
+
+    with pytest.raises(Exception, match="exactly the planned ids"):
+        engine.run(numbers_job(Config(rows=20), step=engine.Step(Loses, actors=1)), str(tmp_path))
+
+
+def test_input_that_was_made_again_makes_its_dependents_again_and_keeps_the_old_ones(tmp_path):
+    def note(text):
+        return lambda work: work.write_file("note.txt", text)
+
+    first = engine.run(engine.Job("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
+    second = engine.Job("b", 1, {"a": first}, {}, {}, {}, note(b"b"))
+    made = engine.run(second, str(tmp_path))
+    assert engine.find(second, str(tmp_path)) == made
+    for path in Path(first.uri).iterdir():
+        path.unlink()
+    Path(first.uri).rmdir()
+    again = engine.run(engine.Job("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
+    stale = engine.Job("b", 1, {"a": again}, {}, {}, {}, note(b"b"))
+    assert stale.fingerprint == second.fingerprint  # the same bytes: the same name
+    assert engine.find(stale, str(tmp_path)) is None
+    engine.run(stale, str(tmp_path))
+    assert len(list(tmp_path.glob("b-*.replaced-*/note.txt"))) == 1
+
+
+def test_rows_by_id_and_foreign_tables_are_told_apart(ray_cluster, tmp_path):
+    finished = engine.run(numbers_job(Config()), str(tmp_path))
+    some = finished.table("numbers", NUMBERS, ids=["00150", "00003", "none"])
+    assert some["id"].to_pylist() == ["00003", "00150"]
+    with pytest.raises(Problem, match="holds no table 'faces'"):
+        finished.table("faces", schema.FACES)
+    with pytest.raises(Problem, match="no column 'face_id'"):
+        finished.table("numbers", schema.FACES)
+    older = NUMBERS.with_metadata({b"twfer_schema": b"0"})
+    path = Path(finished.uri) / "numbers" / "part-00000.parquet"
+    pa.parquet.write_table(finished.table("numbers", NUMBERS).cast(older).replace_schema_metadata(older.metadata), path)
+    with pytest.raises(Problem, match="version 0 and this program reads version 1"):
+        finished.table("numbers", NUMBERS)
+
+
+def test_unfinished_directory_is_named(tmp_path):
+    with pytest.raises(Problem, match="is not a finished output"):
+        storage.open_finished(str(tmp_path))

@@ -1,0 +1,170 @@
+"""The Arrow schemas of the tables, one per stage, and the check that a table which is read back has its schema.
+
+Ids: `photo_id` is a hash of the corpus name and the path in it, `face_id` is `<photo_id>-<rank>`, `image_id` is
+`<face_id>-<expression>-<reference>-<level>`: an id sorts next to the ids of its relatives. Images are encoded bytes
+(JPEG or PNG) with their width and height. Labels are 1 to 7, Action Units 0 to 5.
+"""
+
+import hashlib
+
+import pyarrow as pa
+
+from twfer_dist.errors import Problem
+
+SCHEMA_VERSION = 1
+"""Raised with any change of a schema below. It is part of every fingerprint and of every file's metadata."""
+
+OK = "ok"
+"""The status of a row that holds a result. Any other status names why there is none; `error` says it in a sentence."""
+
+_UNITS = pa.list_(pa.float32(), 17)
+_GROUPS = pa.map_(pa.string(), pa.string())
+
+
+def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema(list(fields), metadata={b"twfer_schema": str(SCHEMA_VERSION).encode()})
+
+
+CORPUS = _schema(
+    ("photo_id", pa.string()),
+    ("corpus", pa.string()),
+    ("path", pa.string()),  # relative to the corpus, with forward slashes
+    ("source", pa.string()),  # the figure or photograph that an image descends from
+    ("label", pa.int8()),  # 1 to 7, null where unknown
+    ("label_rule", pa.string()),  # "given", "majority", "tie: ..." or "none"
+    ("split", pa.string()),  # "train", "test" where the corpus says so (RAF-DB), else null
+    ("groups", _GROUPS),  # any grouping column of the manifest: posture, material, ...
+    ("action_units", _UNITS),  # from an OpenFace-shaped CSV, else null
+)
+
+PHOTOGRAPHS = _schema(
+    *((f.name, f.type) for f in CORPUS),
+    ("status", pa.string()),
+    ("error", pa.string()),
+    ("content_sha256", pa.string()),  # empty where the file is missing
+    ("width", pa.int32()),  # of the upright photograph; null where it could not be read
+    ("height", pa.int32()),
+    ("faces", pa.int16()),  # how many were found
+)
+
+FACES = _schema(
+    ("face_id", pa.string()),
+    ("photo_id", pa.string()),
+    ("rank", pa.int16()),  # 0 is the largest face of the photograph
+    ("corpus", pa.string()),
+    ("path", pa.string()),
+    ("source", pa.string()),
+    ("label", pa.int8()),
+    ("split", pa.string()),
+    ("groups", _GROUPS),
+    ("action_units", _UNITS),
+    ("detector", pa.string()),
+    ("score", pa.float32()),
+    ("box", pa.list_(pa.float32(), 4)),  # x, y, width, height in pixels of the upright photograph, as detected
+    ("crop_matrix", pa.list_(pa.float32(), 6)),  # 2x3, row by row: upright photograph -> crop
+    ("image", pa.binary()),  # the square crop
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("status", pa.string()),
+    ("error", pa.string()),
+)
+
+RENDERED = _schema(
+    ("image_id", pa.string()),  # <source>-<scene>-<number>
+    ("source", pa.string()),  # the figure: one identity
+    ("scene", pa.string()),  # images of one scene differ in Action Units alone: same figure, material, light, camera
+    ("label", pa.int8()),  # the expression that was rendered; null for free Action Units
+    ("intensity", pa.float32()),  # 0 to 1 of the expression's prototype; null for free Action Units
+    ("votes", pa.string()),  # simulated annotators, empty where none were asked
+    ("groups", _GROUPS),  # material, posture, ...
+    ("action_units", _UNITS),
+    ("landmarks68", pa.list_(pa.float32(), 136)),  # x, y of the 68 iBUG points in pixels of the image
+    ("pose", pa.list_(pa.float32(), 3)),  # yaw, pitch, roll in degrees
+    ("image", pa.binary()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("status", pa.string()),
+    ("error", pa.string()),
+)
+
+ANIMATED = _schema(
+    ("image_id", pa.string()),
+    ("face_id", pa.string()),
+    ("corpus", pa.string()),
+    ("source", pa.string()),
+    ("label", pa.int8()),  # the expression asked for
+    ("level", pa.int16()),  # 1 .. levels
+    ("intensity", pa.float32()),  # 0 (the source's own Action Units) to 1 (the reference's)
+    ("reference_id", pa.string()),  # the face whose Action Units are copied
+    ("groups", _GROUPS),
+    ("action_units", _UNITS),  # asked for
+    ("image", pa.binary()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("status", pa.string()),
+    ("error", pa.string()),
+)
+
+DATASET = _schema(
+    ("image_id", pa.string()),
+    ("split", pa.string()),  # "train", "validation" or "test"
+    ("label", pa.int8()),
+    ("source", pa.string()),
+    ("corpus", pa.string()),
+    ("origin", pa.string()),  # "photograph" or "animated"
+    ("intensity", pa.float32()),  # null for photographs
+    ("action_units", _UNITS),
+    ("groups", _GROUPS),
+    ("image", pa.binary()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("status", pa.string()),
+    ("error", pa.string()),
+)
+
+PREDICTIONS = _schema(
+    ("image_id", pa.string()),  # a face_id for faces of photographs
+    ("model", pa.string()),
+    ("source", pa.string()),
+    ("corpus", pa.string()),
+    ("split", pa.string()),
+    ("label", pa.int8()),  # the truth where it is known
+    ("groups", _GROUPS),
+    ("probabilities", pa.list_(pa.float32(), 7)),
+    ("predicted", pa.int8()),  # 1 to 7; null where no image could be read
+    ("confidence", pa.float32()),  # calibrated probability of `predicted`
+    ("status", pa.string()),  # "ok", "not_readable" or the status of the face
+    ("error", pa.string()),
+)
+
+
+def photo_id(corpus: str, path: str) -> str:
+    """The id of the photograph at `path` (forward slashes) of the corpus named `corpus`: 16 hex digits."""
+    return hashlib.sha256(f"{corpus}\0{path}".encode()).hexdigest()[:16]
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` in the column order and types of `schema`. A missing or foreign column is a bug: KeyError."""
+    names = set(table.column_names)
+    wanted = set(schema.names)
+    if names != wanted:
+        raise KeyError(f"columns differ from the schema: missing {sorted(wanted - names)}, foreign {sorted(names - wanted)}")
+    return table.select(schema.names).cast(schema)
+
+
+def check(found: pa.Schema, schema: pa.Schema, place: str) -> None:
+    """Raise Problem where the file at `place` does not have `schema`, naming column and versions."""
+    version = (found.metadata or {}).get(b"twfer_schema", b"none").decode()
+    if version != str(SCHEMA_VERSION):
+        raise Problem(
+            f"{place} has schema version {version} and this program reads version {SCHEMA_VERSION}: "
+            "run the stage that made it again, or use the version of twfer_dist that wrote it."
+        )
+    for field in schema:
+        index = found.get_field_index(field.name)
+        if index < 0:
+            raise Problem(f"{place} has no column '{field.name}': it is not a table of this stage; name another directory.")
+        if found.field(index).type != field.type:
+            raise Problem(
+                f"{place}: column '{field.name}' is {found.field(index).type}, expected {field.type}: run the stage that made it again."
+            )

@@ -1,0 +1,183 @@
+"""Where tables and files lie: URIs, atomic writes, digests, and finished outputs.
+
+Every output of a stage is a directory `<out>/<stage>-<fingerprint>/` that is finished when, and only when, it holds
+`_manifest.json`, which is written last. Paths and `s3://`-like URIs go through one function, `resolve`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+
+from twfer_dist import schema
+from twfer_dist.errors import Problem
+
+MANIFEST = "_manifest.json"
+
+
+def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
+    """The file system of a path or URI (`runs/x`, `file:///x`, `s3://bucket/x?endpoint_override=...`), and the path in it."""
+    if "://" not in uri:
+        return pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+    try:
+        return pafs.FileSystem.from_uri(uri)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Problem(
+            f"{uri} is not a place this program can reach ({error}): give a path, or a URI such as s3://bucket/folder."
+        ) from error
+
+
+def join(uri: str, *names: str) -> str:
+    """`uri` with names appended, before its query if it has one."""
+    base, mark, query = uri.partition("?")
+    return "/".join([base.rstrip("/"), *(n.strip("/") for n in names if n != ".")]) + mark + query
+
+
+def absolute(uri: str) -> str:
+    """`uri` in a form that means the same in every process: workers have another working directory."""
+    return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+
+
+def exists(uri: str) -> bool:
+    fs, path = resolve(uri)
+    return fs.get_file_info(path).type != pafs.FileType.NotFound
+
+
+def read_bytes(uri: str) -> bytes:
+    """The bytes of a file; FileNotFoundError where there is none."""
+    fs, path = resolve(uri)
+    with fs.open_input_stream(path) as stream:
+        return stream.read()
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    fs, path = resolve(uri)
+    fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    with fs.open_output_stream(temporary) as stream:
+        stream.write(data)
+    fs.move(temporary, path)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON with dataclasses and numpy scalars as plain values; keys sorted, so that equal values give equal text."""
+    return json.dumps(value, indent=indent, sort_keys=indent is None, ensure_ascii=False, default=_plain)
+
+
+def write_json(uri: str, value: Any) -> None:
+    write_bytes(uri, json_text(value, indent=2).encode() + b"\n")
+
+
+def list_files(uri: str, *, recursive: bool = False) -> list[str]:
+    """Paths relative to `uri` of the files under it, sorted; links are listed like files. Empty where there is no directory."""
+    fs, path = resolve(uri)
+    selector = pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
+    return sorted(info.path[len(path) :].lstrip("/") for info in fs.get_file_info(selector) if info.type == pafs.FileType.File)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(uri: str) -> str:
+    """The sha256 of a file of any size, read in pieces."""
+    fs, path = resolve(uri)
+    state = hashlib.sha256()
+    with fs.open_input_stream(path) as stream:
+        while piece := stream.read(1 << 22):
+            state.update(piece)
+    return state.hexdigest()
+
+
+def digest(value: Any) -> str:
+    """12 hex digits that stand for `value`: JSON-like data and frozen dataclasses, independent of key order."""
+    return sha256(json_text(value).encode())[:12]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "item"):  # a numpy scalar
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no place in a digest")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The finished output of a stage: a directory and its manifest."""
+
+    uri: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Stands for the content (the sha256 of every file)."""
+        return self.manifest["digest"]
+
+    @property
+    def stamp(self) -> str:
+        """Stands for this making of the content: another one after the directory was deleted and made again."""
+        return self.manifest["stamp"]
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the stage noted beside its tables: scores, counts, settings that it reached."""
+        return self.manifest["results"]
+
+    def path(self, name: str) -> str:
+        """The URI of a file in the directory."""
+        return join(self.uri, name)
+
+    def scan(self, table: str, expected: pa.Schema) -> ds.Dataset:
+        """A table ("." is the one in the directory itself) as an Arrow dataset of its parts, its schema checked against `expected`."""
+        names = [f["path"] for f in self.manifest["files"] if f.get("table") == table]
+        if not names:
+            raise Problem(
+                f"{self.uri} holds no table '{table}': it is the output of stage '{self.manifest['stage']}'; name another directory."
+            )
+        fs, base = resolve(self.uri)
+        try:
+            scanned = ds.dataset([f"{base}/{name}" for name in names], filesystem=fs, format="parquet")
+        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            raise Problem(
+                f"{self.uri}: a part of table '{table}' is missing or broken ({error}): delete the directory and run again."
+            ) from error
+        schema.check(scanned.schema, expected, f"{self.uri}/{names[0]}")
+        return scanned
+
+    def table(self, table: str, expected: pa.Schema, *, columns: Sequence[str] | None = None, ids: Iterable[str] | None = None) -> pa.Table:
+        """Rows of a table, sorted by id (the schema's first column); only those with `ids` where given.
+
+        Parts are sorted by id, so that a few ids read a few row groups.
+        """
+        scanned = self.scan(table, expected)
+        key = expected.names[0]
+        if ids is None:
+            return scanned.to_table(columns=columns)
+        wanted = pa.array(sorted(ids), pa.string())
+        if not len(wanted):
+            return scanned.schema.empty_table().select(columns or expected.names)
+        between = (pc.field(key) >= wanted[0]) & (pc.field(key) <= wanted[-1])
+        return scanned.to_table(columns=columns, filter=between & pc.field(key).isin(wanted))
+
+
+def open_finished(uri: str) -> Finished:
+    """The finished output at `uri`. Problem where there is none."""
+    try:
+        manifest = json.loads(read_bytes(join(uri, MANIFEST)))
+    except FileNotFoundError:
+        raise Problem(f"{uri} is not a finished output: it has no {MANIFEST}; run the stage that makes it to its end.") from None
+    except json.JSONDecodeError as error:
+        raise Problem(f"{uri}/{MANIFEST} is not JSON ({error}): delete the directory and run the stage again.") from None
+    return Finished(uri, manifest)

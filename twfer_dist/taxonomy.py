@@ -1,0 +1,37 @@
+"""The words all rooms agree on: expressions, Action Units, postures."""
+
+import numpy as np
+
+EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+"""The seven expressions in RAF-DB's order. On disk a label is 1 to 7, in memory 0 to 6."""
+
+NEUTRAL = EXPRESSIONS.index("neutral") + 1
+"""The label of the neutral expression on disk."""
+
+ACTION_UNITS = (
+    "AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12",
+    "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26", "AU45",
+)  # fmt: skip
+"""The 17 Action Units in OpenFace's intensity order. 0 to 5 on disk, 0 to 1 inside the networks."""
+
+ACTION_UNIT_NAMES = (
+    "inner brow raiser", "outer brow raiser", "brow lowerer", "upper lid raiser", "cheek raiser", "lid tightener",
+    "nose wrinkler", "upper lip raiser", "lip corner puller", "dimpler", "lip corner depressor", "chin raiser",
+    "lip stretcher", "lip tightener", "lips part", "jaw drop", "blink",
+)  # fmt: skip
+
+MAX_INTENSITY = 5.0
+"""The top of the FACS intensity scale (A to E, here 1 to 5)."""
+
+POSTURES = ("kneeling", "general", "vertical", "cavalry", "civil")
+"""The paper's five postures of terracotta warriors."""
+
+
+def label_of(name: str) -> int:
+    """The label on disk (1 to 7) of an expression's name; ValueError for any other word."""
+    return EXPRESSIONS.index(name.strip().lower()) + 1
+
+
+def to_unit(action_units: np.ndarray) -> np.ndarray:
+    """Intensities on disk (0 to 5) as the networks take them: float32, clipped to 0 to 1."""
+    return np.clip(np.asarray(action_units, np.float32) / np.float32(MAX_INTENSITY), 0, 1)
