@@ -178,7 +178,9 @@ class Work:
         if self._parts is not None:
             for name, expected in self.job.tables.items():
                 _compact(self.directory, name, expected, self._parts)
-        files, rows, counts = [], {}, {}
+        files: list[dict[str, Any]] = []
+        rows: dict[str, int] = {}
+        counts: dict[str, Counter[str]] = {}
         for name, expected in self.job.tables.items():
             rows[name], counts[name] = 0, Counter[str]()
             folder = storage.join(self.directory, name)
@@ -195,8 +197,8 @@ class Work:
         tables = {f["path"] for f in files}
         others = storage.list_files(self.directory, recursive=True)
         files += [{"path": f} for f in others if f not in tables and not f.startswith(WORK + "/") and not f.endswith(".tmp")]
-        for file in files:
-            file["sha256"] = storage.sha256_file(storage.join(self.directory, file["path"]))
+        for entry in files:
+            entry["sha256"] = storage.sha256_file(storage.join(self.directory, entry["path"]))
         manifest = {
             "fingerprint": self.job.fingerprint,
             **self.job.covers,

@@ -84,6 +84,12 @@ def list_files(uri: str, *, recursive: bool = False) -> list[str]:
     return sorted(info.path[len(path) :].lstrip("/") for info in fs.get_file_info(selector) if info.type == pafs.FileType.File)
 
 
+def list_folders(uri: str) -> list[str]:
+    """Names of the folders directly under `uri`, sorted."""
+    fs, path = resolve(uri)
+    return sorted(i.base_name for i in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)) if i.type == pafs.FileType.Directory)
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 

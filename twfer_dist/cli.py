@@ -1,0 +1,212 @@
+"""The `twfer` command: parses, calls one function, prints."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from twfer_dist import __version__, recipe, storage
+from twfer_dist.errors import Problem
+from twfer_dist.recipe import Outcome, Recipe
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+out_option = click.option("--out", metavar="DIR", help="Where outputs go: a folder or a URI.")
+
+
+class _Group(click.Group):
+    """Prints a Problem as its sentence and exits with 2, wherever it is raised."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Problem as problem:
+            click.echo(f"twfer: {problem}", err=True)
+            context.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="twfer")
+def main() -> None:
+    """Read expressions in sculpted faces, from a folder of photographs to a study.
+
+    Start with `twfer run jobs/demo.yaml`, or `twfer study FOLDER --model runs/demo` for photographs of your own.
+    """
+
+
+@main.command("run")
+@click.argument("path", metavar="RECIPE")
+@out_option
+@click.option("--plan", "only_plan", is_flag=True, help="Say what is finished and what is to do, and do nothing.")
+@json_option
+def run_command(path: str, out: str | None, only_plan: bool, as_json: bool) -> None:
+    """Do the stages of a recipe in order; finished ones are skipped."""
+    _run(recipe.load(path, out=out), only_plan=only_plan, as_json=as_json)
+
+
+@main.command("study")
+@click.argument("corpus", metavar="FOLDER")
+@click.option("--model", required=True, metavar="RUN", help="A recogniser: the output of a training, or of a recipe that trained one.")
+@click.option("--detector", default="auto", show_default=True, help="auto, or the name of a face detector.")
+@click.option("--detector-model", metavar="FILE", help="The detector's model file, such as YuNet's .onnx.")
+@out_option
+@json_option
+def study_command(corpus: str, model: str, detector: str, detector_model: str | None, out: str | None, as_json: bool) -> None:
+    """Answer for a folder of anyone's photographs (or a CSV manifest, or RAF-DB's layout): one report."""
+    _run(recipe.study(corpus, model, detector=detector, detector_model=detector_model, out=out), as_json=as_json)
+
+
+@main.command("faces")
+@click.argument("corpus", metavar="FOLDER")
+@click.option("--detector", default="auto", show_default=True, help="auto, or the name of a face detector.")
+@click.option("--detector-model", metavar="FILE", help="The detector's model file, such as YuNet's .onnx.")
+@click.option("--aligned", is_flag=True, help="The photographs are aligned crops of faces: detect nothing.")
+@click.option("--out", required=True, metavar="DIR", help="Where the tables go: a folder or a URI.")
+@json_option
+def faces_command(corpus: str, detector: str, detector_model: str | None, aligned: bool, out: str, as_json: bool) -> None:
+    """Find the faces in a folder of photographs: one table of photographs, one of faces."""
+    _run(recipe.faces(corpus, detector=detector, detector_model=detector_model, aligned=aligned, out=out), as_json=as_json)
+
+
+@main.command("sweep")
+@click.argument("path", metavar="RECIPE")
+@out_option
+@json_option
+def sweep_command(path: str, out: str | None, as_json: bool) -> None:
+    """Do a recipe as far as its sweep, and print the sweep's trials."""
+    loaded = recipe.load(path, out=out)
+    _run(loaded, until=_stage_of_kind(loaded, "sweep"), as_json=as_json)
+
+
+@main.command("train-gan")
+@click.argument("path", metavar="RECIPE")
+@out_option
+@json_option
+def train_gan_command(path: str, out: str | None, as_json: bool) -> None:
+    """Do a recipe as far as its generator, and print the generator's scores."""
+    loaded = recipe.load(path, out=out)
+    _run(loaded, until=_stage_of_kind(loaded, "generator"), as_json=as_json)
+
+
+@main.command("status")
+@click.argument("folder", metavar="DIR")
+@json_option
+def status_command(folder: str, as_json: bool) -> None:
+    """What lies in the output folder of a recipe: stages, rows, counts by status, seconds."""
+    summary = recipe.status(folder)
+    if as_json:
+        click.echo(storage.json_text(summary, indent=2))
+        return
+    for stage in summary["stages"]:
+        _print_stage(stage)
+    click.echo(f"\n{summary['finished']} finished, {summary['unfinished']} unfinished, in {folder}")
+
+
+@main.group("corpus")
+def corpus_group() -> None:
+    """Make corpora of rendered clay heads, and look at any corpus."""
+
+
+@corpus_group.command("head")
+@click.argument("folder", metavar="DIR")
+@click.option("--out", required=True, metavar="FILE", help="The head model to write, such as head.npz.")
+def head_command(folder: str, out: str) -> None:
+    """Make the head model from ICT-FaceKit's public distribution (the folder with FaceXModel)."""
+    from twfer_dist.corpus.head import make_head
+
+    make_head(folder, out)
+    click.echo(f"The head model is {out}. Next: twfer corpus clay jobs/demo-corpus.yaml --head {out} --out DIR")
+
+
+@corpus_group.command("clay")
+@click.argument("path", metavar="RECIPE")
+@click.option("--head", required=True, metavar="FILE", help="The head model that `twfer corpus head` makes.")
+@click.option("--out", required=True, metavar="DIR", help="The folder of corpora to write.")
+def clay_command(path: str, head: str, out: str) -> None:
+    """Render clay heads with known Action Units: photographs, manifest, votes, points."""
+    from twfer_dist.corpus.clay import make_corpora
+
+    for folder in make_corpora(path, head, out):
+        click.echo(f"made {folder}")
+    click.echo(f"Next: look at the sheets in {out}, and name the folders as corpora of a recipe.")
+
+
+@corpus_group.command("show")
+@click.argument("folder", metavar="FOLDER")
+@json_option
+def show_command(folder: str, as_json: bool) -> None:
+    """Say how a corpus is read: its layout, labels, ties, groups, missing files."""
+    from twfer_dist.corpus.corpus import open_corpus
+
+    notes = open_corpus(folder).notes
+    if as_json:
+        click.echo(storage.json_text(notes, indent=2))
+        return
+    for key, value in notes.items():
+        click.echo(f"{key.replace('_', ' '):>20}  {value}")
+    click.echo(f"Next: twfer study {folder} --model RUN")
+
+
+def _stage_of_kind(loaded: Recipe, kind: str) -> str:
+    names = [s.name for s in loaded.stages if s.kind == kind]
+    if not names:
+        raise Problem(f"The recipe {loaded.name} has no stage of kind '{kind}': add one, as jobs/demo.yaml has.")
+    return names[-1]
+
+
+def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, as_json: bool = False) -> None:
+    started = time.monotonic()
+    say: Callable[[str], None] = (lambda line: None) if as_json else click.echo
+    planned = recipe.plan(loaded)
+    to_do = sum(o.state == "to do" for o in planned)
+    say(f"{loaded.name}: {len(planned)} stages, {len(planned) - to_do} finished, {to_do} to do, in {loaded.out}")
+    for outcome in planned:
+        say(f"  {outcome.state:<9} {outcome.stage.name} ({outcome.stage.kind})")
+    outcomes = planned
+    if not only_plan:
+        say("")
+        outcomes = []
+        for outcome in recipe.run(loaded, until=until, quiet=as_json):
+            outcomes.append(outcome)
+            if not as_json:
+                _print_stage(outcome.summary())
+                _print_results(outcome)
+    seconds = round(time.monotonic() - started, 1)
+    reports = [storage.join(loaded.out, o.stage.name, "index.html") for o in outcomes if o.stage.kind == "report" and o.finished]
+    interface = f"mlflow ui --backend-store-uri {loaded.tracking.uri}" if loaded.tracking.uri.startswith("sqlite") else loaded.tracking.uri
+    if as_json:
+        summary = {"recipe": loaded.name, "out": loaded.out, "seconds": seconds, "stages": [o.summary() for o in outcomes]}
+        click.echo(storage.json_text(summary | {"report": reports[-1] if reports else None, "mlflow": interface}, indent=2))
+    elif not only_plan:
+        _print_end(loaded, outcomes, reports, interface, seconds)
+
+
+def _print_stage(stage: dict[str, Any]) -> None:
+    rows = ", ".join(f"{count:,} {'rows' if name == '.' else name}" for name, count in stage["rows"].items())
+    odd = {k: n for counts in stage["counts"].values() for k, n in counts.items() if k != "ok"}
+    dead = f" ({', '.join(f'{n} {k}' for k, n in odd.items())})" if odd else ""
+    seconds = f" in {stage['seconds']:.0f} s" if stage["state"] == "made" else ""
+    place = (stage["output"] or "").rsplit("/", 1)[-1]
+    click.echo(f"  {stage['state']:<9} {stage['name']:<18} {place}{seconds}  {rows}{dead}")
+
+
+def _print_results(outcome: Outcome) -> None:
+    """What a person would ask of a stage at once; everything else is in the report."""
+    assert outcome.finished
+    for line in outcome.finished.results.get("say", []):
+        click.echo(f"            {line}")
+
+
+def _print_end(loaded: Recipe, outcomes: Iterable[Outcome], reports: list[str], interface: str, seconds: float) -> None:
+    click.echo(f"\nDone in {seconds:.0f} s. Everything is in {loaded.out}")
+    if any(o.stage.kind in ("train", "sweep", "generator") for o in outcomes):
+        click.echo(f"Runs:   {interface}")
+    if reports:
+        click.echo(f"Report: {reports[-1]}")
+    else:
+        click.echo(f"Next:   twfer status {loaded.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,383 @@
+"""A recipe (YAML) -> the stages in order, finished ones skipped.
+
+    name: demo
+    out: runs/demo                  # a path or URI
+    tracking: http://host:5000      # an MLflow address; SQLite in `out` where not given
+    compute: {workers: 0, gpus: 0}  # what stages may ask for: in no fingerprint
+    corpora:
+      warriors: photographs/warriors
+    stages:
+      faces: {kind: faces, corpora: [warriors]}
+      read: {kind: predict, inputs: [faces], model: runs/demo/train-0123456789ab}
+
+A stage names its inputs: stages above it, or the directories of finished outputs. Its other keys fill the frozen
+dataclass of its kind. `package:` at the start of a path is the installed package: what ships with it.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twfer_dist import engine, storage
+from twfer_dist.corpus.corpus import Corpus, open_corpus
+from twfer_dist.engine import Job
+from twfer_dist.errors import Problem
+from twfer_dist.storage import Finished
+from twfer_dist.tracking import Tracking
+
+INDEX = "stages.json"  # in `out`: which directory is the output of which stage
+
+INPUTS = {  # the keys of each kind that name inputs; True: several
+    "render": {},
+    "generator": {"rendered": False},
+    "faces": {"corpora": True},
+    "animate": {"faces": True},
+    "dataset": {"faces": True, "animated": True},
+    "train": {"dataset": False},
+    "sweep": {"dataset": False},
+    "predict": {"inputs": True, "model": False},
+    "report": {"predictions": True, "faces": True, "animated": True, "datasets": True, "models": True},
+}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What stages may ask for. It changes how fast they are, never what they give."""
+
+    workers: int = 0  # processes of a data-parallel training; 0 trains in this process
+    gpus: float = 0.0  # GPUs of each actor that animates or predicts, and whether trainings use GPUs
+    actors: int | None = None  # of each stage's pool; as many as fit where not given
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    kind: str
+    inputs: Mapping[str, list[str]]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    out: str
+    corpora: Mapping[str, str]
+    stages: Sequence[Stage]
+    tracking: Tracking
+    compute: Compute = field(default_factory=Compute)
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage: `state` is "finished" (found), "made" or "to do"."""
+
+    stage: Stage
+    state: str
+    finished: Finished | None
+
+    def summary(self) -> dict[str, Any]:
+        made = self.finished
+        return {
+            "name": self.stage.name,
+            "kind": self.stage.kind,
+            "state": self.state,
+            "output": made and made.uri,
+            "fingerprint": made and made.manifest["fingerprint"],
+            "rows": made.manifest["rows"] if made else {},
+            "counts": made.manifest["counts"] if made else {},
+            "seconds": made and made.manifest["seconds"],
+        }
+
+
+def load(path: str, *, out: str | None = None) -> Recipe:
+    """Read a recipe. Problem naming the place of any word that it does not know."""
+    try:
+        text = storage.read_bytes(path).decode()
+        given = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise Problem(f"{path} is not there: name a recipe, such as jobs/demo.yaml.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Problem(f"{path} is not YAML ({' '.join(str(error).split())}): mend it there.") from None
+    if not isinstance(given, dict) or not isinstance(given.get("stages"), dict):
+        raise Problem(f"{path} has no 'stages': a recipe names its stages, as jobs/demo.yaml does.")
+    known = {"name", "out", "tracking", "compute", "corpora", "stages"}
+    if foreign := sorted(given.keys() - known):
+        raise Problem(f"{path}: '{foreign[0]}' is not a part of a recipe, which has {', '.join(sorted(known))}.")
+    name = str(given.get("name") or Path(path).stem)
+    out = storage.absolute(out or given.get("out") or f"runs/{name}")
+    stages: list[Stage] = []
+    corpora = {key: _place(str(value)) for key, value in (given.get("corpora") or {}).items()}
+    for key, settings in given["stages"].items():
+        stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
+    compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
+    return Recipe(name, out, corpora, stages, tracking_in(out, name, given.get("tracking")), compute, text)
+
+
+def tracking_in(out: str, experiment: str, uri: str | None = None) -> Tracking:
+    """Where runs are tracked: at `uri`, or in an SQLite database in a local `out`."""
+    if not uri:
+        if "://" in out:
+            raise Problem(
+                f"{out} is not on this machine and an MLflow database cannot lie there: give 'tracking', the address of an MLflow server."
+            )
+        uri = f"sqlite:///{out}/mlflow.db"
+    return Tracking(uri, experiment)
+
+
+def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[str]) -> Stage:
+    place = f"{path}, stage '{name}'"
+    if not isinstance(settings, dict) or settings.get("kind") not in INPUTS:
+        raise Problem(f"{place}: 'kind' is one of {', '.join(INPUTS)}.")
+    settings = dict(settings)
+    kind = settings.pop("kind")
+    inputs: dict[str, list[str]] = {}
+    for key, several in INPUTS[kind].items():
+        named = settings.pop(key, None)
+        if named is None:
+            continue
+        inputs[key] = [str(n) for n in named] if isinstance(named, list) else [str(named)]
+        if len(inputs[key]) > 1 and not several:
+            raise Problem(f"{place}: '{key}' takes one name.")
+        for one in inputs[key]:
+            if one not in (corpora if key == "corpora" else above) and (key == "corpora" or "/" not in one):
+                known = ", ".join(sorted(corpora if key == "corpora" else above)) or "none"
+                raise Problem(f"{place}: '{one}' is not known there: '{key}' names {known}, or the directory of a finished output.")
+    return Stage(name, kind, inputs, settings)
+
+
+def _place(path: str) -> str:
+    """A path as written in a recipe; `package:` is the installed package."""
+    if path.startswith("package:"):
+        return str(resources.files("twfer_dist").joinpath(path.removeprefix("package:")))
+    return path
+
+
+def fill(kind: type, settings: Mapping[str, Any], place: str) -> Any:
+    """The frozen dataclass `kind` filled from YAML; Problem for a key that it does not have or a value of another type."""
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(kind)]
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in names:
+            raise Problem(f"{place}: '{key}' is not a setting there; there are {', '.join(names) or 'none'}.")
+        values[key] = _value(hints[key], value, f"{place}: '{key}'")
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise Problem(f"{place}: {error}.") from None
+
+
+def _value(hint: Any, value: Any, place: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _value(next(a for a in arguments if a is not type(None)), value, place)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_value(arguments[0], one, place) for one in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return fill(typing.cast(type, hint), value, place)
+    wanted = origin or hint
+    if wanted is typing.Literal:
+        if value not in arguments:
+            raise Problem(f"{place} is {value!r} and must be one of {', '.join(map(str, arguments))}.")
+    elif isinstance(wanted, type) and (not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)):
+        raise Problem(f"{place} is {value!r} and must be of type {wanted.__name__}.")
+    return _place(value) if isinstance(value, str) else value
+
+
+def plan(recipe: Recipe) -> list[Outcome]:
+    """What is finished and what is to do, without doing any of it."""
+    return list(_walk(recipe, lambda job: engine.find(job, recipe.out)))
+
+
+def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False) -> Iterator[Outcome]:
+    """Do the stages in order, each once; yields what became of each. `until` names the last stage to do."""
+    if until is not None and until not in {s.name for s in recipe.stages}:
+        raise Problem(f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(s.name for s in recipe.stages)}.")
+    index: dict[str, str] = {}
+    for outcome in _walk(recipe, lambda job: engine.run(job, recipe.out, quiet=quiet)):
+        assert outcome.finished
+        index[outcome.stage.name] = outcome.finished.uri.rstrip("/").rsplit("/", 1)[-1]
+        storage.write_json(storage.join(recipe.out, INDEX), {"recipe": recipe.name, "stages": index})
+        if outcome.stage.kind == "report":
+            page = storage.read_bytes(outcome.finished.path("index.html"))
+            storage.write_bytes(storage.join(recipe.out, outcome.stage.name, "index.html"), page)
+        yield outcome
+        if outcome.stage.name == until:
+            return
+
+
+def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outcome]:
+    corpora = {name: open_corpus(path, name) for name, path in recipe.corpora.items()}
+    made: dict[str, Finished | None] = {}
+    for stage in recipe.stages:
+        inputs: dict[str, list[Any]] = {}
+        for key, names in stage.inputs.items():
+            if key == "corpora":
+                inputs[key] = [corpora[n] for n in names]
+            else:
+                inputs[key] = [made[n] if n in made else storage.open_finished(storage.absolute(_place(n))) for n in names]
+        if any(one is None for several in inputs.values() for one in several):
+            made[stage.name] = None  # what it is made from is not made yet
+            yield Outcome(stage, "to do", None)
+            continue
+        job = _job(recipe, stage, inputs)
+        found = engine.find(job, recipe.out)
+        finished = found or do(job)
+        made[stage.name] = finished
+        yield Outcome(stage, "finished" if found else "made" if finished else "to do", finished)
+
+
+def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
+    """The job of a stage. Rooms are imported here, so that a recipe loads no more than it uses."""
+    place = f"recipe {recipe.name}, stage '{stage.name}'"
+    settings = dict(stage.settings)
+    compute, tracking = recipe.compute, recipe.tracking
+
+    def only(key: str) -> Any:
+        if not inputs.get(key):
+            raise Problem(f"{place}: '{key}' is missing: name a stage above it, or the directory of a finished output.")
+        return inputs[key][0]
+
+    def path(key: str) -> str | None:
+        value = settings.pop(key, None)
+        return None if value is None else _place(str(value))
+
+    match stage.kind:
+        case "render":
+            from twfer_dist.corpus.clay import ClayConfig
+            from twfer_dist.corpus.pipeline import rendered_job
+
+            head = path("head")
+            if head is None:
+                raise Problem(f"{place}: 'head' is missing: name the head model that `twfer corpus head` makes.")
+            return rendered_job(head, fill(ClayConfig, settings, place))
+        case "generator":
+            from twfer_dist.synthesis.train import train_generator_job
+            from twfer_dist.synthesis.training import GeneratorConfig
+
+            initial = path("initial")
+            config = fill(GeneratorConfig, settings, place)
+            return train_generator_job(only("rendered"), config, tracking, initial=initial, workers=compute.workers, gpu=compute.gpus > 0)
+        case "faces":
+            from twfer_dist.faces.pipeline import FacesConfig, faces_job
+
+            detector = path("model")
+            return faces_job(_corpora(inputs, place), fill(FacesConfig, settings, place), model=detector, actors=compute.actors)
+        case "animate":
+            from twfer_dist.synthesis.pipeline import AnimateConfig, animate_job
+
+            generator = path("generator")
+            config = fill(AnimateConfig, settings, place)
+            return animate_job(inputs.get("faces", []), config, generator, gpus=compute.gpus, actors=compute.actors)
+        case "dataset":
+            from twfer_dist.dataset.pipeline import DatasetConfig, dataset_job
+
+            return dataset_job(inputs.get("faces", []), inputs.get("animated", []), fill(DatasetConfig, settings, place))
+        case "train":
+            from twfer_dist.recognition.train import TrainConfig, train_job
+
+            config = fill(TrainConfig, settings, place)
+            return train_job(only("dataset"), config, tracking, workers=compute.workers, gpu=compute.gpus > 0)
+        case "sweep":
+            from twfer_dist.recognition.sweep import SweepConfig, sweep_job
+
+            return sweep_job(only("dataset"), fill(SweepConfig, settings, place), tracking)
+        case "predict":
+            from twfer_dist.recognition.pipeline import PredictConfig, predict_job
+
+            config = fill(PredictConfig, settings, place)
+            return predict_job(inputs.get("inputs", []), only("model"), config, gpus=compute.gpus, actors=compute.actors)
+        case _:
+            from twfer_dist.study.report import ReportConfig, report_job
+
+            config = fill(ReportConfig, {"recipe": recipe.text, **settings}, place)
+            return report_job(**{key: inputs.get(key, []) for key in INPUTS["report"]}, config=config)
+
+
+def _corpora(inputs: Mapping[str, list[Any]], place: str) -> list[Corpus]:
+    if not inputs.get("corpora"):
+        raise Problem(f"{place}: 'corpora' is missing: name corpora of the recipe.")
+    return inputs["corpora"]
+
+
+def faces(corpus: str, *, detector: str, detector_model: str | None, aligned: bool, out: str) -> Recipe:
+    """The recipe that finds the faces of one corpus."""
+    out = storage.absolute(out)
+    stages = [_faces_stage("photographs", detector, detector_model, aligned)]
+    return Recipe("faces", out, {"photographs": corpus}, stages, Tracking(f"sqlite:///{out}/mlflow.db", "faces"))
+
+
+def study(corpus: str, model: str, *, detector: str, detector_model: str | None, out: str | None) -> Recipe:
+    """The recipe that answers for one corpus with a recogniser that is there already."""
+    name = Path(corpus.rstrip("/")).stem or "study"
+    out = storage.absolute(out or f"runs/study-{name}")
+    stages = [
+        _faces_stage(name, detector, detector_model, aligned=False),
+        Stage("read", "predict", {"inputs": ["faces"], "model": [trained(model)]}, {}),
+        Stage(
+            "report",
+            "report",
+            {"predictions": ["read"], "faces": ["faces"], "models": [trained(model)]},
+            {"title": f"Expressions in {name}"},
+        ),
+    ]
+    return Recipe(name, out, {name: corpus}, stages, Tracking(f"sqlite:///{out}/mlflow.db", name))
+
+
+def _faces_stage(corpus: str, detector: str, detector_model: str | None, aligned: bool) -> Stage:
+    settings: dict[str, Any] = {"detector": detector, "aligned": aligned}
+    return Stage("faces", "faces", {"corpora": [corpus]}, settings | ({"model": detector_model} if detector_model else {}))
+
+
+def trained(place: str) -> str:
+    """The output of a training: at `place`, or the last one of the recipe whose output folder `place` is."""
+    place = storage.absolute(place)
+    if storage.exists(storage.join(place, storage.MANIFEST)):
+        return place
+    if not storage.exists(storage.join(place, INDEX)):
+        raise Problem(
+            f"{place} holds no recogniser: name the output of a training (train-...), or the folder of a recipe that trained one."
+        )
+    directories = json.loads(storage.read_bytes(storage.join(place, INDEX)))["stages"].values()
+    trainings = [d for d in directories if d.startswith("train-")]
+    if not trainings:
+        raise Problem(f"The recipe in {place} trained no recogniser: name the output of a training (train-...).")
+    return storage.join(place, trainings[-1])
+
+
+def status(folder: str) -> dict[str, Any]:
+    """What lies in the output folder of a recipe: finished stages, and how far unfinished ones are."""
+    folder = storage.absolute(folder)
+    if not storage.exists(folder):
+        raise Problem(f"{folder} is not there: name the output folder of a recipe.")
+    index = storage.join(folder, INDEX)
+    names = {v: k for k, v in json.loads(storage.read_bytes(index))["stages"].items()} if storage.exists(index) else {}
+    stages = []
+    for directory in storage.list_folders(folder):
+        place = storage.join(folder, directory)
+        kind = directory.rsplit("-", 1)[0]
+        if storage.exists(storage.join(place, storage.MANIFEST)):
+            if ".replaced-" not in directory:
+                outcome = Outcome(Stage(names.get(directory, kind), kind, {}, {}), "finished", storage.open_finished(place))
+                stages.append(outcome.summary())
+        elif storage.exists(storage.join(place, engine.WORK)):
+            parts = len([f for f in storage.list_files(storage.join(place, engine.WORK), recursive=True) if "/part-" in f])
+            unfinished = Outcome(Stage(kind, kind, {}, {}), "unfinished", None).summary()
+            stages.append(unfinished | {"output": place, "part_files": parts})
+    order = list(names)
+    stages.sort(key=lambda s: order.index(d) if (d := s["output"].rsplit("/", 1)[-1]) in order else len(order))
+    finished = sum(s["state"] == "finished" for s in stages)
+    return {"out": folder, "finished": finished, "unfinished": len(stages) - finished, "stages": stages}
