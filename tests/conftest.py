@@ -1,0 +1,57 @@
+"""What tests share: one local Ray for the session, and a migrated MLflow database for each test that asks."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Before Ray is imported, and inherited by every process that a test starts. Workers import the package and the
+# test modules (functions travel by name) from the work tree.
+os.environ.update(
+    RAY_AUTH_MODE="disabled",
+    RAY_DATA_DISABLE_PROGRESS_BARS="1",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]),
+)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A local Ray with 4 logical CPUs and 1 logical GPU, shared by all tests: what a test changes, it puts back."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=1,
+        include_dashboard=False,
+        object_store_memory=500_000_000,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database with all its tables: making one takes seconds, copying it none."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts")).engine.dispose()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_uri(migrated_database: Path, tmp_path: Path) -> str:
+    """The tracking URI of a database of this test's own, in `tmp_path`."""
+    shutil.copy(migrated_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"

@@ -1,0 +1,190 @@
+"""The cluster files: Ray's own check of the `ray up` file, the shape of the KubeRay job, versions equal to the lock."""
+
+import copy
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from twfer_dist import __version__, recipe
+from twfer_dist.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+CLUSTERS = ROOT / "clusters"
+LOCK = dict(line.split(";")[0].split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
+DOCKERFILE = (CLUSTERS / "Dockerfile").read_text()
+AWS = yaml.safe_load((CLUSTERS / "aws.yaml").read_text())
+CONFIGMAP, RAYJOB = yaml.safe_load_all((CLUSTERS / "rayjob.yaml").read_text())
+RAYCLUSTER = RAYJOB["spec"]["rayClusterSpec"]
+
+# The fields of KubeRay's ray.io/v1 resources (1.5.1) that this project may use: a misspelt one is in none of these.
+RAYJOB_FIELDS = {
+    "entrypoint", "submissionMode", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "activeDeadlineSeconds",
+    "backoffLimit", "runtimeEnvYAML", "rayClusterSpec", "suspend", "jobId", "metadata", "entrypointNumCpus",
+    "entrypointNumGpus", "entrypointResources", "submitterPodTemplate", "submitterConfig", "deletionStrategy",
+}  # fmt: skip
+RAYCLUSTER_FIELDS = {
+    "rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs",
+    "headServiceAnnotations", "gcsFaultToleranceOptions", "suspend", "managedBy",
+}  # fmt: skip
+AUTOSCALER_FIELDS = {
+    "version", "idleTimeoutSeconds", "upscalingMode", "resources", "image", "imagePullPolicy", "env", "envFrom",
+    "securityContext", "volumeMounts",
+}  # fmt: skip
+GROUP_FIELDS = {
+    "groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template", "idleTimeoutSeconds", "numOfHosts",
+    "scaleStrategy", "suspend",
+}  # fmt: skip
+
+
+def checked_by_ray(config: dict[str, Any]) -> dict[str, Any]:
+    """`config` as `ray up` takes it: its defaults filled in, then Ray's schema and further checks."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    filled = prepare_config(copy.deepcopy(config))
+    validate_config(filled)
+    return filled
+
+
+def parse(command: list[str]) -> None:
+    """Parse `twfer COMMAND` with the real parser and run nothing; click.UsageError where it is wrong."""
+    inner: click.Command = main
+    rest = command
+    while isinstance(inner, click.Group):
+        _, found, rest = inner.resolve_command(click.Context(inner), rest)
+        assert found
+        inner = found
+    inner.make_context(command[0], list(rest))
+
+
+def test_ray_accepts_the_ray_up_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # file mounts are relative to it
+    filled = checked_by_ray(AWS)
+    assert filled["available_node_types"]["gpu"]["min_workers"] == 0
+    assert filled["provider"]["type"] == "aws"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("idle_timeout",), 5),
+        (("docker", "images"), "rayproject/ray"),
+        (("available_node_types", "gpu", "minimum"), 0),
+        (("available_node_types", "gpu", "resources"), {"GPU": "one"}),
+        (("head_node_type",), "nobody"),
+    ],
+)
+def test_ray_refuses_the_ray_up_file_with_a_fault(path: tuple[str, ...], value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = copy.deepcopy(AWS)
+    inner = config
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(Exception, match=path[-1] if path[-1] != "resources" else "one"):
+        checked_by_ray(config)
+
+
+def test_the_ray_up_file_asks_for_the_token_and_keeps_work_off_the_head() -> None:
+    assert "-e RAY_AUTH_MODE=token" in AWS["docker"]["run_options"]
+    assert "/home/ray/.ray/auth_token" in AWS["file_mounts"]
+    head = AWS["available_node_types"][AWS["head_node_type"]]
+    assert head["resources"] == {"CPU": 0, "GPU": 0}
+    assert "--num-cpus=0" in AWS["head_start_ray_commands"][-1]
+
+
+def test_versions_equal_the_lock() -> None:
+    ray = LOCK["ray"]
+    assert re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE) == [f"rayproject/ray:{ray}-py311"]
+    assert AWS["docker"]["head_image"] == f"rayproject/ray:{ray}-py311"
+    assert AWS["docker"]["worker_image"] == f"rayproject/ray:{ray}-py311-gpu"
+    for place in (DOCKERFILE, " ".join(AWS["setup_commands"])):
+        assert re.search(r"pip install --no-cache-dir -r \S*requirements\.lock", place)
+    assert AWS["file_mounts"]["/home/ray/twfer/requirements.lock"] == "requirements.lock"
+    assert RAYCLUSTER["rayVersion"] == ray
+    images = {container["image"] for group in groups() for container in group["template"]["spec"]["containers"]}
+    assert images == {f"example.org/twfer_dist:{__version__}-ray{ray}"}
+    assert f"-t {images.pop()} " in DOCKERFILE
+
+
+def groups() -> list[dict[str, Any]]:
+    return [RAYCLUSTER["headGroupSpec"], *RAYCLUSTER["workerGroupSpecs"]]
+
+
+def test_the_rayjob_has_the_fields_of_kuberay() -> None:
+    assert (RAYJOB["apiVersion"], RAYJOB["kind"]) == ("ray.io/v1", "RayJob")
+    assert RAYJOB.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", RAYJOB["metadata"]["name"])
+    assert RAYJOB["spec"].keys() <= RAYJOB_FIELDS
+    assert RAYCLUSTER.keys() <= RAYCLUSTER_FIELDS
+    assert RAYCLUSTER["autoscalerOptions"].keys() <= AUTOSCALER_FIELDS
+    for group in groups():
+        assert group.keys() <= GROUP_FIELDS
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+        pod = group["template"]["spec"]
+        assert pod["restartPolicy"] == "Never"  # autoscaler v2 starts new pods itself
+        assert pod["containers"][0]["name"] == ("ray-head" if group is RAYCLUSTER["headGroupSpec"] else "ray-worker")
+        for container in pod["containers"]:
+            assert container["resources"]["requests"] == container["resources"]["limits"]
+            assert container["resources"]["limits"].keys() >= {"cpu", "memory"}
+
+
+def test_the_rayjob_goes_away_scales_and_asks_for_the_token() -> None:
+    spec = RAYJOB["spec"]
+    assert spec["shutdownAfterJobFinishes"] is True
+    assert spec["submissionMode"] in ("K8sJobMode", "HTTPMode", "SidecarMode")
+    assert RAYCLUSTER["authOptions"] == {"mode": "token"}
+    assert RAYCLUSTER["enableInTreeAutoscaling"] is True
+    assert RAYCLUSTER["autoscalerOptions"]["version"] == "v2"
+    assert RAYCLUSTER["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    workers = {group["groupName"]: group for group in RAYCLUSTER["workerGroupSpecs"]}
+    assert len(workers) == len(RAYCLUSTER["workerGroupSpecs"])
+    for group in workers.values():
+        assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    with_gpu = [g for g in workers.values() if "nvidia.com/gpu" in g["template"]["spec"]["containers"][0]["resources"]["limits"]]
+    assert [group["minReplicas"] for group in with_gpu] == [0]
+
+
+def test_the_rayjob_starts_what_the_image_and_the_config_map_hold(tmp_path: Path) -> None:
+    workdir = re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)[-1]
+    python, script, *arguments = shlex.split(RAYJOB["spec"]["entrypoint"])
+    assert python == "python"
+    assert (ROOT / Path(script).relative_to(workdir)).is_file()
+    parse([Path(script).stem, *arguments])
+
+    pod = RAYCLUSTER["headGroupSpec"]["template"]["spec"]
+    assert pod["volumes"] == [{"name": "recipe", "configMap": {"name": CONFIGMAP["metadata"]["name"]}}]
+    (mount,) = pod["containers"][0]["volumeMounts"]
+    name = str(Path(arguments[0]).relative_to(mount["mountPath"]))
+    (tmp_path / name).write_text(CONFIGMAP["data"][name])
+    loaded = recipe.load(str(tmp_path / name))
+    gpu_pods = RAYCLUSTER["workerGroupSpecs"][1]["maxReplicas"]
+    assert loaded.out.startswith("s3://") and loaded.tracking.uri.startswith("http://")
+    assert loaded.compute.workers * loaded.compute.gpus <= gpu_pods
+    assert (loaded.compute.actors or 0) * loaded.compute.gpus <= gpu_pods
+
+
+def written(pattern: str) -> list[list[str]]:
+    """What a person is told to type: indented lines of the guides and the cluster files that match, cut at a comment."""
+    texts = [path.read_text() for path in [*ROOT.glob("*.md"), *CLUSTERS.iterdir()]]
+    lines = [match for text in texts for match in re.findall(rf"^(?:    |#).*?{pattern}(.+)$", text, re.MULTILINE)]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def test_written_entry_points_are_there_and_parse() -> None:
+    entry_points = written(r"-- python (?=jobs/)")
+    assert entry_points
+    for script, *arguments in entry_points:
+        assert (ROOT / script).is_file()
+        parse([Path(script).stem, *arguments])
+
+
+def test_written_commands_parse() -> None:
+    commands = written(r"\btwfer (?=[a-z])")
+    assert commands
+    for command in commands:
+        parse(command)
