@@ -1,0 +1,101 @@
+"""A corpus: photographs with one manifest, whatever layout they came in."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from twfer_dist import schema, storage
+from twfer_dist.corpus import openface
+from twfer_dist.corpus.entry import Entry
+from twfer_dist.corpus.files import IMAGE_ENDINGS, Listing, fact_of, list_folder
+from twfer_dist.corpus.folder import read_folder
+from twfer_dist.corpus.manifest import read_manifest
+from twfer_dist.corpus.rafdb import LABELS, read_rafdb
+from twfer_dist.errors import Problem
+
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Photographs and what is known of them. One row for each planned photograph, also where its file is missing."""
+
+    name: str
+    root: str  # the folder that `path` is relative to; a path or URI, not part of the digest
+    table: pa.Table  # schema CORPUS, sorted by photo_id
+    digest: str  # stands for the table and each file's size and time of change: no file is read for it
+    notes: dict[str, Any]  # the layout that was found, and counts: photographs, sources, labelled, ties, missing, ...
+
+
+def open_corpus(uri: str, name: str | None = None) -> Corpus:
+    """The corpus at a path or URI: a CSV manifest, or a folder.
+
+    A folder is read as RAF-DB's layout where it has RAF-DB's label file; by its manifest where it has `manifest.csv` or, in
+    a folder `x`, `x.csv`; else as a folder of images. `openface.csv` in it is joined by file name. `notes["layout"]`
+    says which it was. The corpus is named after its folder (or the CSV file) where `name` is not given; photo ids depend on the name.
+    """
+    uri = storage.absolute(uri).rstrip("/") or "/"
+    fs, place = storage.resolve(uri)
+    try:
+        kind = fs.get_file_info(place).type
+    except OSError as error:
+        raise Problem(f"{uri} cannot be reached ({error}): check the name and your access to it.") from None
+    if kind == pafs.FileType.NotFound:
+        raise Problem(f"{uri} is not there: name a folder of photographs, or a CSV manifest.")
+    if kind == pafs.FileType.File:
+        if not place.lower().endswith(".csv"):
+            raise Problem(f"{uri} is a file and not a CSV manifest: name a folder of photographs, or a CSV manifest.")
+        return _from_manifest(uri, name)
+    folder = place.rstrip("/").rpartition("/")[2] or "corpus"
+    listing = list_folder(uri)
+    if LABELS in listing.files:
+        return _corpus(name or folder, uri, listing, *read_rafdb(uri, listing))
+    for manifest in (MANIFEST, f"{folder}.csv"):
+        if manifest in listing.files:
+            return _corpus(name or folder, uri, listing, *read_manifest(storage.join(uri, manifest)))
+    return _corpus(name or folder, uri, listing, *read_folder(uri, listing))
+
+
+def _from_manifest(uri: str, name: str | None) -> Corpus:
+    base, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    folder, _, file = base.rpartition("/")
+    root = folder + mark + query
+    own = folder.rpartition("/")[2] if file == MANIFEST else file[: -len(".csv")]
+    return _corpus(name or own, root, list_folder(root), *read_manifest(uri))
+
+
+def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes: dict[str, Any]) -> Corpus:
+    units: dict[str, list[float] | None] = {}
+    if openface.FILE in listing.files:
+        place = storage.join(root, openface.FILE)
+        measured = openface.read_openface(place)
+        matched = openface.match_names((e.path for e in entries), measured, place)
+        units = {path: measured[name] for path, name in matched.items()}
+        notes = notes | {"openface_rows": len(measured), "openface_unmatched": len(measured) - len(matched)}
+    rows: list[dict[str, Any]] = [
+        {
+            "photo_id": schema.photo_id(name, entry.path),
+            "corpus": name,
+            "path": entry.path,
+            "source": entry.source,
+            "label": entry.label,
+            "label_rule": entry.label_rule,
+            "split": entry.split,
+            "groups": list(entry.groups.items()),
+            "action_units": units.get(entry.path),
+        }
+        for entry in entries
+    ]
+    rows.sort(key=lambda row: row["photo_id"])
+    facts = [fact_of(root, row["path"], listing) for row in rows]
+    counts = {
+        "photographs": len(rows),
+        "sources": len({row["source"] for row in rows}),
+        "labelled": sum(row["label"] is not None for row in rows),
+        "missing": facts.count(None),
+        "images_not_named": sum(p.lower().endswith(IMAGE_ENDINGS) for p in listing.files.keys() - {row["path"] for row in rows}),
+        "action_units": sum(row["action_units"] is not None for row in rows),
+    }
+    return Corpus(name, root, pa.Table.from_pylist(rows, schema=schema.CORPUS), storage.digest([rows, facts]), notes | counts)

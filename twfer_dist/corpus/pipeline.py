@@ -1,0 +1,129 @@
+"""The rendered corpus as a stage on Ray Data."""
+
+from dataclasses import fields
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from twfer_dist import engine, schema, storage
+from twfer_dist.corpus import clay
+from twfer_dist.corpus.annotators import votes
+from twfer_dist.corpus.clay import ClayConfig
+from twfer_dist.corpus.export import export_corpus, sheet
+from twfer_dist.corpus.facs import TABLE_VERSION
+from twfer_dist.corpus.figure import Figure, Workshop
+from twfer_dist.corpus.head import head_digest, load_head
+from twfer_dist.corpus.render import Scene, draw, project
+from twfer_dist.engine import Job, Step, Work
+from twfer_dist.errors import Problem
+
+VERSION = 1
+_ROWS_PER_PART = 120
+
+
+class Studio:
+    """Renders the planned pictures of a part."""
+
+    def __init__(self, head: str, config: ClayConfig) -> None:
+        cv2.setNumThreads(1)
+        self.workshop = Workshop(load_head(head))
+        self.config = config
+
+    def __call__(self, plan: pa.Table) -> pa.Table:
+        rows, source, place = [], "", ""
+        for planned in plan.to_pylist():
+            # A figure's pictures follow each other, and so do a scene's.
+            if planned["source"] != source:
+                source = planned["source"]
+                figure = self._figure(source, planned["posture"])
+            if planned["scene"] != place:
+                place = planned["scene"]
+                scene = clay.scene(self.config, place)
+                view = clay.view(self.config, place, project(figure.vertices, scene.pose)[1][figure.landmarks])
+            rows.append(self._picture(planned, figure, scene, view))
+        return pa.Table.from_pylist(rows, schema=schema.RENDERED)
+
+    def _figure(self, source: str, posture: str) -> Figure:
+        dress = clay.dress(self.config, source, posture)
+        return self.workshop.figure(dress, clay.seeded("figure", self.config.seed, source))
+
+    def _picture(self, planned: dict, figure: Figure, scene: Scene, view: np.ndarray) -> dict:
+        config, image_id = self.config, planned["image_id"]
+        units = clay.action_units(config, image_id, planned["label"], planned["intensity"])
+        vertices = self.workshop.posed(figure, units)
+        picture = draw(figure, vertices, scene, view, config.size)
+        points = project(vertices[figure.landmarks], scene.pose)[1] @ view[:, :2].T + view[:, 2]
+        groups = {"material": scene.material, "headgear": figure.dress.headgear} | (
+            {"posture": planned["posture"]} if planned["posture"] else {}
+        )
+        return {
+            **{name: planned[name] for name in ("image_id", "source", "scene", "label", "intensity")},
+            "votes": "" if config.plan == "pairs" else votes(units, clay.seeded("votes", config.seed, image_id)),
+            "groups": sorted(groups.items()),
+            "action_units": units,
+            "landmarks68": points.astype(np.float32).reshape(-1),
+            "pose": scene.pose,
+            "image": cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, config.quality])[1].tobytes(),
+            "width": config.size,
+            "height": config.size,
+            "status": schema.OK,
+            "error": "",
+        }
+
+
+def rendered_job(head: str, config: ClayConfig, *, actors: int | None = None) -> Job:
+    """The stage that renders a corpus with the head model file `head` (a path or URI; table ".": RENDERED, every row ok)."""
+    config.check()
+
+    def do(work: Work) -> None:
+        step = Step(Studio, {"head": storage.absolute(head), "config": config}, actors=actors)
+        work.map(clay.plan(config), [step], rows_per_part=_ROWS_PER_PART)
+
+    models = {"head": head_digest(head), "facs": str(TABLE_VERSION)}
+    return Job("rendered", VERSION, {}, config, models, {".": schema.RENDERED}, do)
+
+
+def make_corpora(recipe: str, head: str, out: str) -> list[str]:
+    """Render the corpora of a recipe and write each to `<out>/<name>` with a sheet `<out>/<name>.jpg`; the folders.
+
+    recipe: a YAML file, `corpora: {name: {fields of ClayConfig}}`. The rendered tables lie in `<out>/rendered`: a start that
+    was interrupted goes on from there.
+    """
+    folders = []
+    for name, config in _read_recipe(recipe).items():
+        finished = engine.run(rendered_job(head, config), storage.join(out, "rendered"))
+        table = finished.table(".", schema.RENDERED)
+        folders.append(storage.join(out, name))
+        export_corpus(table, folders[-1])
+        storage.write_bytes(storage.join(out, f"{name}.jpg"), sheet(table))
+    return folders
+
+
+def _read_recipe(place: str) -> dict[str, ClayConfig]:
+    try:
+        read = yaml.safe_load(storage.read_bytes(place))
+    except FileNotFoundError:
+        raise Problem(f"{place} does not exist: name a recipe such as jobs/demo-corpus.yaml.") from None
+    except yaml.YAMLError as error:
+        raise Problem(f"{place} is not YAML ({error}): correct it.") from None
+    corpora = read.get("corpora") if isinstance(read, dict) else None
+    if not isinstance(corpora, dict) or not corpora or not all(isinstance(settings, dict) for settings in corpora.values()):
+        raise Problem(f"{place} names no corpora to render: write `corpora:`, and under each one's name its settings.")
+    known = {f.name for f in fields(ClayConfig)}
+    for name, settings in corpora.items():
+        if "/" in str(name) or str(name) in ("", ".", "..", "rendered"):
+            raise Problem(f"{place}: '{name}' cannot be the name of a corpus: choose another word.")
+        if foreign := sorted(set(settings) - known):
+            raise Problem(f"{place}, corpus '{name}': '{foreign[0]}' is not a setting there; there are {', '.join(sorted(known))}.")
+    return {str(name): _filled(place, str(name), settings) for name, settings in corpora.items()}
+
+
+def _filled(place: str, name: str, settings: dict) -> ClayConfig:
+    config = ClayConfig(**settings | {"materials": tuple(settings["materials"])} if "materials" in settings else settings)
+    try:
+        config.check()
+    except TypeError:
+        raise Problem(f"{place}, corpus '{name}': a setting is not of its type; compare it with jobs/demo-corpus.yaml.") from None
+    return config
