@@ -1,0 +1,212 @@
+"""Splits of a data set: by source (ARM-1 of the paper), within each source (ARM-2), and the check against leakage."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from twfer_dist.dataset.balance import priorities
+from twfer_dist.errors import Problem
+
+PARTS = {2: ("train", "test"), 3: ("train", "validation", "test")}
+"""The names of two and of three parts of a data set."""
+
+MOST_KINDS = 200  # kinds of sources that the exchange tries against each other: pairs grow with the square
+MOST_SOURCES = 500  # of two parts whose sizes are searched whole; with more, exchanges reach what is asked
+
+
+def apportion(total: int, ratios: Sequence[float]) -> np.ndarray:
+    """Whole numbers that add up to `total` and are nearest to `ratios` (largest remainder): 10 by 7:1:2 is 7, 1, 2."""
+    exact = total * np.asarray(ratios, float) / sum(ratios)
+    whole = np.floor(exact).astype(int)
+    rest = np.argsort(-(exact - whole), kind="stable")[: total - whole.sum()]
+    whole[rest] += 1
+    return whole
+
+
+def by_source(strata: Sequence[np.ndarray], sources: np.ndarray, sizes: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The part (0, 1, ...) of each row, where every source lies in one part whole.
+
+    strata: codes (0, 1, ...) of each row by which the parts should be alike, such as the label. sources: the source of each
+    row. sizes: rows asked of each part; they add up to the rows. Sources are dealt out to the part that lacks most, then
+    moved and exchanged between parts as long as that brings the parts' sizes, and after them their strata, nearer to
+    what was asked. Two parts get the nearest sizes that there are (up to `MOST_SOURCES` sources). Every part gets a source. Problem where
+    there are fewer sources than parts.
+    """
+    names, source = np.unique(sources, return_inverse=True)
+    if len(names) < len(sizes):
+        raise Problem(f"A split by source into {len(sizes)} parts needs as many sources and there are {len(names)}: split within_source.")
+    # One row for each source: its size, then its count in each stratum.
+    counts = np.hstack([_count(source, codes, len(names)) for codes in (np.zeros_like(source), *strata)])
+    # Sources with the same counts are of one kind: only how many of a kind go where matters for the sizes.
+    kinds, kind = np.unique(counts, axis=0, return_inverse=True)
+    kind = kind.ravel()
+    wanted = np.outer(sizes / sizes.sum(), counts.sum(axis=0))
+    wanted[:, 0] = sizes
+    priority = priorities(names.tolist(), seed, "split")
+    placed = _exchange(kinds, _deal_out(counts, kind, len(kinds), priority, wanted), wanted)
+    placed = _exchange(kinds, _nearest_sizes(kinds[:, 0], placed, wanted[:, 0]), wanted)
+    part_of_source = np.empty(len(names), int)
+    for k in range(len(kinds)):
+        members = np.flatnonzero(kind == k)
+        part_of_source[members[np.argsort(priority[members])]] = np.repeat(np.arange(len(sizes)), placed[:, k])
+    return part_of_source[source]
+
+
+def _count(source: np.ndarray, codes: np.ndarray, sources: int) -> np.ndarray:
+    table = np.zeros((sources, int(codes.max(initial=0)) + 1), int)
+    np.add.at(table, (source, codes), 1)
+    return table
+
+
+def _deal_out(counts: np.ndarray, kind: np.ndarray, kinds: int, priority: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(parts, kinds): how many sources of each kind go to each part, the largest sources first."""
+    placed = np.zeros((len(wanted), kinds), int)
+    lacking = wanted.astype(float)
+    empty = len(wanted)
+    left = len(counts)
+    for source in np.lexsort((priority, -counts[:, 0])):
+        need = (lacking / np.maximum(wanted, 1e-9)) @ (counts[source] > 0)
+        if left == empty:  # as many sources left as parts without one
+            need = np.where(placed.sum(axis=1) == 0, need, -np.inf)
+        part = int(np.argmax(need))
+        empty -= int(not placed[part].any())
+        left -= 1
+        placed[part, kind[source]] += 1
+        lacking[part] -= counts[source]
+    return placed
+
+
+def _exchange(kinds: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Move a source, or exchange two, between two parts as long as that brings the parts nearer to `wanted`."""
+    placed = placed.copy()
+    # "Nothing" as a further kind makes a move an exchange with nothing.
+    kinds = np.vstack([kinds, np.zeros_like(kinds[:1])])
+    weight = np.ones(kinds.shape[1])
+    weight[0] = 1 + wanted.sum()  # no gain in the strata outweighs one row of a part's size
+    reached = (placed @ kinds[:-1]).astype(float)
+
+    def far(rows: np.ndarray, part: int) -> np.ndarray:
+        return np.abs(rows - wanted[part]) @ weight
+
+    while True:
+        best, found = -1e-6, None
+        for one, other in itertools.combinations(range(len(wanted)), 2):
+            gives = [*np.flatnonzero(placed[one])[:MOST_KINDS], len(kinds) - 1]
+            takes = [*np.flatnonzero(placed[other])[:MOST_KINDS], len(kinds) - 1]
+            change = kinds[takes][None] - kinds[gives][:, None]
+            gain = far(reached[one] + change, one) + far(reached[other] - change, other)
+            gain -= far(reached[one], one) + far(reached[other], other)
+            if placed[one].sum() == 1:  # a part keeps its last source
+                gain[:-1, -1] = np.inf
+            if placed[other].sum() == 1:
+                gain[-1, :-1] = np.inf
+            i, j = np.unravel_index(np.argmin(gain), gain.shape)
+            if gain[i, j] < best:
+                best, found = gain[i, j], (one, other, gives[i], takes[j])
+        if found is None:
+            return placed
+        one, other, given, taken = found
+        for k, giver, taker in ((given, one, other), (taken, other, one)):
+            if k < len(kinds) - 1:
+                placed[giver, k] -= 1
+                placed[taker, k] += 1
+        reached = (placed @ kinds[:-1]).astype(float)
+
+
+def _nearest_sizes(sizes: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Split each two parts again where some choice among their sources comes nearer to the sizes that are asked.
+
+    sizes: rows of a source of each kind. wanted: rows of each part.
+    """
+    for one, other in itertools.combinations(range(len(wanted)), 2):
+        pool = placed[one] + placed[other]
+        members = np.repeat(np.arange(len(sizes)), pool)
+        reached = placed @ sizes
+        if len(members) > MOST_SOURCES or (reached == wanted).all():
+            continue
+        target = round((wanted[one] - wanted[other] + reached[one] + reached[other]) / 2)
+        again = placed.copy()
+        again[one] = np.bincount(members[_adding_up_to(sizes[members].tolist(), target)], minlength=len(sizes))
+        again[other] = pool - again[one]
+        if np.abs(again @ sizes - wanted).sum() < np.abs(reached - wanted).sum():
+            placed = again
+    return placed
+
+
+def _adding_up_to(sizes: Sequence[int], target: int) -> np.ndarray:
+    """Which of two or more `sizes` add up nearest to `target`, neither none nor all: a mask. Exact, over the bits of sums that can be."""
+    sums = [1]
+    for size in sizes:
+        sums.append(sums[-1] | sums[-1] << size)
+    inside = range(1, sum(sizes))
+    steps = itertools.chain.from_iterable((target - d, target + d) for d in itertools.count())
+    left = next(s for s in steps if s in inside and sums[-1] >> s & 1)
+    mask = np.zeros(len(sizes), bool)
+    for k in reversed(range(len(sizes))):
+        if not sums[k] >> left & 1:
+            mask[k] = True
+            left -= sizes[k]
+    return mask
+
+
+def within_source(labels: np.ndarray, sources: np.ndarray, ids: Sequence[str], sizes: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The part (0, 1, ...) of each row, where every source is cut in the proportion of `sizes`.
+
+    sizes: rows asked of each part; they add up to the rows, and are reached exactly. In every source a part's rows are within
+    one of its proportion, for every source and label too, and for every label they are as near as that leaves.
+    """
+    names, source = np.unique(sources, return_inverse=True)
+    left = _count(source, labels, len(names))
+    cell = source * left.shape[1] + labels
+    order = np.lexsort((priorities(ids, seed, "split"), cell))
+    # Numbers of the rows inside their cell (source and label), in the order of their hashes.
+    _, starts, lengths = np.unique(cell[order], return_index=True, return_counts=True)
+    number = np.empty(len(cell), int)
+    number[order] = np.arange(len(cell)) - np.repeat(starts, lengths)
+    part = np.zeros(len(cell), int)
+    before = np.zeros_like(left)
+    for k in range(len(sizes) - 1, 0, -1):
+        taken = _cut(left, int(sizes[k]))
+        inside = (number >= before.ravel()[cell]) & (number < (before + taken).ravel()[cell])
+        part[inside] = k
+        before, left = before + taken, left - taken
+    return part
+
+
+def _cut(counts: np.ndarray, total: int) -> np.ndarray:
+    """Of each cell of `counts` (sources, labels) its share, rounded so that all cells add up to `total`.
+
+    Each row's sum is its share rounded down or up, each cell too; which cells of a row are rounded up is for the labels that
+    lack most so far.
+    """
+    exact = counts * (total / max(counts.sum(), 1))
+    taken = np.floor(exact + 1e-9).astype(int)
+    before = 0
+    rows_done = 0
+    lacking = np.zeros(counts.shape[1])
+    for row in range(len(counts)):
+        rows_done += int(counts[row].sum())
+        after = (2 * rows_done * total + counts.sum()) // (2 * counts.sum())  # the running share, rounded: errors do not add up
+        lacking += exact[row] - taken[row]
+        more = after - before - int(taken[row].sum())
+        before = after
+        if more:
+            open_cells = np.flatnonzero(exact[row] - taken[row] > 1e-9)
+            up = open_cells[np.argsort(-lacking[open_cells], kind="stable")][:more]
+            taken[row, up] += 1
+            lacking[up] -= 1
+    return taken
+
+
+def check_leakage(sources: Sequence[str], splits: Sequence[str]) -> None:
+    """Problem where a source lies in more than one split."""
+    seen: dict[str, set[str]] = {}
+    for source, split in zip(sources, splits, strict=True):
+        seen.setdefault(source, set()).add(split)
+    both = sorted(source for source, found in seen.items() if len(found) > 1)
+    if both:
+        raise Problem(
+            f"{len(both)} sources lie on more than one side of a split by source, {both[0]} in {' and '.join(sorted(seen[both[0]]))}: "
+            "scores on such a split would be too good; give each source one split, or split within_source."
+        )
