@@ -19,6 +19,7 @@ os.environ.update(
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]),
 )
+os.environ.pop("RAY_ADDRESS", None)  # a cluster of the person who tests is left alone
 
 
 @pytest.fixture(scope="session")

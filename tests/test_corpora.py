@@ -121,6 +121,10 @@ def test_locate_leads_nowhere_else(tmp_path):
     for path in ("../secret.jpg", "deep/../../secret.jpg", str(tmp_path / "secret.jpg"), "out.jpg", "up/secret.jpg", "a\0.jpg"):
         with pytest.raises(ValueError):
             locate(str(folder), path)
+    for path in ("../secret.jpg", "/secret.jpg"):
+        with pytest.raises(ValueError):
+            locate("mock:///figures", path)
+    assert locate("mock:///figures", "a.jpg")[1].endswith("figures/a.jpg")
 
 
 # A CSV manifest

@@ -125,7 +125,7 @@ def head_command(folder: str, out: str) -> None:
 @click.option("--out", required=True, metavar="DIR", help="The folder of corpora to write.")
 def clay_command(path: str, head: str, out: str) -> None:
     """Render clay heads with known Action Units: photographs, manifest, votes, points."""
-    from twfer_dist.corpus.clay import make_corpora
+    from twfer_dist.corpus.pipeline import make_corpora
 
     for folder in make_corpora(path, head, out):
         click.echo(f"made {folder}")

@@ -140,7 +140,8 @@ class Work:
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a table made on the driver, sorted by its id."""
         table = _sorted(schema.conform(table, self.job.tables[name]))
-        _write_parquet(storage.join(self.directory, name, "part-00000.parquet"), table)
+        rows = max(1, TARGET_ROW_GROUP_BYTES * len(table) // max(table.nbytes, 1))
+        _write_parquet(storage.join(self.directory, name, "part-00000.parquet"), table, row_group_size=rows)
 
     def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int) -> None:
         """Carry every row of `plan` through `steps` on Ray Data, in parts of `rows_per_part` rows.

@@ -14,22 +14,17 @@ A stage names its inputs: stages above it, or the directories of finished output
 dataclass of its kind. `package:` at the start of a path is the installed package: what ships with it.
 """
 
-import dataclasses
 import json
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from twfer_dist import engine, storage
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
+from twfer_dist.settings import fill, package_path, read_yaml
 from twfer_dist.storage import Finished
 from twfer_dist.tracking import Tracking
 
@@ -100,13 +95,7 @@ class Outcome:
 
 def load(path: str, *, out: str | None = None) -> Recipe:
     """Read a recipe. Problem naming the place of any word that it does not know."""
-    try:
-        text = storage.read_bytes(path).decode()
-        given = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise Problem(f"{path} is not there: name a recipe, such as jobs/demo.yaml.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Problem(f"{path} is not YAML ({' '.join(str(error).split())}): mend it there.") from None
+    given, text = read_yaml(path)
     if not isinstance(given, dict) or not isinstance(given.get("stages"), dict):
         raise Problem(f"{path} has no 'stages': a recipe names its stages, as jobs/demo.yaml does.")
     known = {"name", "out", "tracking", "compute", "corpora", "stages"}
@@ -115,7 +104,7 @@ def load(path: str, *, out: str | None = None) -> Recipe:
     name = str(given.get("name") or Path(path).stem)
     out = storage.absolute(out or given.get("out") or f"runs/{name}")
     stages: list[Stage] = []
-    corpora = {key: _place(str(value)) for key, value in (given.get("corpora") or {}).items()}
+    corpora = {key: package_path(str(value)) for key, value in (given.get("corpora") or {}).items()}
     for key, settings in given["stages"].items():
         stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
     compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
@@ -154,49 +143,6 @@ def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[st
     return Stage(name, kind, inputs, settings)
 
 
-def _place(path: str) -> str:
-    """A path as written in a recipe; `package:` is the installed package."""
-    if path.startswith("package:"):
-        return str(resources.files("twfer_dist").joinpath(path.removeprefix("package:")))
-    return path
-
-
-def fill(kind: type, settings: Mapping[str, Any], place: str) -> Any:
-    """The frozen dataclass `kind` filled from YAML; Problem for a key that it does not have or a value of another type."""
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]
-    values: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key not in names:
-            raise Problem(f"{place}: '{key}' is not a setting there; there are {', '.join(names) or 'none'}.")
-        values[key] = _value(hints[key], value, f"{place}: '{key}'")
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise Problem(f"{place}: {error}.") from None
-
-
-def _value(hint: Any, value: Any, place: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return _value(next(a for a in arguments if a is not type(None)), value, place)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_value(arguments[0], one, place) for one in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return fill(typing.cast(type, hint), value, place)
-    wanted = origin or hint
-    if wanted is typing.Literal:
-        if value not in arguments:
-            raise Problem(f"{place} is {value!r} and must be one of {', '.join(map(str, arguments))}.")
-    elif isinstance(wanted, type) and (not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)):
-        raise Problem(f"{place} is {value!r} and must be of type {wanted.__name__}.")
-    return _place(value) if isinstance(value, str) else value
-
-
 def plan(recipe: Recipe) -> list[Outcome]:
     """What is finished and what is to do, without doing any of it."""
     return list(_walk(recipe, lambda job: engine.find(job, recipe.out)))
@@ -228,7 +174,7 @@ def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outc
             if key == "corpora":
                 inputs[key] = [corpora[n] for n in names]
             else:
-                inputs[key] = [made[n] if n in made else storage.open_finished(storage.absolute(_place(n))) for n in names]
+                inputs[key] = [made[n] if n in made else storage.open_finished(storage.absolute(package_path(n))) for n in names]
         if any(one is None for several in inputs.values() for one in several):
             made[stage.name] = None  # what it is made from is not made yet
             yield Outcome(stage, "to do", None)
@@ -253,7 +199,7 @@ def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
 
     def path(key: str) -> str | None:
         value = settings.pop(key, None)
-        return None if value is None else _place(str(value))
+        return None if value is None else package_path(str(value))
 
     match stage.kind:
         case "render":
@@ -274,12 +220,15 @@ def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
         case "faces":
             from twfer_dist.faces.pipeline import FacesConfig, faces_job
 
-            detector = path("model")
-            return faces_job(_corpora(inputs, place), fill(FacesConfig, settings, place), model=detector, actors=compute.actors)
+            detector, model = settings.pop("detector", "auto"), path("model")
+            config = fill(FacesConfig, settings, place)
+            return faces_job(_corpora(inputs, place), config, detector=detector, model=model, actors=compute.actors)
         case "animate":
             from twfer_dist.synthesis.pipeline import AnimateConfig, animate_job
 
             generator = path("generator")
+            if generator is None:
+                raise Problem(f"{place}: 'generator' is missing: name a checkpoint, such as package:weights/generator.safetensors.")
             config = fill(AnimateConfig, settings, place)
             return animate_job(inputs.get("faces", []), config, generator, gpus=compute.gpus, actors=compute.actors)
         case "dataset":

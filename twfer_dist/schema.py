@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 OK = "ok"
 """The status of a row that holds a result. Any other status names why there is none; `error` says it in a sentence."""
 
-_UNITS = pa.list_(pa.float32(), 17)
+_UNITS = pa.list_(pa.float32())  # 17 or null: Parquet cannot read back a null in a list of fixed size
 _GROUPS = pa.map_(pa.string(), pa.string())
 
 
@@ -60,8 +60,8 @@ FACES = _schema(
     ("action_units", _UNITS),
     ("detector", pa.string()),
     ("score", pa.float32()),
-    ("box", pa.list_(pa.float32(), 4)),  # x, y, width, height in pixels of the upright photograph, as detected
-    ("crop_matrix", pa.list_(pa.float32(), 6)),  # 2x3, row by row: upright photograph -> crop
+    ("box", pa.list_(pa.float32())),  # x, y, width, height in pixels of the upright photograph, as detected
+    ("crop_matrix", pa.list_(pa.float32())),  # 2x3, row by row: upright photograph -> crop
     ("image", pa.binary()),  # the square crop
     ("width", pa.int32()),
     ("height", pa.int32()),
@@ -77,7 +77,7 @@ RENDERED = _schema(
     ("intensity", pa.float32()),  # 0 to 1 of the expression's prototype; null for free Action Units
     ("votes", pa.string()),  # simulated annotators, empty where none were asked
     ("groups", _GROUPS),  # material, posture, ...
-    ("action_units", _UNITS),
+    ("action_units", pa.list_(pa.float32(), 17)),
     ("landmarks68", pa.list_(pa.float32(), 136)),  # x, y of the 68 iBUG points in pixels of the image
     ("pose", pa.list_(pa.float32(), 3)),  # yaw, pitch, roll in degrees
     ("image", pa.binary()),
@@ -130,7 +130,7 @@ PREDICTIONS = _schema(
     ("split", pa.string()),
     ("label", pa.int8()),  # the truth where it is known
     ("groups", _GROUPS),
-    ("probabilities", pa.list_(pa.float32(), 7)),
+    ("probabilities", pa.list_(pa.float32())),
     ("predicted", pa.int8()),  # 1 to 7; null where no image could be read
     ("confidence", pa.float32()),  # calibrated probability of `predicted`
     ("status", pa.string()),  # "ok", "not_readable" or the status of the face

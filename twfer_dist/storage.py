@@ -36,8 +36,8 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
 
 
 def join(uri: str, *names: str) -> str:
-    """`uri` with names appended, before its query if it has one."""
-    base, mark, query = uri.partition("?")
+    """A path or URI with names appended, before its query if it has one."""
+    base, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
     return "/".join([base.rstrip("/"), *(n.strip("/") for n in names if n != ".")]) + mark + query
 
 

@@ -6,7 +6,7 @@ from twfer_dist.corpus.facs import prototype
 from twfer_dist.taxonomy import EXPRESSIONS
 
 ANNOTATORS = 6
-_CALM = 0.40  # an expression weaker than this is called neutral as often as not
+_CALM = 0.34  # an expression weaker than this is called neutral as often as not
 _DOUBT = 0.13  # standard deviation of what one annotator sees
 _MARGIN = 0.07  # labels this near to the first are named too
 _PROTOTYPES = np.stack([prototype(name) for name in EXPRESSIONS])

@@ -17,9 +17,9 @@ PHOTOGRAPHS = "photographs"
 def export_corpus(rendered: pa.Table, folder: str) -> None:
     """Write a table (schema RENDERED) to `folder` (a path or URI) as a corpus that `open_corpus` reads.
 
-    photographs/<image_id>.jpg; manifest.csv with votes, the grouping columns, and what was rendered (`rendered_label`,
-    `rendered_intensity`), but no `label`: it comes from the votes; openface.csv with the true Action Units as OpenFace writes
-    them; landmarks.csv with the 68 points in pixels, named as OpenFace does.
+    photographs/<image_id>.jpg; manifest.csv with votes and the grouping columns, but no `label`: it comes from the votes;
+    rendered.csv with the expression that was rendered and its intensity; openface.csv with the true Action Units as OpenFace
+    writes them; landmarks.csv with the 68 points in pixels, named as OpenFace does.
     """
     rows = rendered.to_pylist()
     groups = sorted({name for row in rows for name, _ in row["groups"]})
@@ -31,8 +31,14 @@ def export_corpus(rendered: pa.Table, folder: str) -> None:
             "source": row["source"],
             "votes": row["votes"],
             **{name: dict(row["groups"]).get(name, "") for name in groups},
-            "rendered_label": "" if row["label"] is None else EXPRESSIONS[row["label"] - 1],
-            "rendered_intensity": "" if row["intensity"] is None else f"{row['intensity']:.2f}",
+        }
+        for row in rows
+    ]
+    truth = [
+        {
+            "path": _path(row),
+            "expression": "" if row["label"] is None else EXPRESSIONS[row["label"] - 1],
+            "intensity": "" if row["intensity"] is None else f"{row['intensity']:.2f}",
         }
         for row in rows
     ]
@@ -46,7 +52,7 @@ def export_corpus(rendered: pa.Table, folder: str) -> None:
         | {f"y_{k}": f"{y:.1f}" for k, y in enumerate(row["landmarks68"][1::2])}
         for row in rows
     ]
-    for name, table in (("landmarks.csv", points), ("openface.csv", units), ("manifest.csv", manifest)):
+    for name, table in (("landmarks.csv", points), ("openface.csv", units), ("rendered.csv", truth), ("manifest.csv", manifest)):
         storage.write_bytes(storage.join(folder, name), _csv(table))
 
 

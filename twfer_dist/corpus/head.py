@@ -203,18 +203,22 @@ def _deltas(folder: Path, names: tuple[str, ...] | list[str], neutral: np.ndarra
 
 def _read_obj(path: Path, vertices_only: bool = False) -> tuple[np.ndarray, np.ndarray, list[list[tuple[int, int]]]]:
     """Vertices (N, 3), texture coordinates (U, 2), and polygons as lists of (vertex, texture coordinate), counted from 0."""
-    vertices, uv, polygons = [], [], []
     try:
-        for line in path.read_text().splitlines():
-            word, _, rest = line.partition(" ")
-            if word == "v":
-                vertices.append([float(value) for value in rest.split()[:3]])
-            elif word == "vt" and not vertices_only:
-                uv.append([float(value) for value in rest.split()[:2]])
-            elif word == "f" and not vertices_only:
-                polygons.append([(int(c[0]) - 1, int(c[1]) - 1) for c in (corner.split("/") for corner in rest.split())])
+        lines = path.read_text().splitlines()
+        vertices = _numbers([line for line in lines if line.startswith("v ")], 3)
+        if vertices_only:
+            return vertices, np.empty((0, 2), np.float32), []
+        uv = _numbers([line for line in lines if line.startswith("vt ")], 2)
+        corners = ([corner.split("/") for corner in line.split()[1:]] for line in lines if line.startswith("f "))
+        return vertices, uv, [[(int(c[0]) - 1, int(c[1]) - 1) for c in polygon] for polygon in corners]
     except FileNotFoundError:
         raise Problem(f"{path} does not exist: take the FaceXModel folder of ICT-FaceKit's public repository.") from None
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         raise Problem(f"{path} is not an OBJ mesh with texture coordinates ({error}): take it from ICT-FaceKit again.") from error
-    return np.array(vertices, np.float32), np.array(uv, np.float32), polygons
+
+
+def _numbers(lines: list[str], columns: int) -> np.ndarray:
+    """float32 (lines, columns): the numbers after each line's first word."""
+    if not lines:
+        raise ValueError("it has no vertices")
+    return np.loadtxt(lines, np.float32, usecols=range(1, columns + 1), ndmin=2)

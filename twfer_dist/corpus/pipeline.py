@@ -1,11 +1,8 @@
 """The rendered corpus as a stage on Ray Data."""
 
-from dataclasses import fields
-
 import cv2
 import numpy as np
 import pyarrow as pa
-import yaml
 
 from twfer_dist import engine, schema, storage
 from twfer_dist.corpus import clay
@@ -18,6 +15,7 @@ from twfer_dist.corpus.head import head_digest, load_head
 from twfer_dist.corpus.render import Scene, draw, project
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
+from twfer_dist.settings import fill, read_yaml
 
 VERSION = 1
 _ROWS_PER_PART = 120
@@ -102,28 +100,14 @@ def make_corpora(recipe: str, head: str, out: str) -> list[str]:
 
 
 def _read_recipe(place: str) -> dict[str, ClayConfig]:
-    try:
-        read = yaml.safe_load(storage.read_bytes(place))
-    except FileNotFoundError:
-        raise Problem(f"{place} does not exist: name a recipe such as jobs/demo-corpus.yaml.") from None
-    except yaml.YAMLError as error:
-        raise Problem(f"{place} is not YAML ({error}): correct it.") from None
-    corpora = read.get("corpora") if isinstance(read, dict) else None
+    given, _ = read_yaml(place)
+    corpora = given.get("corpora") if isinstance(given, dict) else None
     if not isinstance(corpora, dict) or not corpora or not all(isinstance(settings, dict) for settings in corpora.values()):
         raise Problem(f"{place} names no corpora to render: write `corpora:`, and under each one's name its settings.")
-    known = {f.name for f in fields(ClayConfig)}
+    configs = {}
     for name, settings in corpora.items():
         if "/" in str(name) or str(name) in ("", ".", "..", "rendered"):
             raise Problem(f"{place}: '{name}' cannot be the name of a corpus: choose another word.")
-        if foreign := sorted(set(settings) - known):
-            raise Problem(f"{place}, corpus '{name}': '{foreign[0]}' is not a setting there; there are {', '.join(sorted(known))}.")
-    return {str(name): _filled(place, str(name), settings) for name, settings in corpora.items()}
-
-
-def _filled(place: str, name: str, settings: dict) -> ClayConfig:
-    config = ClayConfig(**settings | {"materials": tuple(settings["materials"])} if "materials" in settings else settings)
-    try:
-        config.check()
-    except TypeError:
-        raise Problem(f"{place}, corpus '{name}': a setting is not of its type; compare it with jobs/demo-corpus.yaml.") from None
-    return config
+        configs[str(name)] = fill(ClayConfig, settings, f"{place}, corpus '{name}'")
+        configs[str(name)].check()
+    return configs

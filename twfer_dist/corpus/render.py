@@ -7,7 +7,7 @@ import numpy as np
 
 from twfer_dist.corpus.dress import MOUTH, TEETH
 from twfer_dist.corpus.figure import Figure
-from twfer_dist.corpus.material import MATERIALS, albedo, box_blur, relief, textures
+from twfer_dist.corpus.material import MATERIALS, Material, albedo, box_blur, relief, textures
 from twfer_dist.corpus.raster import rasterise
 
 OVERSAMPLE = 2  # pixels drawn in each direction for one of the picture
@@ -148,18 +148,26 @@ def _shadow(vertices: np.ndarray, triangles: np.ndarray, position: np.ndarray, k
     cells = np.clip((points[:, :2] + _SHADOW_REACH) * scale, 0, _SHADOW_GRID - 1).astype(np.int64)
     depth = np.full(_SHADOW_GRID * _SHADOW_GRID, -1e3, np.float32)
     np.maximum.at(depth, cells[:, 1] * _SHADOW_GRID + cells[:, 0], points[:, 2])
-    depth = cv2.morphologyEx(depth.reshape(_SHADOW_GRID, _SHADOW_GRID), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    nearest = np.asarray(cv2.morphologyEx(depth.reshape(_SHADOW_GRID, _SHADOW_GRID), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
     lit = position @ frame
     place = ((lit[:, :2] + _SHADOW_REACH) * scale - 0.5).astype(np.float32)
     total = np.zeros(len(lit), np.float32)
     for right, down in ((-0.7, -0.3), (0.3, -0.7), (0.7, 0.3), (-0.3, 0.7)):
         column = np.clip(place[:, 0] + right + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
         row = np.clip(place[:, 1] + down + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
-        total += np.clip((depth[row, column] - lit[:, 2] - 0.7) / 0.5, 0, 1)
+        total += np.clip((nearest[row, column] - lit[:, 2] - 0.7) / 0.5, 0, 1)
     return total / 4
 
 
-def _light(scene, material, colour, clean, normal, hollow, shadow) -> np.ndarray:
+def _light(
+    scene: Scene,
+    material: Material,
+    colour: np.ndarray,
+    clean: np.ndarray,
+    normal: np.ndarray,
+    hollow: np.ndarray,
+    shadow: np.ndarray,
+) -> np.ndarray:
     """Linear colour (P, 3): main and fill light, sky light dimmed in hollows, highlight, and reflections on metal."""
     key, fill = np.array(scene.key, np.float32), np.array(scene.fill, np.float32)
     warm = np.array([1 + 0.10 * scene.warmth, 1, 1 - 0.14 * scene.warmth], np.float32)

@@ -31,7 +31,7 @@ class DatasetConfig:
     """What a data set holds and how it is split.
 
     The parts are train and test, or train, validation and test, by `ratios` (7, 1, 2) or by `counts` of images (15730, 2960).
-    With split "given" the corpus's own split stands; two ratios then cut its train part into train and validation, by source.
+    With split "given" the corpus's own split stands.
     """
 
     include: tuple[str, ...] = ("animated",)  # "animated", "photographs" or both
@@ -62,7 +62,7 @@ def dataset_job(faces: Sequence[Finished], animated: Sequence[Finished], config:
         chosen = _choose(candidates, config)
         parts, names, asked = _split(chosen, config)
         named = np.array(names)[parts]
-        sources = [f"{c}/{s}" for c, s in zip(chosen["corpus"].to_pylist(), chosen["source"].to_pylist(), strict=True)]
+        sources = _source_keys(chosen).tolist()
         if config.split == "by_source":
             splits.check_leakage(sources, named.tolist())
         work.results = _results(chosen, named, sources, names, asked) | {
@@ -86,10 +86,8 @@ def _check(config: DatasetConfig) -> None:
     if config.ratios and config.counts:
         raise Problem("A split has both ratios and counts: give one of them.")
     if config.split == "given":
-        if config.counts or (config.ratios and len(config.ratios) != 2):
-            raise Problem(
-                "The split 'given' takes the corpus's own; it may have two ratios, which cut its train part into train and validation."
-            )
+        if sizes:
+            raise Problem("The split 'given' takes the corpus's own: leave ratios and counts out.")
     elif not sizes or len(sizes) not in splits.PARTS:
         raise Problem(f"The split '{config.split}' needs ratios or counts for 2 parts (train, test) or 3 (train, validation, test).")
     if sizes and min(sizes) <= 0:
@@ -152,7 +150,7 @@ def _drop(rows: pa.Table, condition: pa.ChunkedArray, reason: str, left_out: Cou
 
 def _source_keys(table: pa.Table) -> np.ndarray:
     """One key for each source: two corpora may use the same name."""
-    return np.array([f"{c}\0{s}" for c, s in zip(table["corpus"].to_pylist(), table["source"].to_pylist(), strict=True)])
+    return np.array([f"{c}/{s}" for c, s in zip(table["corpus"].to_pylist(), table["source"].to_pylist(), strict=True)])
 
 
 def _choose(candidates: pa.Table, config: DatasetConfig) -> pa.Table:
@@ -166,11 +164,10 @@ def _choose(candidates: pa.Table, config: DatasetConfig) -> pa.Table:
 
 def _split(chosen: pa.Table, config: DatasetConfig) -> tuple[np.ndarray, tuple[str, ...], dict[str, int]]:
     """The part of each row, the parts' names, and the size asked of each part."""
+    if config.split == "given":
+        return _given(chosen)
     labels = chosen["label"].to_numpy().astype(int) - 1
     sources = _source_keys(chosen)
-    corpora = np.unique(chosen["corpus"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
-    if config.split == "given":
-        return _given(chosen, config, labels, corpora, sources)
     if config.counts:
         if sum(config.counts) != len(chosen):
             raise Problem(
@@ -180,7 +177,10 @@ def _split(chosen: pa.Table, config: DatasetConfig) -> tuple[np.ndarray, tuple[s
         sizes = np.array(config.counts)
     else:
         sizes = splits.apportion(len(chosen), config.ratios or ())
+        if not sizes.all():
+            raise Problem(f"{len(chosen)} images do not fill {len(sizes)} parts by {config.ratios}: take more images, or fewer parts.")
     if config.split == "by_source":
+        corpora = np.unique(chosen["corpus"].to_pylist(), return_inverse=True)[1]
         parts = splits.by_source([labels, corpora], sources, sizes, config.seed)
     else:
         parts = splits.within_source(labels, sources, chosen["image_id"].to_pylist(), sizes, config.seed)
@@ -188,31 +188,20 @@ def _split(chosen: pa.Table, config: DatasetConfig) -> tuple[np.ndarray, tuple[s
     return parts, names, dict(zip(names, sizes.tolist(), strict=True))
 
 
-def _given(
-    chosen: pa.Table, config: DatasetConfig, labels: np.ndarray, corpora: np.ndarray, sources: np.ndarray
-) -> tuple[np.ndarray, tuple[str, ...], dict[str, int]]:
-    names = splits.PARTS[3]
+def _given(chosen: pa.Table) -> tuple[np.ndarray, tuple[str, ...], dict[str, int]]:
     given = chosen["given"].to_pylist()
     if unknown := given.count(None):
         raise Problem(
             f"{unknown} images of the data set have no split of their own: add a column 'split' to the manifest, give the faces that "
             "images were animated from, or split by_source."
         )
-    parts = np.array([names.index(split) for split in given])
-    asked = dict(zip(names, np.bincount(parts, minlength=3).tolist(), strict=True))
-    if config.ratios:
-        if asked["validation"]:
-            raise Problem("The corpus's own split has a validation part already: leave the ratios out.")
-        train = np.flatnonzero(parts == 0)
-        sizes = splits.apportion(len(train), config.ratios)
-        parts[train] = splits.by_source([labels[train], corpora[train]], sources[train], sizes, config.seed)
-        asked |= {"train": int(sizes[0]), "validation": int(sizes[1])}
-    return parts, names, {name: size for name, size in asked.items() if size}
+    names = tuple(name for name in splits.PARTS[3] if name in given)
+    return np.array([names.index(split) for split in given]), names, {name: given.count(name) for name in names}
 
 
 def _results(chosen: pa.Table, named: np.ndarray, sources: list[str], names: Sequence[str], asked: dict[str, int]) -> dict[str, Any]:
     labels = chosen["label"].to_numpy()
-    reached = {name: int((named == name).sum()) for name in names if name in asked}
+    reached = {name: int((named == name).sum()) for name in names}
     by_label = {
         name: {expression: int(((named == name) & (labels == label)).sum()) for label, expression in enumerate(EXPRESSIONS, 1)}
         for name in reached
@@ -238,11 +227,11 @@ def fetch(plan: pa.Table, *, inputs: Mapping[str, Finished]) -> pa.Table:
     """The rows of the data set for a part of its plan: images and Action Units fetched by id from the inputs."""
     fetched = []
     for name in plan["input"].unique().to_pylist():
-        rows = plan.filter(pc.equal(plan["input"], name)).sort_by("image_id")
+        rows = plan.filter(pc.equal(plan["input"], name))
         _, table, expected = ORIGINS[name.partition("-")[0]]
         key = expected.names[0]
         columns = [key, "action_units", "groups", "image", "width", "height", "status", "error"]
-        found = inputs[name].table(table, expected, columns=columns, ids=rows["image_id"].to_pylist()).sort_by(key)
+        found = inputs[name].table(table, expected, columns=columns, ids=rows["image_id"].to_pylist())
         if found[key].to_pylist() != rows["image_id"].to_pylist():
             raise ValueError(f"{inputs[name].uri} does not hold the images that were planned from it")
         for column in columns[1:]:

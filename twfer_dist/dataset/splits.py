@@ -28,10 +28,10 @@ def by_source(strata: Sequence[np.ndarray], sources: np.ndarray, sizes: np.ndarr
     """The part (0, 1, ...) of each row, where every source lies in one part whole.
 
     strata: codes (0, 1, ...) of each row by which the parts should be alike, such as the label. sources: the source of each
-    row. sizes: rows asked of each part; they add up to the rows. Sources are dealt out to the part that lacks most, then
-    moved and exchanged between parts as long as that brings the parts' sizes, and after them their strata, nearer to
-    what was asked. Two parts get the nearest sizes that there are (up to `MOST_SOURCES` sources). Every part gets a source. Problem where
-    there are fewer sources than parts.
+    row. sizes: rows asked of each part, all positive; they add up to the rows. Sources are dealt out to the part that lacks
+    most, then moved and exchanged between parts as long as that brings the parts' sizes, and after them their strata, nearer
+    to what was asked. Two parts get the nearest sizes that there are (up to `MOST_SOURCES` sources). Every part gets a source.
+    Problem where there are fewer sources than parts.
     """
     names, source = np.unique(sources, return_inverse=True)
     if len(names) < len(sizes):
@@ -44,8 +44,9 @@ def by_source(strata: Sequence[np.ndarray], sources: np.ndarray, sizes: np.ndarr
     wanted = np.outer(sizes / sizes.sum(), counts.sum(axis=0))
     wanted[:, 0] = sizes
     priority = priorities(names.tolist(), seed, "split")
-    placed = _exchange(kinds, _deal_out(counts, kind, len(kinds), priority, wanted), wanted)
-    placed = _exchange(kinds, _nearest_sizes(kinds[:, 0], placed, wanted[:, 0]), wanted)
+    placed = _deal_out(counts, kind, len(kinds), priority, wanted)
+    placed = _nearest_sizes(kinds[:, 0], placed, wanted[:, 0])
+    placed = _exchange(kinds, placed, wanted)
     part_of_source = np.empty(len(names), int)
     for k in range(len(kinds)):
         members = np.flatnonzero(kind == k)
@@ -60,18 +61,14 @@ def _count(source: np.ndarray, codes: np.ndarray, sources: int) -> np.ndarray:
 
 
 def _deal_out(counts: np.ndarray, kind: np.ndarray, kinds: int, priority: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(parts, kinds): how many sources of each kind go to each part, the largest sources first."""
+    """(parts, kinds): how many sources of each kind go to each part, the largest sources first.
+
+    A part without a source lacks all, so that each of the first sources goes to another part.
+    """
     placed = np.zeros((len(wanted), kinds), int)
     lacking = wanted.astype(float)
-    empty = len(wanted)
-    left = len(counts)
     for source in np.lexsort((priority, -counts[:, 0])):
-        need = (lacking / np.maximum(wanted, 1e-9)) @ (counts[source] > 0)
-        if left == empty:  # as many sources left as parts without one
-            need = np.where(placed.sum(axis=1) == 0, need, -np.inf)
-        part = int(np.argmax(need))
-        empty -= int(not placed[part].any())
-        left -= 1
+        part = int(np.argmax((lacking / np.maximum(wanted, 1e-9)) @ (counts[source] > 0)))
         placed[part, kind[source]] += 1
         lacking[part] -= counts[source]
     return placed
@@ -153,8 +150,9 @@ def _adding_up_to(sizes: Sequence[int], target: int) -> np.ndarray:
 def within_source(labels: np.ndarray, sources: np.ndarray, ids: Sequence[str], sizes: np.ndarray, seed: int = 0) -> np.ndarray:
     """The part (0, 1, ...) of each row, where every source is cut in the proportion of `sizes`.
 
-    sizes: rows asked of each part; they add up to the rows, and are reached exactly. In every source a part's rows are within
-    one of its proportion, for every source and label too, and for every label they are as near as that leaves.
+    sizes: rows asked of each part; they add up to the rows, and are reached exactly. In every source, and in every label of
+    every source, a part's rows are within one of its proportion (within two where there are three parts); for every label they
+    are as near as that leaves.
     """
     names, source = np.unique(sources, return_inverse=True)
     left = _count(source, labels, len(names))

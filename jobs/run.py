@@ -1,0 +1,7 @@
+"""A recipe as a Ray job: python jobs/run.py RECIPE. The same as `twfer run`, where the command is not installed."""
+
+import sys
+
+from twfer_dist.cli import main
+
+main(["run", *sys.argv[1:]])

@@ -1,0 +1,7 @@
+"""A study of a folder as a Ray job: python jobs/study.py DIR. The same as `twfer study`, where the command is not installed."""
+
+import sys
+
+from twfer_dist.cli import main
+
+main(["study", *sys.argv[1:]])

@@ -1,0 +1,91 @@
+"""Small drawn faces in the tables that the synthesis room reads: a head whose mouth, brows and eyes follow Action Units."""
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from twfer_dist import engine, schema
+from twfer_dist.corpus import facs
+from twfer_dist.storage import Finished
+from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS, NEUTRAL
+
+SIDE = 96
+
+
+def drawn(figure: int, units: np.ndarray) -> np.ndarray:
+    """A face uint8 (96, 96, 3) of one figure's colour with `units` (17, 0 to 5)."""
+    rng = np.random.default_rng(figure)
+    image = np.full((SIDE, SIDE, 3), 40, np.uint8)
+    strength = dict(zip(ACTION_UNITS, units / 5, strict=True))
+    centre = SIDE // 2
+    cv2.ellipse(image, (centre, centre), (35, 39), 0, 0, 360, rng.integers(90, 160, 3).tolist(), -1)
+    for side in (-1, 1):
+        cv2.circle(image, (centre + side * 16, centre - 9), int(3 + 4 * strength["AU05"]), (20, 20, 20), -1)
+        brow = centre - 19 - int(6 * strength["AU01"])
+        cv2.line(image, (centre + side * 9, brow + int(5 * strength["AU04"])), (centre + side * 24, brow), (30, 30, 30), 2)
+    cv2.ellipse(image, (centre, centre + 19), (int(12 + 7 * strength["AU12"]), 2 + int(9 * strength["AU26"])), 0, 0, 360, (60, 30, 30), -1)
+    return image
+
+
+def png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def finished(out: str, stage: str, name: str, table: pa.Table, expected: pa.Schema) -> Finished:
+    """`table` as the finished output of a stage."""
+    job = engine.Job(stage, 1, {}, {"rows": len(table)}, {}, {name: expected}, lambda work: work.write_table(name, table))
+    return engine.run(job, out)
+
+
+def rendered(out: str, figures: int = 4, images: int = 6) -> Finished:
+    """One scene of `images` images for each of `figures` figures; the first is neutral, the rest have free Action Units."""
+    turn = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    points = np.stack([SIDE / 2 + 35 * np.cos(turn), SIDE / 2 + 39 * np.sin(turn)], axis=1).astype(np.float32)
+    rows = []
+    for figure in range(figures):
+        rng = np.random.default_rng(figure)
+        for k in range(images):
+            units = (rng.random(17) * 5 * (k > 0)).astype(np.float32)
+            rows.append(
+                {
+                    "image_id": f"figure{figure:03d}-scene-{k:02d}",
+                    "source": f"figure{figure:03d}",
+                    "scene": f"figure{figure:03d}-scene",
+                    "label": None if k else NEUTRAL,
+                    "action_units": units.tolist(),
+                    "landmarks68": points.ravel().tolist(),
+                    "image": png(drawn(figure, units)),
+                    "status": schema.OK,
+                }
+            )
+    return finished(out, "rendered", ".", pa.Table.from_pylist(rows, schema=schema.RENDERED), schema.RENDERED)
+
+
+def faces(out: str, figures: int = 3, *, corpus: str = "drawn", expressions: bool = True, units: bool = True) -> Finished:
+    """FACES rows: each figure neutral and, where `expressions`, in the other six; figure 1's neutral crop is broken, and one
+    photograph showed no face."""
+    rows = []
+    for figure in range(figures):
+        for label, expression in enumerate(EXPRESSIONS, start=1):
+            if label != NEUTRAL and not expressions:
+                continue
+            shown = facs.prototype(expression) * (0.6 + 0.1 * figure)
+            rows.append(
+                {
+                    "face_id": f"{corpus}{figure}{expression}-0",
+                    "photo_id": f"{corpus}{figure}{expression}",
+                    "rank": 0,
+                    "corpus": corpus,
+                    "path": f"{figure}/{expression}.png",
+                    "source": f"{corpus}-figure{figure}",
+                    "label": label,
+                    "groups": [("posture", "civil")],
+                    "action_units": shown.tolist() if units else None,
+                    "image": b"not an image" if figure == 1 and label == NEUTRAL else png(drawn(figure, shown)),
+                    "width": SIDE,
+                    "height": SIDE,
+                    "status": schema.OK,
+                }
+            )
+    rows.append({"face_id": f"{corpus}-none-0", "photo_id": f"{corpus}-none", "corpus": corpus, "label": NEUTRAL, "status": "no_face"})
+    return finished(out, "faces", "faces", pa.Table.from_pylist(rows, schema=schema.FACES), schema.FACES)

@@ -1,0 +1,271 @@
+"""GANimation's networks, checkpoints, losses and training steps, in plain PyTorch."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from synthesis_tables import faces, rendered
+from torch.nn import functional as F
+
+from twfer_dist import storage
+from twfer_dist.errors import Problem
+from twfer_dist.synthesis import checkpoints, losses, training
+from twfer_dist.synthesis.networks import Critic, Generator, fuse
+from twfer_dist.synthesis.pairs import Pairs, load_faces, load_pairs
+from twfer_dist.synthesis.scores import score, ssim
+from twfer_dist.synthesis.training import GeneratorConfig
+
+DATA = Path(__file__).parent / "data"
+SMALL = GeneratorConfig(width=4, critic_width=2, batch=4, supervised_steps=4, adversarial_steps=2, scored_pairs=4)
+
+
+@pytest.fixture(scope="module")
+def official() -> dict[str, torch.Tensor]:
+    with np.load(DATA / "ganimation_official.npz") as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return load_pairs(rendered(str(tmp_path_factory.mktemp("rendered"))), 64, 0.25)
+
+
+def both(pairs: Pairs) -> dict[str, Pairs]:
+    return {"supervised": pairs, "adversarial": pairs}
+
+
+def states(official: dict[str, torch.Tensor], network: str) -> dict[str, torch.Tensor]:
+    start = f"{network}/state/"
+    return {name.removeprefix(start): value for name, value in official.items() if name.startswith(start)}
+
+
+def saved(path: Path, value: object) -> str:
+    torch.save(value, path)
+    return str(path)
+
+
+def test_generator_and_critic_equal_the_public_ones(official, tmp_path):
+    generator = checkpoints.load_generator(saved(tmp_path / "g.pth", states(official, "G"))).network
+    critic = checkpoints.load_critic(saved(tmp_path / "d.pth", states(official, "D")))
+    with torch.no_grad():
+        colour, attention = generator(official["image"], official["aus"])
+        score, units = critic(official["image"])
+    found = {"color": colour, "attention": attention, "fused": fuse(official["image"], colour, attention)}
+    found |= {"critic_score": score, "critic_aus": units}
+    for name, value in found.items():
+        assert value.shape == official[name].shape
+        assert (value - official[name]).abs().max() <= 1e-5, name
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_public_key_layouts_load(tmp_path, prefix):
+    layouts = json.loads((DATA / "ganimation_official_state_keys.json").read_text())
+    shapes = {name.split()[0]: layout for name, layout in layouts.items()}
+    for network, load in (("generator", checkpoints.load_generator), ("critic", checkpoints.load_critic)):
+        state = {prefix + name: torch.full(shape, 0.5) for name, shape in shapes[network].items()}
+        loaded = load(saved(tmp_path / f"{network}.pth", {"state_dict": state} if prefix else state))
+        module = loaded.network if network == "generator" else loaded
+        assert {name: list(value.shape) for name, value in module.state_dict().items()} == shapes[network]
+        assert all((value == 0.5).all() for value in module.state_dict().values())
+
+
+def test_half_precision_file_keeps_size_and_weights_and_the_other_spelling_loads(tmp_path):
+    generator = Generator(4)
+    (tmp_path / "g.safetensors").write_bytes(checkpoints.save(generator, size=64, half=True))
+    loaded = checkpoints.load_generator(str(tmp_path / "g.safetensors"))
+    assert loaded.size == 64
+    assert loaded.sha256 == storage.sha256((tmp_path / "g.safetensors").read_bytes())
+    torch.testing.assert_close(loaded.network.state_dict(), generator.state_dict(), atol=1e-3, rtol=1e-3)
+    respelt = {name.replace("attetion", "attention"): value for name, value in generator.state_dict().items()}
+    again = checkpoints.load_generator(saved(tmp_path / "g.pth", respelt))
+    torch.testing.assert_close(again.network.state_dict(), generator.state_dict())
+    assert again.size == 128
+
+
+class Foreign:
+    """Not weights: unpickling it would run code of ours."""
+
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not there"),
+        (b"", "not a checkpoint of weights alone"),
+        (b"\x10\0\0\0\0\0\0\0{broken json.....", "not a checkpoint of weights alone"),
+        (Foreign(), "not a checkpoint of weights alone"),
+        ([1, 2], "holds something else"),
+        (Critic(64, 2).state_dict(), "does not hold a GANimation generator"),
+        (Generator(4, units=5).state_dict(), "for 5 Action Units"),
+        ({**Generator(4).state_dict(), "main.1.running_mean": torch.zeros(4)}, "does not hold a GANimation generator"),
+    ],
+)
+def test_another_file_is_one_clear_problem(tmp_path, capsys, content, message):
+    path = tmp_path / "g.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(Problem, match=message) as problem:
+        checkpoints.load_generator(str(path))
+    assert str(path) in str(problem.value) and "\n" not in str(problem.value)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_critic_checkpoint_of_another_model_is_a_problem(tmp_path):
+    with pytest.raises(Problem, match="does not hold a GANimation critic"):
+        checkpoints.load_critic(saved(tmp_path / "d.pth", Generator(4).state_dict()))
+
+
+def test_gradient_penalty_of_a_critic_whose_gradient_is_known():
+    """D(x) = 3 sum x_0 over 4 patches of an 8x8 image: the gradient is 3 on 64 pixels, its norm 24, the penalty 23^2."""
+
+    def critic(x: torch.Tensor) -> torch.Tensor:
+        return 3 * F.avg_pool2d(x[:, 0], 4) * 16
+
+    real, fake = torch.rand(5, 3, 8, 8), torch.rand(5, 3, 8, 8)
+    assert losses.gradient_penalty(critic, real, fake, torch.rand(5, 1, 1, 1)).item() == pytest.approx(23**2, rel=1e-5)
+
+
+def test_gradient_penalty_looks_between_real_and_fake_and_trains_the_critic():
+    """D(x) = a |x|^2 / 2 has the gradient a x: with mix 0.25 the penalty is (a |0.25 real + 0.75 fake| - 1)^2."""
+    a = torch.tensor(0.7, requires_grad=True)
+    real, fake = torch.full((2, 3, 4, 4), 0.8), torch.full((2, 3, 4, 4), 0.4)
+    penalty = losses.gradient_penalty(lambda x: a * x.square().sum((1, 2, 3)) / 2, real, fake, torch.full((2, 1, 1, 1), 0.25))
+    norm = 0.5 * 48**0.5
+    assert penalty.item() == pytest.approx((0.7 * norm - 1) ** 2, rel=1e-5)
+    penalty.backward()
+    assert a.grad is not None and a.grad.item() == pytest.approx(2 * (0.7 * norm - 1) * norm, rel=1e-5)
+
+
+def test_losses_of_a_split_batch_average_to_those_of_the_whole():
+    rng = torch.Generator().manual_seed(0)
+    image, truth, fused = (torch.rand(20, 3, 16, 16, generator=rng) * 2 - 1 for _ in range(3))
+    attention, seen, wanted = torch.rand(20, 1, 16, 16, generator=rng), torch.rand(20, 17, generator=rng), torch.rand(20, 17, generator=rng)
+    values = {
+        "action units": lambda part: losses.action_unit_loss(seen[part], wanted[part]),
+        "smoothness": lambda part: losses.smoothness(attention[part]),
+        "paired": lambda part: sum(losses.paired_loss(fused[part], attention[part], image[part], truth[part]).values()),
+    }
+    for name, value in values.items():
+        for size in (1, 4, 10):
+            split = torch.stack([value(slice(k, k + size)) for k in range(0, 20, size)]).mean()
+            torch.testing.assert_close(split, value(slice(0, 20)), msg=name)
+    assert losses.ACTION_UNITS == 160
+
+
+def test_smoothness_is_the_public_sum_at_its_batch():
+    attention = torch.rand(25, 1, 8, 8)
+    public = (attention[:, :, :-1] - attention[:, :, 1:]).abs().sum() + (attention[:, :, :, :-1] - attention[:, :, :, 1:]).abs().sum()
+    torch.testing.assert_close(losses.SMOOTHNESS * losses.smoothness(attention), 1e-5 * public)
+
+
+def test_pairs_keep_figures_apart_and_differ_in_action_units_alone(pairs):
+    learn, held_out = pairs
+    assert (len(learn.scenes), len(held_out.scenes)) == (3, 1)
+    assert all(learn.units[scene[0]].sum() == 0 for scene in learn.scenes)
+    draw = learn.draw(np.random.default_rng(0), 32)
+    image, truth, own, wanted = learn.batch(draw)
+    assert image.shape == truth.shape == (32, 3, 64, 64) and image.abs().max() <= 1
+    same = draw.source == draw.target
+    assert (image[same] == truth[same]).all() and (own[same] == wanted[same]).all()
+    corner = (image - truth)[:, :, :8, :8].abs().max()
+    assert corner == 0 and (image - truth)[~same].abs().max() > 0.1
+    left, right = learn.batch(draw.share(0, 2))[0], learn.batch(draw.share(1, 2))[0]
+    torch.testing.assert_close(torch.cat([left, right]), image)
+
+
+def test_faces_lend_their_action_units_to_each_other(tmp_path):
+    loaded = load_faces([faces(str(tmp_path), 1)], 64)
+    assert loaded.images.shape == (7, 64, 64, 3) and len(loaded.scenes) == 1
+
+
+def test_one_figure_is_too_few(tmp_path):
+    with pytest.raises(Problem, match="no two figures"):
+        load_pairs(rendered(str(tmp_path), figures=1), 64, 0.25)
+
+
+def test_ssim_is_one_for_equal_images_and_the_known_value_for_constants():
+    image = torch.rand(1, 3, 16, 16) * 2 - 1
+    torch.testing.assert_close(ssim(image, image), torch.ones(1, 1, 16, 16))
+    a, b = torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.25)
+    expected = (2 * 0.5 * 0.25 + 4e-4) / (0.5**2 + 0.25**2 + 4e-4)
+    torch.testing.assert_close(ssim(a, b), torch.full((1, 1, 16, 16), expected), atol=1e-4, rtol=1e-3)
+
+
+def test_both_phases_run_and_a_resumed_training_equals_an_unbroken_one(pairs):
+    learn, _ = pairs
+
+    def run(state: training.State, until: tuple[int, int] | None = None) -> list[dict[str, float]]:
+        seen = []
+
+        class Stop(Exception):
+            pass
+
+        def observe(state, values):
+            seen.append(values)
+            if (state.phase, state.step) == until:
+                raise Stop
+
+        with contextlib.suppress(Stop):
+            training.fit(state, both(learn), SMALL, observe)
+        return seen
+
+    unbroken = training.new_state(SMALL)
+    before = {name: value.clone() for name, value in unbroken.generator.state_dict().items()}
+    all_losses = run(unbroken)
+    assert len(all_losses) == 6 and all(np.isfinite(list(values.values())).all() for values in all_losses)
+    assert any((value != before[name]).any() for name, value in unbroken.generator.state_dict().items())
+    for until in ((0, 3), (1, 1)):
+        broken = training.new_state(SMALL)
+        first = run(broken, until)
+        resumed = training.new_state(SMALL)
+        resumed.load(broken.to_bytes())
+        assert first + run(resumed) == all_losses
+        torch.testing.assert_close(resumed.generator.state_dict(), unbroken.generator.state_dict(), atol=0, rtol=0)
+        torch.testing.assert_close(resumed.critic.state_dict(), unbroken.critic.state_dict(), atol=0, rtol=0)
+
+
+def test_supervision_learns(pairs):
+    """Sixty steps of a narrow network on three drawn figures halve nothing yet, but the loss on the training pairs falls."""
+    learn, _ = pairs
+    config = GeneratorConfig(width=8, critic_width=2, batch=8, supervised_steps=60, supervised_rate=2e-3)
+    seen: list[float] = []
+    training.fit(training.new_state(config), both(learn), config, lambda state, values: seen.append(values["loss"]))
+    assert np.mean(seen[-10:]) < 0.6 * np.mean(seen[:5])
+
+
+def test_loss_that_is_not_finite_stops_at_once(pairs):
+    state = training.new_state(SMALL)
+    with torch.no_grad():
+        state.generator.img_reg[0].weight.fill_(float("nan"))
+    with pytest.raises(Problem, match="supervised step 0: the loss is nan"):
+        training.fit(state, both(pairs[0]), SMALL, lambda state, values: None)
+    buffer = io.BytesIO(state.to_bytes())
+    assert torch.load(buffer, weights_only=True)["step"] == 0
+
+
+def test_minutes_end_a_phase(pairs):
+    config = GeneratorConfig(width=4, critic_width=2, batch=4, supervised_steps=10**6, supervised_minutes=0.01)
+    state = training.new_state(config)
+    training.fit(state, both(pairs[0]), config, lambda state, values: None)
+    assert state.phase == 1
+
+
+def test_copying_scores_as_copying(pairs):
+    class Copies(torch.nn.Module):
+        def forward(self, image, units):
+            return torch.zeros_like(image), torch.ones_like(image[:, :1])
+
+    scores = score(Copies(), pairs[1], 5)
+    for measure in ("psnr", "ssim", "l1"):
+        for region in ("all", "changed", "rest"):
+            assert scores[f"output_{measure}_{region}"] == pytest.approx(scores[f"copy_{measure}_{region}"])
+    assert 0 < scores["changed_share"] < 0.6
+    assert scores["copy_l1_changed"] > 10 > scores["copy_l1_rest"]

@@ -1,0 +1,94 @@
+"""What holds for the repository as a whole: the lock, the sizes of files, the order of rooms."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "twfer_dist"
+LOCK_LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+LOCK = dict(line.split(";")[0].split("==") for line in LOCK_LINES)
+
+ROOMS = (
+    "errors", "taxonomy", "schema", "storage", "framing", "progress", "cluster", "engine", "tracking", "corpus", "faces", "synthesis",
+    "dataset", "recognition", "study", "recipe", "cli",
+)  # fmt: skip
+RAY_FILES = {"cluster", "engine", "tracking", "pipeline", "train", "sweep"}  # in a room, Ray is in files of these names
+
+
+def shipped() -> list[Path]:
+    """Every file of the repository, as a clone has it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_the_lock_holds_names_and_versions_alone() -> None:
+    for line in LOCK_LINES:
+        assert re.fullmatch(r'[A-Za-z0-9._-]+==[A-Za-z0-9.]+(; platform_system == "Linux")?', line), line
+    assert len(LOCK) == len(LOCK_LINES)
+    assert not LOCK.keys() & {"twfer_dist", "twfer-dist", "pip"}
+
+
+def test_the_lock_holds_what_the_package_asks_for_and_what_runs_here() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = {name.lower().replace("_", "-"): version for name, version in LOCK.items()}
+    for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
+        wanted = Requirement(text)
+        version = locked[wanted.name.lower()]
+        assert wanted.specifier.contains(version, prereleases=True), f"{text}: the lock has {version}"
+        assert importlib.metadata.version(wanted.name) == version
+
+
+def test_files_are_small() -> None:
+    for path in shipped():
+        assert path.stat().st_size <= 25_000_000, path
+        if path.suffix in {".py", ".j2", ".md", ".yaml", ".toml", ".css"}:
+            assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_no_file_names_a_place_on_one_machine() -> None:
+    home = re.compile(rb"(?<![\w.])/(root|Users/\w+|home/(?!ray/)\w+|work/(main|shared))/|" + re.escape(str(ROOT)).encode() + rb"/")
+    for path in shipped():
+        if path != Path(__file__).resolve():
+            found = home.search(path.read_bytes())
+            assert not found, f"{path} names {found and found.group().decode()}"
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Each Python file of the package with its room."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        inside = path.relative_to(PACKAGE)
+        if inside != Path("__init__.py"):
+            yield (inside.parts[0] if len(inside.parts) > 1 else inside.stem), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_a_room_imports_only_rooms_above_it() -> None:
+    for room, path in modules():
+        for name in imports(path):
+            first, _, rest = name.partition(".")
+            imported = rest.split(".")[0]
+            if first == "twfer_dist" and imported in ROOMS:
+                assert ROOMS.index(imported) <= ROOMS.index(room), f"{path} imports {name}"
+
+
+def test_networks_losses_and_training_steps_import_no_ray() -> None:
+    with_ray = {path.stem for _, path in modules() if any(name.split(".")[0] == "ray" for name in imports(path))}
+    assert with_ray <= RAY_FILES

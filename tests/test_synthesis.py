@@ -1,0 +1,238 @@
+"""The synthesis room on Ray: training a generator, choosing references, animating faces."""
+
+import dataclasses
+import json
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+from synthesis_tables import drawn, faces, finished, png, rendered
+
+from twfer_dist import engine, schema, storage
+from twfer_dist.corpus import facs
+from twfer_dist.errors import Problem
+from twfer_dist.schema import ANIMATED, FACES
+from twfer_dist.synthesis import animate, checkpoints, pipeline, references, train
+from twfer_dist.synthesis.networks import Generator
+from twfer_dist.synthesis.pipeline import AnimateConfig, animate_job
+from twfer_dist.synthesis.training import GeneratorConfig
+from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
+from twfer_dist.tracking import Tracking
+
+SMALL = GeneratorConfig(width=4, critic_width=2, batch=4, supervised_steps=3, adversarial_steps=1, scored_pairs=4)
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory) -> str:
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("generator") / "generator.safetensors"
+    path.write_bytes(checkpoints.save(Generator(4), size=64))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def some_faces(tmp_path_factory) -> storage.Finished:
+    return faces(str(tmp_path_factory.mktemp("faces")))
+
+
+def shas(finished: storage.Finished) -> list[str]:
+    return [file["sha256"] for file in finished.manifest["files"] if file.get("table")]
+
+
+def test_every_neutral_face_to_seven_expressions_at_graded_intensities(ray_cluster, some_faces, generator, tmp_path):
+    finished = engine.run(animate_job([some_faces], AnimateConfig(size=80), generator, actors=1), str(tmp_path), quiet=True)
+    table = finished.table(".", ANIMATED)
+    assert len(table) == 3 * 7 * 4
+    names = {f"drawn{f}neutral-0-{e}-1-{k}" for f in range(3) for e in EXPRESSIONS for k in range(1, 5)}
+    assert set(table["image_id"].to_pylist()) == names
+    rows = {row["image_id"]: row for row in table.to_pylist()}
+    row = rows["drawn0neutral-0-surprise-1-3"]
+    assert (row["label"], row["level"], row["reference_id"]) == (1, 3, "drawn2surprise-0")
+    assert row["groups"] == [("posture", "civil")] and row["source"] == "drawn-figure0"
+    np.testing.assert_allclose(row["intensity"], 0.6)
+    np.testing.assert_allclose(row["action_units"], 0.6 * 0.8 * facs.prototype("surprise"), atol=1e-5)
+    for name, found in rows.items():
+        if name.startswith("drawn1neutral"):
+            assert (found["status"], found["image"], found["width"]) == ("unreadable", None, None) and found["error"]
+        else:
+            image = cv2.imdecode(np.frombuffer(found["image"], np.uint8), cv2.IMREAD_COLOR)
+            assert found["status"] == schema.OK and image.shape == (80, 80, 3) and (found["width"], found["height"]) == (80, 80)
+    assert finished.results["faces"] == 3 and finished.results["faces_without_own_action_units"] == 0
+    assert finished.results["intensities"] == [0.2, 0.4, 0.6, 0.8]
+    assert [r["reference_id"] for r in finished.results["references"]] == [
+        *(f"drawn2{expression}-0" for expression in EXPRESSIONS[:-1]),
+        "drawn0neutral-0",
+    ]
+
+
+def test_same_bytes_with_one_actor_and_with_two_on_halves_of_a_gpu(ray_cluster, some_faces, generator, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "PART_ROWS", 28)
+    config = AnimateConfig(size=64, batch=5)
+    one = engine.run(animate_job([some_faces], config, generator, actors=1), str(tmp_path / "one"), quiet=True)
+    two = engine.run(animate_job([some_faces], config, generator, actors=2, gpus=0.5), str(tmp_path / "two"), quiet=True)
+    assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
+    assert shas(one) == shas(two) and shas(one)
+
+
+def test_more_gpus_than_there_are_is_a_problem(ray_cluster, some_faces, generator, tmp_path):
+    with pytest.raises(Problem, match="asks for 3 GPU per actor and the cluster has 1"):
+        engine.run(animate_job([some_faces], AnimateConfig(), generator, gpus=3), str(tmp_path), quiet=True)
+
+
+def test_unlabelled_faces_start_from_zeros_and_references_come_from_the_named_corpus(ray_cluster, some_faces, generator, tmp_path):
+    warriors = faces(str(tmp_path / "warriors"), 2, corpus="warriors", expressions=False, units=False)
+    config = AnimateConfig(size=64, levels=2, drop_last=False, references=2, reference_corpora=("drawn",))
+    finished = engine.run(animate_job([some_faces, warriors], config, generator, actors=1), str(tmp_path / "out"), quiet=True)
+    table = finished.table(".", ANIMATED)
+    assert len(table) == 5 * 7 * 2 * 2
+    assert finished.results["faces_without_own_action_units"] == 2
+    assert {r["reference_id"].split("-")[0][:5] for r in finished.results["references"]} == {"drawn"}
+    row = table.filter(pc.equal(table["image_id"], "warriors0neutral-0-anger-2-1")).to_pylist()[0]
+    reference = next(r for r in finished.results["references"] if r["label"] == 6 and r["number"] == 2)
+    np.testing.assert_allclose(row["action_units"], 0.5 * np.array(reference["action_units"]), atol=1e-5)
+
+
+def test_no_face_to_animate_is_a_problem(ray_cluster, some_faces, generator, tmp_path):
+    only = some_faces.table("faces", FACES).filter(pc.field("label") == 1)
+    surprised = finished(str(tmp_path), "surprised", "faces", only, FACES)
+    with pytest.raises(Problem, match="No face to animate"):
+        engine.run(animate_job([surprised], AnimateConfig(), generator), str(tmp_path), quiet=True)
+    everything = AnimateConfig(size=64, levels=1, drop_last=False, sources="all")
+    assert (
+        len(engine.run(animate_job([surprised], everything, generator, actors=1), str(tmp_path), quiet=True).table(".", ANIMATED)) == 3 * 7
+    )
+
+
+def test_another_generator_is_another_fingerprint(some_faces, generator, tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(checkpoints.save(Generator(8), size=64))
+    config = AnimateConfig()
+    same = tmp_path / "copy.safetensors"
+    same.write_bytes(storage.read_bytes(generator))
+    prints = [animate_job([some_faces], config, str(path)).fingerprint for path in (generator, same, other)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_references_are_the_clearest_and_of_different_sources():
+    fear = facs.prototype("fear")
+    noise = np.zeros(17, np.float32)
+    noise[[6, 8, 9]] = 4
+    rows = [
+        ("a-0", "x", 2, 0.9 * fear),
+        ("b-0", "x", 2, 0.8 * fear),  # of the same source as a better one
+        ("c-0", "y", 2, 0.5 * fear),
+        ("d-0", "z", 2, 0.9 * fear + noise),  # strong, but of a smile too
+        ("e-0", "w", None, fear),
+        ("n-0", "x", NEUTRAL, 0 * fear),
+        ("m-0", "y", NEUTRAL, 0.1 * fear),
+    ]
+    table = pa.table(
+        {
+            "face_id": [r[0] for r in rows],
+            "corpus": ["k"] * len(rows),
+            "source": [r[1] for r in rows],
+            "label": pa.array([r[2] for r in rows], pa.int8()),
+            "action_units": pa.array([list(map(float, r[3])) for r in rows], pa.list_(pa.float32(), 17)),
+            "status": [schema.OK] * len(rows),
+        }
+    )
+    chosen = references.choose([table], 2)
+    assert [r.reference_id for r in chosen if r.label == 2] == ["a-0", "c-0"]
+    assert [r.reference_id for r in chosen if r.label == NEUTRAL] == ["n-0", "m-0"]
+    assert [r.reference_id for r in chosen if r.label == 1] == ["prototype-surprise"]
+    assert {r.reference_id.split("-")[0] for r in references.choose([table], 1, ("elsewhere",))} == {"prototype"}
+
+
+def test_animation_keeps_the_source_pixel_for_pixel_where_attention_is_one_at_any_size():
+    class Half(torch.nn.Module):
+        """Keeps the upper half, paints the lower half white."""
+
+        def forward(self, image, units):
+            attention = torch.ones_like(image[:, :1])
+            attention[:, :, 32:] = 0
+            return torch.ones_like(image), attention
+
+    loaded = checkpoints.LoadedGenerator(Half(), 64, "")
+    crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
+    answer = animate.animate(loaded, crops, np.zeros((2, 17), np.float32))
+    assert (answer[:, :54] == crops[:, :54]).all()
+    assert (answer[:, 58:] == 255).all()
+
+
+def test_intensities_leave_out_the_strongest():
+    assert animate.intensities(5, True) == [0.2, 0.4, 0.6, 0.8]
+    assert animate.intensities(2, False) == [0.5, 1.0]
+
+
+def test_strip_has_a_row_an_expression_and_a_column_a_level():
+    image = png(drawn(0, np.zeros(17)))
+    sheet = animate.strip(image, [("surprise", [image] * 4), ("fear", [image] * 4)], side=32)
+    assert sheet.shape == (2 * 32, (1 + 1 + 4) * 32, 3)
+    assert (sheet[:32, 32:] == sheet[32:, 32:]).all() and (sheet[:32, :32] != sheet[32:, :32]).any()
+
+
+def test_training_writes_weights_log_scores_and_a_run_and_goes_on_after_a_kill(ray_cluster, tmp_path, mlflow_uri, monkeypatch):
+    scenes = rendered(str(tmp_path))
+    tracking = Tracking(mlflow_uri, "synthesis")
+    monkeypatch.setattr(train, "LOG_EVERY", 1)
+    whole = engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "whole"))
+    log = [json.loads(line) for line in storage.read_bytes(whole.path(train.LOG)).decode().splitlines()]
+    assert [(line["phase"], line["step"]) for line in log] == [*(("supervised", k) for k in (1, 2, 3)), ("adversarial", 1)]
+    generator = checkpoints.load_generator(whole.path(train.GENERATOR))
+    assert generator.size == 64 and checkpoints.load_critic(whole.path(train.CRITIC))
+    assert cv2.imdecode(np.frombuffer(storage.read_bytes(whole.path(train.SHEET)), np.uint8), cv2.IMREAD_COLOR).shape == (128, 512, 3)
+    run = tracking.client.get_run(whole.results["run_id"])
+    assert run.info.status == "FINISHED" and run.data.params["width"] == "4"
+    assert run.data.metrics["held_out_output_l1_changed"] == pytest.approx(whole.results["scores"]["output_l1_changed"])
+    assert run.inputs.dataset_inputs[0].dataset.digest == scenes.digest
+
+    keep = train._Observer.keep
+
+    def keep_and_die(self, state):
+        keep(self, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "LOOK_EVERY", -1.0)
+        patch.setattr(train._Observer, "keep", keep_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "killed"))
+    resumed = engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "killed"))
+    assert storage.read_bytes(resumed.path(train.GENERATOR)) == storage.read_bytes(whole.path(train.GENERATOR))
+
+
+def test_faces_alone_train_adversarially_from_a_given_generator(generator, tmp_path, mlflow_uri):
+    learnt = faces(str(tmp_path), 1)
+    tracking = Tracking(mlflow_uri, "synthesis")
+    config = dataclasses.replace(SMALL, supervised_steps=0)
+    finished = engine.run(train.train_generator_job(None, config, tracking, faces=[learnt], initial=generator), str(tmp_path / "out"))
+    assert finished.results["scores"] == {} and finished.results["last"]["phase"] == "adversarial"
+    before, after = (checkpoints.load_generator(path).network.state_dict() for path in (generator, finished.path(train.GENERATOR)))
+    step = max((after[name] - before[name]).abs().max() for name in before)
+    assert 0 < step < 5e-3  # one step of Adam from the given weights, not from new ones
+    with pytest.raises(Problem, match="learns from nothing"):
+        train.train_generator_job(None, SMALL, tracking, faces=[learnt])
+    with pytest.raises(Problem, match="multiple of 64"):
+        train.train_generator_job(None, dataclasses.replace(config, size=100), tracking, faces=[learnt])
+
+
+def test_two_workers_learn_what_one_learns(ray_cluster, tmp_path, mlflow_uri):
+    scenes = rendered(str(tmp_path))
+    tracking = Tracking(mlflow_uri, "synthesis")
+    one = engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "one"))
+    two = engine.run(train.train_generator_job(scenes, SMALL, tracking, workers=2), str(tmp_path / "two"))
+    assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
+    weights = [checkpoints.load_critic(run.path(train.CRITIC)).state_dict() for run in (one, two)]
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-4, rtol=0)
+    weights = [checkpoints.load_generator(run.path(train.GENERATOR)).network.state_dict() for run in (one, two)]
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-4 + 1e-3, rtol=0)  # float16 file
+
+
+def test_problem_of_a_worker_reaches_the_user(ray_cluster, tmp_path, mlflow_uri):
+    scenes = rendered(str(tmp_path))
+    config = dataclasses.replace(SMALL, batch=3)
+    with pytest.raises(Problem, match="A batch of 3 cannot be shared equally by 2 workers"):
+        engine.run(train.train_generator_job(scenes, config, Tracking(mlflow_uri, "x"), workers=2), str(tmp_path / "out"))

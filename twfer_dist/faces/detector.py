@@ -1,0 +1,132 @@
+"""Face detectors, one shape: a picture in, boxes and scores out.
+
+A detector sees every picture fitted into one square of its own size. So faces are judged at the size at which the detectors
+were measured, and no answer can depend on the picture before: OpenCV 4.14 keeps buffers of the first size that a network
+with fixed axes saw, and finds hundreds of faces in the next picture of another size.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from twfer_dist.errors import Problem
+from twfer_dist.faces.choice import Choice
+
+MOST_ENLARGED = 2.0
+"""How much a small photograph is enlarged before detection, at most."""
+
+_OVERLAP = 0.3  # intersection over union from which two boxes are one face
+
+
+class YuNet:
+    """Wu, Peng and Yu (2023), "YuNet: a tiny millisecond-level face detector"; through cv2.FaceDetectorYN."""
+
+    side, threshold = 800, 0.5
+    points = (1.010, 0.215, 0.797)
+
+    def __init__(self, model: bytes, side: int, threshold: float) -> None:
+        nothing = np.empty(0, np.uint8)
+        self._net = cv2.FaceDetectorYN.create("onnx", np.frombuffer(model, np.uint8), nothing, (side, side), threshold, _OVERLAP)
+
+    def __call__(self, square: np.ndarray) -> np.ndarray:
+        found = self._net.detect(cv2.cvtColor(square, cv2.COLOR_RGB2BGR))[1]
+        return np.empty((0, 5), np.float32) if found is None else found[:, [0, 1, 2, 3, 14]]
+
+
+class CenterFace:
+    """Xu et al. (2019), "CenterFace: joint face detection and alignment using face as point"; by cv2.dnn.
+
+    For each cell of 4x4 pixels the network gives: 537, how likely a face is centred there; 538, the logarithm of its height and
+    width in cells; 539, the centre's offset down and right in cells.
+    """
+
+    side, threshold = 640, 0.35
+    points = (1.054, 0.193, 0.858)
+
+    def __init__(self, model: bytes, side: int, threshold: float) -> None:
+        self._net = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
+        self._threshold = threshold
+
+    def __call__(self, square: np.ndarray) -> np.ndarray:
+        self._net.setInput(cv2.dnn.blobFromImage(square))
+        likely, sizes, offsets = self._net.forward(["537", "538", "539"])
+        row, column = np.nonzero(likely[0, 0] >= self._threshold)
+        score = likely[0, 0, row, column]
+        height, width = 4 * np.exp(sizes[0][:, row, column])
+        y = 4 * (row + offsets[0, 0, row, column] + 0.5) - height / 2
+        x = 4 * (column + offsets[0, 1, row, column] + 0.5) - width / 2
+        boxes = np.stack([x, y, width, height], 1)
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), score.tolist(), self._threshold, _OVERLAP)
+        return np.column_stack([boxes, score])[np.asarray(kept, int)]
+
+
+class Haar:
+    """Viola and Jones (2001), the cascade frontalface_alt inside opencv-python below 5. The score is the last stage's sum."""
+
+    side, threshold = 640, 0.0
+    points = (0.792, 0.248, 0.820)
+
+    def __init__(self, model: bytes, side: int, threshold: float) -> None:
+        storage = cv2.FileStorage(model.decode(), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+        self._cascade = cv2.CascadeClassifier()
+        self._cascade.read(storage.getFirstTopLevelNode())
+        self._threshold = threshold
+
+    def __call__(self, square: np.ndarray) -> np.ndarray:
+        grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
+        boxes, _, scores = self._cascade.detectMultiScale3(grey, 1.1, 3, minSize=(32, 32), outputRejectLevels=True)
+        found = np.column_stack([np.reshape(boxes, (-1, 4)), np.reshape(scores, -1)])
+        return found[found[:, 4] >= self._threshold]
+
+
+_KINDS: dict[str, type[YuNet] | type[CenterFace] | type[Haar]] = {"yunet": YuNet, "centerface": CenterFace, "haar": Haar}
+
+
+class Detector:
+    """A chosen detector with its model loaded, for pictures of any size.
+
+    side: of the square that a picture is fitted into, in pixels; threshold: the least score. Where None, the detector's own,
+    which were measured on photographs of sculpture. Problem where the model's file is not one of this detector.
+    """
+
+    def __init__(self, choice: Choice, side: int | None = None, threshold: float | None = None) -> None:
+        kind = _KINDS[choice.name]
+        self._side = side or kind.side
+        self._points = kind.points
+        try:
+            self._find: Callable[[np.ndarray], np.ndarray] = kind(
+                choice.model, self._side, kind.threshold if threshold is None else threshold
+            )
+            self._find(np.zeros((self._side, self._side, 3), np.uint8))  # another network's file is noticed only in use
+        except cv2.error:
+            raise Problem(f"{choice.describe()}: the file is no {choice.name} model that OpenCV {cv2.__version__} can run.") from None
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """The faces in `picture` (uint8 RGB), largest first: float32 (n, 5) of x, y, width, height in its pixels, and score."""
+        square, scale = _fitted(picture, self._side)
+        found = np.asarray(self._find(square), np.float32).reshape(-1, 5)
+        found[:, :4] /= scale
+        x, y, width, height, score = found.T
+        return found[np.lexsort((y, x, -score, -width * height))]
+
+    def points_box(self, box: np.ndarray) -> np.ndarray:
+        """x, y, width, height of the box around the 68 points of the face with this detector's `box`.
+
+        `points` are the median of points width / box width, (points top - box top) / box height and points height / box height
+        on 160 rendered heads (40 figures, 4 expressions, head and shoulders at 420 px); their standard deviations are
+        0.04 to 0.05. Sideways the two boxes share their middle.
+        """
+        x, y, width, height = (float(v) for v in box)
+        across, top, down = self._points
+        return np.array([x + width * (1 - across) / 2, y + height * top, width * across, height * down], np.float32)
+
+
+def _fitted(picture: np.ndarray, side: int) -> tuple[np.ndarray, float]:
+    """The picture, reduced or a little enlarged, in the upper left of a black square; and by how much."""
+    height, width = picture.shape[:2]
+    scale = min(side / max(height, width), MOST_ENLARGED)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    square = np.zeros((side, side, 3), np.uint8)
+    square[: size[1], : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return square, scale

@@ -1,0 +1,151 @@
+"""Photographs to faces as a stage on Ray Data."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL
+import pyarrow as pa
+
+from twfer_dist import schema, storage
+from twfer_dist.corpus.corpus import Corpus
+from twfer_dist.engine import Job, Step, Work
+from twfer_dist.errors import Problem
+from twfer_dist.faces.choice import Choice, choose
+from twfer_dist.faces.crop import cut, encode, whole
+from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, Refused, decode, on_grey, read
+from twfer_dist.faces.detector import Detector
+from twfer_dist.framing import crop_matrix
+
+VERSION = 1
+ALIGNED = "aligned"  # stands for a detector where there is none
+
+_MOST_PIXELS = 178_000_000  # Pillow refuses more by itself
+_ROWS_PER_PART = 64
+
+
+@dataclass(frozen=True)
+class FacesConfig:
+    """How faces are found and cut."""
+
+    keep: str = "largest"  # or "all"
+    aligned: bool = False  # the photographs are face crops already, as RAF-DB's aligned images: nothing is detected
+    size: int = 224  # pixels a side of the crop
+    smallest: int = 20  # shorter side of a face's box in pixels of the photograph; smaller ones are not taken
+    side: int | None = None  # longer side that photographs are reduced to before detection; the detector's own where null
+    threshold: float | None = None  # least score; the detector's own where null
+    max_pixels: int = 100_000_000  # of a photograph; larger ones are not decoded
+
+    def check(self) -> None:
+        """Problem where a field has a value that cannot be used."""
+        if self.keep not in ("largest", "all"):
+            raise Problem(f"faces to keep are '{self.keep}': say largest or all.")
+        if not 16 <= self.size <= 2048:
+            raise Problem(f"the size of a crop is {self.size} pixels: say 16 to 2048.")
+        if self.side is not None and (not 64 <= self.side <= 4096 or self.side % 32):
+            raise Problem(f"photographs are to be reduced to {self.side} pixels for detection: say a multiple of 32 from 64 to 4096.")
+        if self.smallest < 1 or not 1 <= self.max_pixels <= _MOST_PIXELS:
+            raise Problem(f"the smallest face needs at least 1 pixel, and max_pixels must be 1 to {_MOST_PIXELS}.")
+
+
+class FaceFinder:
+    """Reads each photograph of a part, finds its faces and cuts them. `choice` is None for aligned photographs."""
+
+    def __init__(self, roots: Mapping[str, str], config: FacesConfig, choice: Choice | None) -> None:
+        cv2.setNumThreads(1)
+        self.roots = roots
+        self.config = config
+        self.identity = choice.identity if choice else ALIGNED
+        self.detector = Detector(choice, config.side, config.threshold) if choice else None
+
+    def __call__(self, plan: pa.Table) -> dict[str, pa.Table]:
+        photographs: list[dict[str, Any]] = []
+        faces: list[dict[str, Any]] = []
+        for planned in plan.to_pylist():
+            row = planned | {"status": schema.OK, "error": "", "content_sha256": "", "width": None, "height": None, "faces": 0}
+            try:
+                faces += self._faces(row)
+            except Refused as refused:
+                row |= {"status": refused.status, "error": f"{row['path']}: {refused}"}
+            photographs.append(row)
+        return {
+            "photographs": pa.Table.from_pylist(photographs, schema=schema.PHOTOGRAPHS),
+            "faces": pa.Table.from_pylist(faces, schema=schema.FACES),
+        }
+
+    def _faces(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """The rows of a photograph's faces; what is learned of the photograph is written into its `row`."""
+        config = self.config
+        data = read(self.roots[row["corpus"]], row["path"], config.max_pixels)
+        row["content_sha256"] = storage.sha256(data)
+        pixels = decode(data, config.max_pixels)
+        row["height"], row["width"] = pixels.shape[:2]
+        if min(pixels.shape[:2]) < config.smallest:
+            raise Refused(TOO_SMALL, f"it has {row['width']} x {row['height']} pixels, and a face needs {config.smallest}.")
+        picture = on_grey(pixels)
+        if self.detector is None:
+            row["faces"] = 1
+            return [self._face(row, 0, picture, np.array([0, 0, row["width"], row["height"]]), None, *whole(picture, config.size))]
+        found = self._find(self.detector, picture)
+        if not len(found) and pixels.shape[2] == 4:  # a mask that hides the face itself: look beneath it
+            picture = pixels[..., :3]
+            found = self._find(self.detector, picture)
+        if not len(found):
+            raise Refused(NO_FACE, f"{self.identity} finds no face of {config.smallest} pixels or more.")
+        row["faces"] = len(found)
+        kept = found if config.keep == "all" else found[:1]
+        crops = [crop_matrix(self.detector.points_box(box[:4]), config.size) for box in kept]
+        return [self._face(row, k, picture, kept[k, :4], float(kept[k, 4]), crops[k], config.size) for k in range(len(kept))]
+
+    def _find(self, detector: Detector, picture: np.ndarray) -> np.ndarray:
+        found = detector(picture)
+        return found[found[:, 2:4].min(1) >= self.config.smallest]
+
+    def _face(
+        self, row: dict[str, Any], rank: int, picture: np.ndarray, box: np.ndarray, score: float | None, matrix: np.ndarray, size: int
+    ) -> dict[str, Any]:
+        return {
+            "face_id": f"{row['photo_id']}-{rank:02d}",
+            "rank": rank,
+            **{name: row[name] for name in ("photo_id", "corpus", "path", "source", "label", "split", "groups")},
+            "action_units": row["action_units"] if rank == 0 else None,  # measured on one face of the photograph
+            "detector": self.identity,
+            "score": score,
+            "box": box,
+            "crop_matrix": matrix.reshape(-1),
+            "image": encode(cut(picture, matrix, size)),
+            "width": size,
+            "height": size,
+            "status": schema.OK,
+            "error": "",
+        }
+
+
+def faces_job(
+    corpora: Sequence[Corpus], config: FacesConfig, *, detector: str = "auto", model: str | None = None, actors: int | None = None
+) -> Job:
+    """The stage that finds the faces in the photographs of `corpora`.
+
+    Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
+    `results` holds the detector that ran and why. detector, model: see `choice.choose`; actors: how many work side by side.
+    """
+    config.check()
+    names = Counter(corpus.name for corpus in corpora)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise Problem(f"two corpora have the name '{twice[0]}', and ids of photographs depend on it: give one of them another name.")
+    choice = None if config.aligned else choose(detector, model)
+    if choice is not None and model is not None:
+        Detector(choice, config.side)  # a wrong file is told of before workers start
+
+    def do(work: Work) -> None:
+        kwargs = {"roots": {corpus.name: storage.absolute(corpus.root) for corpus in corpora}, "config": config, "choice": choice}
+        plan = pa.concat_tables([corpus.table for corpus in corpora]) if corpora else schema.CORPUS.empty_table()
+        work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
+        work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART)
+
+    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, "pillow": PIL.__version__}
+    tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
+    return Job("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)

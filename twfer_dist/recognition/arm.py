@@ -1,0 +1,83 @@
+"""ARM, the Amend Representation Module on ResNet-18 (Shi and Zhu, arXiv 2103.10189), equal to the public code.
+
+Padding makes the edges of a trunk's output pale ("albino"); ARM weighs them away with one large convolution, and then
+adds to each face what all faces share. The public code takes "all faces" to be the batch, in inference too, so that a
+face's answer depends on its neighbours. Here inference takes a running mean, and the batch mean where it is asked for.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from twfer_dist.errors import Problem
+from twfer_dist.recognition.resnet import CHANNELS, STRIDE, trunk
+from twfer_dist.taxonomy import EXPRESSIONS
+
+SMALLEST = 96
+"""Pixels of the smallest image: at 64 a single value would be left of a face."""
+
+_BLOCK = 16  # PixelShuffle: 512 channels at 7 x 7 become 2 channels at 112 x 112
+_KERNEL, _STEP = 32, 8  # of the de-albino convolution
+
+
+def side(size: int) -> int:
+    """The side of ARM's output for images of `size` pixels: 11 at 224, 5 at 112, 3 at 96."""
+    return (_BLOCK * -(-size // STRIDE) - _KERNEL) // _STEP + 1
+
+
+class Amend(nn.Module):
+    """The three parts of section 3: feature arrangement, de-albino and sharing affinity.
+
+    forward(features (B, 512, s, s)) gives (B, 1, t, t), t = side(32 s):
+        x = BatchNorm(deAlbino(PixelShuffle(features)))        (B, 2, t, t), one kernel for both channels
+        mean_channels(x) + alpha * mean_batch,channels(x)
+    In inference the second mean is the running mean of training (momentum 0.1, as in batch norm), so that an answer
+    belongs to its face alone. `batch_mean=True` takes the mean over the batch in inference as well: the public code.
+    """
+
+    shared: Tensor
+
+    def __init__(self, t: int, *, batch_mean: bool = False) -> None:
+        super().__init__()
+        self.batch_mean = batch_mean
+        self.arrangement = nn.PixelShuffle(_BLOCK)
+        self.de_albino = nn.Conv2d(1, 1, _KERNEL, stride=_STEP, bias=False)
+        self.bn = nn.BatchNorm2d(CHANNELS // _BLOCK**2)
+        self.alpha = nn.Parameter(torch.ones(1))
+        self.register_buffer("shared", torch.zeros(t, t))
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.arrangement(features)
+        batch, channels = x.shape[:2]
+        x = self.de_albino(x.flatten(0, 1).unsqueeze(1))
+        x = self.bn(x.view(batch, channels, *x.shape[2:]))
+        if self.training or self.batch_mean:
+            shared = x.mean((0, 1))
+            if self.training:
+                self.shared.lerp_(shared.detach().float(), self.bn.momentum or 0.1)
+        else:
+            shared = self.shared
+        return x.mean(1, keepdim=True) + self.alpha * shared
+
+
+class ARM(nn.Module):
+    """ResNet-18's trunk, ARM, and a linear layer. State-dict names are the public ones: `features.*`, `arm.*`, `fc.*`.
+
+    The buffer `arm.shared` (the running mean) is ours alone. size: pixels of the square images, at least 96.
+    forward(image (B, 3, size, size), normalised as in data.py) gives logits (B, 7).
+    """
+
+    def __init__(self, size: int = 224, *, batch_mean: bool = False) -> None:
+        if size < SMALLEST:
+            raise Problem(f"ARM cannot read images of {size} pixels: set size to {SMALLEST} or more, or take resnet18.")
+        super().__init__()
+        t = side(size)
+        self.features = trunk()
+        self.arm = Amend(t, batch_mean=batch_mean)
+        self.fc = nn.Linear(t * t, len(EXPRESSIONS))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Logits (B, 7) of the trunk's output (B, 512, s, s)."""
+        return self.fc(self.arm(features).flatten(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.features(image))

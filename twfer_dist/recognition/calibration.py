@@ -1,0 +1,93 @@
+"""What a recogniser's answers are worth: a temperature, the confidence below which a face is not readable, and novelty.
+
+Temperature and threshold are set on the validation images, which took no part in the gradient. Novelty tells a face that
+is unlike all training images, about which a softmax may still be sure.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.covariance import LedoitWolf
+
+NOVELTY_PERCENTILE = 99.0
+NOVELTY_IMAGES = 5000
+"""Training images, evenly taken, that novelty is learned from: more would change nothing."""
+
+
+def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(logits / temperature): (N, 7) -> (N, 7) in 0 to 1, for both losses."""
+    return softmax(np.asarray(logits, np.float64) / temperature, axis=1)
+
+
+def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature (0.05 to 20) with the least mean of -log p_y (Guo et al., arXiv 1706.04599). logits (N, 7), labels (N,) 0 to 6."""
+    logits = np.asarray(logits, np.float64)
+    rows = np.arange(len(labels))
+
+    def loss(log_t: float) -> float:
+        return -float(log_softmax(logits / np.exp(log_t), axis=1)[rows, labels].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The rule that was met on the validation images: of `n`, `kept` have `confidence` or more, and `right` of these are right.
+
+    confidence is None where no threshold reaches the target: then no face is readable.
+    """
+
+    target: float
+    confidence: float | None
+    n: int
+    kept: int
+    right: int
+
+
+def threshold(confidence: np.ndarray, right: np.ndarray, target: float) -> Threshold:
+    """The lowest confidence at which the share of right answers among those at least so confident reaches `target`.
+
+    confidence: (N,) calibrated probabilities of the answers. right: (N,) bool.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    values, hits = confidence[order], np.cumsum(right[order])
+    counts = np.arange(1, len(values) + 1)
+    last_of_equals = np.append(values[1:] != values[:-1], True)
+    met = np.flatnonzero(last_of_equals & (hits >= target * counts))
+    if not len(met):
+        return Threshold(target, None, len(values), 0, 0)
+    return Threshold(target, float(values[met[-1]]), len(values), int(counts[met[-1]]), int(hits[met[-1]]))
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """How far features lie from all training images: the least Mahalanobis distance to a class (Lee et al., arXiv 1807.03888).
+
+    means: float32 (K, D), one for each expression that has images. whitening: float32 (D, D), W W^T = inverse of the
+    covariance that the classes share. limit: the NOVELTY_PERCENTILE of the training images' own distances.
+    """
+
+    means: np.ndarray
+    whitening: np.ndarray
+    limit: float
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """float32 (N,) of features (N, D)."""
+        return _distances(features, self.means, self.whitening)
+
+
+def novelty(features: np.ndarray, labels: np.ndarray) -> Novelty:
+    """Learn novelty from training images: features float32 (N, D), labels (N,) 0 to 6. Ledoit and Wolf's covariance."""
+    classes, index = np.unique(labels, return_inverse=True)
+    means = np.stack([features[labels == c].mean(0) for c in classes]).astype(np.float32)
+    covariance = LedoitWolf(assume_centered=True).fit(features.astype(np.float64) - means[index]).covariance_
+    floor = 1e-6 * np.trace(covariance) / len(covariance) + 1e-12  # features that never vary must not count for infinity
+    whitening = np.linalg.cholesky(np.linalg.inv(covariance + floor * np.eye(len(covariance)))).astype(np.float32)
+    return Novelty(means, whitening, float(np.percentile(_distances(features, means, whitening), NOVELTY_PERCENTILE)))
+
+
+def _distances(features: np.ndarray, means: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+    white, centres = features @ whitening, means @ whitening
+    return np.sqrt(((white[:, None] - centres[None]) ** 2).sum(2).min(1)).astype(np.float32)

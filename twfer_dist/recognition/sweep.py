@@ -1,0 +1,195 @@
+"""The stage that compares settings of the sigmoid focal loss on Ray Tune; each trial is an MLflow run under the sweep's."""
+
+import contextlib
+import dataclasses
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from scipy.stats import qmc
+
+from twfer_dist import cluster, storage
+from twfer_dist.engine import WORK, Job, Work
+from twfer_dist.recognition import data, recogniser, training
+from twfer_dist.recognition.train import problem_in
+from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.storage import Finished
+from twfer_dist.tracking import Tracking
+
+VERSION = 1
+
+TRIALS = "trials.json"
+METRIC = "accuracy/validation"
+SWEPT = ("alpha", "gamma", "learning_rate")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Which settings are tried: `trials` points spread evenly (Latin hypercube) over the ranges, low to high."""
+
+    train: TrainConfig = field(default_factory=TrainConfig)  # what all trials share
+    trials: int = 12
+    alpha: tuple[float, ...] = (0.1, 0.9)
+    gamma: tuple[float, ...] = (0.0, 4.0)
+    learning_rate: tuple[float, ...] = (3e-5, 1e-3)  # spread over its logarithm
+    patience: int = 2  # epochs of each trial before ASHA may stop it
+    reduction: int = 3  # ASHA lets the best 1 of so many go on
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.train.loss != "sigmoid":
+            raise ValueError("a sweep needs the sigmoid loss: an alpha before a softmax changes nothing under Adam")
+        if self.trials < 1 or any(len(r) != 2 or r[0] > r[1] for r in (self.alpha, self.gamma, self.learning_rate)):
+            raise ValueError("a sweep needs one trial or more, and each range is two numbers, low and high")
+
+    def points(self) -> list[TrainConfig]:
+        """What each trial trains."""
+        low, high = self.learning_rate
+        return [
+            dataclasses.replace(
+                self.train,
+                alpha=_between(self.alpha, a),
+                gamma=_between(self.gamma, g),
+                learning_rate=_rounded(low * (high / low) ** r),
+            )
+            for a, g, r in qmc.LatinHypercube(3, rng=self.seed).random(self.trials)
+        ]
+
+
+def _between(ends: tuple[float, ...], share: float) -> float:
+    return _rounded(ends[0] + share * (ends[1] - ends[0]))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def sweep_job(
+    dataset: Finished,
+    config: SweepConfig,
+    tracking: Tracking,
+    *,
+    concurrency: int = 2,
+    gpu: bool = False,
+    cpus: float = 1,
+    checkpoint_seconds: float = 120,
+) -> Job:
+    """Train each of the config's points on the data set, at most `concurrency` at a time, each in one process with `cpus`
+    (and a GPU with `gpu`); ASHA stops those that fall behind.
+
+    Writes trials.json. `results`: trials (in order: alpha, gamma, learning_rate, epochs done, and the metrics of the best
+    epoch), best (the number of the trial with the best accuracy on the validation images), best_config (its TrainConfig),
+    run_id, say. How many epochs ASHA grants a trial depends on which trials are done before it, so with a concurrency over 1
+    two sweeps may stop different trials. A killed sweep trains only what its checkpoints do not hold.
+    """
+    recogniser.build(config.train.network, config.train.size)
+
+    def do(work: Work) -> None:
+        cluster.start()
+        name = f"sweep-{work.job.fingerprint}"
+        with contextlib.ExitStack() as stack:
+            run = stack.enter_context(tracking.start(name, tags={"stage": "sweep", "network": config.train.network}))
+            run.log_params(dataclasses.asdict(config.train) | {k: v for k, v in dataclasses.asdict(config).items() if k != "train"})
+            run.log_dataset(dataset, context="training")
+            trials: list[Trial] = []
+            # The runs are opened and closed here: a trial that ASHA stops has no chance to close its own.
+            for number, trial in enumerate(config.points()):
+                nested = stack.enter_context(tracking.start(f"trial-{number:03d}", parent=run.id, tags={"stage": "trial"}))
+                nested.log_params(dataclasses.asdict(trial))
+                nested.log_dataset(dataset, context="training")
+                trials.append(Trial(number, trial, nested.id))
+            shared = {
+                "dataset": dataset,
+                "tracking": tracking,
+                "work": storage.join(work.directory, WORK),
+                "seconds": checkpoint_seconds,
+                "gpu": gpu,
+            }
+            histories = _tune(trials, shared, config, concurrency, {"cpu": cpus, "gpu": int(gpu)})
+            table = [_row(trial.config, history) for trial, history in zip(trials, histories, strict=True)]
+            best = max(range(len(table)), key=lambda k: (table[k][METRIC], -table[k]["loss/validation"], -k))
+            work.write_file(TRIALS, (storage.json_text(table, indent=2) + "\n").encode())
+            chosen = {key: table[best][key] for key in SWEPT}
+            work.results |= {
+                "trials": table,
+                "best": best,
+                "best_config": dataclasses.asdict(trials[best].config),
+                "run_id": run.id,
+                "say": [
+                    f"best of {len(table)} trials: number {best} with {', '.join(f'{k} {v:g}' for k, v in chosen.items())}: "
+                    f"{100 * table[best][METRIC]:.1f} % of the validation images"
+                ],
+            }
+            run.log_metrics({key: value for key, value in table[best].items() if "/" in key} | {"best_trial": best})
+            run.log_text(storage.json_text(table, indent=2), TRIALS)
+
+    return Job("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial on its way to a worker."""
+
+    number: int
+    config: TrainConfig
+    run_id: str
+
+
+def _row(config: TrainConfig, history: list[dict[str, float]]) -> dict[str, Any]:
+    best = training.best_epoch(history)
+    return {key: getattr(config, key) for key in SWEPT} | {"epochs": len(history), "best_epoch": best, **history[best - 1]}
+
+
+def _tune(
+    trials: list[Trial], shared: dict[str, Any], config: SweepConfig, concurrency: int, resources: dict[str, float]
+) -> list[list[dict[str, float]]]:
+    """Run the trials; the history of each."""
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    fs, path = storage.resolve(storage.join(shared["work"], "tune"))
+    epochs = config.train.epochs
+    scheduler = ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=min(config.patience, epochs), reduction_factor=config.reduction)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_trial, shared=shared), resources),
+        param_space={"trial": tune.grid_search(trials)},
+        tune_config=tune.TuneConfig(metric=METRIC, mode="max", scheduler=scheduler, max_concurrent_trials=concurrency),
+        run_config=tune.RunConfig(name="trials", storage_path=path, storage_filesystem=fs, verbose=0),
+    )
+    histories: list[list[dict[str, float]]] = [[] for _ in trials]
+    results = tuner.fit()
+    for result in (results[k] for k in range(len(results))):
+        if result.error:
+            if problem := problem_in(result.error):
+                raise problem from None
+            raise result.error
+        reported = result.metrics_dataframe
+        assert reported is not None and result.config is not None
+        names = ["learning_rate", *(name for name in reported.columns if name.rpartition("/")[2] in ("train", "validation"))]
+        histories[result.config["trial"].number] = reported[names].to_dict("records")
+    return histories
+
+
+def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
+    """One trial in a process of its own: the epochs of an earlier start are told again, and the rest is trained."""
+    from ray import tune
+
+    torch.set_num_threads(1)
+    trial: Trial = given["trial"]
+    config = trial.config
+    run = shared["tracking"].resume(trial.run_id)
+    splits = data.splits(shared["dataset"], seed=config.seed)
+    train, validation = (data.load(shared["dataset"], splits.ids[split]) for split in ("train", "validation"))
+    state = training.new_state(config, "cuda" if shared["gpu"] else "cpu")
+    checkpoint = storage.join(shared["work"], f"trial-{trial.number:03d}.pt")
+    if storage.exists(checkpoint):
+        state.load(storage.read_bytes(checkpoint))
+    told, saved = list(state.history), time.monotonic()
+    for epoch, metrics in enumerate(itertools.chain(told, training.fit(state, state.network, config, train, validation)), start=1):
+        run.log_metrics(metrics, step=epoch)
+        if epoch > len(told) and time.monotonic() - saved >= shared["seconds"]:
+            storage.write_bytes(checkpoint, state.to_bytes())
+            saved = time.monotonic()
+        tune.report(metrics | {"epoch": epoch})

@@ -1,0 +1,232 @@
+"""The stage that trains a recogniser, data-parallel on Ray Train, and logs it to MLflow."""
+
+import dataclasses
+import logging
+import time
+from typing import Any
+
+import numpy as np
+
+from twfer_dist import cluster, storage
+from twfer_dist.engine import WORK, Job, Work
+from twfer_dist.errors import Problem
+from twfer_dist.recognition import calibration, data, recogniser, training
+from twfer_dist.recognition.training import Answers, TrainConfig
+from twfer_dist.storage import Finished
+from twfer_dist.taxonomy import EXPRESSIONS
+from twfer_dist.tracking import Run, Tracking
+
+VERSION = 1
+
+HISTORY = "history.jsonl"
+CHECKPOINT = "checkpoint.pt"
+MAX_FAILURES = 2
+"""How often a group of workers is started again, from the last checkpoint, after one of them died."""
+MAX_STARTS = 5
+"""How often the cluster is asked for the workers, for a minute each time: nodes that start on demand need a few."""
+
+
+def train_job(
+    dataset: Finished,
+    config: TrainConfig,
+    tracking: Tracking,
+    *,
+    initial: str | None = None,
+    workers: int = 0,
+    gpu: bool = False,
+    cpus: float = 1,
+    checkpoint_seconds: float = 30,
+) -> Job:
+    """Train a recogniser on the data set and keep its epoch with the best accuracy on the validation images.
+
+    Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
+    scores (for each split loss, accuracy, class_mean_accuracy, n and a confusion matrix), best_epoch, temperature, threshold,
+    novelty, images (of each split), validation_held_out, run_id, say.
+
+    initial: a file of weights to start from (recogniser.load_weights). workers: processes of Ray Train with `cpus` each, and
+    a GPU each with `gpu`; 0 trains in this process. A training that was killed goes on from its last checkpoint, at most
+    `checkpoint_seconds` and one epoch old, and ends as it would have ended.
+    """
+    initial = storage.absolute(initial) if initial else None
+    network = recogniser.build(config.network, config.size)
+    models = {"initial": recogniser.load_weights(network, initial)} if initial else {}
+
+    def do(work: Work) -> None:
+        name = f"train-{work.job.fingerprint}"
+        with tracking.start(name, tags={"stage": "train", "network": config.network}) as run:
+            run.log_params(dataclasses.asdict(config) | {"workers": workers, "initial": initial})
+            run.log_dataset(dataset, context="training")
+            arguments = {
+                "dataset": dataset,
+                "config": config,
+                "initial": initial,
+                "tracking": tracking,
+                "run_id": run.id,
+                "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
+                "checkpoint_seconds": checkpoint_seconds,
+            }
+            found = _train(work, name, arguments, workers, gpu, cpus)
+            _finish(work, run, dataset, config, found)
+
+    return Job("train", VERSION, {"dataset": dataset}, config, models, {}, do)
+
+
+def _train(work: Work, name: str, arguments: dict[str, Any], workers: int, gpu: bool, cpus: float) -> dict[str, Any]:
+    """Run the workers, and what rank 0 returns."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    if workers:
+        cluster.start()
+    logging.getLogger("ray.train").setLevel(logging.ERROR)  # it prints every metric otherwise
+    fs, path = storage.resolve(storage.join(work.directory, WORK, "ray"))
+    trainer = TorchTrainer(
+        _worker,  # type: ignore[arg-type]  # Ray's own hint leaves out that rank 0 may return something
+        train_loop_config=arguments,
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus, "GPU": int(gpu)} if workers else None
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=path,
+            storage_filesystem=fs,
+            failure_config=FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_STARTS),  # type: ignore[call-arg]
+        ),
+    )
+    try:
+        return trainer.fit().return_value  # type: ignore[attr-defined]
+    except TrainingFailedError as error:
+        for failure in getattr(error, "worker_failures", {}).values():
+            if problem := problem_in(failure):
+                raise problem from None
+        if hasattr(error, "controller_failure"):
+            raise Problem(
+                f"The cluster did not start {workers} workers with {cpus:g} CPU{' and a GPU' if gpu else ''} each "
+                f"({error.controller_failure}): ask for fewer, or add nodes."
+            ) from None
+        raise
+
+
+def problem_in(error: BaseException | None) -> Problem | None:
+    """The Problem that a worker raised, out of Ray's wrappings."""
+    while error is not None:
+        if isinstance(error, Problem):
+            return Problem(str(error))
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """What each worker runs on its share of the images. Rank 0 logs, keeps the checkpoint, and returns the best network."""
+    import ray.train
+    from ray.train.torch import get_device, prepare_model
+
+    config: TrainConfig = arguments["config"]
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), max(1, context.get_world_size())
+    splits = data.splits(arguments["dataset"], seed=config.seed)
+    share = {split: data.load(arguments["dataset"], ids, rank=rank, world=world) for split, ids in splits.ids.items()}
+    state = training.new_state(config, get_device())
+    if arguments["initial"]:
+        recogniser.load_weights(state.network, arguments["initial"])
+    # Our own file, and not a checkpoint of Ray Train's, as local mode keeps none: one way to resume for any number of workers.
+    if storage.exists(arguments["checkpoint"]):
+        state.load(storage.read_bytes(arguments["checkpoint"]))
+    run = arguments["tracking"].resume(arguments["run_id"]) if rank == 0 else None
+    if run and state.run_id != run.id:
+        for epoch, metrics in enumerate(state.history, start=1):
+            run.log_metrics(metrics, step=epoch)
+        state.run_id = run.id
+    saved = started = time.monotonic()
+    for metrics in training.fit(state, prepare_model(state.network), config, share["train"], share["validation"]):
+        now, epoch = time.monotonic(), len(state.history)
+        if run:
+            run.log_metrics(metrics | {"images_per_second": len(splits.ids["train"]) / (now - started)}, step=epoch)
+            if now - saved >= arguments["checkpoint_seconds"] or epoch == config.epochs:
+                storage.write_bytes(arguments["checkpoint"], state.to_bytes())
+                saved = time.monotonic()
+        ray.train.report(metrics)
+        started = time.monotonic()
+    state.network.load_state_dict(state.best)
+    found = {
+        split: training.answers(state.network, config, images, features_of=calibration.NOVELTY_IMAGES if split == "train" else 1)
+        for split, images in share.items()
+        if splits.ids[split]
+    }
+    if rank:
+        return None
+    return {
+        "weights": recogniser.to_bytes(state.network),
+        "history": state.history,
+        "best_epoch": training.best_epoch(state.history),
+        "answers": found,
+        "held_out": splits.held_out,
+    }
+
+
+def _finish(work: Work, run: Run, dataset: Finished, config: TrainConfig, found: dict[str, Any]) -> None:
+    """Calibrate on the validation images, write the files, note and log the scores."""
+    answers: dict[str, Answers] = found["answers"]
+    validation, train = answers["validation"], answers["train"]
+    temperature = calibration.temperature(validation.logits, validation.labels)
+    confident = calibration.probabilities(validation.logits, temperature).max(1)
+    threshold = calibration.threshold(confident, validation.logits.argmax(1) == validation.labels, config.accuracy_target)
+    novelty = calibration.novelty(train.features, train.feature_labels)
+
+    work.write_file(recogniser.WEIGHTS, found["weights"])
+    work.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(novelty))
+    work.write_file(
+        recogniser.DESCRIPTION,
+        recogniser.describe(config.network, config.size, temperature, threshold, dataset, found["best_epoch"]),
+    )
+    lines = [storage.json_text({"epoch": k, **metrics}) + "\n" for k, metrics in enumerate(found["history"], start=1)]
+    work.write_file(HISTORY, "".join(lines).encode())
+
+    scores = {split: _scores(split, one, config) for split, one in answers.items()}
+    test = training.scores("test", answers["test"], config) if "test" in answers else {}
+    work.results |= {
+        "scores": scores,
+        "best_epoch": found["best_epoch"],
+        "temperature": temperature,
+        "threshold": dataclasses.asdict(threshold),
+        "novelty": {"limit": novelty.limit, "percentile": calibration.NOVELTY_PERCENTILE, "images": len(train.features)},
+        "images": {split: len(one.labels) for split, one in answers.items()},
+        "validation_held_out": found["held_out"],
+        "run_id": run.id,
+        "say": _say(config, scores, found),
+    }
+    run.log_metrics(test | {"temperature": temperature, "best_epoch": found["best_epoch"]}, step=found["best_epoch"])
+    run.log_text(storage.json_text(work.results, indent=2), "scores.json")
+    run.log_text(_confusion_page(scores), "confusion.html")
+    network = recogniser.build(config.network, config.size)
+    recogniser.load_weights(network, storage.join(work.directory, recogniser.WEIGHTS))
+    run.log_model(network.eval(), name=config.network, example=np.zeros((2, 3, config.size, config.size), np.float32))
+
+
+def _scores(split: str, found: Answers, config: TrainConfig) -> dict[str, Any]:
+    measured = {name.partition("/")[0]: value for name, value in training.scores(split, found, config).items()}
+    return measured | {"n": len(found.labels), "confusion": training.confusion_of(found).tolist()}
+
+
+def _say(config: TrainConfig, scores: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """The lines that the command line prints."""
+    lines = [f"{recogniser.NAMES[config.network]}, epoch {found['best_epoch']} of {config.epochs}"]
+    for split, one in scores.items():
+        right = sum(row[k] for k, row in enumerate(one["confusion"]))
+        lines.append(
+            f"{split}: {100 * one['accuracy']:.1f} % ({right} of {one['n']}), mean of classes {100 * one['class_mean_accuracy']:.1f} %"
+        )
+    return lines
+
+
+def _confusion_page(scores: dict[str, Any]) -> str:
+    """The confusion matrices as a page: images by true (row) and answered (column) expression."""
+    parts = ["<meta charset='utf-8'><style>td, th { text-align: right; padding: 0.2em 0.6em }</style>"]
+    head = "".join(f"<th>{name}</th>" for name in EXPRESSIONS)
+    for split, one in scores.items():
+        rows = (
+            f"<tr><th>{name}</th>{''.join(f'<td>{n}</td>' for n in row)}</tr>"
+            for name, row in zip(EXPRESSIONS, one["confusion"], strict=True)
+        )
+        parts.append(f"<h2>{split}, n = {one['n']}</h2><table><tr><th>true \\ answered</th>{head}</tr>{''.join(rows)}</table>")
+    return "\n".join(parts)

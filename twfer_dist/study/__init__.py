@@ -1,0 +1,1 @@
+"""Predictions to answers: tables with intervals, baselines, groups, and one HTML report."""

@@ -1,0 +1,83 @@
+"""The answer in three plain sentences: what the faces show, whether groups differ, how far to believe it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from twfer_dist.study.examine import ALL, NEW, SEEN
+
+LEVEL = 0.05
+"""The chance of calling groups different that are not, over all grouping columns together (Bonferroni)."""
+
+
+def say(share: Mapping[str, Any]) -> str:
+    """A share as words: never a percentage without k of n and its interval."""
+    if not share["n"]:
+        return "none of 0"
+    low, high = 100 * share["low"], 100 * share["high"]
+    return f"{share['k']:,} of {share['n']:,} ({100 * share['share']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %)"
+
+
+def answer(study: Mapping[str, Any]) -> list[str]:
+    """Three sentences for the head of the page, from `examine`'s data."""
+    return [_shown(study), _groups(study), _belief(study)]
+
+
+def _shown(study: Mapping[str, Any]) -> str:
+    everything = study["overall"]
+    if not everything:
+        return "No photographs were given to a model, so there is no answer about any."
+    photographs, faces = study["photographs"]["rows"], everything["faces"]
+    place = f"In {_n(photographs, 'photograph')}" if photographs else "In what was given"
+    found = f"{place} the program found {_n(faces, 'face')}"
+    if not everything["readable"]:
+        return f"{found}, and {study['model']} could read none of them."
+    first, second = sorted(everything["expressions"], key=lambda e: -e["k"])[:2]
+    then = f", then as {second['expression']}, {say(second)}" if second["k"] else ""
+    read = f"{study['model']} could read {everything['readable']:,} of them"
+    return f"{found}, and {read}: most often as {first['expression']}, {say(first)}{then}."
+
+
+def _n(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def level(study: Mapping[str, Any]) -> float:
+    """The p below which one grouping column's difference is called more than chance."""
+    return LEVEL / max(1, sum(1 for g in study["groups"] if g["test"]))
+
+
+def _groups(study: Mapping[str, Any]) -> str:
+    tested = [g for g in study["groups"] if g["test"]]
+    if not tested:
+        return "No groups could be compared: that takes a column such as posture with at least two values among the readable faces."
+    bound = level(study)
+    differ = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] < bound]
+    alike = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] >= bound]
+    if not differ:
+        return f"Groups do not differ by more than chance explains: {_list(alike)}; with few figures, this is no proof that they are alike."
+    rest = f", but not by {_list(alike)}" if alike else ""
+    return f"The answers differ by more than chance explains by {_list(differ)}{rest}."
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _belief(study: Mapping[str, Any]) -> str:
+    """The score on photographs, new sources before seen ones, and on the test images of the data sets."""
+    told = []
+    for entry in study["accuracy"]:
+        splits = {s["split"] for s in entry["scores"] if s["images"]["n"]}
+        split = next((split for split in (NEW, ALL, SEEN, "test") if split in splits), None)
+        here = [s for s in entry["scores"] if s["split"] == split]
+        own = next((s for s in here if s["model"] == study["model"]), None)
+        if own:
+            where = f"the test images of its {entry['kind']}" if split == "test" else f"labelled photographs ({split})"
+            constant = next(s for s in here if s["baseline"])
+            least = f"where {constant['model'].replace('always', 'always answering')} is right in {constant['images']['k']:,}"
+            told.append(f"on {where} it is right in {say(own['images'])}, {least}")
+    if not told:
+        return "How far to believe this is not known: no labelled faces were given to the model."
+    if study["accuracy"][-1]["kind"] != "photographs":
+        told.append("how often it is right on other photographs is not known, for none of them has a label")
+    return f"How far to believe {study['model']}: {'; '.join(reversed(told))}."

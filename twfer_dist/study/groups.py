@@ -1,0 +1,107 @@
+"""Which expressions the faces of each group show: by posture, by material, by any column of the manifest."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twfer_dist.schema import OK
+from twfer_dist.study.intervals import share, simultaneous
+from twfer_dist.study.tables import GROUP, as_dict, source_codes
+from twfer_dist.taxonomy import EXPRESSIONS, POSTURES
+
+SMALL = 30
+"""Below so many sources (figures, photographs) in a group its shares are marked as a small sample."""
+
+REGROUPINGS = 999
+"""Random regroupings of the sources in the test of difference; its smallest p is 1 in 1,000."""
+
+MOST_VALUES = 20
+"""A column with more values than this names things rather than groups them: it is left out, and the report says so."""
+
+
+def distributions(counts: pa.Table) -> list[dict]:
+    """The predicted expressions by each grouping column, of one model's count table over photographs.
+
+    A JSON-like entry for each column: column, values [{value, faces, readable, sources, small, expressions: shares of the
+    readable faces with 95 % intervals that hold together for the seven}], ungrouped (faces with no value), and `test`
+    (see `difference`). A column with over MOST_VALUES values has `values` empty and `distinct` says how many there are.
+    """
+    columns = [name for name in counts.column_names if name.startswith(GROUP)]
+    found = [_distribution(name.removeprefix(GROUP), counts[name], counts) for name in columns]
+    if pc.count_distinct(counts["corpus"]).as_py() > 1:
+        found.insert(0, _distribution("corpus", counts["corpus"], counts))
+    return [entry for entry in found if entry["distinct"] > 1]
+
+
+def overall(counts: pa.Table) -> dict:
+    """The same entry for all faces together: value, faces, readable, sources, small, expressions."""
+    return _group("all", counts)
+
+
+def _distribution(column: str, values: pa.ChunkedArray, counts: pa.Table) -> dict:
+    held = pc.is_valid(values)
+    ungrouped = int(pc.sum(counts["n"].filter(pc.invert(held))).as_py() or 0)
+    counts, values = counts.filter(held), values.filter(held)
+    names = sorted(pc.unique(values).to_pylist(), key=lambda v: (POSTURES.index(v) if v in POSTURES else len(POSTURES), v))
+    entry = {"column": column, "distinct": len(names), "ungrouped": ungrouped, "values": [], "test": None}
+    if 1 < len(names) <= MOST_VALUES:
+        entry["values"] = [_group(name, counts.filter(pc.equal(values, name))) for name in names]
+        entry["test"] = difference(counts, values)
+    return entry
+
+
+def _readable(counts: pa.Table) -> pa.ChunkedArray:
+    return pc.and_(pc.equal(counts["status"], OK), pc.is_valid(counts["predicted"]))
+
+
+def _group(value: str, counts: pa.Table) -> dict:
+    rows = counts.filter(_readable(counts))
+    source, sources = source_codes(rows)
+    by_source = np.zeros((sources, len(EXPRESSIONS)), np.int64)
+    np.add.at(by_source, (source, rows["predicted"].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
+    total, z = by_source.sum(1), simultaneous(len(EXPRESSIONS))
+    return {
+        "value": value,
+        "faces": int(pc.sum(counts["n"]).as_py() or 0),
+        "readable": int(by_source.sum()),
+        "sources": sources,
+        "small": sources < SMALL,
+        "expressions": [{"expression": name, **as_dict(share(by_source[:, c], total, z))} for c, name in enumerate(EXPRESSIONS)],
+    }
+
+
+def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
+    """Do the groups differ by more than chance? A permutation test of Pearson's chi-squared, over whole sources.
+
+    The readable faces' table of group by predicted expression is compared with REGROUPINGS tables in which the sources
+    were dealt to the groups at random, so that many faces of one figure count once. `as_large` of them differ at least as
+    much; p = (as_large + 1) / (regroupings + 1). None where only one group or one expression is left.
+    """
+    readable = _readable(counts)
+    rows, values = counts.filter(readable), values.filter(readable)
+    group = pc.rank(values, tiebreaker="dense").to_numpy() - 1
+    source, _ = source_codes(rows)
+    units, unit = np.unique(np.stack([group, source], 1), axis=0, return_inverse=True)
+    table = np.zeros((len(units), len(EXPRESSIONS)), np.int64)
+    np.add.at(table, (unit.ravel(), rows["predicted"].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
+    table = table[:, table.sum(0) > 0]
+    starts = np.unique(units[:, 0], return_index=True)[1]
+    if len(starts) < 2 or table.shape[1] < 2:
+        return None
+    random = np.random.default_rng(0)
+    observed = _chi_squared(np.add.reduceat(table, starts))
+    dealt = (_chi_squared(np.add.reduceat(table[random.permutation(len(table))], starts)) for _ in range(REGROUPINGS))
+    as_large = sum(value >= observed - 1e-9 for value in dealt)
+    return {
+        "chi_squared": round(observed, 4),
+        "as_large": int(as_large),
+        "regroupings": REGROUPINGS,
+        "p": (int(as_large) + 1) / (REGROUPINGS + 1),
+        "sources": len(units),
+    }
+
+
+def _chi_squared(table: np.ndarray) -> float:
+    """Pearson's statistic of a [groups, expressions] table of counts with no empty row or column."""
+    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
+    return float(((table - expected) ** 2 / expected).sum())

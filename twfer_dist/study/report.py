@@ -1,0 +1,144 @@
+"""The report: one page that holds everything, and the same numbers as JSON and CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+import twfer_dist
+from twfer_dist import storage
+from twfer_dist.engine import Job, Work
+from twfer_dist.storage import Finished
+from twfer_dist.study import pictures
+from twfer_dist.study.answer import answer, level
+from twfer_dist.study.examine import ALL, NEW, SEEN, Given, examine, photographs
+from twfer_dist.study.groups import MOST_VALUES, REGROUPINGS, SMALL
+from twfer_dist.taxonomy import EXPRESSIONS
+
+VERSION = 1
+NOT_READ = {
+    "not_readable": "where the model is not sure enough",
+    "unlike_training": "unlike all training images",
+    "unreadable": "whose crop cannot be decoded",
+}
+"""The words for a status of PREDICTIONS."""
+
+_PAGE = ("report.html.j2", "report.css.j2")
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What the page says and how much it shows; its tables always cover everything."""
+
+    title: str = "Expressions in sculpted faces"
+    question: str = "Which expressions do these faces show, how do they differ between groups, and how far can the answer be believed?"
+    faces: int = 48  # pictures of faces, at most
+    strips: int = 4  # animated faces, at most
+    examples: int = 12  # photographs that were not read, at most
+    recipe: str = ""  # the text of the recipe, printed under "How to make this again"
+
+
+def report_job(
+    predictions: Sequence[Finished],
+    *,
+    faces: Sequence[Finished] = (),
+    animated: Sequence[Finished] = (),
+    datasets: Sequence[Finished] = (),
+    models: Sequence[Finished] = (),
+    config: ReportConfig,
+) -> Job:
+    """The job that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `confusion.csv` and `groups.csv`.
+
+    predictions: outputs of `predict`. Answers to images of `datasets` give the accuracy of each split; answers to faces of
+    `faces` are the study. animated: for the strips. models: finished trainings and sweeps. Any of them may be absent: the
+    page says what is missing. Without `faces`, all images that are in none of `datasets` are taken for photographs.
+    """
+    given = {"predictions": predictions, "faces": faces, "animated": animated, "datasets": datasets, "models": models}
+    inputs = {f"{name}-{number}": finished for name, several in given.items() for number, finished in enumerate(several)}
+    page = storage.sha256("".join(map(_text, _PAGE)).encode())
+    return Job("report", VERSION, inputs, config, {"page": page}, {}, partial(_write, given=given, config=config))
+
+
+def _text(name: str) -> str:
+    return resources.files("twfer_dist.study").joinpath(name).read_text(encoding="utf-8")
+
+
+def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
+    images = photographs(given)
+    study = {"title": config.title, "question": config.question, **examine(given, images, examples=config.examples)}
+    study["answer"] = answer(study)
+    cards = pictures.sample(given["predictions"], given["faces"], images, study["model"], config.faces)
+    strips = pictures.strips(given["animated"], given["faces"], config.strips)
+    output = f"{work.job.stage}-{work.job.fingerprint}"
+    work.write_file("index.html", render(study, cards=cards, strips=strips, recipe=config.recipe, output=output).encode())
+    study["sample"] = [{key: value for key, value in card.items() if key != "image"} for card in cards]
+    work.write_file("report.json", json.dumps(study, indent=1, ensure_ascii=False).encode() + b"\n")
+    work.write_file("accuracy.csv", _csv(_accuracy_rows(study["accuracy"])))
+    work.write_file("confusion.csv", _csv(_confusion_rows(study["accuracy"])))
+    work.write_file("groups.csv", _csv(_group_rows(study["groups"])))
+    work.results = {"answer": study["answer"], "model": study["model"]}
+
+
+def render(study: Mapping[str, Any], *, cards: Sequence[Mapping], strips: Sequence[Mapping], recipe: str, output: str) -> str:
+    """The page as HTML. Every string is escaped: names of files and groups come from strangers."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
+    words = {
+        "EXPRESSIONS": EXPRESSIONS, "ALL": ALL, "NEW": NEW, "SEEN": SEEN,
+        "NOT_READ": NOT_READ, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES, "REGROUPINGS": REGROUPINGS,
+        "level": level(study), "version": twfer_dist.__version__, "recipe": recipe, "output": output,
+    }  # fmt: skip
+    return environment.get_template(_PAGE[0]).render(**study, **words, cards=cards, strips=strips)
+
+
+# The same numbers for other programs
+
+
+def _accuracy_rows(accuracy: Iterable[Mapping]) -> Iterable[dict]:
+    """One row for each expression and for both averages."""
+    for entry in accuracy:
+        for s in entry["scores"]:
+            base = {"images": entry["images"], "model": s["model"], "split": s["split"]}
+            for e in s["expressions"]:
+                yield {**base, "of": e["expression"], **_numbers(e, "share")}
+            yield {**base, "of": "share of images", **_numbers(s["images"], "share")}
+            yield {**base, "of": "mean of classes", **_numbers(s["mean"], "value")}
+
+
+def _confusion_rows(accuracy: Iterable[Mapping]) -> Iterable[dict]:
+    for entry in accuracy:
+        for c in entry["confusion"]:
+            for truth, row in zip(EXPRESSIONS, c["matrix"], strict=True):
+                base = {"images": entry["images"], "model": c["model"], "split": c["split"], "truth": truth}
+                yield {**base, **dict(zip(EXPRESSIONS, row, strict=True))}
+
+
+def _group_rows(groups: Iterable[Mapping]) -> Iterable[dict]:
+    for group in groups:
+        for value in group["values"]:
+            base = {"column": group["column"], "group": value["value"], "faces": value["faces"], "sources": value["sources"]}
+            for e in value["expressions"]:
+                yield {**base, "expression": e["expression"], **_numbers(e, "share")}
+
+
+def _numbers(share: Mapping, value: str) -> dict:
+    return {"k": share.get("k"), "n": share.get("n"), "value": share.get(value), "low": share.get("low"), "high": share.get("high")}
+
+
+def _csv(rows: Iterable[Mapping]) -> bytes:
+    """Rows of one kind as CSV; a word that a spreadsheet would run as a formula gets a quote before it."""
+    rows = [{key: f"'{v}" if isinstance(v, str) and v[:1] in tuple("=+-@\t\r") else v for key, v in row.items()} for row in rows]
+    sink = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(sink, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return sink.getvalue().encode()

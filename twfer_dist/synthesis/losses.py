@@ -1,0 +1,72 @@
+"""GANimation's losses (arXiv 1807.09251, section 4.2), and those of supervised pairs.
+
+Every loss is a mean over images of a value of one image, so that the mean over the workers' equal shares of a batch is
+the value of the whole batch. The public code has two sums over the batch instead: the Action Unit loss is weighted
+4000 / B, and the smoothness is summed over the batch. Both are held at their value for the paper's B = 25.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PUBLIC_BATCH = 25
+GRADIENT_PENALTY = 10.0
+ACTION_UNITS = 4000.0 / PUBLIC_BATCH  # 160, whatever the batch and however it is split
+CYCLE = 10.0
+ATTENTION = 0.1
+SMOOTHNESS = 1e-5 * PUBLIC_BATCH
+
+NOISE, CHANGE = 0.05, 0.15
+"""Differences of input and truth up to 6 of 255 levels are grain and JPEG; beyond, how fast they count in `change` (in -1..1)."""
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """E[(|grad_x D(x)|_2 - 1)^2] on x = mix * real + (1 - mix) * fake (equation 2, third term).
+
+    critic: images to scores of any shape, summed over patches before the gradient is taken, as the public code does.
+    real, fake: (B, 3, S, S). mix: (B, 1, 1, 1) uniform in 0..1. Differentiable with respect to the critic.
+    """
+    between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+
+
+def action_unit_loss(seen: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared difference of regressed and wanted Action Units, (B, U) both (equation 4)."""
+    return F.mse_loss(seen, wanted)
+
+
+def smoothness(attention: Tensor) -> Tensor:
+    """Total variation of the attention masks (B, 1, S, S) (equation 3): absolute differences of neighbours, summed over an
+    image, mean over images."""
+    down = (attention[:, :, 1:] - attention[:, :, :-1]).abs().sum()
+    right = (attention[:, :, :, 1:] - attention[:, :, :, :-1]).abs().sum()
+    return (down + right) / len(attention)
+
+
+def change(image: Tensor, truth: Tensor) -> Tensor:
+    """How much `truth` differs from `image`, both (B, 3, S, S) in -1..1: 1 - exp(-(d - NOISE) / CHANGE) in 0..1, (B, 1, S, S).
+
+    d is the largest difference of a channel among a pixel and its neighbours.
+    """
+    largest = F.max_pool2d((truth - image).abs().amax(dim=1, keepdim=True), 3, stride=1, padding=1)
+    return 1 - torch.exp(-(largest - NOISE).clamp(min=0) / CHANGE)
+
+
+def paired_loss(fused: Tensor, attention: Tensor, image: Tensor, truth: Tensor, change_weight: float = 4.0) -> dict[str, Tensor]:
+    """The losses of a generated image whose truth is known (not in the paper: its photographs have no such pairs).
+
+    All images (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1. With m = `change`(image, truth), the losses are
+        pixels: |fused - truth|, each pixel weighted 1 + change_weight * m;
+        edges: the same of the differences of neighbouring pixels, which L1 alone leaves soft;
+        attention: binary cross entropy of attention with 1 - m: keep the input's pixel as far as it does not change.
+    """
+    changed = change(image, truth)
+    weight = 1 + change_weight * changed
+    error = fused - truth
+    pixels = (weight * error.abs()).mean()
+    down = (weight[:, :, 1:] * (error[:, :, 1:] - error[:, :, :-1]).abs()).mean()
+    right = (weight[:, :, :, 1:] * (error[:, :, :, 1:] - error[:, :, :, :-1]).abs()).mean()
+    return {"pixels": pixels, "edges": down + right, "attention": F.binary_cross_entropy(attention.clamp(1e-4, 1 - 1e-4), 1 - changed)}

@@ -1,0 +1,98 @@
+"""GANimation's generator and critic (Pumarola et al., arXiv 1807.09251), equal to the public ones.
+
+Module names are those of the public code, so that its state dicts load as they are: `main.0.weight`, `img_reg.0.weight`,
+and `attetion_reg.0.weight` with its spelling. Images are float32 (B, 3, S, S) in -1 to 1, Action Units float32 (B, U) in
+0 to 1.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from twfer_dist.taxonomy import ACTION_UNITS
+
+
+class ResidualBlock(nn.Module):
+    """x + IN(conv(relu(IN(conv(x))))), 3x3 convolutions of `width` channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.InstanceNorm2d(width, affine=True),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.InstanceNorm2d(width, affine=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.main(x)
+
+
+class Generator(nn.Module):
+    """G(I | y): a colour mask and an attention mask for the image I and the wanted Action Units y (section 4.1).
+
+    7x7 convolution, two down, six residual blocks, two up, and two 7x7 heads. Instance norms are affine and use the
+    image's own statistics in training and in inference.
+
+    forward(image (B, 3, S, S) in -1..1, units (B, U) in 0..1), S a multiple of 4, gives
+        colour (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1.
+    """
+
+    def __init__(self, width: int = 64, units: int = len(ACTION_UNITS), blocks: int = 6) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            nn.Conv2d(3 + units, width, 7, padding=3, bias=False),
+            nn.InstanceNorm2d(width, affine=True),
+            nn.ReLU(inplace=True),
+        ]
+        channels = width
+        for _ in range(2):
+            layers += [
+                nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=False),
+                nn.InstanceNorm2d(2 * channels, affine=True),
+                nn.ReLU(inplace=True),
+            ]
+            channels *= 2
+        layers += [ResidualBlock(channels) for _ in range(blocks)]
+        for _ in range(2):
+            layers += [
+                nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1, bias=False),
+                nn.InstanceNorm2d(channels // 2, affine=True),
+                nn.ReLU(inplace=True),
+            ]
+            channels //= 2
+        self.main = nn.Sequential(*layers)
+        self.img_reg = nn.Sequential(nn.Conv2d(width, 3, 7, padding=3, bias=False), nn.Tanh())
+        self.attetion_reg = nn.Sequential(nn.Conv2d(width, 1, 7, padding=3, bias=False), nn.Sigmoid())
+
+    def forward(self, image: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+        planes = units[:, :, None, None].expand(-1, -1, *image.shape[2:])
+        features = self.main(torch.cat([image, planes], dim=1))
+        return self.img_reg(features), self.attetion_reg(features)
+
+
+class Critic(nn.Module):
+    """D(I): a patch score and the Action Units seen in I (section 4.1): `depth` stride-2 convolutions and two heads.
+
+    forward(image (B, 3, size, size)) gives score (B, s, s) with s = size / 2^depth, and units (B, U), unbounded.
+    """
+
+    def __init__(self, size: int = 128, width: int = 64, units: int = len(ACTION_UNITS), depth: int = 6) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for k in range(depth):
+            layers += [nn.Conv2d(channels, width << k, 4, stride=2, padding=1), nn.LeakyReLU(0.01, inplace=True)]
+            channels = width << k
+        self.main = nn.Sequential(*layers)
+        self.conv1 = nn.Conv2d(channels, 1, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, units, size >> depth, bias=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.main(image)
+        return self.conv1(features).squeeze(1), self.conv2(features).flatten(1)
+
+
+def fuse(image: Tensor, colour: Tensor, attention: Tensor) -> Tensor:
+    """The animated image, equation 1 of the paper: attention * image + (1 - attention) * colour, at any common size."""
+    return attention * image + (1 - attention) * colour

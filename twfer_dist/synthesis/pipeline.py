@@ -1,0 +1,197 @@
+"""The stage that animates faces on Ray Data: every neutral face to seven expressions at graded intensities."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from twfer_dist import schema, storage
+from twfer_dist.engine import Job, Step, Work
+from twfer_dist.errors import Problem
+from twfer_dist.schema import ANIMATED, FACES
+from twfer_dist.storage import Finished
+from twfer_dist.synthesis import checkpoints, references
+from twfer_dist.synthesis.animate import animate, intensities
+from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
+
+VERSION = 1
+
+PART_ROWS = 256  # about; a part holds whole faces
+PLAIN = ["face_id", "corpus", "source", "label", "groups", "action_units", "status"]
+
+
+@dataclass(frozen=True)
+class AnimateConfig:
+    """Which faces are animated, from how many references, in how many steps, and how the images are kept."""
+
+    size: int = 112  # pixels of the animated images; crops are resized to it
+    levels: int = 5  # steps from the source's Action Units to the reference's
+    drop_last: bool = True  # the strongest level is not planned
+    references: int = 1  # of each expression
+    reference_corpora: tuple[str, ...] = ()  # where references may come from; all where empty
+    sources: Literal["neutral", "unlabelled", "all"] = "neutral"  # "unlabelled": neutral faces and those without a label
+    batch: int = 16  # rows that the generator sees together
+    quality: int = 95  # of the JPEG images
+
+
+def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str, *, actors: int | None = None, gpus: float = 0) -> Job:
+    """Animate the faces with status ok that `config.sources` names: table ANIMATED, ids
+    `<face_id>-<expression>-<reference number>-<level>`.
+
+    A face that was not found has no image to animate and no row here. A crop that cannot be decoded gives rows with status
+    "unreadable". A face without Action Units of its own starts from zeros; `results` counts those, and names the
+    references. generator: a checkpoint, ours or public. gpus: of each actor; an actor computes on CUDA where its GPU is one.
+    Problem where there is no face to animate.
+    """
+    generator = storage.absolute(generator)
+    loaded = checkpoints.load_generator(generator)
+
+    def do(work: Work) -> None:
+        tables = [finished.table("faces", FACES, columns=PLAIN) for finished in faces]
+        chosen = references.choose(tables, config.references, config.reference_corpora)
+        sources = pa.concat_tables(
+            table.append_column("input", pa.array(np.full(len(table), k, np.int16))) for k, table in enumerate(tables)
+        )
+        sources = sources.filter(_wanted(sources, config))
+        if not len(sources):
+            raise Problem(
+                f"No face to animate: no row of {', '.join(f.uri for f in faces)} is ok and {config.sources}; set sources to all."
+            )
+        steps = intensities(config.levels, config.drop_last)
+        work.results |= {
+            "faces": len(sources),
+            "faces_without_own_action_units": sources["action_units"].null_count,
+            "intensities": steps,
+            "reference_rule": references.RULE,
+            "references": [asdict(reference) for reference in chosen],
+            "generator_size": loaded.size,
+        }
+        work.map(
+            plan(sources, chosen, steps),
+            [
+                Step(decode, {"faces": tuple(faces), "size": config.size}),
+                Step(Animator, {"generator": generator, "batch": config.batch, "gpus": gpus}, gpus=gpus, actors=actors),
+                Step(encode, {"size": config.size, "quality": config.quality}),
+            ],
+            rows_per_part=max(1, PART_ROWS // (len(chosen) * len(steps))) * len(chosen) * len(steps),
+        )
+
+    models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
+    inputs = {f"faces_{k}": finished for k, finished in enumerate(faces)}
+    return Job("animated", VERSION, inputs, config, models, {".": ANIMATED}, do)
+
+
+def _wanted(faces: pa.Table, config: AnimateConfig) -> pa.Array:
+    fine = pc.equal(faces["status"], schema.OK)
+    if config.sources == "all":
+        return fine
+    neutral = pc.equal(faces["label"], NEUTRAL)
+    return pc.and_(fine, pc.fill_null(neutral, config.sources == "unlabelled"))
+
+
+def plan(sources: pa.Table, chosen: Sequence[references.Reference], steps: Sequence[float]) -> pa.Table:
+    """The rows of ANIMATED without images, and `input`: for each of `sources` (FACES rows) each reference at each intensity."""
+    per_face = [(reference, level, step) for reference in chosen for level, step in enumerate(steps, start=1)]
+    n, m = len(sources), len(per_face)
+    own = np.array([values or [0.0] * 17 for values in sources["action_units"].to_pylist()], np.float32)
+    targets = np.array([reference.action_units for reference, _, _ in per_face], np.float32)
+    amounts = np.array([step for _, _, step in per_face], np.float32)
+    units = own[:, None, :] + amounts[None, :, None] * (targets[None, :, :] - own[:, None, :])
+    names = [f"{EXPRESSIONS[r.label - 1]}-{r.number}-{level}" for r, level, _ in per_face]
+    repeated = sources.take(pa.array(np.repeat(np.arange(n), m)))
+
+    def tiled(values: list, kind: pa.DataType) -> pa.Array:
+        return pa.array(values, kind).take(pa.array(np.tile(np.arange(m), n)))
+
+    return pa.table(
+        {
+            "image_id": pc.binary_join_element_wise(repeated["face_id"], tiled(names, pa.string()), "-"),
+            "face_id": repeated["face_id"],
+            "corpus": repeated["corpus"],
+            "source": repeated["source"],
+            "label": tiled([r.label for r, _, _ in per_face], pa.int8()),
+            "level": tiled([level for _, level, _ in per_face], pa.int16()),
+            "intensity": tiled([step for _, _, step in per_face], pa.float32()),
+            "reference_id": tiled([r.reference_id for r, _, _ in per_face], pa.string()),
+            "groups": repeated["groups"],
+            "action_units": pa.FixedSizeListArray.from_arrays(pa.array(units.reshape(-1)), 17),
+            "input": repeated["input"],
+        }
+    )
+
+
+def decode(rows: pa.Table, faces: Sequence[Finished], size: int) -> pa.Table:
+    """Add `pixels` (RGB bytes of the crop at `size`; null where it is unreadable), `status` and `error`."""
+    crops: dict[tuple[int, str], bytes | None] = {}
+    keys = list(zip(rows["input"].to_pylist(), rows["face_id"].to_pylist(), strict=True))
+    for number in sorted({number for number, _ in keys}):
+        ids = {face_id for k, face_id in keys if k == number}
+        found = faces[number].table("faces", FACES, columns=["face_id", "image"], ids=ids)
+        crops |= {
+            (number, face_id): _pixels(data, size)
+            for face_id, data in zip(found["face_id"].to_pylist(), found["image"].to_pylist(), strict=True)
+        }
+    pixels = [crops[key] for key in keys]
+    return (
+        rows.drop_columns(["input"])
+        .append_column("pixels", pa.array(pixels, pa.large_binary()))
+        .append_column("status", pa.array([schema.OK if p else "unreadable" for p in pixels]))
+        .append_column("error", pa.array(["" if p else "the face's crop is not an image that can be decoded" for p in pixels]))
+    )
+
+
+def _pixels(data: bytes | None, size: int) -> bytes | None:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        return None
+    shrinks = image.shape[0] > size
+    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).tobytes()
+
+
+class Animator:
+    """An actor: the generator on fixed groups of `batch` rows of a part, one thread; `pixels` become the animated ones."""
+
+    def __init__(self, generator: str, batch: int, gpus: float) -> None:
+        torch.set_num_threads(1)
+        self.device = "cuda" if gpus and torch.cuda.is_available() else "cpu"
+        self.generator = checkpoints.load_generator(generator)
+        self.generator.network.to(self.device)
+        self.batch = batch
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        pixels = rows["pixels"].to_pylist()
+        size = max((round((len(p) // 3) ** 0.5) for p in pixels if p), default=self.generator.size)
+        units = np.array(rows["action_units"].to_pylist(), np.float32)
+        answers: list[bytes] = []
+        for start in range(0, len(pixels), self.batch):
+            # An unreadable crop takes part as black, so that its neighbours' group keeps its size and they their bytes.
+            group = [
+                np.frombuffer(p or bytes(3 * size * size), np.uint8).reshape(size, size, 3) for p in pixels[start : start + self.batch]
+            ]
+            animated = animate(self.generator, np.stack(group), units[start : start + self.batch], self.device)
+            answers += [image.tobytes() for image in animated]
+        kept = [answer if p else None for p, answer in zip(pixels, answers, strict=True)]
+        return rows.set_column(rows.column_names.index("pixels"), "pixels", pa.array(kept, pa.large_binary()))
+
+
+def encode(rows: pa.Table, size: int, quality: int) -> pa.Table:
+    """Rows of ANIMATED: `pixels` as JPEG."""
+    images = [_jpeg(p, size, quality) if p else None for p in rows["pixels"].to_pylist()]
+    sides = pa.array([size if image else None for image in images], pa.int32())
+    return (
+        rows.drop_columns(["pixels"])
+        .append_column("image", pa.array(images, pa.binary()))
+        .append_column("width", sides)
+        .append_column("height", sides)
+    )
+
+
+def _jpeg(pixels: bytes, size: int, quality: int) -> bytes:
+    image = cv2.cvtColor(np.frombuffer(pixels, np.uint8).reshape(size, size, 3), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()

@@ -1,0 +1,226 @@
+"""The stage that trains a generator from rendered heads, data-parallel on Ray Train."""
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from twfer_dist import cluster, storage
+from twfer_dist.engine import WORK, Job, Work
+from twfer_dist.errors import Problem
+from twfer_dist.storage import Finished
+from twfer_dist.synthesis import checkpoints, training
+from twfer_dist.synthesis.networks import Generator
+from twfer_dist.synthesis.pairs import Pairs, load_faces, load_pairs
+from twfer_dist.synthesis.scores import prototype_sheet, sample_sheet, score
+from twfer_dist.synthesis.training import GeneratorConfig, State
+from twfer_dist.tracking import Run, Tracking
+
+VERSION = 1
+
+GENERATOR = "generator.safetensors"
+CRITIC = "critic.safetensors"
+LOG = "training.jsonl"
+SHEET = "samples.png"
+CHECKPOINT = "checkpoint.pt"
+
+LOG_EVERY = 50  # steps
+LOOK_EVERY = 120  # seconds between checkpoints, scores and sample sheets of a running training
+LOOK_PAIRS = 48
+
+
+def train_generator_job(
+    rendered: Finished | None,
+    config: GeneratorConfig,
+    tracking: Tracking,
+    *,
+    faces: Sequence[Finished] = (),
+    initial: str | None = None,
+    workers: int = 0,
+    gpu: bool = False,
+) -> Job:
+    """Train a generator: the supervised phase on rendered scenes, the adversarial phase on faces with Action Units, or on the
+    rendered heads where no faces are given. Writes generator.safetensors (float16), critic.safetensors where there was an
+    adversarial phase, training.jsonl and samples.png. `results` holds the scores on held-out rendered figures
+    (`scores.score`; none without rendered scenes, because then no truth is known), the last losses, and the MLflow run's id.
+
+    initial: a generator's checkpoint to go on from. workers: processes of Ray Train, 0 for this one. A training that was
+    killed goes on from its last checkpoint, at most two minutes old.
+    """
+    if config.size % 64:
+        raise Problem(f"A generator's size is {config.size} and must be a multiple of 64, as the critic halves it six times.")
+    if not config.phases():
+        raise Problem("A generator is trained for no steps: set supervised_steps or adversarial_steps.")
+    if rendered is None and (config.supervised_steps or not faces):
+        raise Problem("A generator learns from nothing: name rendered pairs, or set supervised_steps to 0 and name faces.")
+    start = checkpoints.load_generator(storage.absolute(initial)) if initial else None
+    data = _Data(rendered, tuple(faces), config)
+
+    def do(work: Work) -> None:
+        name = f"generator-{work.job.fingerprint}"
+        with tracking.start(name, tags={"stage": "generator"}) as run:
+            run.log_params(dataclasses.asdict(config))
+            for finished in data.inputs.values():
+                run.log_dataset(finished, context="training")
+            arguments = {
+                "name": name,
+                "tracking": tracking,
+                "run_id": run.id,
+                "data": data,
+                "initial": initial and storage.absolute(initial),
+            }
+            _train(work, arguments, workers, gpu)
+            _finish(work, run, data)
+
+    models = {"initial": start.sha256} if start else {}
+    return Job("generator", VERSION, data.inputs, config, models, {}, do)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a training learns from; each worker loads it for itself."""
+
+    rendered: Finished | None
+    faces: tuple[Finished, ...]
+    config: GeneratorConfig
+
+    @property
+    def inputs(self) -> dict[str, Finished]:
+        rendered = {"rendered": self.rendered} if self.rendered else {}
+        return {**rendered, **{f"faces_{k}": finished for k, finished in enumerate(self.faces)}}
+
+    def load(self) -> tuple[dict[str, Pairs], Pairs | None]:
+        """The images of each phase, and the held-out pairs."""
+        phases, held_out = {}, None
+        if self.rendered:
+            learn, held_out = load_pairs(self.rendered, self.config.size, self.config.held_out)
+            phases = {"supervised": learn, "adversarial": learn}
+        if self.faces:
+            phases["adversarial"] = load_faces(self.faces, self.config.size)
+        return phases, held_out
+
+
+def _train(work: Work, arguments: dict[str, Any], workers: int, gpu: bool) -> None:
+    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    if workers:
+        cluster.start()
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    fs, path = storage.resolve(storage.join(work.directory, WORK, "ray"))
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={**arguments, "checkpoint": storage.join(work.directory, WORK, CHECKPOINT)},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
+        run_config=RunConfig(name=arguments["name"], storage_path=path, storage_filesystem=fs),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        for failure in getattr(error, "worker_failures", {}).values():
+            if problem := _problem_in(failure):
+                raise problem from None
+        raise
+
+
+def _problem_in(error: BaseException | None) -> Problem | None:
+    while error is not None:
+        if isinstance(error, Problem):
+            return Problem(str(error))
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+def _worker(arguments: dict[str, Any]) -> None:
+    """What each worker runs: the same batches, its own share of each; rank 0 logs, looks and keeps the checkpoint."""
+    import ray.train
+    from ray.train.torch import get_device
+
+    config: GeneratorConfig = arguments["data"].config
+    device = get_device()
+    phases, held_out = arguments["data"].load()
+    initial = checkpoints.load_generator(arguments["initial"]).network if arguments["initial"] else None
+    state = training.new_state(config, device, initial)
+    if storage.exists(arguments["checkpoint"]):
+        state.load(storage.read_bytes(arguments["checkpoint"]))
+    observer = None
+    if ray.train.get_context().get_world_rank() == 0:
+        run = arguments["tracking"].resume(arguments["run_id"])
+        observer = _Observer(run, held_out, phases["adversarial"], config, arguments["checkpoint"])
+    training.fit(state, phases, config, observer or (lambda state, values: None))
+    if observer:
+        observer.keep(state)
+
+
+class _Observer:
+    """Logs losses every `LOG_EVERY` steps; every `LOOK_EVERY` seconds keeps a checkpoint, scores and a sample sheet."""
+
+    def __init__(self, run: Run, held_out: Pairs | None, seen: Pairs, config: GeneratorConfig, checkpoint: str) -> None:
+        self.run, self.held_out, self.seen, self.config, self.checkpoint = run, held_out, seen, config, checkpoint
+        self.waiting: list[dict[str, float]] = []
+        self.looked = time.monotonic()
+
+    def __call__(self, state: State, values: dict[str, float]) -> None:
+        self.waiting.append(values)
+        if state.step % LOG_EVERY == 0 or time.monotonic() - self.looked > LOOK_EVERY:
+            mean = {key: float(np.mean([value[key] for value in self.waiting])) for key in values}
+            self.note(state, mean)
+            self.waiting = []
+        if time.monotonic() - self.looked > LOOK_EVERY:
+            if self.held_out:
+                self.note(state, score(state.generator, self.held_out, LOOK_PAIRS, next(state.generator.parameters()).device))
+            self.keep(state)
+            self.looked = time.monotonic()
+
+    def note(self, state: State, values: dict[str, float]) -> None:
+        phase = self.config.phases()[state.phase][0]
+        state.log.append({"phase": phase, "step": state.step, "seconds": round(state.seconds, 1), **_rounded(values)})
+        self.run.log_metrics({f"{phase}_{key}": value for key, value in values.items()}, step=state.step)
+
+    def keep(self, state: State) -> None:
+        storage.write_bytes(self.checkpoint, state.to_bytes())
+        sheet = _sheet(state.generator, self.held_out, self.seen)
+        storage.write_bytes(self.checkpoint.replace(CHECKPOINT, SHEET), sheet)
+        storage.write_bytes(self.checkpoint.replace(CHECKPOINT, LOG), _lines(state.log))
+
+
+def _finish(work: Work, run: Run, data: _Data) -> None:
+    """From the last checkpoint: weights as they are shipped, and scores of these weights."""
+    config = data.config
+    state = training.new_state(config)
+    state.load(storage.read_bytes(storage.join(work.directory, WORK, CHECKPOINT)))
+    weights = checkpoints.save(state.generator, size=config.size, half=True)
+    work.write_file(GENERATOR, weights)
+    if config.adversarial_steps:
+        work.write_file(CRITIC, checkpoints.save(state.critic, size=config.size))
+    generator = checkpoints.load_generator(storage.join(work.directory, GENERATOR)).network
+    phases, held_out = data.load()
+    scores = score(generator, held_out, config.scored_pairs) if held_out else {}
+    sheet = _sheet(generator, held_out, phases["adversarial"])
+    work.write_file(LOG, _lines(state.log))
+    work.write_file(SHEET, sheet)
+    run.log_metrics({f"held_out_{key}": value for key, value in scores.items()})
+    run.log_bytes(weights, GENERATOR)
+    run.log_bytes(sheet, SHEET)
+    work.results |= {"scores": scores, "held_out_scenes": len(held_out.scenes) if held_out else 0, "last": state.log[-1], "run_id": run.id}
+
+
+def _sheet(generator: Generator, held_out: Pairs | None, seen: Pairs) -> bytes:
+    """A PNG for the eye: truth and result on held-out scenes, or the prototypes on images that were learnt from."""
+    device = next(generator.parameters()).device
+    image = sample_sheet(generator, held_out, 6, device) if held_out else prototype_sheet(generator, seen, 6, device)
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {key: float(f"{value:.5g}") for key, value in values.items()}
+
+
+def _lines(log: list[dict[str, float | str]]) -> bytes:
+    return "".join(json.dumps(line) + "\n" for line in log).encode()

@@ -1,0 +1,216 @@
+"""Training the generator in plain PyTorch: on pairs whose truth is known, then as GANimation trains (arXiv 1807.09251).
+
+Both phases draw step k's whole batch from (seed, phase, k), and each worker takes its share: what is learnt does not hang
+on the number of workers, and a resumed training draws what an unbroken one would have drawn. Gradients are averaged over
+the workers by hand, because the gradient penalty differentiates the critic twice.
+"""
+
+import io
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from twfer_dist.errors import Problem
+from twfer_dist.synthesis import losses
+from twfer_dist.synthesis.networks import Critic, Generator, fuse
+from twfer_dist.synthesis.pairs import Draw, Pairs
+
+CRITIC_STEPS = 5  # per step of the generator
+PAIRED_EDGES = 0.5
+PAIRED_ATTENTION = 0.05
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """How a generator is trained: first `supervised`, then `adversarial`; a phase of 0 steps is left out.
+
+    A phase ends with its steps or, where minutes are given, with its minutes; the learning rate falls to zero towards
+    whichever comes first. The paper: size 128, width 64, batch 25, no supervised phase, 30 epochs.
+    """
+
+    size: int = 64  # pixels of the images; a multiple of 64, as the critic halves six times
+    width: int = 32
+    critic_width: int = 32
+    batch: int = 16  # over all workers
+    supervised_steps: int = 10000
+    supervised_minutes: float | None = None
+    supervised_rate: float = 5e-4
+    adversarial_steps: int = 0
+    adversarial_minutes: float | None = None
+    adversarial_rate: float = 1e-4
+    bfloat16: bool = False  # the generator's convolutions of the supervised phase: twice the speed where the CPU has it
+    held_out: float = 0.05  # share of the figures kept for the scores
+    scored_pairs: int = 256
+    seed: int = 0
+
+    def phases(self) -> list[tuple[str, int, float | None, float]]:
+        """Name, steps, minutes and learning rate of the phases that have steps."""
+        every = [
+            ("supervised", self.supervised_steps, self.supervised_minutes, self.supervised_rate),
+            ("adversarial", self.adversarial_steps, self.adversarial_minutes, self.adversarial_rate),
+        ]
+        return [phase for phase in every if phase[1] > 0]
+
+
+@dataclass
+class State:
+    """All that a training is between two steps."""
+
+    generator: Generator
+    critic: Critic
+    generator_optimizer: torch.optim.Optimizer
+    critic_optimizer: torch.optim.Optimizer
+    phase: int = 0  # index into `GeneratorConfig.phases`
+    step: int = 0  # in the phase
+    seconds: float = 0.0  # in the phase
+    log: list[dict[str, float | str]] = field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        parts = {name: getattr(self, name).state_dict() for name in _STATEFUL}
+        rest = {"phase": self.phase, "step": self.step, "seconds": self.seconds, "log": self.log}
+        buffer = io.BytesIO()
+        torch.save({**parts, **rest}, buffer)
+        return buffer.getvalue()
+
+    def load(self, data: bytes) -> None:
+        """Become the state that `to_bytes` saved."""
+        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        for name in _STATEFUL:
+            getattr(self, name).load_state_dict(saved[name])
+        self.phase, self.step, self.seconds, self.log = saved["phase"], saved["step"], saved["seconds"], saved["log"]
+
+
+_STATEFUL = ("generator", "critic", "generator_optimizer", "critic_optimizer")
+
+
+def new_state(config: GeneratorConfig, device: torch.device | str = "cpu", initial: Generator | None = None) -> State:
+    """The state before the first step, the same on all workers; `initial` is a generator to go on from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        generator = (initial or Generator(config.width)).to(device)
+        critic = Critic(config.size, config.critic_width).to(device)
+    of_generator, of_critic = (torch.optim.Adam(network.parameters(), betas=(0.5, 0.999)) for network in (generator, critic))
+    return State(generator, critic, of_generator, of_critic)
+
+
+def fit(state: State, data: Mapping[str, Pairs], config: GeneratorConfig, observe: Callable[[State, dict[str, float]], None]) -> None:
+    """Run the phases from where `state` stands to their end, each on its images in `data`, on this worker's share of each batch.
+
+    observe(state, losses) is called after each step with that step's losses of this worker. Problem where a loss is not
+    finite, or the batch cannot be shared equally.
+    """
+    rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    if config.batch % workers:
+        raise Problem(f"A batch of {config.batch} cannot be shared equally by {workers} workers: choose a multiple.")
+    device = next(state.generator.parameters()).device
+    state.generator.train()
+    while state.phase < len(config.phases()):
+        name, steps, minutes, rate = config.phases()[state.phase]
+        while (progress := _progress(state, steps, minutes, device)) < 1:
+            started = time.monotonic()
+            for optimizer in (state.generator_optimizer, state.critic_optimizer):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * min(1.0, 3 * (1 - progress))
+            pairs = data[name]
+            draws = [_draw(pairs, config, state, k).share(rank, workers) for k in range(CRITIC_STEPS if name == "adversarial" else 1)]
+            values = (adversarial_step if name == "adversarial" else supervised_step)(state, pairs, draws, config)
+            state.step += 1
+            state.seconds += time.monotonic() - started
+            observe(state, {"learning_rate": rate * min(1.0, 3 * (1 - progress)), **values})
+        state.phase, state.step, state.seconds = state.phase + 1, 0, 0.0
+
+
+def _progress(state: State, steps: int, minutes: float | None, device: torch.device) -> float:
+    """How much of the phase is done, 0 to 1: of its steps or its minutes, whichever is more; the slowest worker's clock counts.
+
+    The learning rate is constant for two thirds and then falls linearly, as in the paper's 20 + 10 epochs.
+    """
+    done = max(state.step / steps, state.seconds / 60 / minutes if minutes else 0.0)
+    if minutes and dist.is_initialized():
+        shared = torch.tensor(done, device=device)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        done = shared.item()
+    return done
+
+
+def _draw(pairs: Pairs, config: GeneratorConfig, state: State, number: int) -> Draw:
+    return pairs.draw(np.random.default_rng([config.seed, state.phase, state.step, number]), config.batch)
+
+
+def supervised_step(state: State, pairs: Pairs, draws: list[Draw], config: GeneratorConfig) -> dict[str, float]:
+    """One step of the generator on pairs: L1 and edges weighted to what changes, and the attention that this asks for."""
+    device = next(state.generator.parameters()).device
+    image, truth, _, units = pairs.batch(draws[0], device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
+        colour, attention = state.generator(image, units)
+    colour, attention = colour.float(), attention.float()
+    parts = losses.paired_loss(fuse(image, colour, attention), attention, image, truth)
+    loss = parts["pixels"] + PAIRED_EDGES * parts["edges"] + PAIRED_ATTENTION * parts["attention"]
+    _step(loss, state.generator, state.generator_optimizer, f"supervised step {state.step}")
+    return {"loss": loss.item(), **{name: value.item() for name, value in parts.items()}}
+
+
+def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], config: GeneratorConfig) -> dict[str, float]:
+    """GANimation's step: the critic on each draw, then the generator once on the last (section 4.2, equations 2 to 7).
+
+    The wanted Action Units are those of another image of the figure; its pixels are not used.
+    """
+    where = f"adversarial step {state.step}"
+    device = next(state.generator.parameters()).device
+    generator, critic = state.generator, state.critic
+    for draw in draws:
+        image, _, own, wanted = pairs.batch(draw, device)
+        with torch.no_grad():
+            fake = fuse(image, *generator(image, wanted))
+        score, seen = critic(image)
+        mix = torch.from_numpy(draw.mix).to(device)[:, None, None, None]
+        penalty = losses.gradient_penalty(lambda x: critic(x)[0], image, fake, mix)
+        distance = score.mean() - critic(fake)[0].mean()
+        units_real = losses.action_unit_loss(seen, own)
+        critic_loss = -distance + losses.GRADIENT_PENALTY * penalty + losses.ACTION_UNITS * units_real
+        _step(critic_loss, critic, state.critic_optimizer, where)
+    colour, attention = generator(image, wanted)
+    fake = fuse(image, colour, attention)
+    score, seen = critic(fake)
+    colour_back, attention_back = generator(fake, own)
+    units_fake = losses.action_unit_loss(seen, wanted)
+    cycle = F.l1_loss(fuse(fake, colour_back, attention_back), image)
+    masks = attention.mean() + attention_back.mean()
+    smooth = losses.smoothness(attention) + losses.smoothness(attention_back)
+    loss = -score.mean() + losses.ACTION_UNITS * units_fake + losses.CYCLE * cycle + losses.ATTENTION * masks + losses.SMOOTHNESS * smooth
+    _step(loss, generator, state.generator_optimizer, where)
+    named: dict[str, Tensor] = {
+        "critic_loss": critic_loss,
+        "wasserstein_distance": distance,
+        "gradient_penalty": penalty,
+        "action_units_real": units_real,
+        "generator_loss": loss,
+        "action_units_fake": units_fake,
+        "cycle": cycle,
+        "attention": attention.mean(),
+        "smoothness": smooth,
+    }
+    return {name: value.item() for name, value in named.items()}
+
+
+def _step(loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, where: str) -> None:
+    """One optimizer step of `network` on the mean over workers of `loss`. Problem where the loss is not finite."""
+    if not math.isfinite(loss.item()):
+        raise Problem(f"Training failed at {where}: the loss is {loss.item()}; lower the learning rate, or look for broken images.")
+    parameters = list(network.parameters())
+    gradients = torch.autograd.grad(loss, parameters)
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        pieces = (flat / dist.get_world_size()).split([p.numel() for p in parameters])
+        gradients = tuple(piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True))
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
