@@ -177,7 +177,7 @@ def test_strip_has_a_row_an_expression_and_a_column_a_level():
 def test_training_writes_weights_log_scores_and_a_run_and_goes_on_after_a_kill(ray_cluster, tmp_path, mlflow_uri, monkeypatch):
     scenes = rendered(str(tmp_path))
     tracking = Tracking(mlflow_uri, "synthesis")
-    monkeypatch.setattr(train, "LOG_EVERY", 1)
+    monkeypatch.setattr(train, "LOG_EVERY", -1.0)
     whole = engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "whole"))
     log = [json.loads(line) for line in storage.read_bytes(whole.path(train.LOG)).decode().splitlines()]
     assert [(line["phase"], line["step"]) for line in log] == [*(("supervised", k) for k in (1, 2, 3)), ("adversarial", 1)]
@@ -215,6 +215,10 @@ def test_faces_alone_train_adversarially_from_a_given_generator(generator, tmp_p
     assert 0 < step < 5e-3  # one step of Adam from the given weights, not from new ones
     with pytest.raises(Problem, match="learns from nothing"):
         train.train_generator_job(None, SMALL, tracking, faces=[learnt])
+    with pytest.raises(Problem, match="of width 4 and width is 8"):
+        train.train_generator_job(None, dataclasses.replace(config, width=8), tracking, faces=[learnt], initial=generator)
+    with pytest.raises(Problem, match="cannot be shared equally by 3 workers"):
+        train.train_generator_job(None, config, tracking, faces=[learnt], workers=3)
     with pytest.raises(Problem, match="multiple of 64"):
         train.train_generator_job(None, dataclasses.replace(config, size=100), tracking, faces=[learnt])
 
@@ -225,14 +229,23 @@ def test_two_workers_learn_what_one_learns(ray_cluster, tmp_path, mlflow_uri):
     one = engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "one"))
     two = engine.run(train.train_generator_job(scenes, SMALL, tracking, workers=2), str(tmp_path / "two"))
     assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
+    logs = [[json.loads(line) for line in storage.read_bytes(run.path(train.LOG)).splitlines()] for run in (one, two)]
+    assert len(logs[0]) == len(logs[1]) == 2  # the mean losses of three supervised steps, and those of an adversarial one
+    for ours, theirs in zip(*logs, strict=True):
+        for name in ours.keys() - {"phase", "seconds"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-4), name
     weights = [checkpoints.load_critic(run.path(train.CRITIC)).state_dict() for run in (one, two)]
     torch.testing.assert_close(weights[0], weights[1], atol=1e-4, rtol=0)
     weights = [checkpoints.load_generator(run.path(train.GENERATOR)).network.state_dict() for run in (one, two)]
-    torch.testing.assert_close(weights[0], weights[1], atol=1e-4 + 1e-3, rtol=0)  # float16 file
+    # Adam takes whole steps along gradients near zero, whose sign hangs on the order of a sum: single weights may part.
+    assert max((weights[0][name] - weights[1][name]).abs().mean() for name in weights[0]) < 1e-4
 
 
 def test_problem_of_a_worker_reaches_the_user(ray_cluster, tmp_path, mlflow_uri):
-    scenes = rendered(str(tmp_path))
-    config = dataclasses.replace(SMALL, batch=3)
-    with pytest.raises(Problem, match="A batch of 3 cannot be shared equally by 2 workers"):
-        engine.run(train.train_generator_job(scenes, config, Tracking(mlflow_uri, "x"), workers=2), str(tmp_path / "out"))
+    broken = Generator(4)
+    torch.nn.init.constant_(broken.img_reg[0].weight, float("nan"))
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(checkpoints.save(broken, size=64))
+    job = train.train_generator_job(rendered(str(tmp_path)), SMALL, Tracking(mlflow_uri, "x"), initial=str(path), workers=1)
+    with pytest.raises(Problem, match="failed at supervised step 0: the loss is nan"):
+        engine.run(job, str(tmp_path / "out"))

@@ -45,28 +45,41 @@ def run_command(path: str, out: str | None, only_plan: bool, as_json: bool) -> N
     _run(recipe.load(path, out=out), only_plan=only_plan, as_json=as_json)
 
 
+def _faces_options(command: Callable) -> Callable:
+    for option in (
+        click.option("--all/--largest", "every", default=True, help="Take all faces of a photograph (default), or the largest."),
+        click.option("--aligned", is_flag=True, help="The photographs are aligned crops of faces: detect nothing."),
+        click.option("--detector-model", metavar="FILE", help="The detector's model file: YuNet's .onnx."),
+        click.option("--detector", default="auto", show_default=True, help="auto, yunet, centerface or haar."),
+    ):
+        command = option(command)
+    return command
+
+
+def _faces_settings(detector: str, detector_model: str | None, aligned: bool, every: bool) -> dict[str, Any]:
+    settings = {"detector": detector, "aligned": aligned, "keep": "all" if every else "largest"}
+    return settings | ({"model": detector_model} if detector_model else {})
+
+
 @main.command("study")
 @click.argument("corpus", metavar="FOLDER")
 @click.option("--model", required=True, metavar="RUN", help="A recogniser: the output of a training, or of a recipe that trained one.")
-@click.option("--detector", default="auto", show_default=True, help="auto, or the name of a face detector.")
-@click.option("--detector-model", metavar="FILE", help="The detector's model file, such as YuNet's .onnx.")
+@_faces_options
 @out_option
 @json_option
-def study_command(corpus: str, model: str, detector: str, detector_model: str | None, out: str | None, as_json: bool) -> None:
+def study_command(corpus: str, model: str, out: str | None, as_json: bool, **faces: Any) -> None:
     """Answer for a folder of anyone's photographs (or a CSV manifest, or RAF-DB's layout): one report."""
-    _run(recipe.study(corpus, model, detector=detector, detector_model=detector_model, out=out), as_json=as_json)
+    _run(recipe.study(corpus, model, _faces_settings(**faces), out), as_json=as_json)
 
 
 @main.command("faces")
 @click.argument("corpus", metavar="FOLDER")
-@click.option("--detector", default="auto", show_default=True, help="auto, or the name of a face detector.")
-@click.option("--detector-model", metavar="FILE", help="The detector's model file, such as YuNet's .onnx.")
-@click.option("--aligned", is_flag=True, help="The photographs are aligned crops of faces: detect nothing.")
+@_faces_options
 @click.option("--out", required=True, metavar="DIR", help="Where the tables go: a folder or a URI.")
 @json_option
-def faces_command(corpus: str, detector: str, detector_model: str | None, aligned: bool, out: str, as_json: bool) -> None:
+def faces_command(corpus: str, out: str, as_json: bool, **faces: Any) -> None:
     """Find the faces in a folder of photographs: one table of photographs, one of faces."""
-    _run(recipe.faces(corpus, detector=detector, detector_model=detector_model, aligned=aligned, out=out), as_json=as_json)
+    _run(recipe.faces(corpus, _faces_settings(**faces), out), as_json=as_json)
 
 
 @main.command("sweep")
@@ -174,7 +187,8 @@ def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, a
                 _print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
     reports = [storage.join(loaded.out, o.stage.name, "index.html") for o in outcomes if o.stage.kind == "report" and o.finished]
-    interface = f"mlflow ui --backend-store-uri {loaded.tracking.uri}" if loaded.tracking.uri.startswith("sqlite") else loaded.tracking.uri
+    uri = loaded.tracking.uri if loaded.tracking else None
+    interface = f"mlflow ui --backend-store-uri {uri}" if uri and uri.startswith("sqlite") else uri
     if as_json:
         summary = {"recipe": loaded.name, "out": loaded.out, "seconds": seconds, "stages": [o.summary() for o in outcomes]}
         click.echo(storage.json_text(summary | {"report": reports[-1] if reports else None, "mlflow": interface}, indent=2))
@@ -198,9 +212,9 @@ def _print_results(outcome: Outcome) -> None:
         click.echo(f"            {line}")
 
 
-def _print_end(loaded: Recipe, outcomes: Iterable[Outcome], reports: list[str], interface: str, seconds: float) -> None:
+def _print_end(loaded: Recipe, outcomes: Iterable[Outcome], reports: list[str], interface: str | None, seconds: float) -> None:
     click.echo(f"\nDone in {seconds:.0f} s. Everything is in {loaded.out}")
-    if any(o.stage.kind in ("train", "sweep", "generator") for o in outcomes):
+    if interface:
         click.echo(f"Runs:   {interface}")
     if reports:
         click.echo(f"Report: {reports[-1]}")

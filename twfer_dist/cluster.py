@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Iterator
 
@@ -39,7 +40,8 @@ def _init(quiet: dict) -> None:
                 f"No Ray cluster answers at RAY_ADDRESS={os.environ['RAY_ADDRESS']} ({error}): start it, or unset RAY_ADDRESS."
             ) from None
     else:
-        ray.init(num_cpus=max(4, os.cpu_count() or 1), include_dashboard=False, object_store_memory=_store_bytes(), **quiet)
+        cpus = max(4, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=_store_bytes(), **quiet)
 
 
 @contextlib.contextmanager
@@ -63,7 +65,7 @@ def _store_bytes() -> int:
 
 
 def slots(cpus: float, gpus: float) -> int:
-    """How many actors that ask for so much fit on the cluster, at least one."""
+    """How many actors that ask for so much fit on the cluster, at least one; on one machine no more than it has cores."""
     import ray
 
     total = ray.cluster_resources()
@@ -73,4 +75,5 @@ def slots(cpus: float, gpus: float) -> int:
                 f"A stage asks for {gpus:g} GPU per actor and the cluster has {total.get('GPU', 0):g}: set gpus to 0, or add a GPU node."
             )
         return max(1, int(total["GPU"] / gpus))
-    return max(1, int(total.get("CPU", 1) / max(cpus, 0.01)))
+    cores = (os.cpu_count() or 1) if len(ray.nodes()) == 1 else math.inf
+    return max(1, int(min(total.get("CPU", 1) / max(cpus, 0.01), cores)))

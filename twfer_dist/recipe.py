@@ -32,7 +32,7 @@ INDEX = "stages.json"  # in `out`: which directory is the output of which stage
 
 INPUTS = {  # the keys of each kind that name inputs; True: several
     "render": {},
-    "generator": {"rendered": False},
+    "generator": {"rendered": False, "faces": True},
     "faces": {"corpora": True},
     "animate": {"faces": True},
     "dataset": {"faces": True, "animated": True},
@@ -66,7 +66,7 @@ class Recipe:
     out: str
     corpora: Mapping[str, str]
     stages: Sequence[Stage]
-    tracking: Tracking
+    tracking: Tracking | None = None
     compute: Compute = field(default_factory=Compute)
     text: str = ""
 
@@ -107,19 +107,10 @@ def load(path: str, *, out: str | None = None) -> Recipe:
     corpora = {key: package_path(str(value)) for key, value in (given.get("corpora") or {}).items()}
     for key, settings in given["stages"].items():
         stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
+    uri = given.get("tracking") or (None if "://" in out else f"sqlite:///{out}/mlflow.db")
+    tracking = Tracking(uri, name) if uri else None
     compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
-    return Recipe(name, out, corpora, stages, tracking_in(out, name, given.get("tracking")), compute, text)
-
-
-def tracking_in(out: str, experiment: str, uri: str | None = None) -> Tracking:
-    """Where runs are tracked: at `uri`, or in an SQLite database in a local `out`."""
-    if not uri:
-        if "://" in out:
-            raise Problem(
-                f"{out} is not on this machine and an MLflow database cannot lie there: give 'tracking', the address of an MLflow server."
-            )
-        uri = f"sqlite:///{out}/mlflow.db"
-    return Tracking(uri, experiment)
+    return Recipe(name, out, corpora, stages, tracking, compute, text)
 
 
 def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[str]) -> Stage:
@@ -190,7 +181,15 @@ def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
     """The job of a stage. Rooms are imported here, so that a recipe loads no more than it uses."""
     place = f"recipe {recipe.name}, stage '{stage.name}'"
     settings = dict(stage.settings)
-    compute, tracking = recipe.compute, recipe.tracking
+    compute = recipe.compute
+
+    def tracking() -> Tracking:
+        if recipe.tracking is None:
+            raise Problem(
+                f"{place}: runs are tracked in an SQLite file beside the outputs, and {recipe.out} is not on this machine: "
+                "give 'tracking', the address of an MLflow server."
+            )
+        return recipe.tracking
 
     def only(key: str) -> Any:
         if not inputs.get(key):
@@ -209,14 +208,17 @@ def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
             head = path("head")
             if head is None:
                 raise Problem(f"{place}: 'head' is missing: name the head model that `twfer corpus head` makes.")
-            return rendered_job(head, fill(ClayConfig, settings, place))
+            return rendered_job(head, fill(ClayConfig, settings, place), actors=compute.actors)
         case "generator":
             from twfer_dist.synthesis.train import train_generator_job
             from twfer_dist.synthesis.training import GeneratorConfig
 
             initial = path("initial")
             config = fill(GeneratorConfig, settings, place)
-            return train_generator_job(only("rendered"), config, tracking, initial=initial, workers=compute.workers, gpu=compute.gpus > 0)
+            rendered = only("rendered") if "rendered" in inputs else None
+            faces = inputs.get("faces", [])
+            gpu = compute.gpus > 0
+            return train_generator_job(rendered, config, tracking(), faces=faces, initial=initial, workers=compute.workers, gpu=gpu)
         case "faces":
             from twfer_dist.faces.pipeline import FacesConfig, faces_job
 
@@ -239,11 +241,11 @@ def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
             from twfer_dist.recognition.train import TrainConfig, train_job
 
             config = fill(TrainConfig, settings, place)
-            return train_job(only("dataset"), config, tracking, workers=compute.workers, gpu=compute.gpus > 0)
+            return train_job(only("dataset"), config, tracking(), workers=compute.workers, gpu=compute.gpus > 0)
         case "sweep":
             from twfer_dist.recognition.sweep import SweepConfig, sweep_job
 
-            return sweep_job(only("dataset"), fill(SweepConfig, settings, place), tracking)
+            return sweep_job(only("dataset"), fill(SweepConfig, settings, place), tracking())
         case "predict":
             from twfer_dist.recognition.pipeline import PredictConfig, predict_job
 
@@ -262,33 +264,28 @@ def _corpora(inputs: Mapping[str, list[Any]], place: str) -> list[Corpus]:
     return inputs["corpora"]
 
 
-def faces(corpus: str, *, detector: str, detector_model: str | None, aligned: bool, out: str) -> Recipe:
+def faces(corpus: str, settings: Mapping[str, Any], out: str) -> Recipe:
     """The recipe that finds the faces of one corpus."""
-    out = storage.absolute(out)
-    stages = [_faces_stage("photographs", detector, detector_model, aligned)]
-    return Recipe("faces", out, {"photographs": corpus}, stages, Tracking(f"sqlite:///{out}/mlflow.db", "faces"))
+    name = _name(corpus)
+    stages = [Stage("faces", "faces", {"corpora": [name]}, settings)]
+    return Recipe("faces", storage.absolute(out), {name: corpus}, stages)
 
 
-def study(corpus: str, model: str, *, detector: str, detector_model: str | None, out: str | None) -> Recipe:
-    """The recipe that answers for one corpus with a recogniser that is there already."""
-    name = Path(corpus.rstrip("/")).stem or "study"
-    out = storage.absolute(out or f"runs/study-{name}")
+def study(corpus: str, model: str, settings: Mapping[str, Any], out: str | None) -> Recipe:
+    """The recipe that answers for one corpus with a recogniser that is there already. `settings` are those of its faces."""
+    name = _name(corpus)
+    model = trained(model)
     stages = [
-        _faces_stage(name, detector, detector_model, aligned=False),
-        Stage("read", "predict", {"inputs": ["faces"], "model": [trained(model)]}, {}),
-        Stage(
-            "report",
-            "report",
-            {"predictions": ["read"], "faces": ["faces"], "models": [trained(model)]},
-            {"title": f"Expressions in {name}"},
-        ),
+        Stage("faces", "faces", {"corpora": [name]}, settings),
+        Stage("read", "predict", {"inputs": ["faces"], "model": [model]}, {}),
+        Stage("report", "report", {"predictions": ["read"], "faces": ["faces"], "models": [model]}, {"title": f"Expressions in {name}"}),
     ]
-    return Recipe(name, out, {name: corpus}, stages, Tracking(f"sqlite:///{out}/mlflow.db", name))
+    return Recipe(name, storage.absolute(out or f"runs/study-{name}"), {name: corpus}, stages)
 
 
-def _faces_stage(corpus: str, detector: str, detector_model: str | None, aligned: bool) -> Stage:
-    settings: dict[str, Any] = {"detector": detector, "aligned": aligned}
-    return Stage("faces", "faces", {"corpora": [corpus]}, settings | ({"model": detector_model} if detector_model else {}))
+def _name(corpus: str) -> str:
+    """A corpus is named after its folder or its manifest."""
+    return Path(storage.absolute(corpus).rstrip("/")).stem
 
 
 def trained(place: str) -> str:

@@ -57,7 +57,7 @@ def choose(name: str = "auto", model: str | None = None) -> Choice:
     if model is not None:
         if name not in ("auto", "yunet"):
             raise Problem(f"the model file {model} is given and detector '{name}' takes none: say yunet, or leave the file out.")
-        return _yunet(_named(model), f"the model file {model} is given")
+        return _yunet(_named(model), f"the model file {model.rpartition('/')[2]} is given")
     cached = cache_folder() / YUNET_FILE
     if name == "yunet" or (name == "auto" and cached.exists()):
         data = fetch(YUNET_ADDRESS, next(iter(YUNET_VERSIONS)), cached)

@@ -1,14 +1,13 @@
 """From a stranger's file to an upright picture: what is read, what is refused, and the words for it."""
 
 import io
-import os
 import warnings
 
 import numpy as np
 import pyarrow.fs as pafs
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from twfer_dist import storage
+from twfer_dist.corpus.files import locate
 
 MISSING = "missing"
 OUTSIDE = "outside_corpus"
@@ -40,17 +39,13 @@ class Refused(Exception):
 def read(root: str, path: str, max_pixels: int) -> bytes:
     """The bytes of the photograph at `path` (forward slashes) of the corpus at `root` (a path or URI).
 
-    Refused where there is no such file; where the path leads out of the corpus by `..`, from `/`, or through a link: such a
-    file is never opened; and where the file is larger than a picture of `max_pixels` can be.
+    Refused where there is no such file; where the path leads out of the corpus: such a file is never opened; and where the
+    file is larger than a picture of `max_pixels` can be.
     """
-    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
-        raise Refused(OUTSIDE, "the path leads out of the corpus and was not opened.")
-    fs, base = storage.resolve(root)
-    place = f"{base.rstrip('/')}/{path}"
-    if isinstance(fs, pafs.LocalFileSystem):
-        place, inside = os.path.realpath(place), os.path.realpath(base)
-        if os.path.commonpath([place, inside]) != inside:
-            raise Refused(OUTSIDE, "the path is a link that leads out of the corpus and was not opened.")
+    try:
+        fs, place = locate(root, path)
+    except ValueError:
+        raise Refused(OUTSIDE, "its path leads out of the corpus, by '..', from '/' or through a link, and was not opened.") from None
     info = fs.get_file_info(place)
     if info.type == pafs.FileType.NotFound:
         raise Refused(MISSING, "there is no file at this path.")
@@ -80,7 +75,8 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > max_pixels:
                     raise Refused(TOO_LARGE, f"it has {image.width} x {image.height} pixels, more than {max_pixels}.")
-                return np.asarray(_eight_bits(ImageOps.exif_transpose(image)))
+                ImageOps.exif_transpose(image, in_place=True)
+                return np.asarray(_eight_bits(image))
     except Refused:
         raise
     except Image.DecompressionBombError:
@@ -96,7 +92,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         raise Refused(UNREADABLE, "its pixels have 32 bits, and which value is white is not known: save it with 8 or 16.")
     if image.mode.startswith("I;16"):  # Pillow would clip at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def on_grey(picture: np.ndarray) -> np.ndarray:

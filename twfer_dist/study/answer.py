@@ -77,7 +77,9 @@ def _belief(study: Mapping[str, Any]) -> str:
             least = f"where {constant['model'].replace('always', 'always answering')} is right in {constant['images']['k']:,}"
             told.append(f"on {where} it is right in {say(own['images'])}, {least}")
     if not told:
-        return "How far to believe this is not known: no labelled faces were given to the model."
+        tests = [r["test"] for r in study["recognisers"] if r["model"] == study["model"] and r["test"]]
+        own = "".join(f"; on the test images of its own training it was right in {t['k']:,} of {t['n']:,}" for t in tests)
+        return f"How far to believe this is not known: no labelled faces were given to the model{own}."
     if study["accuracy"][-1]["kind"] != "photographs":
         told.append("how often it is right on other photographs is not known, for none of them has a label")
     return f"How far to believe {study['model']}: {'; '.join(reversed(told))}."

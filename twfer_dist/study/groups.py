@@ -79,26 +79,36 @@ def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
     """
     readable = _readable(counts)
     rows, values = counts.filter(readable), values.filter(readable)
-    group = pc.rank(values, tiebreaker="dense").to_numpy() - 1
+    group = pc.rank(values, tiebreaker="dense").to_numpy().astype(np.int64) - 1
     source, _ = source_codes(rows)
     units, unit = np.unique(np.stack([group, source], 1), axis=0, return_inverse=True)
     table = np.zeros((len(units), len(EXPRESSIONS)), np.int64)
     np.add.at(table, (unit.ravel(), rows["predicted"].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
     table = table[:, table.sum(0) > 0]
-    starts = np.unique(units[:, 0], return_index=True)[1]
-    if len(starts) < 2 or table.shape[1] < 2:
+    sizes = np.bincount(units[:, 0])
+    if len(sizes) < 2 or table.shape[1] < 2:
         return None
     random = np.random.default_rng(0)
-    observed = _chi_squared(np.add.reduceat(table, starts))
-    dealt = (_chi_squared(np.add.reduceat(table[random.permutation(len(table))], starts)) for _ in range(REGROUPINGS))
-    as_large = sum(value >= observed - 1e-9 for value in dealt)
+    # Sources with equal rows are interchangeable, so dealing how many of each kind a group gets is dealing the sources.
+    kinds, number = np.unique(table, axis=0, return_counts=True)
+    observed = _chi_squared(np.add.reduceat(table, np.cumsum(sizes) - sizes))
+    as_large = sum(bool(_chi_squared(_deal(number, sizes, random) @ kinds) >= observed - 1e-9) for _ in range(REGROUPINGS))
     return {
         "chi_squared": round(observed, 4),
-        "as_large": int(as_large),
+        "as_large": as_large,
         "regroupings": REGROUPINGS,
-        "p": (int(as_large) + 1) / (REGROUPINGS + 1),
+        "p": (as_large + 1) / (REGROUPINGS + 1),
         "sources": len(units),
     }
+
+
+def _deal(number: np.ndarray, sizes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """[groups, kinds]: `number` things of each kind dealt at random into groups of `sizes` things."""
+    left, dealt = number.copy(), np.empty((len(sizes), len(number)), np.int64)
+    for group, size in enumerate(sizes):
+        dealt[group] = random.multivariate_hypergeometric(left, size, method="marginals")
+        left -= dealt[group]
+    return dealt
 
 
 def _chi_squared(table: np.ndarray) -> float:

@@ -17,8 +17,8 @@ from twfer_dist.engine import Job, Work
 from twfer_dist.storage import Finished
 from twfer_dist.study import pictures
 from twfer_dist.study.answer import answer, level
-from twfer_dist.study.examine import ALL, NEW, SEEN, Given, examine, photographs
-from twfer_dist.study.groups import MOST_VALUES, REGROUPINGS, SMALL
+from twfer_dist.study.examine import Given, examine, photographs
+from twfer_dist.study.groups import MOST_VALUES, SMALL
 from twfer_dist.taxonomy import EXPRESSIONS
 
 VERSION = 1
@@ -92,8 +92,7 @@ def render(study: Mapping[str, Any], *, cards: Sequence[Mapping], strips: Sequen
     )
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     words = {
-        "EXPRESSIONS": EXPRESSIONS, "ALL": ALL, "NEW": NEW, "SEEN": SEEN,
-        "NOT_READ": NOT_READ, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES, "REGROUPINGS": REGROUPINGS,
+        "EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES,
         "level": level(study), "version": twfer_dist.__version__, "recipe": recipe, "output": output,
     }  # fmt: skip
     return environment.get_template(_PAGE[0]).render(**study, **words, cards=cards, strips=strips)

@@ -40,6 +40,7 @@ class Generator(nn.Module):
 
     def __init__(self, width: int = 64, units: int = len(ACTION_UNITS), blocks: int = 6) -> None:
         super().__init__()
+        self.width = width
         layers: list[nn.Module] = [
             nn.Conv2d(3 + units, width, 7, padding=3, bias=False),
             nn.InstanceNorm2d(width, affine=True),

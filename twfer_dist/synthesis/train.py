@@ -30,7 +30,7 @@ LOG = "training.jsonl"
 SHEET = "samples.png"
 CHECKPOINT = "checkpoint.pt"
 
-LOG_EVERY = 50  # steps
+LOG_EVERY = 15  # seconds
 LOOK_EVERY = 120  # seconds between checkpoints, scores and sample sheets of a running training
 LOOK_PAIRS = 48
 
@@ -55,11 +55,15 @@ def train_generator_job(
     """
     if config.size % 64:
         raise Problem(f"A generator's size is {config.size} and must be a multiple of 64, as the critic halves it six times.")
+    if workers and config.batch % workers:
+        raise Problem(f"A batch of {config.batch} cannot be shared equally by {workers} workers: choose a multiple.")
     if not config.phases():
         raise Problem("A generator is trained for no steps: set supervised_steps or adversarial_steps.")
     if rendered is None and (config.supervised_steps or not faces):
         raise Problem("A generator learns from nothing: name rendered pairs, or set supervised_steps to 0 and name faces.")
     start = checkpoints.load_generator(storage.absolute(initial)) if initial else None
+    if start and start.network.width != config.width:
+        raise Problem(f"{initial} holds a generator of width {start.network.width} and width is {config.width}: set the same.")
     data = _Data(rendered, tuple(faces), config)
 
     def do(work: Work) -> None:
@@ -159,24 +163,29 @@ def _worker(arguments: dict[str, Any]) -> None:
 
 
 class _Observer:
-    """Logs losses every `LOG_EVERY` steps; every `LOOK_EVERY` seconds keeps a checkpoint, scores and a sample sheet."""
+    """Logs losses every `LOG_EVERY` seconds; every `LOOK_EVERY` seconds keeps a checkpoint, scores and a sample sheet."""
 
     def __init__(self, run: Run, held_out: Pairs | None, seen: Pairs, config: GeneratorConfig, checkpoint: str) -> None:
         self.run, self.held_out, self.seen, self.config, self.checkpoint = run, held_out, seen, config, checkpoint
         self.waiting: list[dict[str, float]] = []
-        self.looked = time.monotonic()
+        self.logged = self.looked = time.monotonic()
 
     def __call__(self, state: State, values: dict[str, float]) -> None:
         self.waiting.append(values)
-        if state.step % LOG_EVERY == 0 or time.monotonic() - self.looked > LOOK_EVERY:
-            mean = {key: float(np.mean([value[key] for value in self.waiting])) for key in values}
-            self.note(state, mean)
-            self.waiting = []
-        if time.monotonic() - self.looked > LOOK_EVERY:
+        now = time.monotonic()
+        if now - self.logged > LOG_EVERY or values["progress"] >= 1:
+            self.flush(state)
+            self.logged = now
+        if now - self.looked > LOOK_EVERY:
             if self.held_out:
                 self.note(state, score(state.generator, self.held_out, LOOK_PAIRS, next(state.generator.parameters()).device))
             self.keep(state)
             self.looked = time.monotonic()
+
+    def flush(self, state: State) -> None:
+        """Log the means of the losses since the last time."""
+        self.note(state, {key: float(np.mean([values[key] for values in self.waiting])) for key in self.waiting[0]})
+        self.waiting = []
 
     def note(self, state: State, values: dict[str, float]) -> None:
         phase = self.config.phases()[state.phase][0]

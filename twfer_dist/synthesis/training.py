@@ -103,27 +103,28 @@ def new_state(config: GeneratorConfig, device: torch.device | str = "cpu", initi
 def fit(state: State, data: Mapping[str, Pairs], config: GeneratorConfig, observe: Callable[[State, dict[str, float]], None]) -> None:
     """Run the phases from where `state` stands to their end, each on its images in `data`, on this worker's share of each batch.
 
-    observe(state, losses) is called after each step with that step's losses of this worker. Problem where a loss is not
-    finite, or the batch cannot be shared equally.
+    observe(state, losses) is called after each step with that step's losses of the whole batch. The
+    batch is a multiple of the workers. Problem where a loss is not finite.
     """
     rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    if config.batch % workers:
-        raise Problem(f"A batch of {config.batch} cannot be shared equally by {workers} workers: choose a multiple.")
     device = next(state.generator.parameters()).device
     state.generator.train()
     while state.phase < len(config.phases()):
         name, steps, minutes, rate = config.phases()[state.phase]
-        while (progress := _progress(state, steps, minutes, device)) < 1:
+        pairs = data[name]
+        progress = _progress(state, steps, minutes, device)
+        while progress < 1:
             started = time.monotonic()
+            faded = rate * min(1.0, 3 * (1 - progress))
             for optimizer in (state.generator_optimizer, state.critic_optimizer):
                 for group in optimizer.param_groups:
-                    group["lr"] = rate * min(1.0, 3 * (1 - progress))
-            pairs = data[name]
+                    group["lr"] = faded
             draws = [_draw(pairs, config, state, k).share(rank, workers) for k in range(CRITIC_STEPS if name == "adversarial" else 1)]
             values = (adversarial_step if name == "adversarial" else supervised_step)(state, pairs, draws, config)
             state.step += 1
             state.seconds += time.monotonic() - started
-            observe(state, {"learning_rate": rate * min(1.0, 3 * (1 - progress)), **values})
+            progress = _progress(state, steps, minutes, device)
+            observe(state, {"progress": progress, "learning_rate": faded, **_mean_over_workers(values, device)})
         state.phase, state.step, state.seconds = state.phase + 1, 0, 0.0
 
 
@@ -138,6 +139,14 @@ def _progress(state: State, steps: int, minutes: float | None, device: torch.dev
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         done = shared.item()
     return done
+
+
+def _mean_over_workers(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    if not dist.is_initialized():
+        return values
+    shared = torch.tensor(list(values.values()), device=device)
+    dist.all_reduce(shared)
+    return dict(zip(values, (shared / dist.get_world_size()).tolist(), strict=True))
 
 
 def _draw(pairs: Pairs, config: GeneratorConfig, state: State, number: int) -> Draw:
