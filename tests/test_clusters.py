@@ -163,7 +163,7 @@ def test_the_rayjob_starts_what_the_image_and_the_config_map_hold(tmp_path: Path
     (tmp_path / name).write_text(CONFIGMAP["data"][name])
     loaded = recipe.load(str(tmp_path / name))
     gpu_pods = RAYCLUSTER["workerGroupSpecs"][1]["maxReplicas"]
-    assert loaded.out.startswith("s3://") and loaded.tracking.uri.startswith("http://")
+    assert loaded.out.startswith("s3://") and loaded.tracking and loaded.tracking.uri.startswith("http://")
     assert loaded.compute.workers * loaded.compute.gpus <= gpu_pods
     assert (loaded.compute.actors or 0) * loaded.compute.gpus <= gpu_pods
 

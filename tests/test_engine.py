@@ -62,7 +62,7 @@ def test_killed_run_resumes_without_losing_or_doubling_a_row(ray_cluster, tmp_pa
     child.wait()
     assert not list(out.glob("numbers-*/_manifest.json"))
     kept = {path: path.stat().st_mtime_ns for path in done}
-    redone = []
+    redone: list[str] = []
     job = numbers_job(Config())
 
     def do(work: engine.Work) -> None:

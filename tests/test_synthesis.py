@@ -38,6 +38,12 @@ def some_faces(tmp_path_factory) -> storage.Finished:
     return faces(str(tmp_path_factory.mktemp("faces")))
 
 
+def opened(data: bytes) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return image
+
+
 def shas(finished: storage.Finished) -> list[str]:
     return [file["sha256"] for file in finished.manifest["files"] if file.get("table")]
 
@@ -58,7 +64,7 @@ def test_every_neutral_face_to_seven_expressions_at_graded_intensities(ray_clust
         if name.startswith("drawn1neutral"):
             assert (found["status"], found["image"], found["width"]) == ("unreadable", None, None) and found["error"]
         else:
-            image = cv2.imdecode(np.frombuffer(found["image"], np.uint8), cv2.IMREAD_COLOR)
+            image = opened(found["image"])
             assert found["status"] == schema.OK and image.shape == (80, 80, 3) and (found["width"], found["height"]) == (80, 80)
     assert finished.results["faces"] == 3 and finished.results["faces_without_own_action_units"] == 0
     assert finished.results["intensities"] == [0.2, 0.4, 0.6, 0.8]
@@ -147,7 +153,7 @@ def test_references_are_the_clearest_and_of_different_sources():
 
 
 def test_animation_keeps_the_source_pixel_for_pixel_where_attention_is_one_at_any_size():
-    class Half(torch.nn.Module):
+    class Half(Generator):
         """Keeps the upper half, paints the lower half white."""
 
         def forward(self, image, units):
@@ -155,7 +161,7 @@ def test_animation_keeps_the_source_pixel_for_pixel_where_attention_is_one_at_an
             attention[:, :, 32:] = 0
             return torch.ones_like(image), attention
 
-    loaded = checkpoints.LoadedGenerator(Half(), 64, "")
+    loaded = checkpoints.LoadedGenerator(Half(4), 64, "")
     crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
     answer = animate.animate(loaded, crops, np.zeros((2, 17), np.float32))
     assert (answer[:, :54] == crops[:, :54]).all()
@@ -183,11 +189,11 @@ def test_training_writes_weights_log_scores_and_a_run_and_goes_on_after_a_kill(r
     assert [(line["phase"], line["step"]) for line in log] == [*(("supervised", k) for k in (1, 2, 3)), ("adversarial", 1)]
     generator = checkpoints.load_generator(whole.path(train.GENERATOR))
     assert generator.size == 64 and checkpoints.load_critic(whole.path(train.CRITIC))
-    assert cv2.imdecode(np.frombuffer(storage.read_bytes(whole.path(train.SHEET)), np.uint8), cv2.IMREAD_COLOR).shape == (128, 512, 3)
+    assert opened(storage.read_bytes(whole.path(train.SHEET))).shape == (128, 512, 3)
     run = tracking.client.get_run(whole.results["run_id"])
     assert run.info.status == "FINISHED" and run.data.params["width"] == "4"
     assert run.data.metrics["held_out_output_l1_changed"] == pytest.approx(whole.results["scores"]["output_l1_changed"])
-    assert run.inputs.dataset_inputs[0].dataset.digest == scenes.digest
+    assert run.inputs and run.inputs.dataset_inputs[0].dataset.digest == scenes.digest
 
     keep = train._Observer.keep
 
@@ -243,7 +249,7 @@ def test_two_workers_learn_what_one_learns(ray_cluster, tmp_path, mlflow_uri):
 
 def test_problem_of_a_worker_reaches_the_user(ray_cluster, tmp_path, mlflow_uri):
     broken = Generator(4)
-    torch.nn.init.constant_(broken.img_reg[0].weight, float("nan"))
+    torch.nn.init.constant_(broken.get_parameter("img_reg.0.weight"), float("nan"))
     path = tmp_path / "broken.safetensors"
     path.write_bytes(checkpoints.save(broken, size=64))
     job = train.train_generator_job(rendered(str(tmp_path)), SMALL, Tracking(mlflow_uri, "x"), initial=str(path), workers=1)

@@ -184,7 +184,8 @@ class _Observer:
 
     def flush(self, state: State) -> None:
         """Log the means of the losses since the last time."""
-        self.note(state, {key: float(np.mean([values[key] for values in self.waiting])) for key in self.waiting[0]})
+        names = self.waiting[0].keys() - {"progress"}
+        self.note(state, {name: float(np.mean([values[name] for values in self.waiting])) for name in sorted(names)})
         self.waiting = []
 
     def note(self, state: State, values: dict[str, float]) -> None:

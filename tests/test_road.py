@@ -1,0 +1,185 @@
+"""The whole road by the command line, on a few of the shipped photographs: recipes, resume, status, a study, wrong input."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+import twfer_dist
+from twfer_dist import storage
+from twfer_dist.cli import main
+from twfer_dist.synthesis import checkpoints
+from twfer_dist.synthesis.networks import Generator
+
+DEMO = Path(twfer_dist.__file__).parent / "demo"
+FIGURES = 6
+
+STAGES: dict[str, dict] = {
+    "faces": {"kind": "faces", "corpora": ["little"], "size": 64, "detector": "haar"},
+    "animated": {"kind": "animate", "faces": ["faces"], "size": 64, "levels": 3},
+    "set": {"kind": "dataset", "animated": ["animated"], "per_expression": 6, "ratios": [4, 1, 1]},
+    "network": {"kind": "train", "dataset": "set", "network": "resnet18", "size": 64, "epochs": 1},
+    "read": {"kind": "predict", "inputs": ["set", "faces"], "model": "network"},
+    "report": {
+        "kind": "report", "predictions": ["read"], "faces": ["faces"], "animated": ["animated"], "datasets": ["set"], "models": ["network"],
+    },
+}  # fmt: skip
+
+
+def twfer(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def refused(*words: object) -> str:
+    """The one sentence on standard error of a run that must end with exit code 2."""
+    result = twfer(*words)
+    assert result.exit_code == 2, result.output
+    sentence = result.stderr.strip()
+    assert sentence.startswith("twfer: ") and "\n" not in sentence
+    return sentence
+
+
+@pytest.fixture(scope="module")
+def little(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photographs of a few figures of the demo corpus, and a recipe with a generator that has learned nothing."""
+    folder = tmp_path_factory.mktemp("road")
+    with (DEMO / "tw58" / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    figures = sorted({row["source"] for row in rows})[:FIGURES]
+    rows = [row for row in rows if row["source"] in figures]
+    (folder / "little" / "photographs").mkdir(parents=True)
+    for row in rows:
+        shutil.copy(DEMO / "tw58" / row["path"], folder / "little" / row["path"])
+    shutil.copy(DEMO / "tw58" / "openface.csv", folder / "little")
+    with (folder / "little" / "manifest.csv").open("w") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "generator.safetensors").write_bytes(checkpoints.save(Generator(8), size=64))
+    STAGES["animated"]["generator"] = str(folder / "generator.safetensors")
+    recipe = {"name": "road", "out": str(folder / "out"), "corpora": {"little": str(folder / "little")}, "stages": STAGES}
+    (folder / "road.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(ray_cluster: None, little: Path) -> dict:
+    """What the first run of the recipe printed."""
+    result = twfer("run", little / "road.yaml", "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def states(summary: dict) -> dict[str, str]:
+    return {stage["name"]: stage["state"] for stage in summary["stages"]}
+
+
+def test_road_ends_with_a_report_and_a_place_to_see_the_runs(made: dict, little: Path) -> None:
+    assert states(made) == dict.fromkeys(STAGES, "made")
+    page = Path(made["report"])
+    assert page == little / "out" / "report" / "index.html" and "<html" in page.read_text()
+    assert made["mlflow"].startswith("mlflow ui --backend-store-uri sqlite:///")
+    rows = {stage["name"]: stage["rows"] for stage in made["stages"]}
+    assert rows["faces"] == {"photographs": 7 * FIGURES, "faces": rows["faces"]["faces"]}
+    assert rows["set"] == {".": 7 * 6}
+    assert rows["read"] == {".": 7 * 6 + rows["faces"]["faces"]}
+
+
+def test_second_run_does_nothing(made: dict, little: Path) -> None:
+    again = json.loads(twfer("run", little / "road.yaml", "--json").stdout)
+    assert states(again) == dict.fromkeys(STAGES, "finished")
+    assert [stage["output"] for stage in again["stages"]] == [stage["output"] for stage in made["stages"]]
+
+
+def test_status_tells_what_lies_there(made: dict, little: Path) -> None:
+    status = json.loads(twfer("status", little / "out", "--json").stdout)
+    assert [stage["name"] for stage in status["stages"]] == list(STAGES)
+    assert status["finished"] == len(STAGES) and status["unfinished"] == 0
+    assert all(stage["counts"] == told["counts"] for stage, told in zip(status["stages"], made["stages"], strict=True))
+
+
+def test_deleting_an_output_makes_it_and_its_dependents_again_and_nothing_else(made: dict, little: Path) -> None:
+    outputs = {stage["name"]: stage["output"] for stage in made["stages"]}
+    shutil.rmtree(outputs["read"])
+    again = json.loads(twfer("run", little / "road.yaml", "--json").stdout)
+    assert states(again) == dict.fromkeys(STAGES, "finished") | {"read": "made", "report": "made"}
+    assert {stage["name"]: stage["output"] for stage in again["stages"]} == outputs  # the same bytes: the same names
+
+
+def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(made: dict, little: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my photographs"
+    folder.mkdir()
+    for photograph in sorted((little / "little" / "photographs").iterdir())[:3]:
+        shutil.copy(photograph, folder)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    result = twfer("study", folder, "--model", little / "out", "--detector", "haar", "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["stages"][0]["counts"]["photographs"]["unreadable"] == 1
+    assert summary["stages"][0]["rows"]["photographs"] == 4
+    assert "broken.jpg" in Path(summary["report"]).read_text()
+
+
+def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) -> None:
+    result = twfer("run", little / "road.yaml", "--out", tmp_path / "new", "--plan")
+    assert result.exit_code == 0 and result.output.count("to do") == len(STAGES) + 1
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "sentence"),
+    [
+        ("faces", {"sise": 64}, "'sise' is not a setting there"),
+        ("faces", {"size": "large"}, "'size' is 'large' and must be of type int"),
+        ("faces", {"detector": "eyes"}, "'eyes' is no face detector"),
+        ("faces", {"corpora": ["others"]}, "'others' is not known there"),
+        ("faces", {"kind": "magic"}, "'kind' is one of"),
+        ("animated", {"generator": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ("set", {"per_expression": 10_000}, "10,?000"),
+        ("set", {"split": "by_luck"}, "by_luck"),
+    ],
+)
+def test_wrong_recipe_is_one_sentence_and_exit_code_2(
+    made: dict, little: Path, tmp_path: Path, stage: str, change: dict, sentence: str
+) -> None:
+    recipe = yaml.safe_load((little / "road.yaml").read_text())
+    recipe["stages"][stage] |= change
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+    assert re.search(sentence, refused("run", tmp_path / "wrong.yaml"))
+
+
+def test_mlflow_that_does_not_answer_is_told_and_loses_nothing(made: dict, little: Path, tmp_path: Path) -> None:
+    recipe = yaml.safe_load((little / "road.yaml").read_text()) | {"tracking": "http://127.0.0.1:9"}
+    recipe["stages"]["network"]["seed"] = 1
+    (tmp_path / "deaf.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    assert "MLflow at http://127.0.0.1:9 does not answer" in refused("run", tmp_path / "deaf.yaml", "--json")
+    status = json.loads(twfer("status", little / "out", "--json").stdout)
+    assert {"faces", "animated", "set"} <= {stage["name"] for stage in status["stages"] if stage["state"] == "finished"}
+
+
+def test_what_is_not_there_is_named(little: Path, tmp_path: Path) -> None:
+    assert "nowhere.yaml is not there" in refused("run", "nowhere.yaml")
+    assert "holds no recogniser" in refused("study", little / "little", "--model", tmp_path)
+    assert "is not there" in refused("status", tmp_path / "nothing")
+    assert "has no stage of kind 'sweep'" in refused("sweep", little / "road.yaml")
+    assert "is not there" in refused("corpus", "show", tmp_path / "nothing")
+
+
+def test_corpus_show_tells_how_a_folder_is_read(little: Path) -> None:
+    notes = json.loads(twfer("corpus", "show", little / "little", "--json").stdout)
+    assert notes["photographs"] == 7 * FIGURES and notes["sources"] == FIGURES and notes["missing"] == 0
+
+
+def test_finished_output_of_another_recipe_can_be_named_by_its_directory(made: dict, little: Path, tmp_path: Path) -> None:
+    faces = made["stages"][0]["output"]
+    stages = {"set": {"kind": "dataset", "faces": [faces], "include": ["photographs"], "ratios": [2, 1], "split": "by_source"}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({"out": str(tmp_path / "out"), "stages": stages}))
+    summary = json.loads(twfer("run", tmp_path / "other.yaml", "--json").stdout)
+    made_set = storage.open_finished(summary["stages"][0]["output"])
+    assert made_set.manifest["inputs"] == {"photographs-0": storage.open_finished(faces).digest}
