@@ -6,7 +6,11 @@ import pyarrow as pa
 
 from twfer_dist import engine, schema
 from twfer_dist.engine import Job, Work
+from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.storage import Finished
+
+SMALL = TrainConfig(network="resnet18", size=32, epochs=2, batch=14, learning_rate=1e-3)
+"""Learns the pictures below in seconds."""
 
 PLACES = ((0.2, 0.2), (0.5, 0.2), (0.8, 0.2), (0.2, 0.5), (0.8, 0.5), (0.35, 0.8), (0.65, 0.8))
 

@@ -1,12 +1,19 @@
-"""Start or join Ray."""
+"""Start or join Ray, and run data-parallel trainings on it."""
 
 import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from twfer_dist import storage
 from twfer_dist.errors import Problem
+
+MAX_FAILURES = 2
+"""How often a training's group of workers is started again after one of them died."""
+MAX_STARTS = 5
+"""How often the cluster is asked for the workers, for a minute each time: nodes that start on demand need a few."""
 
 
 def start() -> None:
@@ -77,3 +84,54 @@ def slots(cpus: float, gpus: float) -> int:
         return max(1, int(total["GPU"] / gpus))
     cores = (os.cpu_count() or 1) if len(ray.nodes()) == 1 else math.inf
     return max(1, int(min(total.get("CPU", 1) / max(cpus, 0.01), cores)))
+
+
+def train(worker: Callable[[dict[str, Any]], Any], arguments: dict[str, Any], uri: str, *, workers: int, gpu: bool, cpus: float = 1) -> Any:
+    """Run `worker(arguments)` on Ray Train, and return what rank 0 returned.
+
+    workers: processes with `cpus` each, and a GPU each with `gpu`; 0 is this process. uri: where Ray Train keeps its own notes,
+    a folder that all nodes reach; the workers keep their checkpoints themselves, because in this process Ray Train keeps none.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    if workers:
+        start()
+    logging.getLogger("ray.train").setLevel(logging.ERROR)  # it prints every metric otherwise
+    fs, path = storage.resolve(uri)
+    sentence = storage.join(uri, "problem.txt")
+    storage.write_bytes(sentence, b"")
+
+    def tell(arguments: dict[str, Any]) -> Any:
+        """The worker; a Problem is written down, and a group that is started again does not meet it again."""
+        if storage.read_bytes(sentence):
+            return None
+        try:
+            return worker(arguments)
+        except Problem as problem:
+            storage.write_bytes(sentence, str(problem).encode())
+            raise
+
+    failures = FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_STARTS)  # type: ignore[call-arg]
+    trainer = TorchTrainer(
+        tell,
+        train_loop_config=arguments,
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus, "GPU": int(gpu)} if workers else None
+        ),
+        run_config=RunConfig(name="workers", storage_path=path, storage_filesystem=fs, failure_config=failures),
+    )
+    returned = None
+    try:
+        returned = trainer.fit().return_value  # type: ignore[attr-defined]
+    except Exception as error:
+        if hasattr(error, "controller_failure"):
+            raise Problem(
+                f"The cluster did not start {workers} workers with {cpus:g} CPU{' and a GPU' if gpu else ''} each "
+                f"({error.controller_failure}): ask for fewer, or add nodes."
+            ) from None
+        if not storage.read_bytes(sentence):
+            raise
+    if told := storage.read_bytes(sentence):
+        raise Problem(told.decode())
+    return returned

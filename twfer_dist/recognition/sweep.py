@@ -12,8 +12,8 @@ from scipy.stats import qmc
 
 from twfer_dist import cluster, storage
 from twfer_dist.engine import WORK, Job, Work
+from twfer_dist.errors import Problem
 from twfer_dist.recognition import data, recogniser, training
-from twfer_dist.recognition.train import problem_in
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.storage import Finished
 from twfer_dist.tracking import Tracking
@@ -139,7 +139,7 @@ class Trial:
 
 def _row(config: TrainConfig, history: list[dict[str, float]]) -> dict[str, Any]:
     best = training.best_epoch(history)
-    return {key: getattr(config, key) for key in SWEPT} | {"epochs": len(history), "best_epoch": best, **history[best - 1]}
+    return {**history[best - 1], "epochs": len(history), "best_epoch": best} | {key: getattr(config, key) for key in SWEPT}
 
 
 def _tune(
@@ -162,14 +162,21 @@ def _tune(
     results = tuner.fit()
     for result in (results[k] for k in range(len(results))):
         if result.error:
-            if problem := problem_in(result.error):
-                raise problem from None
-            raise result.error
+            raise _problem_in(result.error) or result.error
         reported = result.metrics_dataframe
         assert reported is not None and result.config is not None
         names = ["learning_rate", *(name for name in reported.columns if name.rpartition("/")[2] in ("train", "validation"))]
         histories[result.config["trial"].number] = reported[names].to_dict("records")
     return histories
+
+
+def _problem_in(error: BaseException | None) -> Problem | None:
+    """The Problem that a trial raised, out of Ray's wrappings."""
+    while error is not None:
+        if isinstance(error, Problem):
+            return Problem(str(error))
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
 
 
 def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:

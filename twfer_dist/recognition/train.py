@@ -1,7 +1,6 @@
 """The stage that trains a recogniser, data-parallel on Ray Train, and logs it to MLflow."""
 
 import dataclasses
-import logging
 import time
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 
 from twfer_dist import cluster, storage
 from twfer_dist.engine import WORK, Job, Work
-from twfer_dist.errors import Problem
 from twfer_dist.recognition import calibration, data, recogniser, training
 from twfer_dist.recognition.training import Answers, TrainConfig
 from twfer_dist.storage import Finished
@@ -20,10 +18,6 @@ VERSION = 1
 
 HISTORY = "history.jsonl"
 CHECKPOINT = "checkpoint.pt"
-MAX_FAILURES = 2
-"""How often a group of workers is started again, from the last checkpoint, after one of them died."""
-MAX_STARTS = 5
-"""How often the cluster is asked for the workers, for a minute each time: nodes that start on demand need a few."""
 
 
 def train_job(
@@ -65,55 +59,11 @@ def train_job(
                 "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
                 "checkpoint_seconds": checkpoint_seconds,
             }
-            found = _train(work, name, arguments, workers, gpu, cpus)
+            place = storage.join(work.directory, WORK, "ray")
+            found = cluster.train(_worker, arguments, place, workers=workers, gpu=gpu, cpus=cpus)
             _finish(work, run, dataset, config, found)
 
     return Job("train", VERSION, {"dataset": dataset}, config, models, {}, do)
-
-
-def _train(work: Work, name: str, arguments: dict[str, Any], workers: int, gpu: bool, cpus: float) -> dict[str, Any]:
-    """Run the workers, and what rank 0 returns."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
-
-    if workers:
-        cluster.start()
-    logging.getLogger("ray.train").setLevel(logging.ERROR)  # it prints every metric otherwise
-    fs, path = storage.resolve(storage.join(work.directory, WORK, "ray"))
-    trainer = TorchTrainer(
-        _worker,  # type: ignore[arg-type]  # Ray's own hint leaves out that rank 0 may return something
-        train_loop_config=arguments,
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus, "GPU": int(gpu)} if workers else None
-        ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=path,
-            storage_filesystem=fs,
-            failure_config=FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_STARTS),  # type: ignore[call-arg]
-        ),
-    )
-    try:
-        return trainer.fit().return_value  # type: ignore[attr-defined]
-    except TrainingFailedError as error:
-        for failure in getattr(error, "worker_failures", {}).values():
-            if problem := problem_in(failure):
-                raise problem from None
-        if hasattr(error, "controller_failure"):
-            raise Problem(
-                f"The cluster did not start {workers} workers with {cpus:g} CPU{' and a GPU' if gpu else ''} each "
-                f"({error.controller_failure}): ask for fewer, or add nodes."
-            ) from None
-        raise
-
-
-def problem_in(error: BaseException | None) -> Problem | None:
-    """The Problem that a worker raised, out of Ray's wrappings."""
-    while error is not None:
-        if isinstance(error, Problem):
-            return Problem(str(error))
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
 
 
 def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
@@ -129,7 +79,6 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
     state = training.new_state(config, get_device())
     if arguments["initial"]:
         recogniser.load_weights(state.network, arguments["initial"])
-    # Our own file, and not a checkpoint of Ray Train's, as local mode keeps none: one way to resume for any number of workers.
     if storage.exists(arguments["checkpoint"]):
         state.load(storage.read_bytes(arguments["checkpoint"]))
     run = arguments["tracking"].resume(arguments["run_id"]) if rank == 0 else None

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,13 +72,13 @@ def train_generator_job(
             for finished in data.inputs.values():
                 run.log_dataset(finished, context="training")
             arguments = {
-                "name": name,
                 "tracking": tracking,
                 "run_id": run.id,
                 "data": data,
                 "initial": initial and storage.absolute(initial),
+                "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
             }
-            _train(work, arguments, workers, gpu)
+            cluster.train(_worker, arguments, storage.join(work.directory, WORK, "ray"), workers=workers, gpu=gpu)
             _finish(work, run, data)
 
     models = {"initial": start.sha256} if start else {}
@@ -108,37 +107,6 @@ class _Data:
         if self.faces:
             phases["adversarial"] = load_faces(self.faces, self.config.size)
         return phases, held_out
-
-
-def _train(work: Work, arguments: dict[str, Any], workers: int, gpu: bool) -> None:
-    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
-
-    if workers:
-        cluster.start()
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
-    fs, path = storage.resolve(storage.join(work.directory, WORK, "ray"))
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={**arguments, "checkpoint": storage.join(work.directory, WORK, CHECKPOINT)},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
-        run_config=RunConfig(name=arguments["name"], storage_path=path, storage_filesystem=fs),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        for failure in getattr(error, "worker_failures", {}).values():
-            if problem := _problem_in(failure):
-                raise problem from None
-        raise
-
-
-def _problem_in(error: BaseException | None) -> Problem | None:
-    while error is not None:
-        if isinstance(error, Problem):
-            return Problem(str(error))
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
 
 
 def _worker(arguments: dict[str, Any]) -> None:
