@@ -151,7 +151,7 @@ def make_sweep(out: str, dataset: Finished) -> Finished:
         metrics = {"accuracy/validation": 56 / 112, "class_mean_accuracy/validation": 0.5, "epochs": 2, "best_epoch": 1}
         trials = [{**metrics, **{key: getattr(point, key) for key in SWEPT}} for point in config.points()]
         trials[2]["accuracy/validation"] = 84 / 112
-        work.results = {"trials": trials, "best": 2}
+        work.results = {"trials": trials, "best": 2, "validation_images": 112}
 
     config = SweepConfig(train=TrainConfig(network="resnet18", size=64), trials=4)
     return engine.run(engine.Job("sweep", 1, {"dataset": dataset}, config, {}, {}, do), out)

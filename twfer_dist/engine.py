@@ -133,6 +133,9 @@ class Work:
         self._quiet = quiet
         self._parts: int | None = None
 
+    def progress(self, total: float, unit: str = "") -> Progress:
+        return Progress(self.job.stage, total, unit=unit, quiet=self._quiet)
+
     def write_file(self, name: str, data: bytes) -> None:
         """Write a file of the output that is not a table."""
         storage.write_bytes(storage.join(self.directory, name), data)
@@ -159,7 +162,7 @@ class Work:
         plan_uri = storage.join(self.directory, WORK, "plan.parquet")
         _write_parquet(plan_uri, plan, row_group_size=rows_per_part)
         missing = sorted(set(range(self._parts)) - self._done())
-        progress = Progress(self.job.stage, len(plan), quiet=self._quiet)
+        progress = self.progress(len(plan))
         done_rows = sum(min(rows_per_part, len(plan) - k * rows_per_part) for k in set(range(self._parts)) - set(missing))
         progress.start(done_rows)
         if missing:

@@ -1,27 +1,37 @@
 """One honest line of progress: done, rate, remaining, dead letters so far. Quiet where nobody watches."""
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Iterator
+
+from twfer_dist import storage
+
+LOOK_EVERY = 0.5  # seconds
+TELL_EVERY = 2.0
 
 
 class Progress:
-    """Progress of `total` rows of a stage, on the standard error output."""
+    """Progress of `total` things of a stage, on the standard error output."""
 
-    def __init__(self, stage: str, total: int, *, quiet: bool = False) -> None:
-        self._stage, self._total = stage, total
+    def __init__(self, stage: str, total: float, *, unit: str = "", quiet: bool = False) -> None:
+        self._stage, self._total, self._unit = stage, total, unit and f" {unit}"
         self._line = not quiet and sys.stderr.isatty()
-        self._done = self._before = self._dead = 0
+        self._done = self._before = 0.0
+        self._dead = 0
         self._started = self._shown = time.monotonic()
 
-    def start(self, done: int) -> None:
-        """Say how many rows an earlier run has done; they do not count in the rate."""
+    def start(self, done: float) -> None:
+        """Say how much an earlier run has done; it does not count in the rate."""
         self._done = self._before = done
+        self._started = time.monotonic()
         self._show()
 
-    def advance(self, rows: int, *, dead: int = 0) -> None:
-        self._done += rows
+    def advance(self, done: float, *, dead: int = 0) -> None:
+        self._done += done
         self._dead += dead
-        if time.monotonic() - self._shown > 0.5:
+        if time.monotonic() - self._shown > LOOK_EVERY:
             self._show()
 
     def close(self) -> None:
@@ -29,12 +39,61 @@ class Progress:
             self._show()
             print(file=sys.stderr)
 
+    @contextlib.contextmanager
+    def follow(self, uri: str) -> Iterator[None]:
+        """Meanwhile show what a worker, maybe on another machine, tells at `uri` with a `Teller`."""
+        ended = threading.Event()
+
+        def look() -> None:
+            first = True
+            while not ended.wait(LOOK_EVERY):
+                if not storage.exists(uri) or not (told := storage.read_bytes(uri)):
+                    continue
+                if first:
+                    self.start(float(told))
+                    first = False
+                self.advance(float(told) - self._done)
+
+        storage.write_bytes(uri, b"")
+        thread = threading.Thread(target=look, daemon=True)
+        if self._line:
+            self._show()
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if self._line:
+                thread.join()
+            self.close()
+
     def _show(self) -> None:
         if not self._line:
             return
         self._shown = time.monotonic()
         rate = (self._done - self._before) / max(self._shown - self._started, 1e-9)
-        remaining = f"{(self._total - self._done) / rate:.0f} s left" if rate > 0 else "starting"
+        speed = f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
+        left = f"{speed}, {_duration((self._total - self._done) / rate)} left" if rate > 0 else "starting"
         dead = f", {self._dead} without result" if self._dead else ""
-        line = f"{self._stage}: {self._done}/{self._total} ({rate:.1f}/s, {remaining}{dead})"
+        digits = 1 if self._unit else 0
+        line = f"{self._stage}: {self._done:.{digits}f} of {self._total:g}{self._unit} ({left}{dead})"
         print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
+
+
+class Teller:
+    """Tells the one who follows `uri` how much is done, every two seconds at most."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._told = -TELL_EVERY
+
+    def __call__(self, done: float) -> None:
+        if time.monotonic() - self._told >= TELL_EVERY:
+            storage.write_bytes(self._uri, f"{done:.4f}".encode())
+            self._told = time.monotonic()
+
+
+def _duration(seconds: float) -> str:
+    """`50 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -36,7 +36,7 @@ INPUTS = {  # the keys of each kind that name inputs; True: several
     "faces": {"corpora": True},
     "animate": {"faces": True},
     "dataset": {"faces": True, "animated": True},
-    "train": {"dataset": False},
+    "train": {"dataset": False, "trunk": False},
     "sweep": {"dataset": False},
     "predict": {"inputs": True, "model": False},
     "report": {"predictions": True, "faces": True, "animated": True, "datasets": True, "models": True},
@@ -49,7 +49,7 @@ class Compute:
 
     workers: int = 0  # processes of a data-parallel training; 0 trains in this process
     gpus: float = 0.0  # GPUs of each actor that animates or predicts, and whether trainings use GPUs
-    actors: int | None = None  # of each stage's pool; as many as fit where not given
+    actors: int | None = None  # of each stage's pool, and trials of a sweep at a time; as many as fit where not given
 
 
 @dataclass(frozen=True)
@@ -240,12 +240,15 @@ def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
         case "train":
             from twfer_dist.recognition.train import TrainConfig, train_job
 
+            initial, trunk = path("initial"), only("trunk") if "trunk" in inputs else None
             config = fill(TrainConfig, settings, place)
-            return train_job(only("dataset"), config, tracking(), workers=compute.workers, gpu=compute.gpus > 0)
+            gpu = compute.gpus > 0
+            return train_job(only("dataset"), config, tracking(), initial=initial, trunk=trunk, workers=compute.workers, gpu=gpu)
         case "sweep":
             from twfer_dist.recognition.sweep import SweepConfig, sweep_job
 
-            return sweep_job(only("dataset"), fill(SweepConfig, settings, place), tracking())
+            config = fill(SweepConfig, settings, place)
+            return sweep_job(only("dataset"), config, tracking(), concurrency=compute.actors, gpu=compute.gpus > 0)
         case "predict":
             from twfer_dist.recognition.pipeline import PredictConfig, predict_job
 

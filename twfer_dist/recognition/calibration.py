@@ -1,7 +1,7 @@
 """What a recogniser's answers are worth: a temperature, the confidence below which a face is not readable, and novelty.
 
-Temperature and threshold are set on the validation images, which took no part in the gradient. Novelty tells a face that
-is unlike all training images, about which a softmax may still be sure.
+All three are set on the validation images, which took no part in the gradient. Novelty tells a face that is unlike all
+training images, about which a softmax may still be sure.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sklearn.covariance import LedoitWolf
 
 NOVELTY_PERCENTILE = 99.0
 NOVELTY_IMAGES = 5000
-"""Training images, evenly taken, that novelty is learned from: more would change nothing."""
+"""Images of a split, evenly taken, that novelty is learned from: more would change nothing."""
 
 
 def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -66,7 +66,8 @@ class Novelty:
     """How far features lie from all training images: the least Mahalanobis distance to a class (Lee et al., arXiv 1807.03888).
 
     means: float32 (K, D), one for each expression that has images. whitening: float32 (D, D), W W^T = inverse of the
-    covariance that the classes share. limit: the NOVELTY_PERCENTILE of the training images' own distances.
+    covariance that the classes share. limit: the NOVELTY_PERCENTILE of the validation images' distances; the training images'
+    own are no measure, as the covariance is fitted to them.
     """
 
     means: np.ndarray
@@ -78,14 +79,16 @@ class Novelty:
         return _distances(features, self.means, self.whitening)
 
 
-def novelty(features: np.ndarray, labels: np.ndarray) -> Novelty:
-    """Learn novelty from training images: features float32 (N, D), labels (N,) 0 to 6. Ledoit and Wolf's covariance."""
+def novelty(features: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> Novelty:
+    """Learn novelty from training images, features float32 (N, D) and labels (N,) 0 to 6, with Ledoit and Wolf's covariance,
+    and its limit from validation images, features float32 (M, D).
+    """
     classes, index = np.unique(labels, return_inverse=True)
     means = np.stack([features[labels == c].mean(0) for c in classes]).astype(np.float32)
     covariance = LedoitWolf(assume_centered=True).fit(features.astype(np.float64) - means[index]).covariance_
     floor = 1e-6 * np.trace(covariance) / len(covariance) + 1e-12  # features that never vary must not count for infinity
     whitening = np.linalg.cholesky(np.linalg.inv(covariance + floor * np.eye(len(covariance)))).astype(np.float32)
-    return Novelty(means, whitening, float(np.percentile(_distances(features, means, whitening), NOVELTY_PERCENTILE)))
+    return Novelty(means, whitening, float(np.percentile(_distances(held_out, means, whitening), NOVELTY_PERCENTILE)))
 
 
 def _distances(features: np.ndarray, means: np.ndarray, whitening: np.ndarray) -> np.ndarray:

@@ -69,6 +69,12 @@ def load_weights(network: ResNet18 | ARM, uri: str) -> str:
     return storage.sha256(data)
 
 
+def load_trunk(network: ResNet18 | ARM, finished: Finished) -> None:
+    """Fill a network's trunk (`features.*`) from the output of a training of either network."""
+    trunk = open_recogniser(finished).network.features
+    network.features.load_state_dict(trunk.state_dict())
+
+
 def _renamed(name: str) -> str:
     first, _, rest = name.partition(".")
     return f"{_TORCHVISION.get(first, first)}.{rest}"

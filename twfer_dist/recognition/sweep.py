@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from scipy.stats import qmc
 from twfer_dist import cluster, storage
 from twfer_dist.engine import WORK, Job, Work
 from twfer_dist.errors import Problem
+from twfer_dist.progress import Progress
 from twfer_dist.recognition import data, recogniser, training
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.storage import Finished
@@ -71,18 +73,19 @@ def sweep_job(
     config: SweepConfig,
     tracking: Tracking,
     *,
-    concurrency: int = 2,
+    concurrency: int | None = None,
     gpu: bool = False,
     cpus: float = 1,
     checkpoint_seconds: float = 120,
 ) -> Job:
-    """Train each of the config's points on the data set, at most `concurrency` at a time, each in one process with `cpus`
-    (and a GPU with `gpu`); ASHA stops those that fall behind.
+    """Train each of the config's points on the data set, at most `concurrency` (as many as fit) at a time, each in one process
+    with `cpus` (and a GPU with `gpu`); ASHA stops those that fall behind.
 
     Writes trials.json. `results`: trials (in order: alpha, gamma, learning_rate, epochs done, and the metrics of the best
     epoch), best (the number of the trial with the best accuracy on the validation images), best_config (its TrainConfig),
-    run_id, say. How many epochs ASHA grants a trial depends on which trials are done before it, so with a concurrency over 1
-    two sweeps may stop different trials. A killed sweep trains only what its checkpoints do not hold.
+    validation_images (how many these are), run_id, say. How many epochs ASHA grants a trial depends on which trials are
+    done before it, so with a concurrency over 1 two sweeps may stop different trials. A killed sweep trains only what its
+    checkpoints do not hold.
     """
     recogniser.build(config.train.network, config.train.size)
 
@@ -107,7 +110,8 @@ def sweep_job(
                 "seconds": checkpoint_seconds,
                 "gpu": gpu,
             }
-            histories = _tune(trials, shared, config, concurrency, {"cpu": cpus, "gpu": int(gpu)})
+            at_once = concurrency or cluster.slots(cpus, int(gpu))
+            histories = _tune(trials, shared, config, at_once, {"cpu": cpus, "gpu": int(gpu)}, work.progress(len(trials), "trials"))
             table = [_row(trial.config, history) for trial, history in zip(trials, histories, strict=True)]
             best = max(range(len(table)), key=lambda k: (table[k][METRIC], -table[k]["loss/validation"], -k))
             work.write_file(TRIALS, (storage.json_text(table, indent=2) + "\n").encode())
@@ -116,6 +120,7 @@ def sweep_job(
                 "trials": table,
                 "best": best,
                 "best_config": dataclasses.asdict(trials[best].config),
+                "validation_images": len(data.splits(dataset, seed=config.train.seed).ids["validation"]),
                 "run_id": run.id,
                 "say": [
                     f"best of {len(table)} trials: number {best} with {', '.join(f'{k} {v:g}' for k, v in chosen.items())}: "
@@ -143,11 +148,21 @@ def _row(config: TrainConfig, history: list[dict[str, float]]) -> dict[str, Any]
 
 
 def _tune(
-    trials: list[Trial], shared: dict[str, Any], config: SweepConfig, concurrency: int, resources: dict[str, float]
+    trials: list[Trial], shared: dict[str, Any], config: SweepConfig, concurrency: int, resources: dict[str, float], progress: Progress
 ) -> list[list[dict[str, float]]]:
     """Run the trials; the history of each."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints a table of the settings in spite of verbose=0
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
+
+    class Shown(tune.Callback):
+        """An epoch of one trial is a share of the progress, and the end of a trial, early or not, is the rest of it."""
+
+        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+            progress.advance(1 / epochs)
+
+        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            progress.advance(1 - trial.last_result["epoch"] / epochs)
 
     fs, path = storage.resolve(storage.join(shared["work"], "tune"))
     epochs = config.train.epochs
@@ -156,10 +171,11 @@ def _tune(
         tune.with_resources(tune.with_parameters(_trial, shared=shared), resources),
         param_space={"trial": tune.grid_search(trials)},
         tune_config=tune.TuneConfig(metric=METRIC, mode="max", scheduler=scheduler, max_concurrent_trials=concurrency),
-        run_config=tune.RunConfig(name="trials", storage_path=path, storage_filesystem=fs, verbose=0),
+        run_config=tune.RunConfig(name="trials", storage_path=path, storage_filesystem=fs, verbose=0, callbacks=[Shown()]),
     )
     histories: list[list[dict[str, float]]] = [[] for _ in trials]
     results = tuner.fit()
+    progress.close()
     for result in (results[k] for k in range(len(results))):
         if result.error:
             raise _problem_in(result.error) or result.error

@@ -8,6 +8,8 @@ import numpy as np
 
 from twfer_dist import cluster, storage
 from twfer_dist.engine import WORK, Job, Work
+from twfer_dist.errors import Problem
+from twfer_dist.progress import Teller
 from twfer_dist.recognition import calibration, data, recogniser, training
 from twfer_dist.recognition.training import Answers, TrainConfig
 from twfer_dist.storage import Finished
@@ -26,6 +28,7 @@ def train_job(
     tracking: Tracking,
     *,
     initial: str | None = None,
+    trunk: Finished | None = None,
     workers: int = 0,
     gpu: bool = False,
     cpus: float = 1,
@@ -37,33 +40,42 @@ def train_job(
     scores (for each split loss, accuracy, class_mean_accuracy, n and a confusion matrix), best_epoch, temperature, threshold,
     novelty, images (of each split), validation_held_out, run_id, say.
 
-    initial: a file of weights to start from (recogniser.load_weights). workers: processes of Ray Train with `cpus` each, and
+    initial: a file of weights to start from (recogniser.load_weights). trunk: a finished training whose trunk to start from:
+    the papers' networks start from one that has seen many faces. workers: processes of Ray Train with `cpus` each, and
     a GPU each with `gpu`; 0 trains in this process. A training that was killed goes on from its last checkpoint, at most
     `checkpoint_seconds` and one epoch old, and ends as it would have ended.
     """
     initial = storage.absolute(initial) if initial else None
     network = recogniser.build(config.network, config.size)
+    if initial and trunk:
+        raise Problem("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
     models = {"initial": recogniser.load_weights(network, initial)} if initial else {}
+    if trunk:
+        recogniser.load_trunk(network, trunk)
+    inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
 
     def do(work: Work) -> None:
         name = f"train-{work.job.fingerprint}"
         with tracking.start(name, tags={"stage": "train", "network": config.network}) as run:
-            run.log_params(dataclasses.asdict(config) | {"workers": workers, "initial": initial})
+            run.log_params(dataclasses.asdict(config) | {"workers": workers, "initial": initial, "trunk": trunk and trunk.uri})
             run.log_dataset(dataset, context="training")
-            arguments = {
+            arguments: dict[str, Any] = {
                 "dataset": dataset,
                 "config": config,
                 "initial": initial,
+                "trunk": trunk,
                 "tracking": tracking,
                 "run_id": run.id,
                 "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
                 "checkpoint_seconds": checkpoint_seconds,
+                "told": storage.join(work.directory, WORK, "progress.txt"),
             }
-            place = storage.join(work.directory, WORK, "ray")
-            found = cluster.train(_worker, arguments, place, workers=workers, gpu=gpu, cpus=cpus)
+            with work.progress(config.epochs, "epochs").follow(arguments["told"]):
+                place = storage.join(work.directory, WORK, "ray")
+                found = cluster.train(_worker, arguments, place, workers=workers, gpu=gpu, cpus=cpus)
             _finish(work, run, dataset, config, found)
 
-    return Job("train", VERSION, {"dataset": dataset}, config, models, {}, do)
+    return Job("train", VERSION, inputs, config, models, {}, do)
 
 
 def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
@@ -79,6 +91,8 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
     state = training.new_state(config, get_device())
     if arguments["initial"]:
         recogniser.load_weights(state.network, arguments["initial"])
+    if arguments["trunk"]:
+        recogniser.load_trunk(state.network, arguments["trunk"])
     if storage.exists(arguments["checkpoint"]):
         state.load(storage.read_bytes(arguments["checkpoint"]))
     run = arguments["tracking"].resume(arguments["run_id"]) if rank == 0 else None
@@ -86,8 +100,9 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
         for epoch, metrics in enumerate(state.history, start=1):
             run.log_metrics(metrics, step=epoch)
         state.run_id = run.id
+    tell = Teller(arguments["told"]) if rank == 0 else lambda epochs: None
     saved = started = time.monotonic()
-    for metrics in training.fit(state, prepare_model(state.network), config, share["train"], share["validation"]):
+    for metrics in training.fit(state, prepare_model(state.network), config, share["train"], share["validation"], tell):
         now, epoch = time.monotonic(), len(state.history)
         if run:
             run.log_metrics(metrics | {"images_per_second": len(splits.ids["train"]) / (now - started)}, step=epoch)
@@ -98,7 +113,7 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
         started = time.monotonic()
     state.network.load_state_dict(state.best)
     found = {
-        split: training.answers(state.network, config, images, features_of=calibration.NOVELTY_IMAGES if split == "train" else 1)
+        split: training.answers(state.network, config, images, features_of=calibration.NOVELTY_IMAGES if split != "test" else 1)
         for split, images in share.items()
         if splits.ids[split]
     }
@@ -120,7 +135,7 @@ def _finish(work: Work, run: Run, dataset: Finished, config: TrainConfig, found:
     temperature = calibration.temperature(validation.logits, validation.labels)
     confident = calibration.probabilities(validation.logits, temperature).max(1)
     threshold = calibration.threshold(confident, validation.logits.argmax(1) == validation.labels, config.accuracy_target)
-    novelty = calibration.novelty(train.features, train.feature_labels)
+    novelty = calibration.novelty(train.features, train.feature_labels, validation.features)
 
     work.write_file(recogniser.WEIGHTS, found["weights"])
     work.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(novelty))
@@ -138,7 +153,12 @@ def _finish(work: Work, run: Run, dataset: Finished, config: TrainConfig, found:
         "best_epoch": found["best_epoch"],
         "temperature": temperature,
         "threshold": dataclasses.asdict(threshold),
-        "novelty": {"limit": novelty.limit, "percentile": calibration.NOVELTY_PERCENTILE, "images": len(train.features)},
+        "novelty": {
+            "limit": novelty.limit,
+            "percentile": calibration.NOVELTY_PERCENTILE,
+            "images": len(train.features),
+            "held_out": len(validation.features),
+        },
         "images": {split: len(one.labels) for split, one in answers.items()},
         "validation_held_out": found["held_out"],
         "run_id": run.id,

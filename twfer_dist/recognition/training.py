@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -93,10 +93,18 @@ def new_state(config: TrainConfig, device: torch.device | str = "cpu") -> State:
     return State(network, torch.optim.Adam(network.parameters(), config.learning_rate))
 
 
-def fit(state: State, net: nn.Module, config: TrainConfig, train: Images, validation: Images) -> Iterator[dict[str, float]]:
+def fit(
+    state: State,
+    net: nn.Module,
+    config: TrainConfig,
+    train: Images,
+    validation: Images,
+    tell: Callable[[float], None] = lambda epochs: None,
+) -> Iterator[dict[str, float]]:
     """Train to the last epoch, and yield each epoch's metrics when `state` holds them.
 
-    net: `state.network`, or what wraps it for data-parallel training. train, validation: this worker's share.
+    net: `state.network`, or what wraps it for data-parallel training. train, validation: this worker's share. tell: is called
+    after each batch with the epochs done.
     Metrics, over all workers: learning_rate; loss, accuracy (share of images) and class_mean_accuracy, each of `train` (as
     augmented, while the network learns) and of `validation`.
     """
@@ -113,7 +121,8 @@ def fit(state: State, net: nn.Module, config: TrainConfig, train: Images, valida
         order = data.shuffled(train, count, config.batch // world, seed=config.seed, epoch=epoch)
         loss, confusion = torch.zeros((), device=device), np.zeros((CLASSES, CLASSES), np.int64)
         net.train()
-        for pixels, labels in data.batches(train, order, config.size, (config.seed, epoch) if config.augment else None):
+        batches = data.batches(train, order, config.size, (config.seed, epoch) if config.augment else None)
+        for number, (pixels, labels) in enumerate(batches, start=1):
             target = torch.from_numpy(labels).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 logits = net(data.normalise(pixels, device))
@@ -124,6 +133,7 @@ def fit(state: State, net: nn.Module, config: TrainConfig, train: Images, valida
             state.optimizer.step()
             loss += value.detach() * len(labels)
             np.add.at(confusion, (labels, logits.argmax(1).cpu().numpy()), 1)
+            tell(epoch - 1 + number / len(order))
         learned = gather((float(loss), confusion))
         confusion = sum((c for _, c in learned), np.zeros_like(confusion))
         metrics = {"learning_rate": rate, **named("train", sum(v for v, _ in learned) / confusion.sum(), confusion)}

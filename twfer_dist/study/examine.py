@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.recognition.data import splits
 from twfer_dist.recognition.recogniser import NAMES
 from twfer_dist.schema import DATASET, FACES, OK, PHOTOGRAPHS, PREDICTIONS
 from twfer_dist.storage import Finished
@@ -32,7 +31,8 @@ def examine(given: Given, images: pa.Table, *, examples: int) -> dict[str, Any]:
     counts = tables.count(_made_from(given["predictions"], given["faces"]), images)
     accuracy = [_on_dataset(d, given) for d in given["datasets"]] + [_on_photographs(counts, given)]
     accuracy = [entry for entry in accuracy if entry["scores"]]
-    recognisers = [_recogniser(m) for m in given["models"] if m.manifest["stage"] == "train"]
+    trainings = [m for m in given["models"] if m.manifest["stage"] == "train"]
+    recognisers = [_recogniser(m, trainings) for m in trainings]
     model, rule = _which_model(counts, accuracy, recognisers)
     asked = counts.filter(pc.equal(counts["model"], model)) if model else counts
     return {
@@ -47,7 +47,7 @@ def examine(given: Given, images: pa.Table, *, examples: int) -> dict[str, Any]:
         "overall": groups.overall(asked) if len(asked) else None,
         "groups": groups.distributions(asked) if len(asked) else [],
         "recognisers": recognisers,
-        "sweeps": [_sweep(m, given["datasets"]) for m in given["models"] if m.manifest["stage"] == "sweep"],
+        "sweeps": [_sweep(m) for m in given["models"] if m.manifest["stage"] == "sweep"],
         "made_from": [_provenance(kind, finished) for kind, several in given.items() for finished in several],
     }
 
@@ -148,28 +148,37 @@ def _which_model(counts: pa.Table, accuracy: Sequence[Mapping], recognisers: Seq
     return best, f"{best} has the best mean of classes on the validation images of its training."
 
 
-def _recogniser(finished: Finished) -> dict[str, Any]:
-    """A training as the page tells it; its name is the one that tables of predictions use."""
+def _recogniser(finished: Finished, trainings: Sequence[Finished]) -> dict[str, Any]:
+    """A training as the page tells it; its name is the one that tables of predictions use. trainings: all of the page."""
     config, results = finished.manifest["config"], finished.results
     kept = ("scores", "best_epoch", "temperature", "threshold", "novelty", "images", "validation_held_out")
     confusion = results["scores"].get("test", {}).get("confusion")
     test = {"k": sum(row[k] for k, row in enumerate(confusion)), "n": sum(map(sum, confusion))} if confusion else None
     short = f"{NAMES[config['network']]} {finished.manifest['fingerprint'][:6]}"
-    return {"model": short, "output": name(finished), "config": config, "test": test, **{key: results[key] for key in kept}}
+    manifest = finished.manifest
+    trunk = next((name(t) for t in trainings if t.digest == manifest["inputs"].get("trunk")), None)
+    file = manifest["models"].get("initial")
+    start = (
+        f"the trunk of {trunk or 'another training'}"
+        if "trunk" in manifest["inputs"]
+        else f"a file, {file[:12]}"
+        if file
+        else "random weights"
+    )
+    return {"model": short, "output": name(finished), "config": config, "start": start, "test": test} | {key: results[key] for key in kept}
 
 
-def _sweep(finished: Finished, datasets: Sequence[Finished]) -> dict[str, Any]:
-    """The trials of a sweep, the best first; how many validation images they share is known where the data set is given."""
+def _sweep(finished: Finished) -> dict[str, Any]:
+    """The trials of a sweep, the best first."""
     train = finished.manifest["config"]["train"]
-    dataset = next((d for d in datasets if d.digest in finished.manifest["inputs"].values()), None)
-    n = len(splits(dataset, seed=train["seed"]).ids["validation"]) if dataset else 0
+    n = finished.results["validation_images"]
     trials = []
     for number, trial in enumerate(finished.results["trials"]):
         accuracy = trial["accuracy/validation"]
         right = (np.arange(n) < round(accuracy * n)).astype(int)
         kept = {key: trial[key] for key in ("alpha", "gamma", "learning_rate", "epochs", "best_epoch")}
         scores = {"accuracy": accuracy, "class_mean_accuracy": trial["class_mean_accuracy/validation"]}
-        trials.append({"number": number, **kept, **scores, "images": tables.as_dict(share(right, np.ones(n, int))) if n else None})
+        trials.append({"number": number, **kept, **scores, "images": tables.as_dict(share(right, np.ones(n, int)))})
     trials.sort(key=lambda t: (t["number"] != finished.results["best"], -t["accuracy"], t["number"]))
     return {"output": name(finished), "network": NAMES[train["network"]], "size": train["size"], "trials": trials}
 

@@ -13,6 +13,7 @@ import numpy as np
 from twfer_dist import cluster, storage
 from twfer_dist.engine import WORK, Job, Work
 from twfer_dist.errors import Problem
+from twfer_dist.progress import Teller
 from twfer_dist.storage import Finished
 from twfer_dist.synthesis import checkpoints, training
 from twfer_dist.synthesis.networks import Generator
@@ -71,14 +72,16 @@ def train_generator_job(
             run.log_params(dataclasses.asdict(config))
             for finished in data.inputs.values():
                 run.log_dataset(finished, context="training")
-            arguments = {
+            arguments: dict[str, Any] = {
                 "tracking": tracking,
                 "run_id": run.id,
                 "data": data,
                 "initial": initial and storage.absolute(initial),
                 "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
+                "told": storage.join(work.directory, WORK, "progress.txt"),
             }
-            cluster.train(_worker, arguments, storage.join(work.directory, WORK, "ray"), workers=workers, gpu=gpu)
+            with work.progress(100, "%").follow(arguments["told"]):
+                cluster.train(_worker, arguments, storage.join(work.directory, WORK, "ray"), workers=workers, gpu=gpu)
             _finish(work, run, data)
 
     models = {"initial": start.sha256} if start else {}
@@ -124,7 +127,7 @@ def _worker(arguments: dict[str, Any]) -> None:
     observer = None
     if ray.train.get_context().get_world_rank() == 0:
         run = arguments["tracking"].resume(arguments["run_id"])
-        observer = _Observer(run, held_out, phases["adversarial"], config, arguments["checkpoint"])
+        observer = _Observer(run, held_out, phases["adversarial"], config, arguments["checkpoint"], Teller(arguments["told"]))
     training.fit(state, phases, config, observer or (lambda state, values: None))
     if observer:
         observer.keep(state)
@@ -133,13 +136,15 @@ def _worker(arguments: dict[str, Any]) -> None:
 class _Observer:
     """Logs losses every `LOG_EVERY` seconds; every `LOOK_EVERY` seconds keeps a checkpoint, scores and a sample sheet."""
 
-    def __init__(self, run: Run, held_out: Pairs | None, seen: Pairs, config: GeneratorConfig, checkpoint: str) -> None:
+    def __init__(self, run: Run, held_out: Pairs | None, seen: Pairs, config: GeneratorConfig, checkpoint: str, tell: Teller) -> None:
         self.run, self.held_out, self.seen, self.config, self.checkpoint = run, held_out, seen, config, checkpoint
+        self.tell = tell
         self.waiting: list[dict[str, float]] = []
         self.logged = self.looked = time.monotonic()
 
     def __call__(self, state: State, values: dict[str, float]) -> None:
         self.waiting.append(values)
+        self.tell(100 * (state.phase + values["progress"]) / len(self.config.phases()))
         now = time.monotonic()
         if now - self.logged > LOG_EVERY or values["progress"] >= 1:
             self.flush(state)
