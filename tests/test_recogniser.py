@@ -12,6 +12,7 @@ import torch
 from recognition_data import SMALL, dataset, picture, rows
 from torchvision.models import resnet18
 
+from twfer_dist import engine
 from twfer_dist.errors import Problem
 from twfer_dist.recognition import calibration, data, recogniser
 from twfer_dist.recognition.arm import ARM
@@ -60,6 +61,20 @@ def test_a_trunk_in_torchvisions_layout_starts_either_network(tmp_path):
         recogniser.load_weights(model, str(tmp_path / "trunk.safetensors"))
         assert torch.equal(model.state_dict()["features.7.1.conv2.weight"], public.state_dict()["layer4.1.conv2.weight"])
         assert torch.equal(model.fc.weight, head)
+
+
+def test_a_training_starts_from_the_trunk_of_another(images, mlflow_uri, tmp_path):
+    tracking = Tracking(mlflow_uri, "trunk")
+    first = engine.run(train_job(images, dataclasses.replace(SMALL, epochs=1), tracking), str(tmp_path), quiet=True)
+    arm = dataclasses.replace(SMALL, network="arm", size=96, epochs=1, learning_rate=1e-9)
+    second = train_job(images, arm, tracking, trunk=first)
+    assert second.fingerprint != train_job(images, arm, tracking).fingerprint
+    found = recogniser.open_recogniser(engine.run(second, str(tmp_path), quiet=True)).network.state_dict()
+    given = recogniser.open_recogniser(first).network.state_dict()
+    for name in ("features.0.weight", "features.7.1.conv2.weight"):
+        torch.testing.assert_close(found[name], given[name], atol=1e-6, rtol=0)
+    with pytest.raises(Problem, match="from 'initial' or from a 'trunk'"):
+        train_job(images, arm, tracking, initial="weights.pth", trunk=first)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,11 @@ def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(made
     assert "broken.jpg" in Path(summary["report"]).read_text()
 
 
+def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:
+    result = twfer("run", DEMO.parent.parent / "jobs" / "demo.yaml", "--out", tmp_path / "demo", "--plan")
+    assert result.exit_code == 0 and result.output.count("to do") == 13, result.output
+
+
 def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) -> None:
     result = twfer("run", little / "road.yaml", "--out", tmp_path / "new", "--plan")
     assert result.exit_code == 0 and result.output.count("to do") == len(STAGES) + 1

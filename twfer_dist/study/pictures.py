@@ -73,7 +73,7 @@ def _name(label: int | None) -> str | None:
 
 
 def strips(animated: Sequence[Finished], faces: Sequence[Finished], limit: int) -> list[dict]:
-    """The first `limit` animated faces by id: face_id, source, the face itself, and a strip for each expression.
+    """The first `limit` animated faces by id, each of another source: face_id, source, the face itself, and a strip for each expression.
 
     A strip: expression, intensities (weak to strong) and `image`, one JPEG data URI of all its frames side by side.
     """
@@ -110,14 +110,15 @@ def _one_reference(rows: list[dict]) -> list[dict]:
 
 
 def _first_faces(animated: Finished, limit: int) -> list[str]:
-    """The first `limit` face ids with a picture; their rows stand together at the head of the table."""
-    seen: list[str] = []
-    batches = animated.scan(".", ANIMATED).to_batches(columns=["face_id"], filter=pc.field("status") == OK, batch_size=1 << 10)
+    """The first face id with a picture of each of the first `limit` sources; the table is sorted by face."""
+    seen: dict[str, str] = {}
+    batches = animated.scan(".", ANIMATED).to_batches(columns=["face_id", "source"], filter=pc.field("status") == OK, batch_size=1 << 10)
     for batch in batches:
-        seen = sorted({*seen, *batch["face_id"].to_pylist()})
+        for face, source in zip(batch["face_id"].to_pylist(), batch["source"].to_pylist(), strict=True):
+            seen.setdefault(source, face)
         if len(seen) >= limit:
             break
-    return seen[:limit]
+    return list(seen.values())[:limit]
 
 
 def _picture(encoded: bytes, side: int) -> Image.Image:
