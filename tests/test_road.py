@@ -123,6 +123,8 @@ def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(made
     assert summary["stages"][0]["counts"]["photographs"]["unreadable"] == 1
     assert summary["stages"][0]["rows"]["photographs"] == 4
     assert "broken.jpg" in Path(summary["report"]).read_text()
+    same = ["study", folder, "--model", little / "out", "--detector", "haar", "--out", tmp_path / "out"]
+    assert "not grouped by 'posture': their columns are none" in refused(*same, "--group", "posture", "--json")
 
 
 def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:

@@ -147,6 +147,11 @@ def test_groups_have_shares_intervals_and_a_warning(tmp_path):
     assert sadness["low"] < wilson(5, 6)[0]  # seven intervals together are wider than one
 
 
+def test_a_column_that_names_each_figure_compares_nothing(tmp_path):
+    (entry,) = groups.distributions(group_counts(tmp_path, [(f"a{k}", f"found in trench {k}", 4) for k in range(9)]))
+    assert entry["distinct"] == 9 and not entry["values"]
+
+
 def test_difference_counts_figures_not_faces(tmp_path):
     apart = [(f"a{k}", "general", 4) for k in range(15)] + [(f"b{k}", "civil", 5) for k in range(15)]
     assert groups.distributions(group_counts(tmp_path, apart))[0]["test"]["p"] == 0.001

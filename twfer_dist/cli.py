@@ -64,12 +64,13 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
 @main.command("study")
 @click.argument("corpus", metavar="FOLDER")
 @click.option("--model", required=True, metavar="RUN", help="A recogniser: the output of a training, or of a recipe that trained one.")
+@click.option("--group", "groups", multiple=True, metavar="COLUMN", help="Compare by this column; by all that group, if none is named.")
 @_faces_options
 @out_option
 @json_option
-def study_command(corpus: str, model: str, out: str | None, as_json: bool, **faces: Any) -> None:
+def study_command(corpus: str, model: str, groups: tuple[str, ...], out: str | None, as_json: bool, **faces: Any) -> None:
     """Answer for a folder of anyone's photographs (or a CSV manifest, or RAF-DB's layout): one report."""
-    _run(recipe.study(corpus, model, _faces_settings(**faces), out), as_json=as_json)
+    _run(recipe.study(corpus, model, _faces_settings(**faces), groups, out), as_json=as_json)
 
 
 @main.command("faces")

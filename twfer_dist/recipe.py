@@ -274,14 +274,21 @@ def faces(corpus: str, settings: Mapping[str, Any], out: str) -> Recipe:
     return Recipe("faces", storage.absolute(out), {name: corpus}, stages)
 
 
-def study(corpus: str, model: str, settings: Mapping[str, Any], out: str | None) -> Recipe:
-    """The recipe that answers for one corpus with a recogniser that is there already. `settings` are those of its faces."""
+def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence[str], out: str | None) -> Recipe:
+    """The recipe that answers for one corpus with a recogniser that is there already. `settings` are those of its faces,
+    `groups` the columns to compare by.
+    """
     name = _name(corpus)
     model = trained(model)
     stages = [
         Stage("faces", "faces", {"corpora": [name]}, settings),
         Stage("read", "predict", {"inputs": ["faces"], "model": [model]}, {}),
-        Stage("report", "report", {"predictions": ["read"], "faces": ["faces"], "models": [model]}, {"title": f"Expressions in {name}"}),
+        Stage(
+            "report",
+            "report",
+            {"predictions": ["read"], "faces": ["faces"], "models": [model]},
+            {"title": f"Expressions in {name}", "groups": list(groups)},
+        ),
     ]
     return Recipe(name, storage.absolute(out or f"runs/study-{name}"), {name: corpus}, stages)
 

@@ -22,13 +22,14 @@ Given = Mapping[str, Sequence[Finished]]
 """predictions, faces, animated, datasets, models: the finished outputs that a report is made from."""
 
 
-def examine(given: Given, images: pa.Table, *, examples: int) -> dict[str, Any]:
-    """The numbers of a study. images: `photographs(given)`. examples: about how many photographs that were not read are listed.
+def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples: int) -> dict[str, Any]:
+    """The numbers of a study. images: `photographs(given)`. columns: those that faces are compared by, all where empty.
+    examples: about how many photographs that were not read are listed.
 
     Keys: model (the one that answers, None without predictions), model_rule, photographs, detectors, faces, answers,
     training, accuracy, overall, groups, recognisers, sweeps, made_from.
     """
-    counts = tables.count(_made_from(given["predictions"], given["faces"]), images)
+    counts = tables.count(_made_from(given["predictions"], given["faces"]), images, columns)
     accuracy = [_on_dataset(d, given) for d in given["datasets"]] + [_on_photographs(counts, given)]
     accuracy = [entry for entry in accuracy if entry["scores"]]
     trainings = [m for m in given["models"] if m.manifest["stage"] == "train"]

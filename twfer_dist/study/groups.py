@@ -16,7 +16,8 @@ REGROUPINGS = 999
 """Random regroupings of the sources in the test of difference; its smallest p is 1 in 1,000."""
 
 MOST_VALUES = 20
-"""A column with more values than this names things rather than groups them: it is left out, and the report says so."""
+"""A column with more values than this, or with more than two for every three sources, names things rather than groups
+them: it is left out, and the report says so."""
 
 
 def distributions(counts: pa.Table) -> list[dict]:
@@ -24,7 +25,7 @@ def distributions(counts: pa.Table) -> list[dict]:
 
     A JSON-like entry for each column: column, values [{value, faces, readable, sources, small, expressions: shares of the
     readable faces with 95 % intervals that hold together for the seven}], ungrouped (faces with no value), and `test`
-    (see `difference`). A column with over MOST_VALUES values has `values` empty and `distinct` says how many there are.
+    (see `difference`). A column that groups nothing (MOST_VALUES) has `values` empty and `distinct` says how many there are.
     """
     columns = [name for name in counts.column_names if name.startswith(GROUP)]
     found = [_distribution(name.removeprefix(GROUP), counts[name], counts) for name in columns]
@@ -44,7 +45,7 @@ def _distribution(column: str, values: pa.ChunkedArray, counts: pa.Table) -> dic
     counts, values = counts.filter(held), values.filter(held)
     names = sorted(pc.unique(values).to_pylist(), key=lambda v: (POSTURES.index(v) if v in POSTURES else len(POSTURES), v))
     entry = {"column": column, "distinct": len(names), "ungrouped": ungrouped, "values": [], "test": None}
-    if 1 < len(names) <= MOST_VALUES:
+    if 1 < len(names) <= min(MOST_VALUES, max(2, 2 * source_codes(counts)[1] // 3)):
         entry["values"] = [_group(name, counts.filter(pc.equal(values, name))) for name in names]
         entry["test"] = difference(counts, values)
     return entry

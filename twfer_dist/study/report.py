@@ -41,6 +41,7 @@ class ReportConfig:
     faces: int = 48  # pictures of faces, at most
     strips: int = 4  # animated faces, at most
     examples: int = 12  # photographs that were not read, at most
+    groups: tuple[str, ...] = ()  # the columns that faces are compared by; where empty, every column that groups them
     recipe: str = ""  # the text of the recipe, printed under "How to make this again"
 
 
@@ -71,7 +72,7 @@ def _text(name: str) -> str:
 
 def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
     images = photographs(given)
-    study = {"title": config.title, "question": config.question, **examine(given, images, examples=config.examples)}
+    study = {"title": config.title, "question": config.question, **examine(given, images, columns=config.groups, examples=config.examples)}
     study["answer"] = answer(study)
     cards = pictures.sample(given["predictions"], given["faces"], images, study["model"], config.faces)
     strips = pictures.strips(given["animated"], given["faces"], config.strips)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twfer_dist.errors import Problem
 from twfer_dist.schema import OK, PREDICTIONS
 from twfer_dist.storage import Finished
 from twfer_dist.study.intervals import Mean, Share, mean_of_classes, share
@@ -60,11 +61,13 @@ class Evaluation:
         return mean_of_classes(self.classes)
 
 
-def count(predictions: Iterable[Finished], images: pa.Table) -> pa.Table:
+def count(predictions: Iterable[Finished], images: pa.Table, groups: Sequence[str] = ()) -> pa.Table:
     """The count table of the answers to `images` (columns image_id and split, the one that an image is counted under).
 
-    Its columns are COUNTED, `group:<name>` for each grouping column, and `n`. Answers to other images are left out.
+    Its columns are COUNTED, `group:<name>` for each grouping column (of `groups`, where these are named), and `n`.
+    Answers to other images are left out. Problem where a named column is in none of the photographs.
     """
+    known: set[str] = set()
     ids, splits = images["image_id"].combine_chunks(), images["split"].combine_chunks()
     pieces: list[pa.Table] = []
     for finished in predictions:
@@ -72,9 +75,12 @@ def count(predictions: Iterable[Finished], images: pa.Table) -> pa.Table:
             place = pc.index_in(batch["image_id"], ids)
             batch = batch.filter(pc.is_valid(place))
             columns = {key: batch[key] for key in COUNTED} | {"split": splits.take(place.drop_null())}
-            for name in pc.unique(batch["groups"].keys).to_pylist():
+            known |= set(pc.unique(batch["groups"].keys).to_pylist())
+            for name in sorted(known & set(groups or known)):
                 columns[GROUP + name] = pc.map_lookup(batch["groups"], query_key=pa.scalar(name), occurrence="first")
             pieces.append(pa.table(columns).group_by(list(columns)).aggregate([([], "count_all")]))
+    if foreign := [name for name in groups if name not in known]:
+        raise Problem(f"The photographs are not grouped by '{foreign[0]}': their columns are {', '.join(sorted(known)) or 'none'}.")
     empty = pa.schema([*(PREDICTIONS.field(name) for name in COUNTED), ("count_all", pa.int64())]).empty_table()
     table = pa.concat_tables([empty, *pieces], promote_options="default")
     keys = [name for name in table.column_names if name != "count_all"]
