@@ -40,11 +40,12 @@ def _peak(stage: str, size: int, folder: Path) -> float:
     if stage == "animate":
         stages["animate"] = {"kind": "animate", "faces": ["faces"], "generator": "package:weights/generator.safetensors", "sources": "all"}
     recipe = folder / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"out": str(folder / "out"), "corpora": {"many": str(folder / "corpus")}, "stages": stages}))
+    given = {"out": str(folder / "out"), "corpora": {"many": str(folder / "corpus")}, "stages": stages}
+    recipe.write_text(yaml.safe_dump(given, sort_keys=False))
     command = [sys.executable, "-m", "twfer_dist.cli", "run", str(recipe), "--json"]
     if stage == "animate":  # the faces first, in a process that is not measured
         plain = folder / "faces.yaml"
-        plain.write_text(yaml.safe_dump(yaml.safe_load(recipe.read_text()) | {"stages": {"faces": stages["faces"]}}))
+        plain.write_text(yaml.safe_dump(given | {"stages": {"faces": stages["faces"]}}))
         subprocess.run([*command[:-2], str(plain), "--json"], check=True, capture_output=True)
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak = 0.0

@@ -103,6 +103,16 @@ def train_gan_command(path: str, out: str | None, as_json: bool) -> None:
     _run(loaded, until=_stage_of_kind(loaded, "generator"), as_json=as_json)
 
 
+@main.command("train-faces")
+@click.argument("path", metavar="RECIPE")
+@out_option
+@json_option
+def train_faces_command(path: str, out: str | None, as_json: bool) -> None:
+    """Do a recipe as far as its network that measures faces, and print the network's scores."""
+    loaded = recipe.load(path, out=out)
+    _run(loaded, until=_stage_of_kind(loaded, "face-network"), as_json=as_json)
+
+
 @main.command("status")
 @click.argument("folder", metavar="DIR")
 @json_option

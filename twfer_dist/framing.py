@@ -18,3 +18,33 @@ def crop_matrix(points_box: np.ndarray, size: int) -> np.ndarray:
     scale = SPAN * size / max(width, height)
     middle = size / 2
     return np.array([[scale, 0, middle - scale * (x + width / 2)], [0, scale, middle - scale * (y + height / 2)]], np.float32)
+
+
+STILL = (27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)
+"""The points that expressions hardly move: the nose and the corners of the eyes."""
+
+_STILL_MEAN = np.array(
+    [(0, -5.16), (0, -3.90), (0, -2.72), (0, -1.28), (-1.47, 0.55), (0, 0.62), (1.47, 0.55), (-5.04, -4.67), (-2.10, -4.50), (2.10, -4.50),
+     (5.04, -4.67)]
+) / 15.99  # fmt: skip
+"""Where they are on the mean head (ICT-FaceKit's), from the middle of the box of its 68 points, whose longer side is 1."""
+
+
+def aligned_matrix(points: np.ndarray, size: int) -> np.ndarray:
+    """The 2x3 float32 matrix that takes an image to the crop of `size` pixels in which the face is upright.
+
+    points: (68, 2), x and y in pixels. It is the similarity that brings the still points nearest to the mean head's, in the framing
+    of `crop_matrix` (Umeyama 1991): a dropped jaw changes nothing, and faces of photographs and of rendered heads sit alike.
+    """
+    found = points[list(STILL)].astype(np.float64) @ (1, 1j)
+    wanted = _STILL_MEAN @ (1, 1j) * SPAN * size + (1 + 1j) * size / 2
+    middle = found.mean()
+    # In complex numbers the least-squares similarity is a regression on one number.
+    turn = np.vdot(found - middle, wanted - wanted.mean()) / max(np.vdot(found - middle, found - middle).real, 1e-12)
+    shift = wanted.mean() - turn * middle
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]], np.float32)
+
+
+def moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (..., 2) after the 2x3 matrix."""
+    return points @ matrix[:, :2].T + matrix[:, 2]

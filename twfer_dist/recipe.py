@@ -33,6 +33,7 @@ INDEX = "stages.json"  # in `out`: which directory is the output of which stage
 INPUTS = {  # the keys of each kind that name inputs; True: several
     "render": {},
     "generator": {"rendered": False, "faces": True},
+    "face-network": {"rendered": False, "test": False},
     "faces": {"corpora": True},
     "animate": {"faces": True},
     "dataset": {"faces": True, "animated": True},
@@ -219,6 +220,13 @@ def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
             faces = inputs.get("faces", [])
             gpu = compute.gpus > 0
             return train_generator_job(rendered, config, tracking(), faces=faces, initial=initial, workers=compute.workers, gpu=gpu)
+        case "face-network":
+            from twfer_dist.faces.learning import FaceNetworkConfig
+            from twfer_dist.faces.train import face_network_job
+
+            config = fill(FaceNetworkConfig, settings, place)
+            test = only("test") if "test" in inputs else None
+            return face_network_job(only("rendered"), config, tracking(), test=test, workers=compute.workers, gpu=compute.gpus > 0)
         case "faces":
             from twfer_dist.faces.pipeline import FacesConfig, faces_job
 

@@ -7,15 +7,16 @@ import numpy as np
 import pyarrow as pa
 
 from twfer_dist.corpus.dress import EYES, Dress
-from twfer_dist.corpus.facs import free, performed
+from twfer_dist.corpus.facs import free, performed, varied
 from twfer_dist.corpus.material import MATERIALS
 from twfer_dist.corpus.render import Scene
 from twfer_dist.errors import Problem
 from twfer_dist.framing import crop_matrix
 from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL, POSTURES
 
-PLANS = ("pairs", "expressions", "postures")
-FRAMINGS = ("crop", "portrait")
+PLANS = ("pairs", "expressions", "postures", "units")
+FRAMINGS = ("crop", "loose", "portrait")
+CLAY = ("terracotta", "marble", "bronze", "basalt")
 
 POSTURE_FIGURES = {"kneeling": 18, "general": 25, "vertical": 17, "cavalry": 6, "civil": 19}
 """How many figures of each posture the paper's second corpus has (85)."""
@@ -42,8 +43,8 @@ class ClayConfig:
     """A rendered corpus.
 
     plan: "pairs" (each scene neutral and with `states - 1` other expressions or free Action Units, to train on), "expressions"
-    (each figure neutral and with the six expressions) or "postures" (85 figures in five postures, a picture each; `figures`
-    and `states` are not asked).
+    (each figure neutral and with the six expressions), "postures" (85 figures in five postures, a picture each; `figures`
+    and `states` are not asked) or "units" (Action Units in any company, before cluttered walls, to learn the units from).
     """
 
     plan: str = "pairs"
@@ -51,8 +52,8 @@ class ClayConfig:
     scenes: int = 2  # of each figure
     states: int = 6  # pictures of each scene
     size: int = 64  # pixels a side
-    framing: str = "crop"  # "crop": as faces are cut for the networks, slightly off; "portrait": head and shoulders
-    materials: tuple[str, ...] = tuple(MATERIALS)  # equally likely; name one twice to have more of it
+    framing: str = "crop"  # "crop": as the networks see faces, slightly off; "loose": with room around it; "portrait": head and shoulders
+    materials: tuple[str, ...] = CLAY  # equally likely; name one twice to have more of it
     yaw: float = 9.0  # standard deviation in degrees; pitch has half of it, roll a quarter
     quality: int = 95  # of the JPEG
     seed: int = 0
@@ -100,6 +101,8 @@ def _states(config: ClayConfig, scene: str, number: int, posture: str) -> list[t
     if config.plan == "postures":
         label = 1 + int(rng.choice(len(EXPRESSIONS), p=POSTURE_EXPRESSIONS[posture]))
         return [(label, 0.0 if label == NEUTRAL else float(rng.choice(GRADES[1:])))]
+    if config.plan == "units":
+        return [(None, None)] * config.states
     expressive = [
         (None, None) if rng.random() < FREE_SHARE else (1 + int(rng.integers(len(EXPRESSIONS) - 1)), float(rng.uniform(0.2, 1)))
         for _ in range(config.states - 1)
@@ -107,12 +110,28 @@ def _states(config: ClayConfig, scene: str, number: int, posture: str) -> list[t
     return [(NEUTRAL, 0.0), *expressive]
 
 
-def action_units(config: ClayConfig, image_id: str, label: int | None, intensity: float | None) -> np.ndarray:
-    """The 17 intensities (float32, 0 to 5) that the picture shows."""
+def action_units(config: ClayConfig, image_id: str, label: int | None, intensity: float | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The 17 intensities (float32, 0 to 5) that the picture shows, and how they lean to a side (`facs.shape_weights`), if they do."""
     rng = seeded("units", config.seed, image_id)
+    if config.plan == "units":
+        return varied(rng)
     if label is None or intensity is None:
-        return free(rng)
-    return performed(EXPRESSIONS[label - 1], intensity, rng)
+        return free(rng), None
+    return performed(EXPRESSIONS[label - 1], intensity, rng), None
+
+
+_BESIDE = {"eyeLook": 0.5, "jaw": 0.25, "cheekPuff": 0.5, "mouthPucker": 0.35, "mouthFunnel": 0.35, "mouthLeft": 0.3, "mouthRight": 0.3}
+
+
+def beside(config: ClayConfig, image_id: str, names: np.ndarray) -> np.ndarray:
+    """Weights (E,) float32 of shapes that are no Action Units of ours: looks, a pushed jaw, full cheeks. None but in plan "units"."""
+    weights = np.zeros(len(names), np.float32)
+    if config.plan == "units":
+        rng = seeded("beside", config.seed, image_id)
+        for number, name in enumerate(names):
+            most = next((w for start, w in _BESIDE.items() if str(name).startswith(start) and name != "jawOpen"), 0.0)
+            weights[number] = rng.uniform(0, most) * (rng.random() < 0.12)
+    return weights
 
 
 _POSTURE_HEADGEAR = {
@@ -165,6 +184,7 @@ def scene(config: ClayConfig, name: str) -> Scene:
         ground=(_floats(wall * tint), _floats(wall * tint * rng.uniform(0.45, 1.1))),
         noise_seed=int(rng.integers(1 << 31)),
         noise=float(rng.uniform(0.5, 2.0)),
+        clutter=int(rng.integers(0, 12)) if config.plan == "units" else 0,
     )
 
 
@@ -189,6 +209,8 @@ def view(config: ClayConfig, name: str, points: np.ndarray) -> np.ndarray:
     rng = seeded("view", config.seed, name)
     if config.framing == "crop":
         scale, shift = np.exp(rng.normal(0, 0.03)), rng.normal(0, 0.012, 2)
+    elif config.framing == "loose":
+        scale, shift = rng.uniform(0.80, 0.90), rng.normal(0, 0.01, 2)
     else:
         scale, shift = rng.uniform(0.48, 0.58), rng.normal(0, 0.025, 2) + (0, 0.06)
     middle = config.size / 2

@@ -55,13 +55,18 @@ PROTOTYPES: dict[str, dict[str, float]] = {
 _INDEX = {name: number for number, name in enumerate(ACTION_UNITS)}
 
 
-def shape_weights(action_units: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Weights (E,) float32 of the expression shapes called `names` for 17 Action Units of intensity 0 to 5."""
+def shape_weights(action_units: np.ndarray, names: np.ndarray, lean: np.ndarray | None = None) -> np.ndarray:
+    """Weights (E,) float32 of the expression shapes called `names` for 17 Action Units of intensity 0 to 5.
+
+    lean: (17,), -1 to 1, how much stronger a unit is on the subject's left than on the right; its intensity is the mean of both.
+    """
     place = {str(name): number for number, name in enumerate(names)}
     weights = np.zeros(len(names), np.float32)
     for unit, gains in GAINS.items():
+        index = _INDEX[unit]
         for shape, gain in gains.items():
-            weights[place[shape]] += gain * action_units[_INDEX[unit]] / MAX_INTENSITY
+            side = 0.0 if lean is None else lean[index] * (shape.endswith("_L") - float(shape.endswith("_R")))
+            weights[place[shape]] += gain * action_units[index] * (1 + side) / MAX_INTENSITY
     return weights
 
 
@@ -95,6 +100,26 @@ def free(rng: np.random.Generator) -> np.ndarray:
     else:
         units = np.where(rng.random(len(ACTION_UNITS)) < rng.uniform(0.1, 0.4), rng.uniform(0.5, MAX_INTENSITY, len(ACTION_UNITS)), 0)
     return possible(units)
+
+
+def varied(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Intensities (float32 (17,), 0 to 5) and leanings (`shape_weights`) to learn units from: each is there in 30 to 50 % of the
+    faces, alone, in natural company and in any company, and one face in three is uneven.
+    """
+    count = len(ACTION_UNITS)
+    kind = rng.random()
+    units = np.zeros(count)
+    if kind < 0.08:
+        pass
+    elif kind < 0.20:  # one to three units alone
+        units[rng.choice(count, rng.integers(1, 4), replace=False)] = rng.uniform(0.5, MAX_INTENSITY)
+    elif kind < 0.40:
+        units = performed(EXPRESSIONS[rng.integers(len(EXPRESSIONS) - 1)], rng.uniform(0.2, 1.1), rng)
+        units += (rng.random(count) < 0.15) * rng.uniform(0.5, 4, count)
+    else:
+        units = (rng.random(count) < 0.55) * rng.uniform(0.5, MAX_INTENSITY, count)
+    lean = rng.uniform(-0.7, 0.7, count) * (rng.random(count) < 0.5) * (rng.random() < 0.33)
+    return possible(units), lean.astype(np.float32)
 
 
 _OPPOSED = (("AU12", "AU15"), ("AU05", "AU45"), ("AU23", "AU26"), ("AU23", "AU25"), ("AU17", "AU26"), ("AU17", "AU25"), ("AU06", "AU05"))

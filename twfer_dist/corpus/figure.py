@@ -6,7 +6,6 @@ import numpy as np
 from scipy import sparse
 
 from twfer_dist.corpus.dress import EYE, MOUTH, SKIN, TEETH, Dress, clothing, headgear
-from twfer_dist.corpus.facs import shape_weights
 from twfer_dist.corpus.head import Head
 from twfer_dist.corpus.solids import Skull
 
@@ -72,9 +71,8 @@ class Workshop:
             sparse.csr_matrix((np.ones(len(corners), np.float32), (corners, numbers)), (count, len(triangles))),
         )
 
-    def posed(self, figure: Figure, action_units: np.ndarray) -> np.ndarray:
-        """The figure's vertices (V, 3) with 17 Action Units of intensity 0 to 5."""
-        weights = shape_weights(action_units, self.head.expression_names)
+    def posed(self, figure: Figure, weights: np.ndarray) -> np.ndarray:
+        """The figure's vertices (V, 3) with expression shapes of these weights (E,)."""
         moved = np.zeros(self.shapes.shape[1], np.float32)
         for shape in np.flatnonzero(weights):
             moved += weights[shape] * self.shapes[shape]

@@ -1,4 +1,4 @@
-"""What figures are made of: procedural relief and colour of terracotta, marble, bronze and basalt.
+"""What figures are made of: procedural relief and colour of terracotta, stone, bronze, and of skin.
 
 Everything is a function of the place on the head model's mean head (`template`), so that it sticks to the figure when the
 face moves. Colours are linear RGB, 0 to 1.
@@ -33,6 +33,7 @@ class Material:
     pits: float
     cracks: float
     metal: bool = False
+    living: bool = False  # skin: eyes with irises, dark brows and hair, lips
 
 
 MATERIALS = {
@@ -48,6 +49,12 @@ MATERIALS = {
     "basalt": Material(
         ((0.080, 0.083, 0.086), (0.130, 0.122, 0.114), (0.068, 0.075, 0.066)), (0.045, 0.045, 0.047), 0.35,
         (0.25, 0.23, 0.20), 0.40, 0.22, 14, 0.10, 0.030, 0.07, 0.02),
+    "limestone": Material(
+        ((0.42, 0.37, 0.27), (0.36, 0.34, 0.30), (0.46, 0.40, 0.33)), (0.16, 0.145, 0.12), 0.50,
+        (0.22, 0.19, 0.14), 0.50, 0.03, 8, 0.18, 0.045, 0.12, 0.06),
+    "skin": Material(
+        ((0.52, 0.31, 0.22), (0.36, 0.19, 0.11), (0.13, 0.065, 0.04), (0.60, 0.40, 0.32)), (0.42, 0.20, 0.15), 0.10,
+        (0.30, 0.15, 0.10), 0.20, 0.20, 16, 0.22, 0.006, 0.01, 0.0, living=True),
 }  # fmt: skip
 
 
@@ -170,12 +177,31 @@ def albedo(
     result += (np.array(material.stain, np.float32) - result) * patches[:, None]
     dust = np.clip(hollow * 1.6 - 0.25 + 0.25 * texture[:, GRAIN] + 0.2 * texture[:, BLOTCH], 0, 1) * material.dusty * stained
     result += (np.array(material.dust, np.float32) - result) * dust[:, None]
+    if material.living:
+        result = _living(result, kind, template)
     result *= np.where((kind == HAIR), 0.78, 1.0)[:, None]
     result *= np.where(kind == MOUTH, 0.10, 1.0)[:, None]
     if dress.facial_hair != "none":
         cover = facial_hair(dress.facial_hair, np.abs(template[:, 0]), template[:, 1]) * ((kind == SKIN) & (template[:, 2] > 4))
-        result *= (1 - 0.25 * cover)[:, None]
+        result *= (1 - (0.8 if material.living else 0.25) * cover)[:, None]
     return result.astype(np.float32), (1 - np.clip(patches + dust, 0, 1)).astype(np.float32)
+
+
+def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """Colour (P, 3) with the iris and pupil, brows, lips and hair that skin has and stone has not."""
+    x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
+    front = (kind == SKIN) & (z > 4)
+    lips = front * np.clip(3 - 3 * ((x / 2.5) ** 2 + ((y + 3.4) / 1.02) ** 2), 0, 1)
+    brows = front * np.clip(7 * _brow(x, y, template), 0, 1)
+    away = np.hypot(x - 3.1, y - 3.6)
+    eye = kind == EYE
+    result = colour * (1 - 0.85 * brows)[:, None]
+    result += lips[:, None] * (colour * np.array([0.95, 0.55, 0.55], np.float32) - result)
+    result[eye] = np.array([0.55, 0.53, 0.50], np.float32)
+    result[eye & (away < 0.62)] *= np.array([0.22, 0.15, 0.10], np.float32)
+    result[eye & (away < 0.25)] = 0.01
+    result[kind == HAIR] *= 0.15
+    return result
 
 
 def box_blur(image: np.ndarray, radius: float) -> np.ndarray:

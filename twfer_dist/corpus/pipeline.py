@@ -9,7 +9,7 @@ from twfer_dist.corpus import clay
 from twfer_dist.corpus.annotators import votes
 from twfer_dist.corpus.clay import ClayConfig
 from twfer_dist.corpus.export import export_corpus, sheet
-from twfer_dist.corpus.facs import TABLE_VERSION
+from twfer_dist.corpus.facs import TABLE_VERSION, shape_weights
 from twfer_dist.corpus.figure import Figure, Workshop
 from twfer_dist.corpus.head import head_digest, load_head
 from twfer_dist.corpus.render import Scene, draw, project
@@ -49,8 +49,9 @@ class Studio:
 
     def _picture(self, planned: dict, figure: Figure, scene: Scene, view: np.ndarray) -> dict:
         config, image_id = self.config, planned["image_id"]
-        units = clay.action_units(config, image_id, planned["label"], planned["intensity"])
-        vertices = self.workshop.posed(figure, units)
+        units, lean = clay.action_units(config, image_id, planned["label"], planned["intensity"])
+        names = self.workshop.head.expression_names
+        vertices = self.workshop.posed(figure, shape_weights(units, names, lean) + clay.beside(config, image_id, names))
         picture = draw(figure, vertices, scene, view, config.size)
         points = project(vertices[figure.landmarks], scene.pose)[1] @ view[:, :2].T + view[:, 2]
         groups = {"material": scene.material, "headgear": figure.dress.headgear} | (
@@ -58,7 +59,7 @@ class Studio:
         )
         return {
             **{name: planned[name] for name in ("image_id", "source", "scene", "label", "intensity")},
-            "votes": "" if config.plan == "pairs" else votes(units, clay.seeded("votes", config.seed, image_id)),
+            "votes": "" if config.plan in ("pairs", "units") else votes(units, clay.seeded("votes", config.seed, image_id)),
             "groups": sorted(groups.items()),
             "action_units": units,
             "landmarks68": points.astype(np.float32).reshape(-1),

@@ -34,6 +34,7 @@ class Scene:
     ground: tuple[tuple[float, float, float], tuple[float, float, float]]  # linear colours of the background, top and bottom
     noise_seed: int
     noise: float  # of the camera, standard deviation in grey levels of 255
+    clutter: int = 0  # things before the wall
 
 
 def rotation(pose: tuple[float, float, float]) -> np.ndarray:
@@ -199,4 +200,9 @@ def _background(scene: Scene, grid: int) -> np.ndarray:
     down = np.linspace(0, 1, grid, dtype=np.float32)[:, None, None]
     rng = np.random.default_rng(scene.noise_seed + 1)
     cloud = cv2.resize(rng.normal(0, 1, (6, 6)).astype(np.float32), (grid, grid), interpolation=cv2.INTER_CUBIC)[..., None]
-    return np.clip((top * (1 - down) + bottom * down) * (1 + 0.07 * cloud), 0, 1).repeat(1, 2)
+    wall = np.clip((top * (1 - down) + bottom * down) * (1 + 0.07 * cloud), 0, 1).repeat(1, 2)
+    for _ in range(scene.clutter):
+        corners = (rng.uniform(-0.2, 1.2, (1, 2)) + rng.normal(0, 0.25, (int(rng.integers(3, 7)), 2))) * grid
+        thing = np.clip(wall.mean((0, 1)) * rng.uniform(0.2, 2.5) * (1 + rng.normal(0, 0.1, 3)), 0, 1)
+        cv2.fillPoly(wall, [corners.astype(np.int32)], thing.tolist())
+    return cv2.GaussianBlur(wall, (0, 0), grid / 100) if scene.clutter else wall

@@ -14,26 +14,26 @@ _REACH = 3  # pixels of the crop that cubic interpolation may look beyond its ed
 def cut(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """The crop of `picture` (uint8 RGB) that `matrix` describes: uint8 (size, size, 3).
 
-    matrix: 2x3, upright photograph -> crop, a scale and a shift (`framing.crop_matrix`). What is reduced is averaged over
-    areas first, since cv2.warpAffine samples single pixels. Beyond the photograph's edge its last pixels are repeated.
+    matrix: 2x3, upright photograph -> crop, a similarity (`framing`). What is reduced is averaged over areas first, since
+    cv2.warpAffine samples single pixels. Beyond the photograph's edge its last pixels are repeated.
     """
-    scale, (right, down) = float(matrix[0, 0]), (float(v) for v in matrix[:, 2])
+    turn, shift = matrix[:, :2].astype(np.float64), matrix[:, 2].astype(np.float64)
+    scale = math.sqrt(abs(np.linalg.det(turn)))
     if scale < 1:
         height, width = picture.shape[:2]
-        left, top = (math.floor((-_REACH - shift) / scale) for shift in (right, down))
-        reach = math.ceil((size + 2 * _REACH) / scale)
+        corners = np.array([(x, y) for x in (-_REACH, size + _REACH) for y in (-_REACH, size + _REACH)])
+        seen = (corners - shift) @ np.linalg.inv(turn).T
+        left, top = np.floor(seen.min(0)).astype(int)
+        right, bottom = np.ceil(seen.max(0)).astype(int)
         x0, y0 = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
-        x1, y1 = min(max(left + reach, x0 + 1), width), min(max(top + reach, y0 + 1), height)
+        x1, y1 = min(max(right, x0 + 1), width), min(max(bottom, y0 + 1), height)
         small = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
         picture = cv2.resize(picture[y0:y1, x0:x1], small, interpolation=cv2.INTER_AREA)
         # A pixel's middle is at its whole number: u of the window is at (u + 0.5) * ratio - 0.5 of the reduced one.
-        across, along = small[0] / (x1 - x0), small[1] / (y1 - y0)
-        matrix = np.array(
-            [
-                [scale / across, 0, right + scale * (x0 - 0.5 + 0.5 / across)],
-                [0, scale / along, down + scale * (y0 - 0.5 + 0.5 / along)],
-            ]
-        )
+        ratio = np.array([small[0] / (x1 - x0), small[1] / (y1 - y0)])
+        shift = turn @ (np.array([x0, y0]) - 0.5 + 0.5 / ratio) + shift
+        turn = turn / ratio
+    matrix = np.column_stack([turn, shift])
     return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 

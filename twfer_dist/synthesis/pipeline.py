@@ -17,6 +17,7 @@ from twfer_dist.schema import ANIMATED, FACES
 from twfer_dist.storage import Finished
 from twfer_dist.synthesis import checkpoints, references
 from twfer_dist.synthesis.animate import animate, intensities
+from twfer_dist.synthesis.frames import decode, encode
 from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
 
 VERSION = 1
@@ -125,35 +126,6 @@ def plan(sources: pa.Table, chosen: Sequence[references.Reference], steps: Seque
     )
 
 
-def decode(rows: pa.Table, faces: Sequence[Finished], size: int) -> pa.Table:
-    """Add `pixels` (RGB bytes of the crop at `size`; null where it is unreadable), `status` and `error`."""
-    crops: dict[tuple[int, str], bytes | None] = {}
-    keys = list(zip(rows["input"].to_pylist(), rows["face_id"].to_pylist(), strict=True))
-    for number in sorted({number for number, _ in keys}):
-        ids = {face_id for k, face_id in keys if k == number}
-        found = faces[number].table("faces", FACES, columns=["face_id", "image"], ids=ids)
-        crops |= {
-            (number, face_id): _pixels(data, size)
-            for face_id, data in zip(found["face_id"].to_pylist(), found["image"].to_pylist(), strict=True)
-        }
-    pixels = [crops[key] for key in keys]
-    return (
-        rows.drop_columns(["input"])
-        .append_column("pixels", pa.array(pixels, pa.large_binary()))
-        .append_column("status", pa.array([schema.OK if p else "unreadable" for p in pixels]))
-        .append_column("error", pa.array(["" if p else "the face's crop is not an image that can be decoded" for p in pixels]))
-    )
-
-
-def _pixels(data: bytes | None, size: int) -> bytes | None:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
-        return None
-    shrinks = image.shape[0] > size
-    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).tobytes()
-
-
 class Animator:
     """An actor: the generator on fixed groups of `batch` rows of a part, one thread; `pixels` become the animated ones."""
 
@@ -178,20 +150,3 @@ class Animator:
             answers += [image.tobytes() for image in animated]
         kept = [answer if p else None for p, answer in zip(pixels, answers, strict=True)]
         return rows.set_column(rows.column_names.index("pixels"), "pixels", pa.array(kept, pa.large_binary()))
-
-
-def encode(rows: pa.Table, size: int, quality: int) -> pa.Table:
-    """Rows of ANIMATED: `pixels` as JPEG."""
-    images = [_jpeg(p, size, quality) if p else None for p in rows["pixels"].to_pylist()]
-    sides = pa.array([size if image else None for image in images], pa.int32())
-    return (
-        rows.drop_columns(["pixels"])
-        .append_column("image", pa.array(images, pa.binary()))
-        .append_column("width", sides)
-        .append_column("height", sides)
-    )
-
-
-def _jpeg(pixels: bytes, size: int, quality: int) -> bytes:
-    image = cv2.cvtColor(np.frombuffer(pixels, np.uint8).reshape(size, size, 3), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()

@@ -1,0 +1,230 @@
+"""The network that measures faces: what it learns from, its training as a stage, its files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from tiny_head import tiny_head
+
+from twfer_dist import engine, storage
+from twfer_dist.corpus.clay import ClayConfig
+from twfer_dist.corpus.head import save_head
+from twfer_dist.corpus.pipeline import rendered_job
+from twfer_dist.errors import Problem
+from twfer_dist.faces import examples, learning, measure
+from twfer_dist.faces.crop import cut
+from twfer_dist.faces.learning import FaceNetworkConfig
+from twfer_dist.faces.network import SIZE, FaceNetwork
+from twfer_dist.faces.train import LOG, face_network_job
+from twfer_dist.framing import SPAN, aligned_matrix, moved
+from twfer_dist.storage import Finished
+from twfer_dist.tracking import Tracking
+
+MEAN = tiny_head().neutral_vertices[tiny_head().landmarks_68_jawline][:, :2] * (1, -1)
+"""The 68 points of an upright face, x right and y down."""
+
+SMALL = FaceNetworkConfig(steps=6, batch=8, held_out=0.3)
+
+
+def turned(points: np.ndarray, degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
+    cosine, sine = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
+    return points @ np.array([[cosine, sine], [-sine, cosine]]) + shift
+
+
+def test_alignment_undoes_turn_scale_and_place_and_ignores_the_jaw() -> None:
+    straight = moved(MEAN, aligned_matrix(MEAN, 224))
+    dropped = MEAN.copy()
+    dropped[[*range(4, 13), *range(55, 60)], 1] += 4
+    for points in (turned(MEAN, 30, 7.5, (400, 90)), turned(dropped, -20, 0.4, (-3, 8))):
+        matrix = aligned_matrix(points, 224)
+        np.testing.assert_allclose(moved(points, matrix)[17:48], straight[17:48], atol=1e-3)
+    assert np.ptp(straight, axis=0).max() / 224 == pytest.approx(SPAN, rel=0.1)
+    assert abs(np.polyfit(straight[[36, 45], 0], straight[[36, 45], 1], 1)[0]) < 0.02  # the eyes are level
+
+
+def test_a_turned_crop_shows_what_its_matrix_says() -> None:
+    """Also where the photograph is much larger than the crop, which is averaged over areas first."""
+    for scale in (1.0, 0.2):
+        row, column = np.mgrid[0:600, 0:800].astype(np.float32)
+        ramps = np.stack([row / 4, column / 4, np.full_like(row, 7)], 2).astype(np.uint8)
+        angle = np.radians(25)
+        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = np.column_stack([turn, np.array([40, 40]) - turn @ (400, 300)])
+        crop = cut(ramps, matrix, 80)
+        back = cv2.invertAffineTransform(matrix)
+        for place in ((40, 40), (20, 30), (60, 15)):
+            x, y = moved(np.array(place, float), back)
+            np.testing.assert_allclose(crop[place[1], place[0], :2], [y / 4, x / 4], atol=1.5)
+
+
+def test_the_mirror_swaps_left_and_right() -> None:
+    twice = np.array(examples.MIRRORED)[list(examples.MIRRORED)]
+    assert twice.tolist() == list(range(68))
+    np.testing.assert_allclose((MEAN * (-1, 1))[list(examples.MIRRORED)], MEAN, atol=0.35)
+
+
+@pytest.fixture(scope="module")
+def rendered(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """48 heads of 24 figures in any Action Units."""
+    folder = tmp_path_factory.mktemp("heads")
+    save_head(tiny_head(), str(folder / "head.npz"))
+    config = ClayConfig(plan="units", figures=24, scenes=2, states=1, size=64, framing="loose", materials=("terracotta", "skin"))
+    return engine.run(rendered_job(str(folder / "head.npz"), config), str(folder), quiet=True)
+
+
+@pytest.fixture(scope="module")
+def heads(rendered: Finished) -> examples.Heads:
+    return examples.load_heads(rendered)
+
+
+def test_heads_show_each_unit_often_and_some_unevenly(rendered: Finished, heads: examples.Heads) -> None:
+    assert heads.images.shape == (48, 64, 64) and heads.points.shape == (48, 68, 2)
+    there = (heads.units >= learning.PRESENT).mean(0)
+    assert 0.25 < there.mean() < 0.55 and there.min() > 0.05
+    assert heads.pose[:, 0].std() > 4
+
+
+def test_an_example_belongs_to_its_seed_and_place_alone(heads: examples.Heads) -> None:
+    rows = np.stack([np.arange(6), np.arange(6)], 1)
+    whole, part = examples.drawn(heads, rows, (0, 3)), examples.drawn(heads, rows[4:], (0, 3))
+    for name in ("crops", "points", "units", "pose"):
+        assert torch.equal(getattr(whole, name)[4:], getattr(part, name)), name
+    assert not torch.equal(examples.drawn(heads, rows, (0, 4)).crops, whole.crops)
+
+
+def test_points_stay_on_what_they_mark(heads: examples.Heads) -> None:
+    """A white dot at the tip of the nose is found where the moved point says, whatever crop or mirror was drawn."""
+    dotted = np.zeros_like(heads.images)
+    for image, points in zip(dotted, heads.points, strict=True):
+        cv2.circle(image, [int(round(float(v) * 16)) for v in points[30]], 40, 255, -1, cv2.LINE_AA, 4)
+    shown = examples.plain(examples.Heads(dotted, heads.points, heads.units, heads.pose, heads.sources))
+    for crop, points in zip(shown.crops.numpy().astype(float), shown.points.numpy(), strict=True):
+        row, column = np.mgrid[0:SIZE, 0:SIZE]
+        found = np.array([(crop * column).sum(), (crop * row).sum()]) / crop.sum()
+        np.testing.assert_allclose(found, points[30], atol=0.5)
+
+
+def test_each_epoch_shows_each_head_once() -> None:
+    config = FaceNetworkConfig(batch=7)
+    shown = np.concatenate([learning._rows(10, config, step)[:, 0] for step in range(10)])
+    assert all(sorted(shown[k : k + 10]) == list(range(10)) for k in range(0, 70, 10))
+
+
+def test_intervals_hold_nine_in_ten_new_faces() -> None:
+    random = np.random.default_rng(0)
+
+    def found(count: int) -> learning.Answers:
+        truth = random.uniform(1, 4, (count, 17)).astype(np.float32)
+        scales = random.uniform(0.1, 0.4, (count, 17)).astype(np.float32)
+        units = truth + 3 * scales * random.laplace(size=(count, 17))  # three times less sure than it says
+        none = np.zeros((count, 68, 2), np.float32)
+        shown = examples.Examples(torch.zeros(count, 1, 1), torch.from_numpy(none), torch.from_numpy(truth), torch.zeros(count, 3))
+        return learning.Answers(none, none[..., 0], units, scales, np.zeros((count, 3)), shown)
+
+    factors = learning.interval_factors(found(2000))
+    errors = found(2000)
+    assert (np.abs(errors.units - errors.truth.units.numpy()) <= factors * errors.unit_scales).mean() == pytest.approx(0.9, abs=0.015)
+
+
+def test_training_lowers_the_loss(heads: examples.Heads) -> None:
+    config = FaceNetworkConfig(steps=30, batch=16)
+    state, seen = learning.new_state(config), []
+    learning.fit(state, state.network, config, heads, lambda state, values: seen.append(values["points"]))
+    assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(heads: examples.Heads) -> None:
+    state = learning.new_state(SMALL)
+    with torch.no_grad():
+        state.network.get_parameter("points.weight").fill_(float("nan"))
+    with pytest.raises(Problem, match="at step 0: the loss is nan"):
+        learning.fit(state, state.network, SMALL, heads, lambda state, values: None)
+
+
+@pytest.fixture(scope="module")
+def trained(rendered: Finished, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    out = tmp_path_factory.mktemp("trained")
+    (out / "mlflow.db").write_bytes(migrated_database.read_bytes())
+    job = face_network_job(rendered, SMALL, Tracking(f"sqlite:///{out}/mlflow.db", "faces"), test=rendered)
+    return engine.run(job, str(out), quiet=True)
+
+
+def test_a_training_leaves_weights_log_and_scores(trained: Finished) -> None:
+    held_out = trained.results["scores"]["held_out"]
+    assert held_out["n"] == 14 and set(held_out["au_pearson"]) == set(held_out["au_mae"]) and len(held_out["au_mae"]) == 17
+    assert held_out["interval_coverage_90"] >= 0.9  # of the faces that the intervals were chosen by
+    assert trained.results["scores"]["test"]["n"] == trained.results["rendered"] == 48
+    log = [json.loads(line) for line in storage.read_bytes(trained.path(LOG)).splitlines()]
+    assert log[-1]["step"] == 6 and {"points", "units", "pose", "scales"} <= log[-1].keys()
+    loaded = measure.open_network(trained.path(measure.WEIGHTS))
+    assert loaded.factors.shape == (17,) and (loaded.factors > 0).all()
+    assert len(storage.read_bytes(trained.path(measure.WEIGHTS))) < 8_000_000
+
+
+def test_a_killed_training_ends_as_an_unbroken_one(rendered: Finished, mlflow_uri: str, tmp_path: Path) -> None:
+    config = FaceNetworkConfig(steps=12, batch=8, held_out=0.3)
+    script = (
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from twfer_dist import engine, storage\n"
+        "from twfer_dist.faces import train\n"
+        "from twfer_dist.faces.learning import FaceNetworkConfig\n"
+        "from twfer_dist.tracking import Tracking\n"
+        "train.LOOK_EVERY = 0\n"
+        f"job = train.face_network_job(storage.open_finished(sys.argv[1]), {config!r}, Tracking({mlflow_uri!r}, 'x'))\n"
+        "engine.run(job, sys.argv[2], quiet=True)\n"
+    )
+    job = face_network_job(rendered, config, Tracking(mlflow_uri, "x"))
+    process = subprocess.Popen([sys.executable, "-c", script, rendered.uri, str(tmp_path)], start_new_session=True)
+    checkpoint = tmp_path / f"face-network-{job.fingerprint}" / "_work" / "checkpoint.pt"
+    until = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        resumed = engine.run(job, str(tmp_path), quiet=True)
+        whole = engine.run(job, str(tmp_path / "whole"), quiet=True)
+    finally:
+        torch.set_num_threads(before)
+    assert storage.read_bytes(resumed.path(measure.WEIGHTS)) == storage.read_bytes(whole.path(measure.WEIGHTS))
+
+
+def test_files_that_hold_no_such_network_are_problems(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"fc.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    for name, words in (
+        ("none.safetensors", "is not there"),
+        ("other.safetensors", "weights of another model"),
+        ("broken.safetensors", "is not a safetensors file"),
+    ):
+        with pytest.raises(Problem, match=words):
+            measure.open_network(str(tmp_path / name))
+
+
+def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None:
+    """A network that always says the mean face: its points come back to the framing that it was given, and the crop turns to them."""
+    network = FaceNetwork().eval()
+    with torch.no_grad():
+        for parameter in (network.points.weight, network.points.bias):
+            parameter.zero_()
+        upright = moved(MEAN, aligned_matrix(MEAN, SIZE))
+        network.points.bias.copy_(torch.from_numpy((upright - SIZE / 2) / 10).flatten())
+    loaded = measure.LoadedNetwork(network, np.ones(17, np.float32), "")
+    picture = np.random.default_rng(0).integers(0, 255, (500, 400, 3), np.uint8)
+    truth = turned(MEAN, 15, 11, (210, 240))
+    (face,) = measure.measure(loaded, picture, [aligned_matrix(truth, SIZE)])
+    np.testing.assert_allclose(face.points, truth, atol=2)
+    assert face.pose[2] - network.pose.bias[2].item() * 20 == pytest.approx(-15, abs=15)
+    assert (face.units >= 0).all() and (face.units <= 5).all() and (face.reach > 0).all()

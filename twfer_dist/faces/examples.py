@@ -1,0 +1,166 @@
+"""Rendered heads to learn from, and what photographs do to them: another crop, blur, noise, JPEG, few pixels, covered parts.
+
+Every example is drawn from (seed, step, place in the batch), so that it belongs to no worker, and a resumed training sees what
+an unbroken one would have seen.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from twfer_dist.errors import Problem
+from twfer_dist.faces.network import SIZE
+from twfer_dist.framing import aligned_matrix, moved
+from twfer_dist.schema import OK, RENDERED
+from twfer_dist.storage import Finished
+
+MIRRORED = (
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
+)  # fmt: skip
+"""The point that each of the 68 becomes in a mirror."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Rendered heads in memory, N of them, sorted by id."""
+
+    images: np.ndarray  # uint8 (N, S, S), grey
+    points: np.ndarray  # float32 (N, 68, 2), pixels
+    units: np.ndarray  # float32 (N, 17), 0 to 5
+    pose: np.ndarray  # float32 (N, 3), degrees
+    sources: np.ndarray  # str (N,)
+
+    def of(self, rows: np.ndarray) -> "Heads":
+        return Heads(*(value[rows] for value in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """B crops with their truth, as the network's loss takes them."""
+
+    crops: Tensor  # uint8 (B, 112, 112), grey
+    points: Tensor  # float32 (B, 68, 2), pixels of the crop
+    units: Tensor  # float32 (B, 17)
+    pose: Tensor  # float32 (B, 3)
+
+    def to(self, device: torch.device) -> "Examples":
+        return Examples(*(value.to(device, non_blocking=True) for value in vars(self).values()))
+
+
+def load_heads(rendered: Finished) -> Heads:
+    """All heads of a rendered corpus. Problem where it holds none."""
+    columns = ["source", "action_units", "landmarks68", "pose", "image", "status"]
+    images, rest = [], []
+    for batch in rendered.scan(".", RENDERED).to_batches(columns=columns):
+        for row in batch.to_pylist():
+            if row["status"] == OK:
+                images.append(_decoded(np.frombuffer(row["image"], np.uint8)))
+                rest.append((row["source"], row["action_units"], row["landmarks68"], row["pose"]))
+    if not images:
+        raise Problem(f"{rendered.uri} holds no rendered heads: render some with plan units.")
+    sources, units, points, pose = zip(*rest, strict=True)
+    points_of = np.array(points, np.float32).reshape(-1, 68, 2) - 0.5  # a pixel's middle is at its whole number here
+    return Heads(np.stack(images), points_of, np.array(units, np.float32), np.array(pose, np.float32), np.array(sources))
+
+
+def plain(heads: Heads) -> Examples:
+    """The heads as they are, aligned by their true points."""
+    matrices = [aligned_matrix(points, SIZE) for points in heads.points]
+    crops = [_cut(image, matrix) for image, matrix in zip(heads.images, matrices, strict=True)]
+    points = [moved(points, matrix) for points, matrix in zip(heads.points, matrices, strict=True)]
+    return _examples(crops, points, heads.units, _turned(heads.pose, matrices))
+
+
+def drawn(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
+    """Examples of heads `rows` as photographs might show them. seed: with the row's place in it, decides everything."""
+    crops, points, matrices, mirrored = [], [], [], []
+    for row, place in rows:
+        rng = np.random.default_rng((*seed, int(place)))
+        matrix = _jittered(aligned_matrix(heads.points[row], SIZE), rng)
+        crop, where = _photographed(_cut(heads.images[row], matrix, rng), rng), moved(heads.points[row], matrix)
+        mirror = rng.random() < 0.5
+        if mirror:
+            crop = np.ascontiguousarray(crop[:, ::-1])
+            where = np.stack([SIZE - 1 - where[:, 0], where[:, 1]], 1)[list(MIRRORED)]
+        crops.append(crop)
+        points.append(where)
+        matrices.append(matrix)
+        mirrored.append(mirror)
+    pose = _turned(heads.pose[rows[:, 0]], matrices)
+    pose[mirrored] *= (-1, 1, -1)
+    return _examples(crops, points, heads.units[rows[:, 0]], pose)
+
+
+def _examples(crops: list[np.ndarray], points: list[np.ndarray], units: np.ndarray, pose: np.ndarray) -> Examples:
+    stacked = torch.from_numpy(np.stack(crops)), torch.from_numpy(np.stack(points).astype(np.float32))
+    return Examples(*stacked, torch.from_numpy(units), torch.from_numpy(pose.astype(np.float32)))
+
+
+def _turned(pose: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
+    """Yaw, pitch and roll as the crop shows them."""
+    turned = pose.copy()
+    turned[:, 2] -= [np.degrees(np.arctan2(m[1, 0], m[0, 0])) for m in matrices]
+    return turned
+
+
+def _jittered(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Half of the crops are as good as the points' own, the others as loose as a detector's."""
+    loose = 1.0 if rng.random() < 0.5 else 0.25
+    angle, scale = np.radians(rng.normal(0, 12 * loose)), np.exp(rng.normal(0, 0.10 * loose))
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    shift = rng.normal(0, 0.05 * loose, 2) * SIZE
+    middle = SIZE / 2
+    return np.column_stack([turn @ matrix[:, :2], turn @ (matrix[:, 2] - middle) + middle + shift]).astype(np.float32)
+
+
+def _decoded(data: np.ndarray) -> np.ndarray:
+    grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert grey is not None  # our own pictures
+    return grey
+
+
+def _cut(image: np.ndarray, matrix: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    outside = cv2.BORDER_REPLICATE if rng is None or rng.random() < 0.5 else cv2.BORDER_REFLECT
+    return cv2.warpAffine(image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=outside)
+
+
+def _photographed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A crop (uint8 (S, S)) after another light, lens, camera and file, with something before it now and then."""
+    x = (crop / np.float32(255)) ** np.float32(np.exp(rng.normal(0, 0.3)))
+    x = 0.5 + (x - 0.5) * np.float32(np.exp(rng.normal(0, 0.25))) + np.float32(rng.normal(0, 0.08))
+    if rng.random() < 0.3:  # light from one side
+        side = np.linspace(-1, 1, SIZE, dtype=np.float32) * np.float32(rng.normal(0, 0.3))
+        x = x * (1 + (side[None] if rng.random() < 0.7 else side[:, None]))
+    if rng.random() < 0.35:
+        x = _covered(x, rng)
+    if rng.random() < 0.35:
+        few = int(rng.uniform(28, 90))
+        x = np.asarray(cv2.resize(cv2.resize(x, (few, few), interpolation=cv2.INTER_AREA), (SIZE, SIZE), interpolation=cv2.INTER_LINEAR))
+    elif rng.random() < 0.4:
+        x = np.asarray(cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.8)))
+    if rng.random() < 0.5:
+        x = x + rng.normal(0, rng.uniform(0.005, 0.06), x.shape).astype(np.float32)
+    out = np.clip(255 * x + 0.5, 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:
+        out = _decoded(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(15, 80))])[1])
+    return out
+
+
+def _covered(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Something grey, even or rough, over a part: a broken place, a hand, a stain, a label."""
+    middle, reach = rng.uniform(0, SIZE, 2), rng.uniform(0.05, 0.22, 2) * SIZE
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    ellipse = (float(middle[0]), float(middle[1])), (2 * float(reach[0]), 2 * float(reach[1])), float(rng.uniform(0, 180))
+    if rng.random() < 0.6:
+        cv2.ellipse(mask, ellipse, 1.0, -1)
+    else:
+        cv2.fillConvexPoly(mask, cv2.boxPoints(ellipse).astype(np.int32), 1.0)
+    mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.3, 4)) * np.float32(rng.uniform(0.5, 1))
+    rough = rng.normal(0, rng.uniform(0, 0.25), (int(rng.integers(3, 40)),) * 2).astype(np.float32)
+    stuff = np.float32(rng.uniform(0, 1)) + cv2.resize(rough, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+    return x * (1 - mask) + stuff * mask

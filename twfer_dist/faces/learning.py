@@ -1,0 +1,230 @@
+"""Training and scoring of the network that measures faces, in plain PyTorch: one process, or a share of a data-parallel group."""
+
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from twfer_dist.errors import Problem
+from twfer_dist.faces import examples
+from twfer_dist.faces.examples import Examples, Heads
+from twfer_dist.faces.network import FaceNetwork, Measured, standardised
+from twfer_dist.taxonomy import ACTION_UNITS, MAX_INTENSITY
+
+INTERVAL = 0.90
+"""The share of truths that the intervals are made to hold."""
+
+PRESENT = 0.5
+"""The intensity from which a unit counts as there, in scores."""
+
+_EYES = (36, 45)  # the outer corners: their distance is the inter-ocular distance
+_WARM = 0.03  # of the training, while the learning rate rises
+_CONV_DTYPE = torch.bfloat16
+
+
+@dataclass(frozen=True)
+class FaceNetworkConfig:
+    """How the network is trained. It ends with its steps, or with its minutes where they are given and come first."""
+
+    steps: int = 20000
+    minutes: float | None = None
+    batch: int = 64  # over all workers
+    learning_rate: float = 2e-3  # of AdamW at its highest; it rises and then falls along a cosine
+    weight_decay: float = 0.02
+    bfloat16: bool = False  # convolutions while learning: twice the speed where the processor has it
+    held_out: float = 0.05  # share of the figures kept to choose intervals by
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 2 or not 0 < self.held_out < 1:
+            raise ValueError("steps is 1 or more, batch 2 or more, held_out between 0 and 1")
+
+
+@dataclass
+class State:
+    """All that a training is between two steps."""
+
+    network: FaceNetwork
+    optimizer: torch.optim.AdamW
+    step: int = 0
+    seconds: float = 0.0
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        stream = io.BytesIO()
+        parts = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save({**parts, "step": self.step, "seconds": self.seconds, "log": self.log}, stream)
+        return stream.getvalue()
+
+    def load(self, saved: bytes) -> None:
+        """Become the state that `to_bytes` saved."""
+        found = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+        self.network.load_state_dict(found["network"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.step, self.seconds, self.log = found["step"], found["seconds"], found["log"]
+
+
+def new_state(config: FaceNetworkConfig, device: torch.device | str = "cpu") -> State:
+    """A network with weights drawn from `config.seed`, on `device`, and its optimizer."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = FaceNetwork()
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return State(network, torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay))
+
+
+def loss(found: Measured, truth: Examples, spread: Tensor) -> dict[str, Tensor]:
+    """The parts of the loss, whose sum is minimised, each a mean over the batch.
+
+    points: the mean distance in pixels, as L1 (so that a covered point costs no more than it must). units: squared errors in
+    standard deviations of each unit (spread (17,)), without which frequent, wide units drown the others. pose: L1 in degrees. The
+    scales learn the Laplace likelihood of errors that they cannot change, so that being unsure never excuses being wrong.
+    """
+    point_errors = (found.points - truth.points).abs().mean(2)
+    unit_errors = (found.units - truth.units).abs()
+
+    def likelihood(errors: Tensor, scales: Tensor) -> Tensor:
+        return (scales.log() + errors.detach() / scales).mean()
+
+    return {
+        "points": 0.5 * point_errors.mean(),
+        "units": ((unit_errors / spread) ** 2).mean(),
+        "pose": 0.02 * (found.pose - truth.pose).abs().mean(),
+        "scales": 0.1 * (likelihood(point_errors, found.point_scales) + likelihood(unit_errors, found.unit_scales)),
+    }
+
+
+def fit(state: State, net: nn.Module, config: FaceNetworkConfig, heads: Heads, observe: Callable[[State, dict[str, float]], None]) -> None:
+    """Train from where `state` stands to the end, on this worker's share of each batch.
+
+    net: `state.network`, or what wraps it for data-parallel training. observe(state, values) is called after each step with
+    `progress` (0 to 1), the learning rate and the parts of this worker's loss. Problem where the loss is not finite.
+    """
+    rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    device = next(net.parameters()).device
+    spread = torch.from_numpy(heads.units.std(0) + 0.1).to(device)
+    net.train()
+    progress = _progress(state, config, device)
+    while progress < 1:
+        started = time.monotonic()
+        rate = config.learning_rate * min(1.0, progress / _WARM, 0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-6
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        batch = examples.drawn(heads, _rows(len(heads.units), config, state.step)[rank::workers], (config.seed, state.step)).to(device)
+        with torch.autocast(device.type, _CONV_DTYPE, enabled=config.bfloat16):
+            found = net(standardised(batch.crops).contiguous(memory_format=torch.channels_last))
+        parts = loss(found, batch, spread)
+        total = sum(parts.values(), torch.zeros((), device=device))
+        if not math.isfinite(float(total.detach())):
+            raise Problem(f"The training failed at step {state.step}: the loss is {float(total.detach())}; choose a lower learning_rate.")
+        state.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        state.optimizer.step()
+        state.step += 1
+        state.seconds += time.monotonic() - started
+        progress = _progress(state, config, device)
+        observe(state, {"progress": progress, "learning_rate": rate, **{name: float(part.detach()) for name, part in parts.items()}})
+
+
+def _rows(count: int, config: FaceNetworkConfig, step: int) -> np.ndarray:
+    """int64 (batch, 2): which heads a step shows, and their places in its batch. Each epoch shows each head once, in its own order."""
+    first = step * config.batch
+    places = np.arange(config.batch)
+    rows = [
+        np.random.default_rng((config.seed, 1, epoch)).permutation(count)
+        for epoch in range(first // count, (first + config.batch - 1) // count + 1)
+    ]
+    return np.stack([np.concatenate(rows)[first % count + places], places], 1)
+
+
+def _progress(state: State, config: FaceNetworkConfig, device: torch.device) -> float:
+    """How much of the training is done: of its steps or its minutes, whichever is more; the slowest worker's clock counts."""
+    done = max(state.step / config.steps, state.seconds / 60 / config.minutes if config.minutes else 0.0)
+    if config.minutes and dist.is_initialized():
+        shared = torch.tensor(done, device=device)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        done = shared.item()
+    return done
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The network's answers to examples, as numpy arrays, and the truth."""
+
+    points: np.ndarray  # (N, 68, 2), pixels of the crop
+    point_scales: np.ndarray  # (N, 68)
+    units: np.ndarray  # (N, 17), clipped to 0 to 5
+    unit_scales: np.ndarray  # (N, 17)
+    pose: np.ndarray  # (N, 3)
+    truth: Examples
+
+
+@torch.inference_mode()
+def answers(network: FaceNetwork, shown: Examples, batch: int = 64) -> Answers:
+    """What the network says of examples."""
+    network.eval()
+    device = next(network.parameters()).device
+    parts: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(shown.crops), batch):
+        crops = standardised(shown.crops[start : start + batch].to(device)).contiguous(memory_format=torch.channels_last)
+        found = network(crops)
+        parts.append(tuple(value.cpu().numpy() for value in vars(found).values()))
+    points, point_scales, units, unit_scales, pose = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return Answers(points, point_scales, np.clip(units, 0, MAX_INTENSITY), unit_scales, pose, shown)
+
+
+def scores(found: Answers, factors: np.ndarray) -> dict[str, object]:
+    """How good answers are. factors: (17,) of `interval_factors`.
+
+    au_pearson, au_mae and au_present (the share of faces where the unit is there) by name, au_pearson_mean, au_mae_present (mean
+    absolute error where a unit is there), points_nme (mean distance of the points in inter-ocular distances), pose_mae (degrees),
+    interval_coverage_90 (share of truths within the intervals) and by unit, n.
+    """
+    truth, points = found.truth.units.numpy(), found.truth.points.numpy()
+    errors = np.abs(found.units - truth)
+    pearson = [float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 0.0 for a, b in zip(found.units.T, truth.T, strict=True)]
+    held = errors <= factors * found.unit_scales
+    there = truth >= PRESENT
+    eyes = np.linalg.norm(points[:, _EYES[0]] - points[:, _EYES[1]], axis=1)
+
+    def by_unit(values: np.ndarray | list[float]) -> dict[str, float]:
+        return {name: round(float(value), 4) for name, value in zip(ACTION_UNITS, values, strict=True)}
+
+    return {
+        "n": len(truth),
+        "au_pearson": by_unit(pearson),
+        "au_pearson_mean": float(np.mean(pearson)),
+        "au_mae": by_unit(errors.mean(0)),
+        "au_mae_present": float(errors[there].mean()),
+        "au_present": by_unit(there.mean(0)),
+        "points_nme": float((np.linalg.norm(found.points - points, axis=2).mean(1) / eyes).mean()),
+        "pose_mae": float(np.abs(found.pose - found.truth.pose.numpy()).mean()),
+        "interval_coverage_90": float(held.mean()),
+        "interval_coverage_90_by_au": by_unit(held.mean(0)),
+    }
+
+
+def interval_factors(found: Answers) -> np.ndarray:
+    """(17,): by how much a unit's scale is multiplied so that +- holds INTERVAL of the truths of these faces (split conformal
+    prediction; Lei et al. 2018).
+    """
+    errors = np.abs(found.units - found.truth.units.numpy()) / found.unit_scales
+    rank = min(1.0, math.ceil((len(errors) + 1) * INTERVAL) / len(errors))
+    return np.quantile(errors, rank, axis=0, method="higher").astype(np.float32)
+
+
+def split(heads: Heads, share: float, seed: int) -> tuple[Heads, Heads]:
+    """Heads to learn from, and heads of other figures."""
+    sources = np.unique(heads.sources)
+    kept = np.random.default_rng((seed, 2)).permutation(sources)[: max(1, round(share * len(sources)))]
+    held = np.isin(heads.sources, kept)
+    if held.all():
+        raise Problem("The rendered heads are all of one figure: render more.")
+    return heads.of(np.flatnonzero(~held)), heads.of(np.flatnonzero(held))

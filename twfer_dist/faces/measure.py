@@ -1,0 +1,101 @@
+"""Measure faces: 68 points, 17 Action Units with intervals, and pose, of any face that a detector has framed."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from twfer_dist import storage
+from twfer_dist.errors import Problem
+from twfer_dist.faces.crop import cut
+from twfer_dist.faces.network import SIZE, FaceNetwork, standardised
+from twfer_dist.framing import aligned_matrix, moved
+from twfer_dist.taxonomy import ACTION_UNITS, MAX_INTENSITY
+
+WEIGHTS = "faces.safetensors"
+
+LOOKS = 3
+"""How often the network looks at a face: first in the detector's framing, then in a crop aligned by the points of the look before."""
+
+_FACTORS = "interval_factors"
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """The network in inference mode, and by how much a unit's scale is multiplied for its 90 % interval (17,)."""
+
+    network: FaceNetwork
+    factors: np.ndarray
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Face:
+    """One measured face."""
+
+    points: np.ndarray  # float32 (68, 2), pixels of the picture
+    matrix: np.ndarray  # float32 (2, 3), picture -> the aligned crop of SIZE pixels that was read
+    doubt: float  # how far its points are expected to be off, in distances between the outer corners of the eyes
+    units: np.ndarray  # float32 (17,), 0 to 5
+    reach: np.ndarray  # float32 (17,): half of each unit's 90 % interval
+    pose: np.ndarray  # float32 (3,): yaw, pitch, roll in degrees, of the picture
+
+
+def to_bytes(network: FaceNetwork, factors: np.ndarray, *, recipe: str) -> bytes:
+    """The weights in half precision as a safetensors file, with the intervals and the recipe's digest."""
+    state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
+    state[_FACTORS] = torch.from_numpy(factors)
+    return safetensors.torch.save({name: value.contiguous() for name, value in state.items()}, metadata={"recipe": recipe})
+
+
+def open_network(uri: str) -> LoadedNetwork:
+    """The network in a file that `to_bytes` made. Problem where the file is missing, broken or of another model."""
+    try:
+        data = storage.read_bytes(uri)
+        state = safetensors.torch.load(data)
+    except (FileNotFoundError, IsADirectoryError):
+        raise Problem(f"{uri} is not there: name the weights of a network that measures faces, or leave it out.") from None
+    except (SafetensorError, ValueError) as error:
+        raise Problem(f"{uri} is not a safetensors file ({error}): name the weights of a network that measures faces.") from None
+    network = FaceNetwork()
+    factors = state.pop(_FACTORS, torch.zeros(0)).float().numpy()
+    try:
+        network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    except RuntimeError:
+        factors = np.zeros(0)
+    if factors.shape != (len(ACTION_UNITS),):
+        raise Problem(f"{uri} holds the weights of another model: name those of a network that measures faces.")
+    network.eval().to(memory_format=torch.channels_last)
+    return LoadedNetwork(network, factors, storage.sha256(data))
+
+
+@torch.inference_mode()
+def measure(loaded: LoadedNetwork, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face]:
+    """The faces of a picture (uint8 RGB), measured. framings: of each face, a matrix (2, 3) to a first crop of SIZE pixels."""
+    matrices = framings
+    for look in range(LOOKS):
+        crops = np.stack([cv2.cvtColor(cut(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY) for matrix in matrices])
+        found = loaded.network(standardised(torch.from_numpy(crops)).contiguous(memory_format=torch.channels_last))
+        seen = found.points.numpy()
+        points = [moved(p, cv2.invertAffineTransform(matrix)) for p, matrix in zip(seen, matrices, strict=True)]
+        if look < LOOKS - 1:
+            matrices = [aligned_matrix(p, SIZE) for p in points]
+    faces = []
+    for k, matrix in enumerate(matrices):
+        eyes = float(np.linalg.norm(seen[k, 45] - seen[k, 36]))
+        pose = found.pose[k].numpy().copy()
+        pose[2] += np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
+        faces.append(
+            Face(
+                points=points[k].astype(np.float32),
+                matrix=matrix,
+                doubt=float(found.point_scales[k].mean()) * 1.5 / max(eyes, 1.0),
+                units=np.clip(found.units[k].numpy(), 0, MAX_INTENSITY),
+                reach=loaded.factors * found.unit_scales[k].numpy(),
+                pose=pose,
+            )
+        )
+    return faces
