@@ -11,7 +11,7 @@ READY := .venv/ready
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY)  ## photographs to report on the corpus that ships, about ten minutes on two cores
+demo: $(READY)  ## photographs to report on the corpus that ships, about eight minutes on two cores
 	@$(BIN)/twfer run jobs/demo.yaml
 
 test: lint  ## lint, then every test, on real Ray and real MLflow

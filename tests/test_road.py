@@ -146,6 +146,8 @@ def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) 
         ("faces", {"detector": "eyes"}, "'eyes' is no face detector"),
         ("faces", {"corpora": ["others"]}, "'others' is not known there"),
         ("faces", {"kind": "magic"}, "'kind' is one of"),
+        ("faces", {"kind": ["faces"]}, "'kind' is one of"),
+        ("network", {"epoch": 8}, "wrong.yaml, stage 'network': 'epoch' is not a setting there"),
         ("animated", {"generator": "nowhere.safetensors"}, "nowhere.safetensors"),
         ("set", {"per_expression": 10_000}, "10,?000"),
         ("set", {"split": "by_luck"}, "by_luck"),
@@ -159,6 +161,22 @@ def test_wrong_recipe_is_one_sentence_and_exit_code_2(
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
 
     assert re.search(sentence, refused("run", tmp_path / "wrong.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"corpora": ["b"]}, "'corpora' is a list"),
+        ({"compute": 8}, "'compute' is a int"),
+        ({"corpora": {"little": None}}, "'little' is null: give the path"),
+        ({"stages": {}}, "has no 'stages'"),
+        ({"stages": {"a/b": {"kind": "faces"}}}, "name of a folder too"),
+    ],
+)
+def test_recipe_of_the_wrong_shape_is_one_sentence(little: Path, tmp_path: Path, change: dict, sentence: str) -> None:
+    recipe = yaml.safe_load((little / "road.yaml").read_text()) | change
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    assert sentence in refused("run", tmp_path / "wrong.yaml")
 
 
 def test_mlflow_that_does_not_answer_is_told_and_loses_nothing(made: dict, little: Path, tmp_path: Path) -> None:
@@ -176,6 +194,16 @@ def test_what_is_not_there_is_named(little: Path, tmp_path: Path) -> None:
     assert "is not there" in refused("status", tmp_path / "nothing")
     assert "has no stage of kind 'sweep'" in refused("sweep", little / "road.yaml")
     assert "is not there" in refused("corpus", "show", tmp_path / "nothing")
+    assert "is a folder" in refused("run", tmp_path)
+    assert "holds no output of a stage" in refused("status", tmp_path)
+    (tmp_path / "file").write_text("")
+    assert "is a file: name a folder" in refused("run", little / "road.yaml", "--out", tmp_path / "file", "--json")
+
+
+def test_damaged_index_is_named(made: dict, little: Path, tmp_path: Path) -> None:
+    (tmp_path / "stages.json").write_text("{")
+    for words in (("status", tmp_path), ("study", little / "little", "--model", tmp_path)):
+        assert "stages.json is damaged" in refused(*words)
 
 
 def test_corpus_show_tells_how_a_folder_is_read(little: Path) -> None:

@@ -63,14 +63,22 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
 
 @main.command("study")
 @click.argument("corpus", metavar="FOLDER")
-@click.option("--model", required=True, metavar="RUN", help="A recogniser: the output of a training, or of a recipe that trained one.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="RUN",
+    help="A recogniser: the output of a training, or the folder of a recipe; of several the best on validation images.",
+)
 @click.option("--group", "groups", multiple=True, metavar="COLUMN", help="Compare by this column; by all that group, if none is named.")
 @_faces_options
 @out_option
 @json_option
 def study_command(corpus: str, model: str, groups: tuple[str, ...], out: str | None, as_json: bool, **faces: Any) -> None:
     """Answer for a folder of anyone's photographs (or a CSV manifest, or RAF-DB's layout): one report."""
-    _run(recipe.study(corpus, model, _faces_settings(**faces), groups, out), as_json=as_json)
+    loaded = recipe.study(corpus, model, _faces_settings(**faces), groups, out)
+    if not as_json:
+        click.echo(f"asks {loaded.stages[1].inputs['model'][0]}")
+    _run(loaded, as_json=as_json)
 
 
 @main.command("faces")
@@ -198,7 +206,8 @@ def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, a
                 _print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
     reports = [storage.join(loaded.out, o.stage.name, "index.html") for o in outcomes if o.stage.kind == "report" and o.finished]
-    uri = loaded.tracking.uri if loaded.tracking else None
+    tracked = loaded.tracking and any(o.stage.kind in recipe.TRACKED for o in outcomes)
+    uri = loaded.tracking.uri if loaded.tracking and tracked else None
     interface = f"mlflow ui --backend-store-uri {uri}" if uri and uri.startswith("sqlite") else uri
     if as_json:
         summary = {"recipe": loaded.name, "out": loaded.out, "seconds": seconds, "stages": [o.summary() for o in outcomes]}

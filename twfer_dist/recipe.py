@@ -14,6 +14,9 @@ A stage names its inputs: stages above it, or the directories of finished output
 dataclass of its kind. `package:` at the start of a path is the installed package: what ships with it.
 """
 
+import contextlib
+import dataclasses
+import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +45,22 @@ INPUTS = {  # the keys of each kind that name inputs; True: several
     "predict": {"inputs": True, "model": False},
     "report": {"predictions": True, "faces": True, "animated": True, "datasets": True, "models": True},
 }
+
+
+SETTINGS = {  # the frozen dataclass that the other keys of each kind fill, and the keys that are not in it
+    "render": ("corpus.clay", "ClayConfig", ("head",)),
+    "generator": ("synthesis.training", "GeneratorConfig", ("initial",)),
+    "face-network": ("faces.learning", "FaceNetworkConfig", ()),
+    "faces": ("faces.pipeline", "FacesConfig", ("detector", "model")),
+    "animate": ("synthesis.pipeline", "AnimateConfig", ("generator",)),
+    "dataset": ("dataset.pipeline", "DatasetConfig", ()),
+    "train": ("recognition.training", "TrainConfig", ("initial",)),
+    "sweep": ("recognition.sweep", "SweepConfig", ()),
+    "predict": ("recognition.pipeline", "PredictConfig", ()),
+    "report": ("study.report", "ReportConfig", ()),
+}
+KIND_OF = {"rendered": "render", "animated": "animate", "predictions": "predict"}  # where an output is named otherwise
+TRACKED = ("generator", "face-network", "train", "sweep")
 
 
 @dataclass(frozen=True)
@@ -97,9 +116,18 @@ class Outcome:
 def load(path: str, *, out: str | None = None) -> Recipe:
     """Read a recipe. Problem naming the place of any word that it does not know."""
     given, text = read_yaml(path)
-    if not isinstance(given, dict) or not isinstance(given.get("stages"), dict):
+    if not isinstance(given, dict) or not given.get("stages"):
         raise Problem(f"{path} has no 'stages': a recipe names its stages, as jobs/demo.yaml does.")
     known = {"name", "out", "tracking", "compute", "corpora", "stages"}
+    for key in ("compute", "corpora", "stages"):
+        if given.get(key) is not None and not isinstance(given[key], dict):
+            raise Problem(
+                f"{path}: '{key}' is a {type(given[key]).__name__}: write names and what belongs to them, as jobs/demo.yaml does."
+            )
+    if empty := [key for key, value in (given.get("corpora") or {}).items() if not isinstance(value, str)]:
+        raise Problem(
+            f"{path}, corpora: '{empty[0]}' is {json.dumps(given['corpora'][empty[0]])}: give the path of its folder or manifest."
+        )
     if foreign := sorted(given.keys() - known):
         raise Problem(f"{path}: '{foreign[0]}' is not a part of a recipe, which has {', '.join(sorted(known))}.")
     name = str(given.get("name") or Path(path).stem)
@@ -116,7 +144,9 @@ def load(path: str, *, out: str | None = None) -> Recipe:
 
 def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[str]) -> Stage:
     place = f"{path}, stage '{name}'"
-    if not isinstance(settings, dict) or settings.get("kind") not in INPUTS:
+    if "/" in name or name in ("", ".", ".."):
+        raise Problem(f"{place}: a stage's name is the name of a folder too: choose another word.")
+    if not isinstance(settings, dict) or str(settings.get("kind")) not in INPUTS:
         raise Problem(f"{place}: 'kind' is one of {', '.join(INPUTS)}.")
     settings = dict(settings)
     kind = settings.pop("kind")
@@ -132,7 +162,15 @@ def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[st
             if one not in (corpora if key == "corpora" else above) and (key == "corpora" or "/" not in one):
                 known = ", ".join(sorted(corpora if key == "corpora" else above)) or "none"
                 raise Problem(f"{place}: '{one}' is not known there: '{key}' names {known}, or the directory of a finished output.")
+    _config(kind, settings, place)  # a wrong word is told of before any stage is done
     return Stage(name, kind, inputs, settings)
+
+
+def _config(kind: str, settings: Mapping[str, Any], place: str) -> Any:
+    """The configuration of a stage. Its room is imported here, so that a recipe loads no more than it uses."""
+    module, name, beside = SETTINGS[kind]
+    own = {key: value for key, value in settings.items() if key not in beside}
+    return fill(getattr(importlib.import_module(f"twfer_dist.{module}"), name), own, place)
 
 
 def plan(recipe: Recipe) -> list[Outcome]:
@@ -144,7 +182,14 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False) -> Ite
     """Do the stages in order, each once; yields what became of each. `until` names the last stage to do."""
     if until is not None and until not in {s.name for s in recipe.stages}:
         raise Problem(f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(s.name for s in recipe.stages)}.")
+    if storage.is_file(recipe.out):
+        raise Problem(f"{recipe.out} is a file: name a folder for the outputs.")
+    remote = recipe.tracking and recipe.tracking.uri.startswith("http")
+    if recipe.tracking and remote and any(o.state == "to do" and o.stage.kind in TRACKED for o in plan(recipe)):
+        recipe.tracking.check()  # before hours of other work
     index: dict[str, str] = {}
+    with contextlib.suppress(Problem):  # a damaged index is written anew
+        index = {stage: directory for directory, stage in _index(recipe.out).items() if stage in {s.name for s in recipe.stages}}
     for outcome in _walk(recipe, lambda job: engine.run(job, recipe.out, quiet=quiet)):
         assert outcome.finished
         index[outcome.stage.name] = outcome.finished.uri.rstrip("/").rsplit("/", 1)[-1]
@@ -179,9 +224,9 @@ def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outc
 
 
 def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
-    """The job of a stage. Rooms are imported here, so that a recipe loads no more than it uses."""
+    """The job of a stage."""
     place = f"recipe {recipe.name}, stage '{stage.name}'"
-    settings = dict(stage.settings)
+    config = _config(stage.kind, stage.settings, place)
     compute = recipe.compute
 
     def tracking() -> Tracking:
@@ -198,74 +243,61 @@ def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
         return inputs[key][0]
 
     def path(key: str) -> str | None:
-        value = settings.pop(key, None)
+        value = stage.settings.get(key)
         return None if value is None else package_path(str(value))
 
     match stage.kind:
         case "render":
-            from twfer_dist.corpus.clay import ClayConfig
             from twfer_dist.corpus.pipeline import rendered_job
 
             head = path("head")
             if head is None:
                 raise Problem(f"{place}: 'head' is missing: name the head model that `twfer corpus head` makes.")
-            return rendered_job(head, fill(ClayConfig, settings, place), actors=compute.actors)
+            return rendered_job(head, config, actors=compute.actors)
         case "generator":
             from twfer_dist.synthesis.train import train_generator_job
-            from twfer_dist.synthesis.training import GeneratorConfig
 
-            initial = path("initial")
-            config = fill(GeneratorConfig, settings, place)
             rendered = only("rendered") if "rendered" in inputs else None
-            faces = inputs.get("faces", [])
-            gpu = compute.gpus > 0
+            faces, initial, gpu = inputs.get("faces", []), path("initial"), compute.gpus > 0
             return train_generator_job(rendered, config, tracking(), faces=faces, initial=initial, workers=compute.workers, gpu=gpu)
         case "face-network":
-            from twfer_dist.faces.learning import FaceNetworkConfig
             from twfer_dist.faces.train import face_network_job
 
-            config = fill(FaceNetworkConfig, settings, place)
             test = only("test") if "test" in inputs else None
             return face_network_job(only("rendered"), config, tracking(), test=test, workers=compute.workers, gpu=compute.gpus > 0)
         case "faces":
-            from twfer_dist.faces.pipeline import FacesConfig, faces_job
+            from twfer_dist.faces.pipeline import faces_job
 
-            detector, model = settings.pop("detector", "auto"), path("model")
-            config = fill(FacesConfig, settings, place)
-            return faces_job(_corpora(inputs, place), config, detector=detector, model=model, actors=compute.actors)
+            detector = str(stage.settings.get("detector", "auto"))
+            return faces_job(_corpora(inputs, place), config, detector=detector, model=path("model"), actors=compute.actors)
         case "animate":
-            from twfer_dist.synthesis.pipeline import AnimateConfig, animate_job
+            from twfer_dist.synthesis.pipeline import animate_job
 
             generator = path("generator")
             if generator is None:
                 raise Problem(f"{place}: 'generator' is missing: name a checkpoint, such as package:weights/generator.safetensors.")
-            config = fill(AnimateConfig, settings, place)
             return animate_job(inputs.get("faces", []), config, generator, gpus=compute.gpus, actors=compute.actors)
         case "dataset":
-            from twfer_dist.dataset.pipeline import DatasetConfig, dataset_job
+            from twfer_dist.dataset.pipeline import dataset_job
 
-            return dataset_job(inputs.get("faces", []), inputs.get("animated", []), fill(DatasetConfig, settings, place))
+            return dataset_job(inputs.get("faces", []), inputs.get("animated", []), config)
         case "train":
-            from twfer_dist.recognition.train import TrainConfig, train_job
+            from twfer_dist.recognition.train import train_job
 
-            initial, trunk = path("initial"), only("trunk") if "trunk" in inputs else None
-            config = fill(TrainConfig, settings, place)
-            gpu = compute.gpus > 0
+            initial, trunk, gpu = path("initial"), only("trunk") if "trunk" in inputs else None, compute.gpus > 0
             return train_job(only("dataset"), config, tracking(), initial=initial, trunk=trunk, workers=compute.workers, gpu=gpu)
         case "sweep":
-            from twfer_dist.recognition.sweep import SweepConfig, sweep_job
+            from twfer_dist.recognition.sweep import sweep_job
 
-            config = fill(SweepConfig, settings, place)
             return sweep_job(only("dataset"), config, tracking(), concurrency=compute.actors, gpu=compute.gpus > 0)
         case "predict":
-            from twfer_dist.recognition.pipeline import PredictConfig, predict_job
+            from twfer_dist.recognition.pipeline import predict_job
 
-            config = fill(PredictConfig, settings, place)
             return predict_job(inputs.get("inputs", []), only("model"), config, gpus=compute.gpus, actors=compute.actors)
         case _:
-            from twfer_dist.study.report import ReportConfig, report_job
+            from twfer_dist.study.report import report_job
 
-            config = fill(ReportConfig, {"recipe": recipe.text, **settings}, place)
+            config = dataclasses.replace(config, recipe=config.recipe or recipe.text)
             return report_job(**{key: inputs.get(key, []) for key in INPUTS["report"]}, config=config)
 
 
@@ -288,6 +320,8 @@ def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence
     """
     name = _name(corpus)
     model = trained(model)
+    options = [f"--{key.replace('_', '-')} {value}" for key, value in settings.items() if key in ("detector", "keep")]
+    command = " ".join(["twfer study", Path(corpus).name, "--model", model.rsplit("/", 1)[-1], *options, *(f"--group {g}" for g in groups)])
     stages = [
         Stage("faces", "faces", {"corpora": [name]}, settings),
         Stage("read", "predict", {"inputs": ["faces"], "model": [model]}, {}),
@@ -298,7 +332,7 @@ def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence
             {"title": f"Expressions in {name}", "groups": list(groups)},
         ),
     ]
-    return Recipe(name, storage.absolute(out or f"runs/study-{name}"), {name: corpus}, stages)
+    return Recipe(name, storage.absolute(out or f"runs/study-{name}"), {name: corpus}, stages, text=command)
 
 
 def _name(corpus: str) -> str:
@@ -307,40 +341,55 @@ def _name(corpus: str) -> str:
 
 
 def trained(place: str) -> str:
-    """The output of a training: at `place`, or the last one of the recipe whose output folder `place` is."""
+    """The output of a training: at `place`, or, of the recipe whose output folder `place` is, the one with the best mean of classes
+    on its validation images.
+    """
     place = storage.absolute(place)
     if storage.exists(storage.join(place, storage.MANIFEST)):
-        return place
-    if not storage.exists(storage.join(place, INDEX)):
+        directories = [place]
+    else:
+        directories = [storage.join(place, directory) for directory in _index(place)]
+    found = [storage.open_finished(d) for d in directories if storage.exists(storage.join(d, storage.MANIFEST))]
+    trainings = [f for f in found if f.manifest["stage"] == "train"]
+    if not trainings:
         raise Problem(
             f"{place} holds no recogniser: name the output of a training (train-...), or the folder of a recipe that trained one."
         )
-    directories = json.loads(storage.read_bytes(storage.join(place, INDEX)))["stages"].values()
-    trainings = [d for d in directories if d.startswith("train-")]
-    if not trainings:
-        raise Problem(f"The recipe in {place} trained no recogniser: name the output of a training (train-...).")
-    return storage.join(place, trainings[-1])
+    return max(trainings, key=lambda f: f.results["scores"]["validation"]["class_mean_accuracy"]).uri
+
+
+def _index(folder: str) -> dict[str, str]:
+    """Which stage each directory of a recipe's output folder belongs to; nothing where no recipe wrote there."""
+    place = storage.join(folder, INDEX)
+    if not storage.exists(place):
+        return {}
+    try:
+        return {directory: stage for stage, directory in json.loads(storage.read_bytes(place))["stages"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Problem(f"{place} is damaged: run the recipe again, it writes the file anew and does nothing twice.") from None
 
 
 def status(folder: str) -> dict[str, Any]:
     """What lies in the output folder of a recipe: finished stages, and how far unfinished ones are."""
     folder = storage.absolute(folder)
-    if not storage.exists(folder):
+    if not storage.exists(folder) or storage.is_file(folder):
         raise Problem(f"{folder} is not there: name the output folder of a recipe.")
-    index = storage.join(folder, INDEX)
-    names = {v: k for k, v in json.loads(storage.read_bytes(index))["stages"].items()} if storage.exists(index) else {}
+    names = _index(folder)
     stages = []
     for directory in storage.list_folders(folder):
         place = storage.join(folder, directory)
         kind = directory.rsplit("-", 1)[0]
         if storage.exists(storage.join(place, storage.MANIFEST)):
             if ".replaced-" not in directory:
+                kind = KIND_OF.get(kind, kind)
                 outcome = Outcome(Stage(names.get(directory, kind), kind, {}, {}), "finished", storage.open_finished(place))
                 stages.append(outcome.summary())
         elif storage.exists(storage.join(place, engine.WORK)):
             parts = len([f for f in storage.list_files(storage.join(place, engine.WORK), recursive=True) if "/part-" in f])
             unfinished = Outcome(Stage(kind, kind, {}, {}), "unfinished", None).summary()
             stages.append(unfinished | {"output": place, "part_files": parts})
+    if not stages:
+        raise Problem(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")
     order = list(names)
     stages.sort(key=lambda s: order.index(d) if (d := s["output"].rsplit("/", 1)[-1]) in order else len(order))
     finished = sum(s["state"] == "finished" for s in stages)

@@ -18,8 +18,12 @@ def read_yaml(path: str) -> tuple[Any, str]:
     try:
         text = storage.read_bytes(path).decode()
         return yaml.safe_load(text), text
-    except FileNotFoundError:
-        raise Problem(f"{path} is not there: name a recipe, such as jobs/demo.yaml.") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise Problem(f"{path} is not there, or is a folder: name a recipe, such as jobs/demo.yaml.") from None
+    except OSError as error:
+        if storage.exists(path) and not storage.is_file(path):
+            raise Problem(f"{path} is a folder: name a recipe, such as jobs/demo.yaml.") from None
+        raise error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Problem(f"{path} is not YAML ({' '.join(str(error).split())}): mend it there.") from None
 

@@ -98,7 +98,7 @@ def load_head(path: str) -> Head:
     except FileNotFoundError:
         raise Problem(f"{path} does not exist: make a head model from ICT-FaceKit with `twfer corpus head DIR`.") from None
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        raise Problem(f"{path} is not a head model ({error}): make one with `twfer corpus head DIR`.") from error
+        raise Problem(f"{path} is not a head model (no readable .npz archive): make one with `twfer corpus head DIR`.") from error
     fault = _fault(head)
     if fault:
         raise Problem(f"{path} is not a head model: {fault}; make it again with `twfer corpus head DIR`.")

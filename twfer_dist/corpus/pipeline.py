@@ -91,6 +91,7 @@ def make_corpora(recipe: str, head: str, out: str) -> list[str]:
     was interrupted goes on from there.
     """
     folders = []
+    load_head(head)  # a wrong file is told of before workers start
     for name, config in _read_recipe(recipe).items():
         finished = engine.run(rendered_job(head, config), storage.join(out, "rendered"))
         table = finished.table(".", schema.RENDERED)

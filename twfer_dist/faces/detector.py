@@ -100,7 +100,9 @@ class Detector:
             )
             self._find(np.zeros((self._side, self._side, 3), np.uint8))  # another network's file is noticed only in use
         except cv2.error:
-            raise Problem(f"{choice.describe()}: the file is no {choice.name} model that OpenCV {cv2.__version__} can run.") from None
+            raise Problem(
+                f"{choice.describe()}, and it is no {choice.name} model that OpenCV {cv2.__version__} can run: name another file."
+            ) from None
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """The faces in `picture` (uint8 RGB), largest first: float32 (n, 5) of x, y, width, height in its pixels, and score."""

@@ -20,7 +20,7 @@ from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, Refused, decode, on_grey
 from twfer_dist.faces.detector import Detector
 from twfer_dist.framing import crop_matrix
 
-VERSION = 1
+VERSION = 2
 ALIGNED = "aligned"  # stands for a detector where there is none
 
 _MOST_PIXELS = 178_000_000  # Pillow refuses more by itself
@@ -110,8 +110,10 @@ class FaceFinder:
         return {
             "face_id": f"{row['photo_id']}-{rank:02d}",
             "rank": rank,
-            **{name: row[name] for name in ("photo_id", "corpus", "path", "source", "label", "split", "groups")},
-            "action_units": row["action_units"] if rank == 0 else None,  # measured on one face of the photograph
+            **{name: row[name] for name in ("photo_id", "corpus", "path", "source", "split", "groups")},
+            # What is known of a photograph is known of its largest face.
+            "label": row["label"] if rank == 0 else None,
+            "action_units": row["action_units"] if rank == 0 else None,
             "detector": self.identity,
             "score": score,
             "box": box,

@@ -16,7 +16,7 @@ from twfer_dist.storage import Finished
 from twfer_dist.taxonomy import EXPRESSIONS
 from twfer_dist.tracking import Run, Tracking
 
-VERSION = 1
+VERSION = 2
 
 HISTORY = "history.jsonl"
 CHECKPOINT = "checkpoint.pt"

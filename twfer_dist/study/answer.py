@@ -48,6 +48,8 @@ def level(study: Mapping[str, Any]) -> float:
 
 def _groups(study: Mapping[str, Any]) -> str:
     tested = [g for g in study["groups"] if g["test"]]
+    if not tested and not (study["overall"] or {}).get("readable"):
+        return "No groups could be compared, for no face could be read."
     if not tested:
         return "No groups could be compared: that takes a column such as posture with at least two values among the readable faces."
     bound = level(study)
@@ -55,12 +57,12 @@ def _groups(study: Mapping[str, Any]) -> str:
     alike = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] >= bound]
     if not differ:
         return f"Groups do not differ by more than chance explains: {_list(alike)}; with few figures, this is no proof that they are alike."
-    rest = f", but not by {_list(alike)}" if alike else ""
+    rest = f", but not by {_list(alike, 'or')}" if alike else ""
     return f"The answers differ by more than chance explains by {_list(differ)}{rest}."
 
 
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _list(words: list[str], last: str = "and") -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def _belief(study: Mapping[str, Any]) -> str:
@@ -75,7 +77,8 @@ def _belief(study: Mapping[str, Any]) -> str:
             where = f"the test images of its {entry['kind']}" if split == "test" else f"labelled photographs ({split})"
             constant = next(s for s in here if s["baseline"])
             least = f"where {constant['model'].replace('always', 'always answering')} is right in {constant['images']['k']:,}"
-            told.append(f"on {where} it is right in {say(own['images'])}, {least}")
+            sure = f", and in {own['readable']['k']:,} of the {own['readable']['n']:,} that it could read"
+            told.append(f"on {where} it is right in {say(own['images'])}{sure}, {least}")
     if not told:
         tests = [r["test"] for r in study["recognisers"] if r["model"] == study["model"] and r["test"]]
         own = "".join(f"; on the test images of its own training it was right in {t['k']:,} of {t['n']:,}" for t in tests)

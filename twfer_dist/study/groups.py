@@ -43,7 +43,8 @@ def _distribution(column: str, values: pa.ChunkedArray, counts: pa.Table) -> dic
     held = pc.is_valid(values)
     ungrouped = int(pc.sum(counts["n"].filter(pc.invert(held))).as_py() or 0)
     counts, values = counts.filter(held), values.filter(held)
-    names = sorted(pc.unique(values).to_pylist(), key=lambda v: (POSTURES.index(v) if v in POSTURES else len(POSTURES), v))
+    order = {value: place for place, value in enumerate(POSTURES)} if column == "posture" else {}
+    names = sorted(pc.unique(values).to_pylist(), key=lambda v: (order.get(v, len(order)), v))
     entry = {"column": column, "distinct": len(names), "ungrouped": ungrouped, "values": [], "test": None}
     if 1 < len(names) <= min(MOST_VALUES, max(2, 2 * source_codes(counts)[1] // 3)):
         entry["values"] = [_group(name, counts.filter(pc.equal(values, name))) for name in names]
