@@ -200,7 +200,7 @@ def test_every_headgear_and_material_can_be_drawn(workshop: Workshop, headgear: 
     means = {}
     for number, material in enumerate(MATERIALS):
         config = ClayConfig(size=48, framing="portrait", materials=(material,))
-        dress = Dress(headgear, ("armour", "robe", "bare")[number % 3], FACIAL_HAIR[number], EYES[number % 3], True)
+        dress = Dress(headgear, ("armour", "robe", "bare")[number % 3], FACIAL_HAIR[number % 4], EYES[number % 3], True)
         figure = workshop.figure(dress, np.random.default_rng(4))
         scene = dataclasses.replace(clay.scene(config, "a"), ground=((0, 0, 0), (0, 0, 0)), noise=0.0)
         view = clay.view(config, "a", project(figure.vertices, scene.pose)[1][figure.landmarks])

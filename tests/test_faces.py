@@ -198,7 +198,7 @@ def test_a_wrong_model_is_one_clear_problem(tmp_path: Path) -> None:
     for data in (b"no model", b"", choice.choose("centerface").model):
         file = tmp_path / "face_detection.onnx"
         file.write_bytes(data)
-        with pytest.raises(Problem, match=r"face_detection\.onnx is given\): the file is no yunet model") as caught:
+        with pytest.raises(Problem, match=r"face_detection\.onnx is given\), and it is no yunet model") as caught:
             faces_job([open_corpus(str(MALFORMED))], FacesConfig(), model=str(file))
         assert "\n" not in str(caught.value)
 
@@ -325,16 +325,19 @@ def test_exif_orientations_give_the_same_face(found: Finished) -> None:
 
 
 def crowd(folder: Path) -> Corpus:
-    """66 photographs, which is more than one part, one of them with two faces and Action Units."""
+    """66 photographs with a label, which is more than one part, one of them with two faces and Action Units."""
     folder.mkdir()
     (folder / "two.jpg").write_bytes(encode(two_faces()))
     for number in range(65):
         (folder / f"{number:02d}.jpg").write_bytes(encode(cv2.resize(picture(f"exif_{1 + number % 8}.jpg"), (100 + number % 9, 120))))
     corpus = open_corpus(str(folder))
     units = [[float(k % 6) for k in range(17)] if path == "two.jpg" else None for path in corpus.table["path"].to_pylist()]
-    place = schema.CORPUS.get_field_index("action_units")
-    field = schema.CORPUS.field(place)
-    return dataclasses.replace(corpus, table=corpus.table.set_column(place, field, pa.array(units, field.type)))
+    table = corpus.table
+    for name, values in (("action_units", units), ("label", [4] * len(table))):
+        place = schema.CORPUS.get_field_index(name)
+        field = schema.CORPUS.field(place)
+        table = table.set_column(place, field, pa.array(values, field.type))
+    return dataclasses.replace(corpus, table=table)
 
 
 def test_one_worker_and_two_give_the_same_bytes(ray_cluster: None, tmp_path: Path) -> None:
@@ -350,6 +353,7 @@ def test_one_worker_and_two_give_the_same_bytes(ray_cluster: None, tmp_path: Pat
     large, small = (row for row in faces.to_pylist() if row["path"] == "two.jpg")
     assert large["rank"] == 0 and small["rank"] == 1 and large["box"][2] > small["box"][2]
     assert large["action_units"] == [float(k % 6) for k in range(17)] and small["action_units"] is None
+    assert large["label"] == 4 and small["label"] is None
     assert np.abs(decode(large["image"], MANY).astype(int) - decode(small["image"], MANY)).mean() < 12  # one face, drawn twice
 
     largest = FaceFinder({"crowd": corpus.root}, FacesConfig(side=320), choice.choose("centerface"))

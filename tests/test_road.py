@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 import twfer_dist
-from twfer_dist import storage
+from twfer_dist import recipe, storage
 from twfer_dist.cli import main
 from twfer_dist.synthesis import checkpoints
 from twfer_dist.synthesis.networks import Generator
@@ -62,8 +62,8 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writerows(rows)
     (folder / "generator.safetensors").write_bytes(checkpoints.save(Generator(8), size=64))
     STAGES["animated"]["generator"] = str(folder / "generator.safetensors")
-    recipe = {"name": "road", "out": str(folder / "out"), "corpora": {"little": str(folder / "little")}, "stages": STAGES}
-    (folder / "road.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    given = {"name": "road", "out": str(folder / "out"), "corpora": {"little": str(folder / "little")}, "stages": STAGES}
+    (folder / "road.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     return folder
 
 
@@ -156,9 +156,9 @@ def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) 
 def test_wrong_recipe_is_one_sentence_and_exit_code_2(
     made: dict, little: Path, tmp_path: Path, stage: str, change: dict, sentence: str
 ) -> None:
-    recipe = yaml.safe_load((little / "road.yaml").read_text())
-    recipe["stages"][stage] |= change
-    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    given = yaml.safe_load((little / "road.yaml").read_text())
+    given["stages"][stage] |= change
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
 
     assert re.search(sentence, refused("run", tmp_path / "wrong.yaml"))
 
@@ -174,15 +174,15 @@ def test_wrong_recipe_is_one_sentence_and_exit_code_2(
     ],
 )
 def test_recipe_of_the_wrong_shape_is_one_sentence(little: Path, tmp_path: Path, change: dict, sentence: str) -> None:
-    recipe = yaml.safe_load((little / "road.yaml").read_text()) | change
-    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    given = yaml.safe_load((little / "road.yaml").read_text()) | change
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     assert sentence in refused("run", tmp_path / "wrong.yaml")
 
 
 def test_mlflow_that_does_not_answer_is_told_and_loses_nothing(made: dict, little: Path, tmp_path: Path) -> None:
-    recipe = yaml.safe_load((little / "road.yaml").read_text()) | {"tracking": "http://127.0.0.1:9"}
-    recipe["stages"]["network"]["seed"] = 1
-    (tmp_path / "deaf.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    given = yaml.safe_load((little / "road.yaml").read_text()) | {"tracking": "http://127.0.0.1:9"}
+    given["stages"]["network"]["seed"] = 1
+    (tmp_path / "deaf.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     assert "MLflow at http://127.0.0.1:9 does not answer" in refused("run", tmp_path / "deaf.yaml", "--json")
     status = json.loads(twfer("status", little / "out", "--json").stdout)
     assert {"faces", "animated", "set"} <= {stage["name"] for stage in status["stages"] if stage["state"] == "finished"}
@@ -198,6 +198,19 @@ def test_what_is_not_there_is_named(little: Path, tmp_path: Path) -> None:
     assert "holds no output of a stage" in refused("status", tmp_path)
     (tmp_path / "file").write_text("")
     assert "is a file: name a folder" in refused("run", little / "road.yaml", "--out", tmp_path / "file", "--json")
+
+
+def test_study_asks_the_model_that_was_best_on_validation(made: dict, tmp_path: Path) -> None:
+    network = Path(next(stage["output"] for stage in made["stages"] if stage["name"] == "network"))
+    stages = {}
+    for name, score in (("first", 0.4), ("better", 0.6), ("last", 0.5)):
+        shutil.copytree(network, tmp_path / f"train-{name}")
+        manifest = json.loads((network / storage.MANIFEST).read_text())
+        manifest["results"]["scores"]["validation"]["class_mean_accuracy"] = score
+        (tmp_path / f"train-{name}" / storage.MANIFEST).write_text(json.dumps(manifest))
+        stages[name] = f"train-{name}"
+    (tmp_path / "stages.json").write_text(json.dumps({"recipe": "several", "stages": stages}))
+    assert recipe.trained(str(tmp_path)) == str(tmp_path / "train-better")
 
 
 def test_damaged_index_is_named(made: dict, little: Path, tmp_path: Path) -> None:

@@ -176,7 +176,11 @@ def show_command(folder: str, as_json: bool) -> None:
         click.echo(storage.json_text(notes, indent=2))
         return
     for key, value in notes.items():
-        click.echo(f"{key.replace('_', ' '):>20}  {value}")
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {count}" for name, count in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        click.echo(f"{key.replace('_', ' '):>20}  {'none' if value in ('', None) else value}")
     click.echo(f"Next: twfer study {folder} --model RUN")
 
 
