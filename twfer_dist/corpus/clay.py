@@ -1,5 +1,6 @@
 """Which figures, scenes and expressions a rendered corpus has: the plan, and all that chance decides, seeded from ids."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from twfer_dist.corpus.dress import EYES, Dress
 from twfer_dist.corpus.facs import free, performed, varied
-from twfer_dist.corpus.material import MATERIALS
+from twfer_dist.corpus.material import MATERIALS, Look
 from twfer_dist.corpus.render import Scene
 from twfer_dist.errors import Problem
 from twfer_dist.framing import crop_matrix
@@ -169,7 +170,7 @@ def scene(config: ClayConfig, name: str) -> Scene:
     side = rng.choice((-1, 1))
     wall = rng.choice((0.015, 0.05, 0.16, 0.42)) * rng.uniform(0.7, 1.3)
     tint = 1 + rng.normal(0, 0.03, 3)
-    return Scene(
+    made = Scene(
         material=kind,
         colour=_floats(colour),
         stained=float(rng.uniform(0.2, 1)),
@@ -184,7 +185,30 @@ def scene(config: ClayConfig, name: str) -> Scene:
         ground=(_floats(wall * tint), _floats(wall * tint * rng.uniform(0.45, 1.1))),
         noise_seed=int(rng.integers(1 << 31)),
         noise=float(rng.uniform(0.5, 2.0)),
-        clutter=int(rng.integers(0, 12)) if config.plan == "units" else 0,
+    )
+    return _anywhere(made, rng) if config.plan == "units" else made
+
+
+def _anywhere(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene outside a museum too: things behind the head, living looks, and, in half of the pictures, light from anywhere."""
+    look = Look(
+        sclera=float(rng.uniform(0.2, 0.75)),
+        iris=float(rng.uniform(0.03, 0.6)),
+        pupil=float(rng.uniform(0.15, 0.38)),
+        brows=float(rng.uniform(0.2, 0.95)),
+        lips=float(rng.uniform(0, 0.6)),
+        hair=float(rng.uniform(0.01, 0.5)),
+    )
+    scene = dataclasses.replace(scene, clutter=int(rng.integers(0, 12)), look=look)
+    if rng.random() < 0.5:
+        return scene
+    return dataclasses.replace(
+        scene,
+        key=_direction(rng.uniform(-75, 75), rng.uniform(-25, 70)),
+        key_strength=float(rng.uniform(0.3, 1.4)),
+        fill=_direction(rng.uniform(-80, 80), rng.uniform(-30, 45)),
+        fill_strength=float(rng.uniform(0.05, 0.6)),
+        ambient=float(rng.uniform(0.05, 0.5)),
     )
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from twfer_dist.corpus.dress import ARMOUR, CLOTH, EYE, HAIR, MOUTH, SKIN, Dress
+from twfer_dist.corpus.dress import ARMOUR, CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH, Dress
 
 TEXTURE = 512  # pixels of the tile
 TILE = 16.0  # model units that the tile covers
@@ -56,6 +56,18 @@ MATERIALS = {
         ((0.52, 0.31, 0.22), (0.36, 0.19, 0.11), (0.13, 0.065, 0.04), (0.60, 0.40, 0.32)), (0.42, 0.20, 0.15), 0.10,
         (0.30, 0.15, 0.10), 0.20, 0.20, 16, 0.22, 0.006, 0.01, 0.0, living=True),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a living face looks: 0 to 1, but for the pupil in model units."""
+
+    sclera: float = 0.53
+    iris: float = 0.16
+    pupil: float = 0.25
+    brows: float = 0.85  # how much darker than the skin
+    lips: float = 0.45  # how much redder
+    hair: float = 0.15  # how light
 
 
 @lru_cache(maxsize=4)
@@ -165,11 +177,12 @@ def _iris(style: str, template: np.ndarray) -> np.ndarray:
 
 def albedo(
     material: Material, kind: np.ndarray, dress: Dress, template: np.ndarray, texture: np.ndarray, hollow: np.ndarray, colour: np.ndarray,
-    stained: float,
+    stained: float, look: Look,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Colour (P, 3) of the surface and how much of it is bare, clean material (P,), 0 to 1.
 
     hollow: (P,) 0 to 1, how deep a place lies. colour: (3,) of this figure. stained: 0 to 1, how weathered it is.
+    look: of a living material.
     """
     tone = 1 + 0.08 * texture[:, BLOTCH] + 0.05 * texture[:, GRAIN] - 0.25 * texture[:, RIDGE] - 0.10 * texture[:, PITS]
     result = colour * np.clip(tone, 0.4, 1.6)[:, None]
@@ -178,29 +191,30 @@ def albedo(
     dust = np.clip(hollow * 1.6 - 0.25 + 0.25 * texture[:, GRAIN] + 0.2 * texture[:, BLOTCH], 0, 1) * material.dusty * stained
     result += (np.array(material.dust, np.float32) - result) * dust[:, None]
     if material.living:
-        result = _living(result, kind, template)
+        result = _living(result, kind, template, look)
     result *= np.where((kind == HAIR), 0.78, 1.0)[:, None]
     result *= np.where(kind == MOUTH, 0.10, 1.0)[:, None]
     if dress.facial_hair != "none":
         cover = facial_hair(dress.facial_hair, np.abs(template[:, 0]), template[:, 1]) * ((kind == SKIN) & (template[:, 2] > 4))
-        result *= (1 - (0.8 if material.living else 0.25) * cover)[:, None]
+        result *= (1 - (look.brows if material.living else 0.25) * cover)[:, None]
     return result.astype(np.float32), (1 - np.clip(patches + dust, 0, 1)).astype(np.float32)
 
 
-def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """Colour (P, 3) with the iris and pupil, brows, lips and hair that skin has and stone has not."""
+def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray, look: Look) -> np.ndarray:
+    """Colour (P, 3) with the eyes, brows, lips, hair and teeth that skin has and stone has not."""
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
     front = (kind == SKIN) & (z > 4)
     lips = front * np.clip(3 - 3 * ((x / 2.5) ** 2 + ((y + 3.4) / 1.02) ** 2), 0, 1)
     brows = front * np.clip(7 * _brow(x, y, template), 0, 1)
     away = np.hypot(x - 3.1, y - 3.6)
     eye = kind == EYE
-    result = colour * (1 - 0.85 * brows)[:, None]
-    result += lips[:, None] * (colour * np.array([0.95, 0.55, 0.55], np.float32) - result)
-    result[eye] = np.array([0.55, 0.53, 0.50], np.float32)
-    result[eye & (away < 0.62)] *= np.array([0.22, 0.15, 0.10], np.float32)
-    result[eye & (away < 0.25)] = 0.01
-    result[kind == HAIR] *= 0.15
+    result = colour * (1 - look.brows * brows)[:, None]
+    result += lips[:, None] * (colour * np.array([0.95, 1 - look.lips, 1 - look.lips], np.float32) - result)
+    result[eye] = look.sclera * np.array([1.04, 1.0, 0.95], np.float32)
+    result[eye & (away < 0.62)] = look.iris * look.sclera
+    result[eye & (away < look.pupil)] = 0.01
+    result[kind == HAIR] = look.hair * np.array([0.9, 0.7, 0.5], np.float32)
+    result[kind == TEETH] = 0.9 * look.sclera
     return result
 
 

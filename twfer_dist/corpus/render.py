@@ -7,7 +7,7 @@ import numpy as np
 
 from twfer_dist.corpus.dress import MOUTH, TEETH
 from twfer_dist.corpus.figure import Figure
-from twfer_dist.corpus.material import MATERIALS, Material, albedo, box_blur, relief, textures
+from twfer_dist.corpus.material import MATERIALS, Look, Material, albedo, box_blur, relief, textures
 from twfer_dist.corpus.raster import rasterise
 
 OVERSAMPLE = 2  # pixels drawn in each direction for one of the picture
@@ -35,6 +35,7 @@ class Scene:
     noise_seed: int
     noise: float  # of the camera, standard deviation in grey levels of 255
     clutter: int = 0  # things before the wall
+    look: Look = Look()
 
 
 def rotation(pose: tuple[float, float, float]) -> np.ndarray:
@@ -77,7 +78,8 @@ def draw(figure: Figure, vertices: np.ndarray, scene: Scene, view: np.ndarray, s
     # At the outline everything near is nearer, though it is no hollow.
     hollow = _hollows(position[:, 2] + 0.7 * height, seen, grid, footprint) * np.clip(1.8 * normal[:, 2], 0, 1)
     normal = _carved(normal, height, position[:, 2], seen, grid, footprint)
-    colour, clean = albedo(material, kind, figure.dress, template, texture, hollow, np.array(scene.colour, np.float32), scene.stained)
+    base = np.array(scene.colour, np.float32)
+    colour, clean = albedo(material, kind, figure.dress, template, texture, hollow, base, scene.stained, scene.look)
     shadow = _shadow(turned, triangles, position, np.array(scene.key, np.float32))
 
     canvas = _background(scene, grid)

@@ -81,7 +81,11 @@ def drawn(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
     for row, place in rows:
         rng = np.random.default_rng((*seed, int(place)))
         matrix = _jittered(aligned_matrix(heads.points[row], SIZE), rng)
-        crop, where = _photographed(_cut(heads.images[row], matrix, rng), rng), moved(heads.points[row], matrix)
+        where = moved(heads.points[row], matrix)
+        crop = _cut(heads.images[row], matrix, rng)
+        if rng.random() < 0.12:
+            crop = _spectacled(crop, where, rng)
+        crop = _photographed(crop, rng)
         mirror = rng.random() < 0.5
         if mirror:
             crop = np.ascontiguousarray(crop[:, ::-1])
@@ -149,6 +153,30 @@ def _photographed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.3:
         out = _decoded(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(15, 80))])[1])
     return out
+
+
+def _spectacled(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The crop with the rims of spectacles, and now and then tinted or shining glass."""
+    glass, rims = np.zeros_like(crop), crop.copy()
+    eyes = points[36:42].mean(0), points[42:48].mean(0)
+    across = float(np.linalg.norm(eyes[1] - eyes[0]))
+    half, tilt = across * rng.uniform(0.30, 0.44), float(np.degrees(np.arctan2(*(eyes[1] - eyes[0])[::-1])))
+    shade, thick, round_ = float(rng.uniform(0, 160)), int(rng.integers(1, 4)), rng.random() < 0.5
+    for x, y in eyes:
+        ring = (float(x), float(y) + 0.1 * half), (2 * half, 2 * half * rng.uniform(0.6, 0.95)), tilt
+        if round_:
+            cv2.ellipse(rims, ring, shade, thick, cv2.LINE_AA)
+            cv2.ellipse(glass, ring, 255.0, -1)
+        else:
+            corners = cv2.boxPoints(ring).astype(np.int32)
+            cv2.polylines(rims, [corners], True, shade, thick, cv2.LINE_AA)
+            cv2.fillConvexPoly(glass, corners, 255.0)
+    bridge = [tuple(int(v) for v in eye + side * half * (eyes[1] - eyes[0]) / across) for eye, side in zip(eyes, (1, -1), strict=True)]
+    cv2.line(rims, bridge[0], bridge[1], shade, thick, cv2.LINE_AA)
+    if rng.random() < 0.4:
+        tint = np.float32(rng.uniform(0.05, 0.4)) * (glass / np.float32(255))
+        rims = (rims * (1 - tint) + tint * np.float32(rng.choice((30, 230)))).astype(np.uint8)
+    return rims
 
 
 def _covered(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
