@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from click.testing import CliRunner
 from tiny_head import tiny_head
 
 from twfer_dist import engine, storage
+from twfer_dist.cli import main
 from twfer_dist.corpus.clay import ClayConfig
 from twfer_dist.corpus.head import save_head
 from twfer_dist.corpus.pipeline import rendered_job
@@ -168,6 +170,16 @@ def test_a_training_leaves_weights_log_and_scores(trained: Finished) -> None:
     loaded = measure.open_network(trained.path(measure.WEIGHTS))
     assert loaded.factors.shape == (17,) and (loaded.factors > 0).all()
     assert len(storage.read_bytes(trained.path(measure.WEIGHTS))) < 8_000_000
+
+
+def test_evaluation_and_bench_print_one_object(rendered: Finished, trained: Finished) -> None:
+    weights = trained.path(measure.WEIGHTS)
+    result = CliRunner().invoke(main, ["evaluate", "faces", "--weights", weights, "--rendered", rendered.uri, "--json"])
+    told = json.loads(result.stdout)
+    assert told["n"] == 48 and len(told["au_pearson"]) == 17 and told["points_nme"] > 0 and 0 <= told["interval_coverage_90"] <= 1
+    assert json.loads(CliRunner().invoke(main, ["bench", "faces", "--weights", weights, "--json"]).stdout)["faces_per_second"] > 0
+    wrong = CliRunner().invoke(main, ["evaluate", "faces", "--weights", weights, "--rendered", trained.uri])
+    assert wrong.exit_code == 2 and "holds no table" in wrong.stderr
 
 
 def test_a_killed_training_ends_as_an_unbroken_one(rendered: Finished, mlflow_uri: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -135,6 +135,40 @@ def status_command(folder: str, as_json: bool) -> None:
     click.echo(f"\n{summary['finished']} finished, {summary['unfinished']} unfinished, in {folder}")
 
 
+weights_option = click.option("--weights", required=True, metavar="FILE", help="The network's weights, which `twfer train-faces` makes.")
+
+
+@main.group("evaluate")
+def evaluate_group() -> None:
+    """How good a network is where the truth is known."""
+
+
+@evaluate_group.command("faces")
+@weights_option
+@click.option("--rendered", required=True, metavar="DIR", help="The finished output of a stage of kind render, plan units.")
+@json_option
+def evaluate_faces_command(weights: str, rendered: str, as_json: bool) -> None:
+    """Points and Action Units of rendered heads, from a detector's framing on."""
+    from twfer_dist.faces.evaluate import evaluate
+
+    _print_facts(evaluate(weights, storage.open_finished(storage.absolute(rendered))), as_json)
+
+
+@main.group("bench")
+def bench_group() -> None:
+    """How fast a network is here."""
+
+
+@bench_group.command("faces")
+@weights_option
+@json_option
+def bench_faces_command(weights: str, as_json: bool) -> None:
+    """Faces a second through the network that measures them."""
+    from twfer_dist.faces.evaluate import bench
+
+    _print_facts(bench(weights), as_json)
+
+
 @main.group("corpus")
 def corpus_group() -> None:
     """Make corpora of rendered clay heads, and look at any corpus."""
@@ -172,16 +206,21 @@ def show_command(folder: str, as_json: bool) -> None:
     from twfer_dist.corpus.corpus import open_corpus
 
     notes = open_corpus(folder).notes
+    _print_facts(notes, as_json)
+    if not as_json:
+        click.echo(f"Next: twfer study {folder} --model RUN")
+
+
+def _print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        click.echo(storage.json_text(notes, indent=2))
+        click.echo(storage.json_text(facts, indent=2))
         return
-    for key, value in notes.items():
+    for key, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{name} {count}" for name, count in value.items())
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
-        click.echo(f"{key.replace('_', ' '):>20}  {'none' if value in ('', None) else value}")
-    click.echo(f"Next: twfer study {folder} --model RUN")
+        click.echo(f"{key.replace('_', ' '):>25}  {'none' if value in ('', None) else value}")
 
 
 def _stage_of_kind(loaded: Recipe, kind: str) -> str:
