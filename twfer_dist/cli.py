@@ -135,7 +135,7 @@ def status_command(folder: str, as_json: bool) -> None:
     click.echo(f"\n{summary['finished']} finished, {summary['unfinished']} unfinished, in {folder}")
 
 
-weights_option = click.option("--weights", required=True, metavar="FILE", help="The network's weights, which `twfer train-faces` makes.")
+weights_option = click.option("--weights", metavar="FILE", help="Weights of `twfer train-faces`; those that ship where not given.")
 
 
 @main.group("evaluate")
@@ -145,13 +145,15 @@ def evaluate_group() -> None:
 
 @evaluate_group.command("faces")
 @weights_option
-@click.option("--rendered", required=True, metavar="DIR", help="The finished output of a stage of kind render, plan units.")
+@click.option("--rendered", metavar="DIR", help="Output of a stage of kind render, plan units; heads that ship where not given.")
 @json_option
-def evaluate_faces_command(weights: str, rendered: str, as_json: bool) -> None:
+def evaluate_faces_command(weights: str | None, rendered: str | None, as_json: bool) -> None:
     """Points and Action Units of rendered heads, from a detector's framing on."""
-    from twfer_dist.faces.evaluate import evaluate
+    from twfer_dist.faces.evaluate import TEST, evaluate
+    from twfer_dist.faces.measure import SHIPPED
 
-    _print_facts(evaluate(weights, storage.open_finished(storage.absolute(rendered))), as_json)
+    heads = storage.open_finished(storage.absolute(rendered or TEST))
+    _print_facts(evaluate(weights or SHIPPED, heads), as_json)
 
 
 @main.group("bench")
@@ -162,11 +164,12 @@ def bench_group() -> None:
 @bench_group.command("faces")
 @weights_option
 @json_option
-def bench_faces_command(weights: str, as_json: bool) -> None:
+def bench_faces_command(weights: str | None, as_json: bool) -> None:
     """Faces a second through the network that measures them."""
     from twfer_dist.faces.evaluate import bench
+    from twfer_dist.faces.measure import SHIPPED
 
-    _print_facts(bench(weights), as_json)
+    _print_facts(bench(weights or SHIPPED), as_json)
 
 
 @main.group("corpus")

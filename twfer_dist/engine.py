@@ -171,6 +171,12 @@ class Work:
                 progress.advance(rows, dead=sum(n for status, n in counts.items() if status != schema.OK))
         progress.close()
 
+    def parts(self, name: str) -> Iterator[pa.Table]:
+        """The table that `map` made, part by part, in the order of the ids."""
+        for part in range(self._parts or 0):
+            with _parquet(storage.join(self.directory, WORK, name, f"part-{part:06d}.parquet")) as file:
+                yield file.read()
+
     def _done(self) -> set[int]:
         """The parts that are whole: the planned table's file is written last."""
         planned = next(iter(self.job.tables))
@@ -181,7 +187,7 @@ class Work:
         """Compact the parts, check that the ids are the plan's, write checksums, and the manifest last."""
         if self._parts is not None:
             for name, expected in self.job.tables.items():
-                _compact(self.directory, name, expected, self._parts)
+                _compact(self.directory, name, expected, self.parts(name))
         files: list[dict[str, Any]] = []
         rows: dict[str, int] = {}
         counts: dict[str, Counter[str]] = {}
@@ -324,8 +330,8 @@ def _raise(problem: Problem, table: pa.Table) -> pa.Table:
     raise problem
 
 
-def _compact(directory: str, name: str, expected: pa.Schema, parts: int) -> None:
-    """Join a table's work parts, in order, into few files of about `TARGET_FILE_BYTES`."""
+def _compact(directory: str, name: str, expected: pa.Schema, parts: Iterator[pa.Table]) -> None:
+    """Join a table's parts, in order, into few files of about `TARGET_FILE_BYTES`."""
     number, size, last_id = 0, 0, ""
     writer: pq.ParquetWriter | None = None
     waiting: list[pa.Table] = []
@@ -341,9 +347,7 @@ def _compact(directory: str, name: str, expected: pa.Schema, parts: int) -> None
             writer.write_table(pa.concat_tables(waiting) if waiting else expected.empty_table(), row_group_size=1 << 20)
             waiting = []
 
-        for part in range(parts):
-            with _parquet(storage.join(directory, WORK, name, f"part-{part:06d}.parquet")) as file:
-                table = file.read()
+        for part, table in enumerate(parts):
             if not len(table):
                 continue
             ids = table.column(0)

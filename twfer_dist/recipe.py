@@ -51,7 +51,7 @@ SETTINGS = {  # the frozen dataclass that the other keys of each kind fill, and 
     "render": ("corpus.clay", "ClayConfig", ("head",)),
     "generator": ("synthesis.training", "GeneratorConfig", ("initial",)),
     "face-network": ("faces.learning", "FaceNetworkConfig", ()),
-    "faces": ("faces.pipeline", "FacesConfig", ("detector", "model")),
+    "faces": ("faces.pipeline", "FacesConfig", ("detector", "model", "network")),
     "animate": ("synthesis.pipeline", "AnimateConfig", ("generator",)),
     "dataset": ("dataset.pipeline", "DatasetConfig", ()),
     "train": ("recognition.training", "TrainConfig", ("initial",)),
@@ -266,10 +266,11 @@ def _job(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
             test = only("test") if "test" in inputs else None
             return face_network_job(only("rendered"), config, tracking(), test=test, workers=compute.workers, gpu=compute.gpus > 0)
         case "faces":
+            from twfer_dist.faces.measure import SHIPPED
             from twfer_dist.faces.pipeline import faces_job
 
-            detector = str(stage.settings.get("detector", "auto"))
-            return faces_job(_corpora(inputs, place), config, detector=detector, model=path("model"), actors=compute.actors)
+            options = {"detector": str(stage.settings.get("detector", "auto")), "network": path("network") or SHIPPED}
+            return faces_job(_corpora(inputs, place), config, model=path("model"), actors=compute.actors, **options)
         case "animate":
             from twfer_dist.synthesis.pipeline import animate_job
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from twfer_dist.errors import Problem
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with any change of a schema below. It is part of every fingerprint and of every file's metadata."""
 
 OK = "ok"
@@ -58,9 +58,15 @@ FACES = _schema(
     ("split", pa.string()),
     ("groups", _GROUPS),
     ("action_units", _UNITS),
+    ("action_units_from", pa.string()),  # "openface" or "network"; null where there are none
+    ("action_units_reach", _UNITS),  # half of each 90 % interval; null where they are not the network's
     ("detector", pa.string()),
     ("score", pa.float32()),
     ("box", pa.list_(pa.float32())),  # x, y, width, height in pixels of the upright photograph, as detected
+    ("landmarks68", pa.list_(pa.float32())),  # x, y of the 68 iBUG points in pixels of the upright photograph
+    ("points_doubt", pa.float32()),  # how far the points are expected to be off, in distances between the eyes' outer corners
+    ("pose", pa.list_(pa.float32())),  # yaw (to the subject's left), pitch (up), roll in degrees
+    ("sharpness", pa.float32()),  # of the face as photographed, see faces.measure
     ("crop_matrix", pa.list_(pa.float32())),  # 2x3, row by row: upright photograph -> crop
     ("image", pa.binary()),  # the square crop
     ("width", pa.int32()),

@@ -12,9 +12,13 @@ from twfer_dist.faces.examples import Heads
 from twfer_dist.faces.measure import LoadedNetwork, measure, open_network
 from twfer_dist.faces.network import SIZE, standardised
 from twfer_dist.framing import crop_matrix
+from twfer_dist.settings import package_path
 from twfer_dist.storage import Finished
 
 _OFF = 0.04  # standard deviation of a detector's place and size, of the box's longer side; as measured in faces.detector
+
+TEST = package_path("package:weights/faces-test")
+"""What ships: 600 rendered heads of figures and in materials that are in no training (jobs/faces.yaml)."""
 
 BENCH_BATCH = 32
 _BENCH_SECONDS = 3.0
@@ -23,10 +27,11 @@ _BENCH_SECONDS = 3.0
 def evaluate(weights: str, rendered: Finished) -> dict[str, Any]:
     """`learning.scores` of the network in `weights` on the heads of `rendered`, found as `measure.measure` finds them in photographs."""
     loaded, heads = open_network(weights), examples.load_heads(rendered)
-    return learning.scores(_answers(loaded, heads), loaded.factors)
+    return learning.scores(answers(loaded, heads), loaded.factors)
 
 
-def _answers(loaded: LoadedNetwork, heads: Heads) -> learning.Answers:
+def answers(loaded: LoadedNetwork, heads: Heads) -> learning.Answers:
+    """What is measured of heads that a detector has framed about as well as detectors do."""
     found = []
     for number, (image, points) in enumerate(zip(heads.images, heads.points, strict=True)):
         rng = np.random.default_rng(number)

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 import PIL
 import pyarrow as pa
+import torch
 
 from twfer_dist import schema, storage
 from twfer_dist.corpus.corpus import Corpus
@@ -18,10 +19,16 @@ from twfer_dist.faces.choice import Choice, choose
 from twfer_dist.faces.crop import cut, encode, whole
 from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, Refused, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
-from twfer_dist.framing import crop_matrix
+from twfer_dist.faces.measure import SHIPPED, Face, measure, open_network
+from twfer_dist.faces.network import SIZE
+from twfer_dist.faces.quality import LOW_QUALITY, Gate
+from twfer_dist.faces.sheet import FILE as SHEET
+from twfer_dist.faces.sheet import sheet
+from twfer_dist.framing import aligned_matrix, crop_matrix
 
-VERSION = 2
+VERSION = 3
 ALIGNED = "aligned"  # stands for a detector where there is none
+OPENFACE, OURS = "openface", "network"  # where Action Units come from
 
 _MOST_PIXELS = 178_000_000  # Pillow refuses more by itself
 _ROWS_PER_PART = 64
@@ -29,15 +36,17 @@ _ROWS_PER_PART = 64
 
 @dataclass(frozen=True)
 class FacesConfig:
-    """How faces are found and cut."""
+    """How faces are found, measured and cut."""
 
     keep: str = "largest"  # or "all"
-    aligned: bool = False  # the photographs are face crops already, as RAF-DB's aligned images: nothing is detected
+    aligned: bool = False  # the photographs are face crops already, as RAF-DB's aligned images: nothing is detected or refused
     size: int = 224  # pixels a side of the crop
     smallest: int = 20  # shorter side of a face's box in pixels of the photograph; smaller ones are not taken
     side: int | None = None  # longer side that photographs are reduced to before detection; the detector's own where null
     threshold: float | None = None  # least score; the detector's own where null
     max_pixels: int = 100_000_000  # of a photograph; larger ones are not decoded
+    measure: bool = True  # 68 points and 17 Action Units of each face; the crop is turned upright by its points
+    gate: Gate | None = field(default_factory=Gate)  # what a measured face needs; null takes every face
 
     def check(self) -> None:
         """Problem where a field has a value that cannot be used."""
@@ -52,14 +61,19 @@ class FacesConfig:
 
 
 class FaceFinder:
-    """Reads each photograph of a part, finds its faces and cuts them. `choice` is None for aligned photographs."""
+    """Reads each photograph of a part, finds its faces, measures and cuts them.
 
-    def __init__(self, roots: Mapping[str, str], config: FacesConfig, choice: Choice | None) -> None:
+    choice: None for aligned photographs. network: the weights that measure, None where nothing is measured.
+    """
+
+    def __init__(self, roots: Mapping[str, str], config: FacesConfig, choice: Choice | None, network: str | None) -> None:
         cv2.setNumThreads(1)
+        torch.set_num_threads(1)
         self.roots = roots
         self.config = config
         self.identity = choice.identity if choice else ALIGNED
         self.detector = Detector(choice, config.side, config.threshold) if choice else None
+        self.network = open_network(network) if network else None
 
     def __call__(self, plan: pa.Table) -> dict[str, pa.Table]:
         photographs: list[dict[str, Any]] = []
@@ -88,7 +102,9 @@ class FaceFinder:
         picture = on_grey(pixels)
         if self.detector is None:
             row["faces"] = 1
-            return [self._face(row, 0, picture, np.array([0, 0, row["width"], row["height"]]), None, *whole(picture, config.size))]
+            (measured,) = self._measured(picture, [whole(picture, SIZE)[0]])
+            box = np.array([0, 0, row["width"], row["height"]])
+            return [self._face(row, 0, picture, box, None, measured, "", *whole(picture, config.size))]
         found = self._find(self.detector, picture)
         if not len(found) and pixels.shape[2] == 4:  # a mask that hides the face itself: look beneath it
             picture = pixels[..., :3]
@@ -97,42 +113,69 @@ class FaceFinder:
             raise Refused(NO_FACE, f"{self.identity} finds no face of {config.smallest} pixels or more.")
         row["faces"] = len(found)
         kept = found if config.keep == "all" else found[:1]
-        crops = [crop_matrix(self.detector.points_box(box[:4]), config.size) for box in kept]
-        return [self._face(row, k, picture, kept[k, :4], float(kept[k, 4]), crops[k], config.size) for k in range(len(kept))]
+        boxes = [self.detector.points_box(box[:4]) for box in kept]
+        faces = []
+        for rank, measured in enumerate(self._measured(picture, [crop_matrix(box, SIZE) for box in boxes])):
+            fault = config.gate.fault(measured) if measured and config.gate else ""
+            matrix = crop_matrix(boxes[rank], config.size)
+            if measured and not fault:  # points that are not trusted turn nothing
+                matrix = aligned_matrix(measured.points, config.size)
+            faces.append(self._face(row, rank, picture, kept[rank, :4], float(kept[rank, 4]), measured, fault, matrix, config.size))
+        return faces
+
+    def _measured(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face] | list[None]:
+        """Each face of a picture, measured; None where nothing is."""
+        return measure(self.network, picture, framings) if self.network else [None] * len(framings)
 
     def _find(self, detector: Detector, picture: np.ndarray) -> np.ndarray:
         found = detector(picture)
         return found[found[:, 2:4].min(1) >= self.config.smallest]
 
     def _face(
-        self, row: dict[str, Any], rank: int, picture: np.ndarray, box: np.ndarray, score: float | None, matrix: np.ndarray, size: int
-    ) -> dict[str, Any]:
+        self, row: dict[str, Any], rank: int, picture: np.ndarray, box: np.ndarray, score: float | None, measured: Face | None, fault: str,
+        matrix: np.ndarray, size: int,
+    ) -> dict[str, Any]:  # fmt: skip
+        given = row["action_units"] if rank == 0 else None  # someone's measurement, of one face of the photograph
+        own = None if given else measured
         return {
             "face_id": f"{row['photo_id']}-{rank:02d}",
             "rank": rank,
             **{name: row[name] for name in ("photo_id", "corpus", "path", "source", "split", "groups")},
             # What is known of a photograph is known of its largest face.
             "label": row["label"] if rank == 0 else None,
-            "action_units": row["action_units"] if rank == 0 else None,
+            "action_units": given or (own.units if own else None),
+            "action_units_from": OPENFACE if given else OURS if own else None,
+            "action_units_reach": own.reach if own else None,
             "detector": self.identity,
             "score": score,
             "box": box,
+            "landmarks68": measured.points.reshape(-1) if measured else None,
+            "points_doubt": measured.doubt if measured else None,
+            "pose": measured.pose if measured else None,
+            "sharpness": measured.sharpness if measured else None,
             "crop_matrix": matrix.reshape(-1),
             "image": encode(cut(picture, matrix, size)),
             "width": size,
             "height": size,
-            "status": schema.OK,
-            "error": "",
+            "status": LOW_QUALITY if fault else schema.OK,
+            "error": fault and f"{row['path']}: {fault}",
         }
 
 
 def faces_job(
-    corpora: Sequence[Corpus], config: FacesConfig, *, detector: str = "auto", model: str | None = None, actors: int | None = None
+    corpora: Sequence[Corpus],
+    config: FacesConfig,
+    *,
+    detector: str = "auto",
+    model: str | None = None,
+    network: str = SHIPPED,
+    actors: int | None = None,
 ) -> Job:
-    """The stage that finds the faces in the photographs of `corpora`.
+    """The stage that finds the faces in the photographs of `corpora` and measures them.
 
     Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
-    `results` holds the detector that ran and why. detector, model: see `choice.choose`; actors: how many work side by side.
+    sheet.jpg shows the first faces and their points; `results` holds the detector that ran and why. detector, model: see
+    `choice.choose`; network: the weights that measure; actors: how many work side by side.
     """
     config.check()
     names = Counter(corpus.name for corpus in corpora)
@@ -141,13 +184,19 @@ def faces_job(
     choice = None if config.aligned else choose(detector, model)
     if choice is not None and model is not None:
         Detector(choice, config.side)  # a wrong file is told of before workers start
+    measuring = storage.absolute(network) if config.measure else None
 
     def do(work: Work) -> None:
-        kwargs = {"roots": {corpus.name: storage.absolute(corpus.root) for corpus in corpora}, "config": config, "choice": choice}
+        roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
+        kwargs = {"roots": roots, "config": config, "choice": choice, "network": measuring}
         plan = pa.concat_tables([corpus.table for corpus in corpora]) if corpora else schema.CORPUS.empty_table()
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
         work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART)
+        if picture := sheet(work.parts("faces")):
+            work.write_file(SHEET, picture)
 
     models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, "pillow": PIL.__version__}
+    if measuring:
+        models |= {"network": open_network(measuring).sha256, "torch": torch.__version__}
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     return Job("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)

@@ -8,15 +8,20 @@ import base64
 import io
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from twfer_dist import storage
+from twfer_dist.faces import sheet
+from twfer_dist.framing import moved
 from twfer_dist.schema import ANIMATED, FACES, OK, PREDICTIONS
 from twfer_dist.storage import Finished
-from twfer_dist.taxonomy import EXPRESSIONS
+from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 
 FACE_PIXELS = 144
+PRESENT = 0.5  # the intensity from which an Action Unit is named in words
 TILE_PIXELS = 72
 _GAP = 2
 
@@ -25,11 +30,12 @@ def sample(predictions: Sequence[Finished], faces: Sequence[Finished], images: p
     """The first `limit` of `images` (column image_id) by id that `model` was asked about, as cards by predicted expression.
 
     A card: face_id, corpus, path, source, groups, truth and predicted (names or None), confidence, probabilities (7),
-    status, error, others (the other models' answers) and `image` (a JPEG data URI, or None where no face is there).
+    status, error, others (the other models' answers), `image` (a JPEG data URI, or None where no face is there), points (68 pairs in
+    percent of the image, or none), action_units (of each: name, value, low, high, there) and action_units_from.
     """
     ids = sorted({image for p in predictions for image in _first_asked(p, images, model, limit)})[:limit]
     rows = [row for p in predictions for row in p.table(".", PREDICTIONS, ids=ids).to_pylist()]
-    columns = ["face_id", "path", "image"]
+    columns = ["face_id", "path", "image", "width", "crop_matrix", "landmarks68", "action_units", "action_units_from", "action_units_reach"]
     shown = {row["face_id"]: row for f in faces for row in f.table("faces", FACES, columns=columns, ids=ids).to_pylist()}
     cards = [_card(row, shown.get(row["image_id"], {}), rows) for row in rows if row["model"] == model]
     return sorted(cards, key=lambda c: (c["status"] != OK, _order(c["predicted"]), -(c["confidence"] or 0), c["face_id"]))
@@ -65,7 +71,46 @@ def _card(row: dict, face: dict, rows: list[dict]) -> dict:
         "error": row["error"],
         "others": [{"model": r["model"], "predicted": _name(r["predicted"]), "confidence": r["confidence"]} for r in others],
         "image": jpeg_uri(_picture(face["image"], FACE_PIXELS)) if face.get("image") else None,
+        "points": _points(face),
+        "action_units": _action_units(face),
+        "action_units_from": face.get("action_units_from"),
     }
+
+
+def _points(face: dict) -> list[tuple[float, float]]:
+    """The face's points in percent of its crop's side."""
+    if not face.get("landmarks68"):
+        return []
+    matrix = np.array(face["crop_matrix"], np.float32).reshape(2, 3)
+    points = moved(np.array(face["landmarks68"], np.float32).reshape(-1, 2), matrix) + 0.5
+    return [(round(float(x), 1), round(float(y), 1)) for x, y in 100 * points / face["width"]]
+
+
+def _action_units(face: dict) -> list[dict]:
+    """Each Action Unit with its 90 % interval; low and high are None where whoever measured it gave none."""
+    values = face.get("action_units") or []
+    reach = face.get("action_units_reach") or [None] * len(values)
+    return [
+        {
+            "name": name,
+            "value": round(value, 3),
+            "low": None if r is None else round(max(0.0, value - r), 3),
+            "high": None if r is None else round(min(float(MAX_INTENSITY), value + r), 3),
+            "there": value >= PRESENT,
+        }
+        for name, value, r in zip(ACTION_UNITS, values, reach, strict=False)
+    ]
+
+
+def sheets(faces: Sequence[Finished]) -> list[dict]:
+    """Of each output of faces: the picture of its first faces and their points (`faces.sheet`), how many it shows, of how many."""
+    found = []
+    for finished in faces:
+        if any(file["path"] == sheet.FILE for file in finished.manifest["files"]):
+            rows = finished.manifest["rows"]["faces"]
+            data = base64.b64encode(storage.read_bytes(finished.path(sheet.FILE))).decode()
+            found.append({"image": "data:image/jpeg;base64," + data, "shown": min(rows, sheet.FACES), "faces": rows})
+    return found
 
 
 def _name(label: int | None) -> str | None:

@@ -74,11 +74,14 @@ def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
     images = photographs(given)
     study = {"title": config.title, "question": config.question, **examine(given, images, columns=config.groups, examples=config.examples)}
     study["answer"] = answer(study)
-    cards = pictures.sample(given["predictions"], given["faces"], images, study["model"], config.faces)
-    strips = pictures.strips(given["animated"], given["faces"], config.strips)
+    shown = {
+        "cards": pictures.sample(given["predictions"], given["faces"], images, study["model"], config.faces),
+        "sheets": pictures.sheets(given["faces"]),
+        "strips": pictures.strips(given["animated"], given["faces"], config.strips),
+    }
     output = f"{work.job.stage}-{work.job.fingerprint}"
-    work.write_file("index.html", render(study, cards=cards, strips=strips, recipe=config.recipe, output=output).encode())
-    study["sample"] = [{key: value for key, value in card.items() if key != "image"} for card in cards]
+    work.write_file("index.html", render(study, shown, recipe=config.recipe, output=output).encode())
+    study["sample"] = [{key: value for key, value in card.items() if key != "image"} for card in shown["cards"]]
     work.write_file("report.json", json.dumps(study, indent=1, ensure_ascii=False).encode() + b"\n")
     work.write_file("accuracy.csv", _csv(_accuracy_rows(study["accuracy"])))
     work.write_file("confusion.csv", _csv(_confusion_rows(study["accuracy"])))
@@ -86,17 +89,20 @@ def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
     work.results = {"answer": study["answer"], "model": study["model"]}
 
 
-def render(study: Mapping[str, Any], *, cards: Sequence[Mapping], strips: Sequence[Mapping], recipe: str, output: str) -> str:
-    """The page as HTML. Every string is escaped: names of files and groups come from strangers."""
+def render(study: Mapping[str, Any], shown: Mapping[str, Sequence[Mapping]], *, recipe: str, output: str) -> str:
+    """The page as HTML. shown: cards, sheets and strips of `pictures`.
+
+    Every string is escaped: names of files and groups come from strangers.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_text), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     words = {
-        "EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES,
+        "EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES, "PRESENT": pictures.PRESENT,
         "level": level(study), "version": twfer_dist.__version__, "recipe": recipe, "output": output,
     }  # fmt: skip
-    return environment.get_template(_PAGE[0]).render(**study, **words, cards=cards, strips=strips)
+    return environment.get_template(_PAGE[0]).render(**study, **words, **shown)
 
 
 # The same numbers for other programs

@@ -1,0 +1,34 @@
+"""The gate of the paper: a face is taken only where its points can be trusted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from twfer_dist.faces.measure import Face
+
+LOW_QUALITY = "low_quality"
+"""The status of a face that was found and measured, and is not fit to be read."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a face needs to be read; README.md says how these limits were found."""
+
+    eyes: float = 16.0  # least distance between the outer corners of the eyes, in pixels of the photograph
+    sharpness: float = 0.05  # least `measure.sharpness`
+    turned: float = 40.0  # most degrees that the head may be turned, sideways or up and down
+    doubt: float = 0.08  # most that the points may be expected to be off, in distances between the outer corners of the eyes
+
+    def fault(self, face: Face) -> str:
+        """Why a face is not fit to be read, in a sentence; empty where it is."""
+        eyes = float(np.linalg.norm(face.points[45] - face.points[36]))
+        yaw, pitch = (float(abs(angle)) for angle in face.pose[:2])
+        if eyes < self.eyes:
+            return f"The face is too small: its eyes span {eyes:.0f} pixels, and {self.eyes:.0f} are needed."
+        if face.sharpness < self.sharpness:
+            return f"The face is too blurred: its sharpness is {face.sharpness:.3f}, and {self.sharpness:.3f} is needed."
+        if max(yaw, pitch) > self.turned:
+            return f"The face is turned away: {yaw:.0f} degrees sideways and {pitch:.0f} up or down, where {self.turned:.0f} may be."
+        if face.doubt > self.doubt:
+            return f"The face's points are uncertain: about {face.doubt:.3f} of the eyes' distance off, where {self.doubt:.3f} may be."
+        return ""
