@@ -130,7 +130,7 @@ def test_intervals_hold_nine_in_ten_new_faces() -> None:
         units = truth + 3 * scales * random.laplace(size=(count, 17))  # three times less sure than it says
         none = np.zeros((count, 68, 2), np.float32)
         shown = examples.Examples(torch.zeros(count, 1, 1), torch.from_numpy(none), torch.from_numpy(truth), torch.zeros(count, 3))
-        return learning.Answers(none, none[..., 0], units, scales, np.zeros((count, 3)), shown)
+        return learning.Answers(none, units, scales, np.zeros((count, 3)), shown)
 
     factors = learning.interval_factors(found(2000))
     errors = found(2000)
@@ -233,10 +233,11 @@ def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None
             parameter.zero_()
         upright = moved(MEAN, aligned_matrix(MEAN, SIZE))
         network.points.bias.copy_(torch.from_numpy((upright - SIZE / 2) / 10).flatten())
-    loaded = measure.LoadedNetwork(network, np.ones(17, np.float32), "")
+    loaded = measure.NetworkMeter(network, np.ones(17, np.float32), "")
     picture = np.random.default_rng(0).integers(0, 255, (500, 400, 3), np.uint8)
     truth = turned(MEAN, 15, 11, (210, 240))
-    (face,) = measure.measure(loaded, picture, [aligned_matrix(truth, SIZE)])
+    (face,) = loaded.measure(picture, [aligned_matrix(truth, SIZE)])
+    assert face is not None
     np.testing.assert_allclose(face.points, truth, atol=2)
     assert face.pose[2] - network.pose.bias[2].item() * 20 == pytest.approx(-15, abs=15)
     assert (face.units >= 0).all() and (face.units <= 5).all() and (face.reach > 0).all()

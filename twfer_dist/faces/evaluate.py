@@ -1,15 +1,16 @@
 """How good the measuring of faces is, on rendered heads whose truth is known, from a detector's framing on."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
+from twfer_dist.errors import Problem
 from twfer_dist.faces import examples, learning
-from twfer_dist.faces.examples import Heads
-from twfer_dist.faces.measure import LoadedNetwork, measure, open_network
+from twfer_dist.faces.measure import Face, Meter, open_meter, open_network
 from twfer_dist.faces.network import SIZE, standardised
 from twfer_dist.framing import crop_matrix
 from twfer_dist.settings import package_path
@@ -25,29 +26,28 @@ _BENCH_SECONDS = 3.0
 
 
 def evaluate(weights: str, rendered: Finished) -> dict[str, Any]:
-    """`learning.scores` of the network in `weights` on the heads of `rendered`, found as `measure.measure` finds them in photographs."""
-    loaded, heads = open_network(weights), examples.load_heads(rendered)
-    return learning.scores(answers(loaded, heads), loaded.factors)
+    """`learning.scores` on the heads of `rendered`, found as the faces stage finds them in photographs; `missed`: heads not seen."""
+    heads = examples.load_heads(rendered)
+    seen = [(k, face) for k, face in enumerate(measured(open_meter(weights), heads.images, heads.points)) if face]
+    if not seen:
+        raise Problem(f"{weights} sees none of the heads of {rendered.uri}: name the weights of a network that measures faces.")
+    rows, faces = zip(*seen, strict=True)
+    truth = [torch.from_numpy(value[list(rows)]) for value in (heads.images, heads.points, heads.units, heads.pose)]
+    points, units, pose = (np.stack([getattr(face, name) for face in faces]) for name in ("points", "units", "pose"))
+    reach = None if faces[0].reach is None else np.stack([face.reach for face in faces])
+    return learning.scores(points, units, pose, examples.Examples(*truth), reach) | {"missed": len(heads.images) - len(seen)}
 
 
-def answers(loaded: LoadedNetwork, heads: Heads) -> learning.Answers:
-    """What is measured of heads that a detector has framed about as well as detectors do."""
-    found = []
-    for number, (image, points) in enumerate(zip(heads.images, heads.points, strict=True)):
+def measured(meter: Meter, images: Iterable[np.ndarray], points: Iterable[np.ndarray]) -> list[Face | None]:
+    """Heads (uint8 grey) measured from framings that are about as good as a detector's. points: the true ones (68, 2)."""
+    found: list[Face | None] = []
+    for number, (image, places) in enumerate(zip(images, points, strict=True)):
         rng = np.random.default_rng(number)
-        low, high = points.min(0), points.max(0)
+        low, high = places.min(0), places.max(0)
         side = (high - low).max()
         box = np.concatenate([low + rng.normal(0, _OFF * side, 2), (high - low) * np.exp(rng.normal(0, _OFF))])
-        found += measure(loaded, cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), [crop_matrix(box, SIZE)])
-    truth = [torch.from_numpy(value) for value in (heads.images, heads.points, heads.units, heads.pose)]
-    return learning.Answers(
-        points=np.stack([face.points for face in found]),
-        point_scales=np.zeros(heads.points.shape[:2]),
-        units=np.stack([face.units for face in found]),
-        unit_scales=np.stack([face.reach for face in found]) / loaded.factors,
-        pose=np.stack([face.pose for face in found]),
-        truth=examples.Examples(*truth),
-    )
+        found += meter.measure(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), [crop_matrix(box, SIZE)])
+    return found
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """Measure faces: 68 points, 17 Action Units with intervals, and pose, of any face that a detector has framed."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -27,25 +28,79 @@ _LEAST_DEVIATION = 4.0  # of 255: an even wall has no edges to be sharp
 
 
 @dataclass(frozen=True)
-class LoadedNetwork:
-    """The network in inference mode, and by how much a unit's scale is multiplied for its 90 % interval (17,)."""
+class Face:
+    """One measured face."""
+
+    points: np.ndarray  # float32 (68, 2), pixels of the picture
+    matrix: np.ndarray  # float32 (2, 3), picture -> the upright crop of SIZE pixels that was read
+    doubt: float  # how far its points are expected to be off, in distances between the outer corners of the eyes
+    units: np.ndarray  # float32 (17,), 0 to 5
+    reach: np.ndarray | None  # float32 (17,): half of each unit's 90 % interval; None where it is not known
+    pose: np.ndarray  # float32 (3,): yaw, pitch, roll in degrees, of the picture
+    sharpness: float  # of the aligned crop, see `sharpness`
+
+
+class Meter(Protocol):
+    """Whatever measures faces."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the file that it was opened from."""
+        ...
+
+    def measure(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
+        """The faces of a picture (uint8 RGB); None for one that it does not see.
+
+        framings: of each face, a matrix (2, 3) from the picture to a first crop of SIZE pixels (`framing.crop_matrix`).
+        """
+        ...
+
+
+def open_meter(uri: str) -> Meter:
+    """The network in a file of `to_bytes`, or MediaPipe's Face Landmarker in its `.task` file."""
+    if uri.endswith(".task"):
+        from twfer_dist.faces.mediapipe import MediaPipeMeter
+
+        return MediaPipeMeter(uri)
+    return open_network(uri)
+
+
+@dataclass(frozen=True)
+class NetworkMeter:
+    """Our network in inference mode, and by how much a unit's scale is multiplied for its 90 % interval (17,)."""
 
     network: FaceNetwork
     factors: np.ndarray
     sha256: str
 
-
-@dataclass(frozen=True)
-class Face:
-    """One measured face."""
-
-    points: np.ndarray  # float32 (68, 2), pixels of the picture
-    matrix: np.ndarray  # float32 (2, 3), picture -> the aligned crop of SIZE pixels that was read
-    doubt: float  # how far its points are expected to be off, in distances between the outer corners of the eyes
-    units: np.ndarray  # float32 (17,), 0 to 5
-    reach: np.ndarray  # float32 (17,): half of each unit's 90 % interval
-    pose: np.ndarray  # float32 (3,): yaw, pitch, roll in degrees, of the picture
-    sharpness: float  # of the aligned crop, see `sharpness`
+    @torch.inference_mode()
+    def measure(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
+        """See `Meter`."""
+        matrices = framings
+        for look in range(LOOKS):
+            crops = np.stack([cv2.cvtColor(cut(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY) for matrix in matrices])
+            found = self.network(standardised(torch.from_numpy(crops)).contiguous(memory_format=torch.channels_last))
+            seen = found.points.numpy()
+            points = [moved(p, cv2.invertAffineTransform(matrix)) for p, matrix in zip(seen, matrices, strict=True)]
+            if look < LOOKS - 1:
+                matrices = [aligned_matrix(p, SIZE) for p in points]
+        faces: list[Face | None] = []
+        for k, matrix in enumerate(matrices):
+            eyes = float(np.linalg.norm(seen[k, 45] - seen[k, 36]))
+            pose = found.pose[k].numpy().copy()
+            pose[2] += np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
+            faces.append(
+                Face(
+                    points=points[k].astype(np.float32),
+                    matrix=matrix,
+                    doubt=float(found.point_scales[k].mean()) * 1.5 / max(eyes, 1.0),
+                    units=np.clip(found.units[k].numpy(), 0, MAX_INTENSITY),
+                    reach=self.factors * found.unit_scales[k].numpy(),
+                    pose=pose,
+                    sharpness=sharpness(crops[k]),
+                )
+            )
+        return faces
 
 
 def to_bytes(network: FaceNetwork, factors: np.ndarray, *, recipe: str) -> bytes:
@@ -55,7 +110,7 @@ def to_bytes(network: FaceNetwork, factors: np.ndarray, *, recipe: str) -> bytes
     return safetensors.torch.save({name: value.contiguous() for name, value in state.items()}, metadata={"recipe": recipe})
 
 
-def open_network(uri: str) -> LoadedNetwork:
+def open_network(uri: str) -> NetworkMeter:
     """The network in a file that `to_bytes` made. Problem where the file is missing, broken or of another model."""
     try:
         data = storage.read_bytes(uri)
@@ -73,7 +128,7 @@ def open_network(uri: str) -> LoadedNetwork:
     if factors.shape != (len(ACTION_UNITS),):
         raise Problem(f"{uri} holds the weights of another model: name those of a network that measures faces.")
     network.eval().to(memory_format=torch.channels_last)
-    return LoadedNetwork(network, factors, storage.sha256(data))
+    return NetworkMeter(network, factors, storage.sha256(data))
 
 
 def sharpness(crop: np.ndarray) -> float:
@@ -81,33 +136,3 @@ def sharpness(crop: np.ndarray) -> float:
     light counts (after Pech-Pacheco et al. 2000).
     """
     return float(cv2.Laplacian(crop, cv2.CV_32F).std() / (crop.std() + _LEAST_DEVIATION))
-
-
-@torch.inference_mode()
-def measure(loaded: LoadedNetwork, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face]:
-    """The faces of a picture (uint8 RGB), measured. framings: of each face, a matrix (2, 3) to a first crop of SIZE pixels."""
-    matrices = framings
-    for look in range(LOOKS):
-        crops = np.stack([cv2.cvtColor(cut(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY) for matrix in matrices])
-        found = loaded.network(standardised(torch.from_numpy(crops)).contiguous(memory_format=torch.channels_last))
-        seen = found.points.numpy()
-        points = [moved(p, cv2.invertAffineTransform(matrix)) for p, matrix in zip(seen, matrices, strict=True)]
-        if look < LOOKS - 1:
-            matrices = [aligned_matrix(p, SIZE) for p in points]
-    faces = []
-    for k, matrix in enumerate(matrices):
-        eyes = float(np.linalg.norm(seen[k, 45] - seen[k, 36]))
-        pose = found.pose[k].numpy().copy()
-        pose[2] += np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
-        faces.append(
-            Face(
-                points=points[k].astype(np.float32),
-                matrix=matrix,
-                doubt=float(found.point_scales[k].mean()) * 1.5 / max(eyes, 1.0),
-                units=np.clip(found.units[k].numpy(), 0, MAX_INTENSITY),
-                reach=loaded.factors * found.unit_scales[k].numpy(),
-                pose=pose,
-                sharpness=sharpness(crops[k]),
-            )
-        )
-    return faces

@@ -19,7 +19,7 @@ from twfer_dist.faces.choice import Choice, choose
 from twfer_dist.faces.crop import cut, encode, whole
 from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, Refused, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
-from twfer_dist.faces.measure import SHIPPED, Face, measure, open_network
+from twfer_dist.faces.measure import SHIPPED, Face, open_meter
 from twfer_dist.faces.network import SIZE
 from twfer_dist.faces.quality import LOW_QUALITY, Gate
 from twfer_dist.faces.sheet import FILE as SHEET
@@ -73,7 +73,7 @@ class FaceFinder:
         self.config = config
         self.identity = choice.identity if choice else ALIGNED
         self.detector = Detector(choice, config.side, config.threshold) if choice else None
-        self.network = open_network(network) if network else None
+        self.meter = open_meter(network) if network else None
 
     def __call__(self, plan: pa.Table) -> dict[str, pa.Table]:
         photographs: list[dict[str, Any]] = []
@@ -116,16 +116,16 @@ class FaceFinder:
         boxes = [self.detector.points_box(box[:4]) for box in kept]
         faces = []
         for rank, measured in enumerate(self._measured(picture, [crop_matrix(box, SIZE) for box in boxes])):
-            fault = config.gate.fault(measured) if measured and config.gate else ""
+            fault = config.gate.fault(measured) if self.meter and config.gate else ""
             matrix = crop_matrix(boxes[rank], config.size)
             if measured and not fault:  # points that are not trusted turn nothing
                 matrix = aligned_matrix(measured.points, config.size)
             faces.append(self._face(row, rank, picture, kept[rank, :4], float(kept[rank, 4]), measured, fault, matrix, config.size))
         return faces
 
-    def _measured(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face] | list[None]:
+    def _measured(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
         """Each face of a picture, measured; None where nothing is."""
-        return measure(self.network, picture, framings) if self.network else [None] * len(framings)
+        return self.meter.measure(picture, framings) if self.meter else [None] * len(framings)
 
     def _find(self, detector: Detector, picture: np.ndarray) -> np.ndarray:
         found = detector(picture)
@@ -197,6 +197,6 @@ def faces_job(
 
     models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, "pillow": PIL.__version__}
     if measuring:
-        models |= {"network": open_network(measuring).sha256, "torch": torch.__version__}
+        models |= {"network": open_meter(measuring).sha256, "torch": torch.__version__}
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     return Job("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)

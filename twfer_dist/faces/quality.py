@@ -19,8 +19,10 @@ class Gate:
     turned: float = 40.0  # most degrees that the head may be turned, sideways or up and down
     doubt: float = 0.08  # most that the points may be expected to be off, in distances between the outer corners of the eyes
 
-    def fault(self, face: Face) -> str:
-        """Why a face is not fit to be read, in a sentence; empty where it is."""
+    def fault(self, face: Face | None) -> str:
+        """Why a face is not fit to be read, in a sentence; empty where it is. None: its points were not found."""
+        if face is None:
+            return "The face's points were not found."
         eyes = float(np.linalg.norm(face.points[45] - face.points[36]))
         yaw, pitch = (float(abs(angle)) for angle in face.pose[:2])
         if eyes < self.eyes:

@@ -98,7 +98,7 @@ class _Observer:
         if now - self.looked > LOOK_EVERY:
             found = learning.answers(state.network, self.held_out)
             state.network.train()
-            told = learning.scores(found, learning.interval_factors(found))
+            told = found.scores(learning.interval_factors(found))
             self.note(state, {name: value for name, value in told.items() if isinstance(value, float)})
             self.keep(state)
             self.looked = time.monotonic()
@@ -123,9 +123,9 @@ def _finish(work: Work, run: Run, rendered: Finished, config: FaceNetworkConfig,
     work.write_file(measure.WEIGHTS, measure.to_bytes(state.network, factors, recipe=work.job.fingerprint))
     work.write_file(LOG, _lines(state.log))
     shipped = measure.open_network(storage.join(work.directory, measure.WEIGHTS))
-    scores = {"held_out": learning.scores(learning.answers(shipped.network, examples.plain(held_out)), factors)}
+    scores = {"held_out": learning.answers(shipped.network, examples.plain(held_out)).scores(factors)}
     if test:
-        scores["test"] = learning.scores(learning.answers(shipped.network, examples.plain(examples.load_heads(test))), factors)
+        scores["test"] = learning.answers(shipped.network, examples.plain(examples.load_heads(test))).scores(factors)
     for split, one in scores.items():
         run.log_metrics({f"{split}_{key}": value for key, value in one.items() if isinstance(value, float)})
     work.results |= {

@@ -1,0 +1,74 @@
+"""How well faces are measured as they get smaller, blurred, turned away and unsure: what the limits of `faces.quality.Gate` stand on.
+
+    python jobs/measure_gate.py
+
+Each line: how many heads; the mean distance of the points in distances between the eyes' outer corners; how often it is over
+`FAILED`; the mean correlation of the 17 Action Units; the sharpness and the doubt that 1 in 20 is under, half are under, 19 in 20
+are under.
+"""
+
+import cv2
+import numpy as np
+
+from twfer_dist import storage
+from twfer_dist.faces import evaluate, examples, measure
+
+FAILED = 0.08
+PIXELS = (48, 32, 24, 20, 16, 12, 10, 8)
+BLUR = (0.02, 0.04, 0.06, 0.1, 0.15, 0.2)
+DEGREES = (0, 10, 20, 30, 40, 60)
+DOUBT = (0, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 1)
+
+
+def main() -> None:
+    meter = measure.open_meter(measure.SHIPPED)
+    heads = examples.load_heads(storage.open_finished(evaluate.TEST))
+    spans = np.linalg.norm(heads.points[:, 45] - heads.points[:, 36], axis=1)
+    print(f"{'':<26}{'n':>6}{'points':>8}{'failed':>8}{'r':>7}   sharpness {'':<13}doubt")
+
+    def tell(words: str, images: list[np.ndarray], ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The errors and doubts of the heads as `images`, which are enlarged by `ratios`."""
+        points = [(p + 0.5) * ratio - 0.5 for p, ratio in zip(heads.points, ratios, strict=True)]
+        found = [face for face in evaluate.measured(meter, images, points) if face]
+        pairs = zip(found, points, spans * ratios, strict=True)
+        errors = np.array([np.linalg.norm(face.points - p, axis=1).mean() / span for face, p, span in pairs])
+        doubts = np.array([face.doubt for face in found])
+        line(words, errors, found, np.arange(len(errors)))
+        if words == "as rendered":
+            turned = np.abs(heads.pose[:, :2]).max(1)
+            for low, high in zip(DEGREES, DEGREES[1:], strict=False):
+                line(f"turned {low} to {high} degrees", errors, found, np.flatnonzero((turned >= low) & (turned < high)))
+        return errors, doubts
+
+    def line(words: str, errors: np.ndarray, found: list[measure.Face], rows: np.ndarray) -> None:
+        if len(rows) < 10:
+            return
+        units = np.stack([found[k].units for k in rows])
+        r = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(units.T, heads.units[rows].T, strict=True)])
+        sharp, doubt = (np.quantile([getattr(found[k], name) for k in rows], (0.05, 0.5, 0.95)) for name in ("sharpness", "doubt"))
+        print(
+            f"{words:<26}{len(rows):>6}{errors[rows].mean():>8.3f}{(errors[rows] > FAILED).mean():>8.3f}{r:>7.3f}   "
+            f"{' '.join(f'{v:.3f}' for v in sharp)}    {' '.join(f'{v:.3f}' for v in doubt)}"
+        )
+
+    ones = np.ones(len(spans))
+    told = [tell("as rendered", list(heads.images), ones)]
+    for pixels in PIXELS:
+        ratios = pixels / spans
+        smaller = [cv2.resize(i, None, fx=r, fy=r, interpolation=cv2.INTER_AREA) for i, r in zip(heads.images, ratios, strict=True)]
+        told.append(
+            tell(f"eyes span {pixels} pixels", smaller, np.array([len(s) / len(i) for s, i in zip(smaller, heads.images, strict=True)]))
+        )
+    for blur in BLUR:
+        blurred = [cv2.GaussianBlur(image, (0, 0), blur * span) for image, span in zip(heads.images, spans, strict=True)]
+        told.append(tell(f"blurred by {blur} of the span", blurred, ones))
+    errors, doubts = (np.concatenate(values) for values in zip(*told, strict=True))
+    print("\nOf all of these together, by doubt:")
+    for low, high in zip(DOUBT, DOUBT[1:], strict=False):
+        rows = (doubts >= low) & (doubts < high)
+        if rows.any():
+            print(f"  {low} to {high}: {rows.sum():>6}   points {errors[rows].mean():.3f}   failed {(errors[rows] > FAILED).mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()
