@@ -241,3 +241,9 @@ def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None
     np.testing.assert_allclose(face.points, truth, atol=2)
     assert face.pose[2] - network.pose.bias[2].item() * 20 == pytest.approx(-15, abs=15)
     assert (face.units >= 0).all() and (face.units <= 5).all() and (face.reach > 0).all()
+
+
+def test_mediapipe_is_asked_for_by_its_file_and_may_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(Problem, match=r"face_landmarker.task needs MediaPipe, which is not here: pip install 'twfer_dist\[mediapipe\]'"):
+        measure.open_meter(str(tmp_path / "face_landmarker.task"))

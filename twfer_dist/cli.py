@@ -276,6 +276,9 @@ def _print_results(outcome: Outcome) -> None:
     assert outcome.finished
     for line in outcome.finished.results.get("say", []):
         click.echo(f"            {line}")
+    for file in outcome.finished.manifest["files"]:
+        if file["path"].endswith((".jpg", ".png")):
+            click.echo(f"            look at {outcome.finished.path(file['path'])}")
 
 
 def _print_end(loaded: Recipe, outcomes: Iterable[Outcome], reports: list[str], interface: str | None, seconds: float) -> None:

@@ -26,6 +26,7 @@ NOT_READ = {
     "not_readable": "where the model is not sure enough",
     "unlike_training": "unlike all training images",
     "unreadable": "whose crop cannot be decoded",
+    "low_quality": "too small, too blurred or turned too far for their points to be trusted",
 }
 """The words for a status of PREDICTIONS."""
 
