@@ -59,10 +59,6 @@ class MediaPipeMeter:
         except (RuntimeError, ValueError) as error:
             raise Problem(f"{uri} is not a Face Landmarker ({' '.join(str(error).split())[:120]}).") from None
 
-    def __del__(self) -> None:
-        if hasattr(self, "_landmarker"):  # its own end comes too late for the threads that it calls
-            self._landmarker.close()
-
     def measure(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
         """See `measure.Meter`."""
         return [self._one(picture, framing) for framing in framings]
