@@ -21,6 +21,7 @@ from twfer_dist.faces import choice
 from twfer_dist.faces.crop import cut, encode, whole
 from twfer_dist.faces.decode import MISSING, OUTSIDE, TOO_LARGE, TOO_SMALL, UNREADABLE, Refused, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
+from twfer_dist.faces.measure import SHIPPED
 from twfer_dist.faces.pipeline import FaceFinder, FacesConfig, faces_job
 from twfer_dist.framing import SPAN, crop_matrix
 from twfer_dist.storage import Finished, sha256
@@ -352,11 +353,12 @@ def test_one_worker_and_two_give_the_same_bytes(ray_cluster: None, tmp_path: Pat
     assert len(photographs) == 66 and pc.sum(photographs["faces"]).as_py() == len(faces) == 67
     large, small = (row for row in faces.to_pylist() if row["path"] == "two.jpg")
     assert large["rank"] == 0 and small["rank"] == 1 and large["box"][2] > small["box"][2]
-    assert large["action_units"] == [float(k % 6) for k in range(17)] and small["action_units"] is None
+    assert large["action_units"] == [float(k % 6) for k in range(17)] and large["action_units_from"] == "openface"
+    assert len(small["action_units"]) == 17 and small["action_units_from"] == "network"
     assert large["label"] == 4 and small["label"] is None
     assert np.abs(decode(large["image"], MANY).astype(int) - decode(small["image"], MANY)).mean() < 12  # one face, drawn twice
 
-    largest = FaceFinder({"crowd": corpus.root}, FacesConfig(side=320), choice.choose("centerface"))
+    largest = FaceFinder({"crowd": corpus.root}, FacesConfig(side=320), choice.choose("centerface"), SHIPPED)
     again = largest(corpus.table.filter(pc.equal(corpus.table["path"], "two.jpg")))
     assert again["photographs"]["faces"].to_pylist() == [2]
     assert again["faces"]["image"].to_pylist() == [large["image"]]

@@ -237,7 +237,7 @@ def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None
     picture = np.random.default_rng(0).integers(0, 255, (500, 400, 3), np.uint8)
     truth = turned(MEAN, 15, 11, (210, 240))
     (face,) = loaded.measure(picture, [aligned_matrix(truth, SIZE)])
-    assert face is not None
+    assert face is not None and face.reach is not None
     np.testing.assert_allclose(face.points, truth, atol=2)
     assert face.pose[2] - network.pose.bias[2].item() * 20 == pytest.approx(-15, abs=15)
     assert (face.units >= 0).all() and (face.units <= 5).all() and (face.reach > 0).all()

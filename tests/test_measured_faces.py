@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -27,8 +28,8 @@ FIGURES = [f"expressions58-{figure:05d}-0-{state:02d}.jpg" for figure in (3, 11,
 EYES = 36, 45
 
 
-def faces_of(folder: Path, config: FacesConfig, **options: str) -> dict[str, dict]:
-    finished = engine.run(faces_job([open_corpus(str(folder))], config, **options), str(folder.parent / "out"), quiet=True)
+def faces_of(folder: Path, config: FacesConfig) -> dict[str, dict]:
+    finished = engine.run(faces_job([open_corpus(str(folder))], config), str(folder.parent / "out"), quiet=True)
     return {Path(row["path"]).name: row for row in finished.table("faces", schema.FACES).to_pylist()}
 
 
@@ -55,7 +56,7 @@ def rows(found: tuple[Path, Finished]) -> dict[str, dict]:
 
 
 def points_of(row: dict) -> np.ndarray:
-    return np.array(row["landmarks68"], np.float32).reshape(68, 2)
+    return np.array(row["landmarks68"], np.float32)
 
 
 def truth(table: str) -> dict[str, dict[str, str]]:
@@ -108,13 +109,14 @@ def test_faces_that_are_not_fit_to_be_read_are_kept_and_say_why(found: tuple[Pat
 def test_every_fault_has_its_sentence() -> None:
     points = np.zeros((68, 2), np.float32)
     points[EYES[1]] = (60, 0)
-    fine = {"points": points, "matrix": np.eye(2, 3), "doubt": 0.01, "units": np.zeros(17), "reach": np.ones(17), "pose": np.zeros(3)}
+    fine = Face(points, np.eye(2, 3), doubt=0.01, units=np.zeros(17), reach=np.ones(17), pose=np.zeros(3), sharpness=1.0)
     gate = Gate()
-    assert gate.fault(Face(**fine, sharpness=1.0)) == ""
-    assert "too blurred" in gate.fault(Face(**fine, sharpness=0.0))
-    assert "too small" in gate.fault(Face(**fine | {"points": points / 6}, sharpness=1.0))
-    assert "turned away: 55 degrees" in gate.fault(Face(**fine | {"pose": np.array([-55.0, 3, 0])}, sharpness=1.0))
-    assert "points are uncertain" in gate.fault(Face(**fine | {"doubt": 0.3}, sharpness=1.0))
+    assert gate.fault(fine) == ""
+    assert "too blurred" in gate.fault(replace(fine, sharpness=0.0))
+    assert "too small" in gate.fault(replace(fine, points=points / 6))
+    assert "turned away: 55 degrees" in gate.fault(replace(fine, pose=np.array([-55.0, 3, 0])))
+    assert "points are uncertain" in gate.fault(replace(fine, doubt=0.3))
+    assert "points were not found" in gate.fault(None)
 
 
 def test_the_sheet_shows_every_face_and_frames_the_refused(found: tuple[Path, Finished], rows: dict[str, dict]) -> None:

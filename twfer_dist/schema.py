@@ -63,7 +63,7 @@ FACES = _schema(
     ("detector", pa.string()),
     ("score", pa.float32()),
     ("box", pa.list_(pa.float32())),  # x, y, width, height in pixels of the upright photograph, as detected
-    ("landmarks68", pa.list_(pa.float32())),  # x, y of the 68 iBUG points in pixels of the upright photograph
+    ("landmarks68", pa.list_(pa.list_(pa.float32()))),  # 68 x 2: x, y of iBUG's points in pixels of the upright photograph
     ("points_doubt", pa.float32()),  # how far the points are expected to be off, in distances between the eyes' outer corners
     ("pose", pa.list_(pa.float32())),  # yaw (to the subject's left), pitch (up), roll in degrees
     ("sharpness", pa.float32()),  # of the face as photographed, see faces.measure

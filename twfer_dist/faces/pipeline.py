@@ -149,7 +149,7 @@ class FaceFinder:
             "detector": self.identity,
             "score": score,
             "box": box,
-            "landmarks68": measured.points.reshape(-1) if measured else None,
+            "landmarks68": measured.points.tolist() if measured else None,
             "points_doubt": measured.doubt if measured else None,
             "pose": measured.pose if measured else None,
             "sharpness": measured.sharpness if measured else None,

@@ -82,7 +82,7 @@ def _points(face: dict) -> list[tuple[float, float]]:
     if not face.get("landmarks68"):
         return []
     matrix = np.array(face["crop_matrix"], np.float32).reshape(2, 3)
-    points = moved(np.array(face["landmarks68"], np.float32).reshape(-1, 2), matrix) + 0.5
+    points = moved(np.array(face["landmarks68"], np.float32), matrix) + 0.5
     return [(round(float(x), 1), round(float(y), 1)) for x, y in 100 * points / face["width"]]
 
 
