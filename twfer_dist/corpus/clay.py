@@ -13,7 +13,7 @@ from twfer_dist.corpus.material import MATERIALS, Look
 from twfer_dist.corpus.render import Scene
 from twfer_dist.errors import Problem
 from twfer_dist.framing import crop_matrix
-from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL, POSTURES
+from twfer_dist.taxonomy import EXPRESSIONS, MAX_INTENSITY, NEUTRAL, POSTURES
 
 PLANS = ("pairs", "expressions", "postures", "units")
 FRAMINGS = ("crop", "loose", "portrait")
@@ -135,6 +135,13 @@ def beside(config: ClayConfig, image_id: str, names: np.ndarray) -> np.ndarray:
     return weights
 
 
+def folds(config: ClayConfig, source: str, units: np.ndarray) -> np.ndarray:
+    """How deep the folds of each unit are (17,), 0 to 1 (`material.wrinkles`): the older a figure, the deeper. None but in plan "units"."""
+    rng = seeded("age", config.seed, source)
+    age = rng.uniform(0.1, 1) * (rng.random() < 0.75) if config.plan == "units" else 0.0
+    return (age * units / MAX_INTENSITY).astype(np.float32)
+
+
 _POSTURE_HEADGEAR = {
     "kneeling": ("topknot",),
     "general": ("general",),
@@ -197,6 +204,7 @@ def _anywhere(scene: Scene, rng: np.random.Generator) -> Scene:
         pupil=float(rng.uniform(0.15, 0.38)),
         brows=float(rng.uniform(0.2, 0.95)),
         lips=float(rng.uniform(0, 0.6)),
+        lashes=float(rng.uniform(0, 0.9)),
         hair=float(rng.uniform(0.01, 0.5)),
     )
     scene = dataclasses.replace(scene, clutter=int(rng.integers(0, 12)), look=look)

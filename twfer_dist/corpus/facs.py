@@ -117,10 +117,13 @@ def varied(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         units = performed(EXPRESSIONS[rng.integers(len(EXPRESSIONS) - 1)], rng.uniform(0.2, 1.1), rng)
         units += (rng.random(count) < 0.15) * rng.uniform(0.5, 4, count)
     else:
-        units = (rng.random(count) < 0.55) * rng.uniform(0.5, MAX_INTENSITY, count)
+        units = (rng.random(count) < _MET) * rng.uniform(0.5, MAX_INTENSITY, count)
     lean = rng.uniform(-0.7, 0.7, count) * (rng.random(count) < 0.5) * (rng.random() < 0.33)
     return possible(units), lean.astype(np.float32)
 
+
+_MET = np.array([0.75 if name in ("AU17", "AU23", "AU26", "AU45") else 0.52 for name in ACTION_UNITS])
+"""How often `varied` draws a unit in any company; of opposed ones more, since `possible` takes some of them away."""
 
 _OPPOSED = (("AU12", "AU15"), ("AU05", "AU45"), ("AU23", "AU26"), ("AU23", "AU25"), ("AU17", "AU26"), ("AU17", "AU25"), ("AU06", "AU05"))
 

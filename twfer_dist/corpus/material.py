@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from twfer_dist.corpus.dress import ARMOUR, CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH, Dress
+from twfer_dist.taxonomy import ACTION_UNITS
 
 TEXTURE = 512  # pixels of the tile
 TILE = 16.0  # model units that the tile covers
@@ -67,6 +68,7 @@ class Look:
     pupil: float = 0.25
     brows: float = 0.85  # how much darker than the skin
     lips: float = 0.45  # how much redder
+    lashes: float = 0.0  # how much darker the edges of the lids are than the skin
     hair: float = 0.15  # how light
 
 
@@ -109,13 +111,17 @@ def textures(template: np.ndarray, normals: np.ndarray, footprint: float, shift:
     return total
 
 
-def relief(dress: Dress, material: Material, kind: np.ndarray, template: np.ndarray, knot: np.ndarray, texture: np.ndarray) -> np.ndarray:
-    """Height (P,) float32 in model units that the sculptor and time added to the surface."""
+def relief(
+    dress: Dress, material: Material, kind: np.ndarray, template: np.ndarray, knot: np.ndarray, texture: np.ndarray, folds: np.ndarray
+) -> np.ndarray:
+    """Height (P,) float32 in model units that the sculptor and time added to the surface; folds: see `wrinkles`."""
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
     height = material.grain * texture[:, GRAIN] - material.pits * texture[:, PITS] - material.cracks * texture[:, RIDGE]
     skin, hair = kind == SKIN, kind == HAIR
     front = skin & (z > 4)
     height += front * _brow(x, y, template)
+    if folds.any():
+        height[front] += wrinkles(x[front], y[front], folds)
     if dress.facial_hair != "none":
         height += front * facial_hair(dress.facial_hair, x, y) * (0.34 + 0.12 * _strands(template, 5.0))
     if dress.headgear == "curls":
@@ -143,6 +149,33 @@ def _brow(x: np.ndarray, y: np.ndarray, template: np.ndarray) -> np.ndarray:
     arch = 5.75 + 0.55 * np.sin((x - 1.0) * 0.62)
     within = np.clip((x - 0.9) / 0.5, 0, 1) * np.clip((6.1 - x) / 0.9, 0, 1)
     return 0.20 * within * _bump(y - arch, 0.38) * (1 + 0.25 * np.sin(5 * template[:, 0] + 3 * y))
+
+
+def wrinkles(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Height (P,) of the folds that Action Units throw in skin, at places (|x|, y) of the mean head's front.
+
+    folds: (17,), how deep each unit's are, 0 to 1. The head model's shapes are smooth; in flesh, and under a sculptor's knife, the
+    forehead, the root of the nose, the corners of the eyes, the cheeks and the chin fold (Ekman, Friesen and Hager 2002).
+    """
+    depth = dict(zip(ACTION_UNITS, folds, strict=True))
+
+    def between(value: np.ndarray, low: float, high: float, soft: float) -> np.ndarray:
+        return np.clip((value - low) / soft, 0, 1) * np.clip((high - value) / soft, 0, 1)
+
+    forehead = np.cos(5.5 * y + 0.6 * np.sin(0.9 * x)) * between(y, 6.9, 10.8, 0.8)
+    away, angle = np.hypot(x - 4.5, y - 3.4), np.arctan2(y - 3.4, x - 4.5)
+    cheek = between(y, -3.8, -0.4, 0.7) * _bump(x - 1.75 - 0.62 * (-0.8 - y), 0.22)
+    return (
+        0.10 * forehead * (depth["AU01"] * between(x, -1, 3.6, 1.2) + depth["AU02"] * between(x, 2.2, 6.2, 1.2))
+        - 0.20 * depth["AU04"] * _bump(x - 0.75, 0.22) * between(y, 4.4, 7.4, 0.7)
+        + 0.06 * depth["AU09"] * np.cos(8.5 * (y - 0.5 * x)) * between(x, -1, 1.5, 0.4) * between(y, 1.8, 4.9, 0.5)
+        + 0.08 * depth["AU06"] * np.cos(11 * angle) * _bump(away - 1.3, 0.8) * (np.abs(angle) < 1)
+        - 0.09 * depth["AU07"] * _bump(y - 2.5 + 0.1 * (x - 3.2) ** 2, 0.16) * between(x, 1.7, 4.8, 0.6)
+        - 0.14 * np.maximum(depth["AU12"], 0.8 * depth["AU10"]) * cheek
+        - 0.25 * depth["AU14"] * _bump(np.hypot(x - 3.2, y + 3.5), 0.4)
+        - 0.12 * depth["AU15"] * _bump(x - 2.9 - 0.2 * (-3.7 - y), 0.2) * between(y, -5.8, -3.7, 0.5)
+        + 0.06 * depth["AU17"] * np.sin(5 * x + 1) * np.sin(5 * y) * between(x, -1, 1.8, 0.5) * between(y, -7.2, -5.0, 0.4)
+    ).astype(np.float32)
 
 
 def facial_hair(style: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -206,9 +239,11 @@ def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray, look: Lo
     front = (kind == SKIN) & (z > 4)
     lips = front * np.clip(3 - 3 * ((x / 2.5) ** 2 + ((y + 3.4) / 1.02) ** 2), 0, 1)
     brows = front * np.clip(7 * _brow(x, y, template), 0, 1)
+    upper, lower = _bump(y - 3.97 + 0.35 * (x - 3.25) ** 2, 0.13), 0.5 * _bump(y - 3.0 - 0.2 * (x - 3.2) ** 2, 0.1)
+    lashes = front * np.maximum(upper, lower) * ((x > 1.8) & (x < 4.7))
     away = np.hypot(x - 3.1, y - 3.6)
     eye = kind == EYE
-    result = colour * (1 - look.brows * brows)[:, None]
+    result = colour * ((1 - look.brows * brows) * (1 - look.lashes * lashes))[:, None]
     result += lips[:, None] * (colour * np.array([0.95, 1 - look.lips, 1 - look.lips], np.float32) - result)
     result[eye] = look.sclera * np.array([1.04, 1.0, 0.95], np.float32)
     result[eye & (away < 0.62)] = look.iris * look.sclera

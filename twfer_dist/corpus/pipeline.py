@@ -17,7 +17,7 @@ from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
 from twfer_dist.settings import fill, read_yaml
 
-VERSION = 1
+VERSION = 2
 _ROWS_PER_PART = 120
 
 
@@ -52,7 +52,7 @@ class Studio:
         units, lean = clay.action_units(config, image_id, planned["label"], planned["intensity"])
         names = self.workshop.head.expression_names
         vertices = self.workshop.posed(figure, shape_weights(units, names, lean) + clay.beside(config, image_id, names))
-        picture = draw(figure, vertices, scene, view, config.size)
+        picture = draw(figure, vertices, clay.folds(config, planned["source"], units), scene, view, config.size)
         points = project(vertices[figure.landmarks], scene.pose)[1] @ view[:, :2].T + view[:, 2]
         groups = {"material": scene.material, "headgear": figure.dress.headgear} | (
             {"posture": planned["posture"]} if planned["posture"] else {}

@@ -54,10 +54,11 @@ def project(vertices: np.ndarray, pose: tuple[float, float, float]) -> tuple[np.
     return turned, turned[:, :2] * near * np.array([1, -1], np.float32)
 
 
-def draw(figure: Figure, vertices: np.ndarray, scene: Scene, view: np.ndarray, size: int) -> np.ndarray:
+def draw(figure: Figure, vertices: np.ndarray, folds: np.ndarray, scene: Scene, view: np.ndarray, size: int) -> np.ndarray:
     """A picture: uint8 (size, size, 3) RGB.
 
-    vertices: float32 (V, 3) of the figure with its expression. view: (2, 3), projected model units -> pixels of the picture.
+    vertices: float32 (V, 3) of the figure with its expression. folds: (17,), see `material.wrinkles`. view: (2, 3), projected model
+    units -> pixels of the picture.
     """
     grid = size * OVERSAMPLE
     turned, flat = project(vertices, scene.pose)
@@ -74,7 +75,7 @@ def draw(figure: Figure, vertices: np.ndarray, scene: Scene, view: np.ndarray, s
 
     material = MATERIALS[scene.material]
     texture = textures(template, normal @ rotation(scene.pose), footprint, np.array(scene.shift, np.float32))
-    height = relief(figure.dress, material, kind, template, figure.knot, texture)
+    height = relief(figure.dress, material, kind, template, figure.knot, texture, folds)
     # At the outline everything near is nearer, though it is no hollow.
     hollow = _hollows(position[:, 2] + 0.7 * height, seen, grid, footprint) * np.clip(1.8 * normal[:, 2], 0, 1)
     normal = _carved(normal, height, position[:, 2], seen, grid, footprint)

@@ -83,6 +83,8 @@ def drawn(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
         matrix = _jittered(aligned_matrix(heads.points[row], SIZE), rng)
         where = moved(heads.points[row], matrix)
         crop = _cut(heads.images[row], matrix, rng)
+        if rng.random() < 0.25:
+            crop = _haired(crop, where, rng)
         if rng.random() < 0.12:
             crop = _spectacled(crop, where, rng)
         crop = _photographed(crop, rng)
@@ -153,6 +155,30 @@ def _photographed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.3:
         out = _decoded(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(15, 80))])[1])
     return out
+
+
+def _haired(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The crop with hair around the face, short or long, with or without a fringe: rendered heads have caps and carved curls."""
+    across = points[45] - points[36]
+    span, tilt = float(np.linalg.norm(across)), float(np.degrees(np.arctan2(across[1], across[0])))
+    down = np.array([-across[1], across[0]]) / span
+    middle, half = points[36:48].mean(0), float(np.linalg.norm(points[16] - points[0])) / 2
+    hairline = span * rng.uniform(0.35, 0.95)  # above the eyes
+    chin = float((points[8] - middle) @ down)
+    inner, outer = np.zeros_like(crop), np.zeros_like(crop)
+
+    def fill(mask: np.ndarray, top: float, bottom: float, wide: float) -> None:
+        x, y = middle + down * (bottom - top) / 2
+        cv2.ellipse(mask, ((float(x), float(y)), (2 * wide, top + bottom), tilt), 255.0, -1, cv2.LINE_AA)
+
+    fill(inner, hairline, chin * rng.uniform(1.05, 1.3), half * rng.uniform(0.85, 1.0))
+    fill(outer, hairline + span * rng.uniform(0.3, 1.2), chin * rng.uniform(1.0, 2.0), half * rng.uniform(1.1, 1.6))
+    y, x = np.mgrid[:SIZE, :SIZE]
+    below = (x - middle[0]) * down[0] + (y - middle[1]) * down[1] - chin * rng.choice((-0.1, 0.3, 1.0, 3.0))
+    cover = cv2.GaussianBlur(np.where((below < 0) & (inner < 128), outer, 0).astype(np.float32), (0, 0), rng.uniform(0.5, 2)) / 255
+    strands = cv2.resize(rng.normal(0, 1, (6, SIZE // 2)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+    hair = rng.choice((rng.uniform(5, 50), rng.uniform(50, 200))) * (1 + np.float32(rng.uniform(0.05, 0.3)) * strands)
+    return np.clip(crop * (1 - cover) + hair * cover, 0, 255).astype(np.uint8)
 
 
 def _spectacled(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
