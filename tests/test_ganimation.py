@@ -1,6 +1,7 @@
 """GANimation's networks, checkpoints, losses and training steps, in plain PyTorch."""
 
 import contextlib
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from twfer_dist import storage
 from twfer_dist.errors import Problem
 from twfer_dist.synthesis import checkpoints, losses, training
-from twfer_dist.synthesis.networks import Critic, Generator, fuse
+from twfer_dist.synthesis.networks import Critic, Generator, WarpingGenerator, fuse, told, warp
 from twfer_dist.synthesis.pairs import Pairs, load_faces, load_pairs
 from twfer_dist.synthesis.scores import score, ssim
 from twfer_dist.synthesis.training import GeneratorConfig
@@ -83,6 +84,31 @@ def test_half_precision_file_keeps_size_and_weights_and_the_other_spelling_loads
     again = checkpoints.load_generator(saved(tmp_path / "g.pth", respelt))
     torch.testing.assert_close(again.network.state_dict(), generator.state_dict())
     assert again.size == 128
+
+
+def test_pixels_are_fetched_from_where_the_flow_says_at_any_size():
+    """A flow of a quarter of the side to the right shows, at each place, what was a quarter of the side to its right."""
+    for side in (32, 96):
+        image = torch.rand(1, 3, side, side)
+        flow = torch.zeros(1, 2, side, side)
+        flow[:, 0] = 0.5
+        torch.testing.assert_close(warp(image, flow)[..., : -side // 4], image[..., side // 4 :], atol=1e-5, rtol=0)
+        torch.testing.assert_close(warp(image, torch.zeros_like(flow)), image, atol=1e-5, rtol=0)
+        torch.testing.assert_close(fuse(image, image * 0, torch.ones(1, 1, side, side), flow), warp(image, flow))
+
+
+def test_our_generator_is_told_the_change_moves_nothing_at_first_and_is_known_again_in_its_file(tmp_path):
+    own, wanted = torch.rand(2, 17), torch.rand(2, 17)
+    ours, public = WarpingGenerator(4), Generator(4)
+    torch.testing.assert_close(told(ours, own, wanted), wanted - own)
+    torch.testing.assert_close(told(public, own, wanted), wanted)
+    image = torch.rand(2, 3, 32, 32)
+    colour, attention, flow = ours(image, wanted - own)
+    assert colour.shape == (2, 3, 32, 32) and attention.shape == (2, 1, 32, 32) and flow.shape == (2, 2, 32, 32) and (flow == 0).all()
+    (tmp_path / "g.safetensors").write_bytes(checkpoints.save(ours, size=64))
+    loaded = checkpoints.load_generator(str(tmp_path / "g.safetensors"))
+    assert isinstance(loaded.network, WarpingGenerator)
+    torch.testing.assert_close(loaded.network.state_dict(), ours.state_dict())
 
 
 class Foreign:
@@ -198,8 +224,10 @@ def test_ssim_is_one_for_equal_images_and_the_known_value_for_constants():
     torch.testing.assert_close(ssim(a, b), torch.full((1, 1, 16, 16), expected), atol=1e-4, rtol=1e-3)
 
 
-def test_both_phases_run_and_a_resumed_training_equals_an_unbroken_one(pairs):
+@pytest.mark.parametrize("network", training.NETWORKS)
+def test_both_phases_run_and_a_resumed_training_equals_an_unbroken_one(pairs, network):
     learn, _ = pairs
+    config = dataclasses.replace(SMALL, network=network)
 
     def run(state: training.State, until: tuple[int, int] | None = None) -> list[dict[str, float]]:
         seen = []
@@ -213,28 +241,29 @@ def test_both_phases_run_and_a_resumed_training_equals_an_unbroken_one(pairs):
                 raise Stop
 
         with contextlib.suppress(Stop):
-            training.fit(state, both(learn), SMALL, observe)
+            training.fit(state, both(learn), config, observe)
         return seen
 
-    unbroken = training.new_state(SMALL)
+    unbroken = training.new_state(config)
     before = {name: value.clone() for name, value in unbroken.generator.state_dict().items()}
     all_losses = run(unbroken)
     assert len(all_losses) == 6 and all(np.isfinite(list(values.values())).all() for values in all_losses)
     assert any((value != before[name]).any() for name, value in unbroken.generator.state_dict().items())
     for until in ((0, 3), (1, 1)):
-        broken = training.new_state(SMALL)
+        broken = training.new_state(config)
         first = run(broken, until)
-        resumed = training.new_state(SMALL)
+        resumed = training.new_state(config)
         resumed.load(broken.to_bytes())
         assert first + run(resumed) == all_losses
         torch.testing.assert_close(resumed.generator.state_dict(), unbroken.generator.state_dict(), atol=0, rtol=0)
         torch.testing.assert_close(resumed.critic.state_dict(), unbroken.critic.state_dict(), atol=0, rtol=0)
 
 
-def test_supervision_learns(pairs):
+@pytest.mark.parametrize("network", training.NETWORKS)
+def test_supervision_learns(pairs, network):
     """Sixty steps of a narrow network on three drawn figures halve nothing yet, but the loss on the training pairs falls."""
     learn, _ = pairs
-    config = GeneratorConfig(width=8, critic_width=2, batch=8, supervised_steps=60, supervised_rate=2e-3)
+    config = GeneratorConfig(network=network, width=8, critic_width=2, batch=8, supervised_steps=60, supervised_rate=2e-3)
     seen: list[float] = []
     training.fit(training.new_state(config), both(learn), config, lambda state, values: seen.append(values["loss"]))
     assert np.mean(seen[-10:]) < 0.6 * np.mean(seen[:5])
@@ -258,7 +287,7 @@ def test_minutes_end_a_phase(pairs):
 
 
 def test_copying_scores_as_copying(pairs):
-    class Copies(torch.nn.Module):
+    class Copies(Generator):
         def forward(self, image, units):
             return torch.zeros_like(image), torch.ones_like(image[:, :1])
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
-from synthesis_tables import drawn, faces, finished, png, rendered
+from synthesis_tables import faces, finished, rendered
 
 from twfer_dist import engine, schema, storage
 from twfer_dist.corpus import facs
@@ -81,6 +82,31 @@ def test_same_bytes_with_one_actor_and_with_two_on_halves_of_a_gpu(ray_cluster, 
     two = engine.run(animate_job([some_faces], config, generator, actors=2, gpus=0.5), str(tmp_path / "two"), quiet=True)
     assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
     assert shas(one) == shas(two) and shas(one)
+
+
+def test_planned_counts_are_exact_and_spread_evenly(ray_cluster, some_faces, generator, tmp_path):
+    config = AnimateConfig(size=64, references=2, per_expression=19)
+    finished = engine.run(animate_job([some_faces], config, generator, actors=1), str(tmp_path), quiet=True)
+    table = finished.table(".", ANIMATED)
+    assert len(table) == 7 * 19 and pc.count_distinct(table["image_id"]).as_py() == 7 * 19
+    for label in range(1, 8):
+        rows = table.filter(pc.equal(table["label"], label))
+        faces_taken = Counter(rows["face_id"].to_pylist())
+        ways = Counter(zip(rows["reference_id"].to_pylist(), rows["level"].to_pylist(), strict=True))
+        assert len(faces_taken) == 3 and max(faces_taken.values()) - min(faces_taken.values()) <= 1
+        assert len(ways) == 8 and max(ways.values()) - min(ways.values()) <= 1
+    too_many = AnimateConfig(size=64, per_expression=13)
+    with pytest.raises(Problem, match="13 images of surprise are asked for, and 3 faces, 4 ways each, give 12"):
+        engine.run(animate_job([some_faces], too_many, generator, actors=1), str(tmp_path), quiet=True)
+
+
+@pytest.mark.parametrize(("sources", "ways", "count"), [(58, 46, 2670 // 7), (6, 4, 24), (4, 6, 17), (1, 5, 5), (7, 1, 3)])
+def test_combinations_are_each_taken_once_and_evenly(sources, ways, count):
+    face, way = pipeline._combinations(sources, np.full(ways, 3), count)
+    assert len(set(zip(face.tolist(), way.tolist(), strict=True))) == count
+    for taken, of in ((face, sources), (way, ways)):
+        counts = np.bincount(taken, minlength=of)
+        assert counts.max() - counts.min() <= 1
 
 
 def test_more_gpus_than_there_are_is_a_problem(ray_cluster, some_faces, generator, tmp_path):
@@ -163,7 +189,7 @@ def test_animation_keeps_the_source_pixel_for_pixel_where_attention_is_one_at_an
 
     loaded = checkpoints.LoadedGenerator(Half(4), 64, "")
     crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
-    answer = animate.animate(loaded, crops, np.zeros((2, 17), np.float32))
+    answer = animate.animate(loaded, crops, *np.zeros((2, 2, 17), np.float32))
     assert (answer[:, :54] == crops[:, :54]).all()
     assert (answer[:, 58:] == 255).all()
 
@@ -171,13 +197,6 @@ def test_animation_keeps_the_source_pixel_for_pixel_where_attention_is_one_at_an
 def test_intensities_leave_out_the_strongest():
     assert animate.intensities(5, True) == [0.2, 0.4, 0.6, 0.8]
     assert animate.intensities(2, False) == [0.5, 1.0]
-
-
-def test_strip_has_a_row_an_expression_and_a_column_a_level():
-    image = png(drawn(0, np.zeros(17)))
-    sheet = animate.strip(image, [("surprise", [image] * 4), ("fear", [image] * 4)], side=32)
-    assert sheet.shape == (2 * 32, (1 + 1 + 4) * 32, 3)
-    assert (sheet[:32, 32:] == sheet[32:, 32:]).all() and (sheet[:32, :32] != sheet[32:, :32]).any()
 
 
 def test_training_writes_weights_log_scores_and_a_run_and_goes_on_after_a_kill(ray_cluster, tmp_path, mlflow_uri, monkeypatch):

@@ -9,7 +9,8 @@ import click
 
 from twfer_dist import __version__, recipe, storage
 from twfer_dist.errors import Problem
-from twfer_dist.recipe import Outcome, Recipe
+from twfer_dist.recipe import Outcome
+from twfer_dist.stages import TRACKED, Recipe
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 out_option = click.option("--out", metavar="DIR", help="Where outputs go: a folder or a URI.")
@@ -252,7 +253,7 @@ def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, a
                 _print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
     reports = [storage.join(loaded.out, o.stage.name, "index.html") for o in outcomes if o.stage.kind == "report" and o.finished]
-    tracked = loaded.tracking and any(o.stage.kind in recipe.TRACKED for o in outcomes)
+    tracked = loaded.tracking and any(o.stage.kind in TRACKED for o in outcomes)
     uri = loaded.tracking.uri if loaded.tracking and tracked else None
     interface = f"mlflow ui --backend-store-uri {uri}" if uri and uri.startswith("sqlite") else uri
     if as_json:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from twfer_dist import storage
 from twfer_dist.errors import Problem
-from twfer_dist.synthesis.networks import Critic, Generator
+from twfer_dist.synthesis.networks import Critic, Generator, WarpingGenerator
 from twfer_dist.taxonomy import ACTION_UNITS
 
 PUBLIC_SIZE = 128  # of the images that the public checkpoints were trained on; their files do not say it
@@ -46,7 +46,7 @@ def load_generator(uri: str) -> LoadedGenerator:
     try:
         width, channels = state["main.0.weight"].shape[:2]
         blocks = len({name.split(".")[1] for name in state if name.startswith("main.") and ".main.0." in name})
-        network = Generator(width, channels - 3, blocks)
+        network = (WarpingGenerator if "flow_reg.weight" in state else Generator)(width, channels - 3, blocks)
         network.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError) as error:
         raise Problem(f"{uri} does not hold a GANimation generator ({_first_line(error)}): name the generator's checkpoint.") from None

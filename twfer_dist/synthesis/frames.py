@@ -48,7 +48,7 @@ def encode(rows: pa.Table, size: int, quality: int) -> pa.Table:
     images = [_jpeg(p, size, quality) if p else None for p in rows["pixels"].to_pylist()]
     sides = pa.array([size if image else None for image in images], pa.int32())
     return (
-        rows.drop_columns(["pixels"])
+        rows.drop_columns(["pixels", "own"])
         .append_column("image", pa.array(images, pa.binary()))
         .append_column("width", sides)
         .append_column("height", sides)

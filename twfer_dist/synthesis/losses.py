@@ -55,13 +55,18 @@ def change(image: Tensor, truth: Tensor) -> Tensor:
     return 1 - torch.exp(-(largest - NOISE).clamp(min=0) / CHANGE)
 
 
-def paired_loss(fused: Tensor, attention: Tensor, image: Tensor, truth: Tensor, change_weight: float = 4.0) -> dict[str, Tensor]:
+def paired_loss(
+    fused: Tensor, attention: Tensor, image: Tensor, truth: Tensor, flow: Tensor | None = None, change_weight: float = 4.0
+) -> dict[str, Tensor]:
     """The losses of a generated image whose truth is known (not in the paper: its photographs have no such pairs).
 
     All images (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1. With m = `change`(image, truth), the losses are
         pixels: |fused - truth|, each pixel weighted 1 + change_weight * m;
         edges: the same of the differences of neighbouring pixels, which L1 alone leaves soft;
         attention: binary cross entropy of attention with 1 - m: keep the input's pixel as far as it does not change.
+    Where pixels are moved (flow (B, 2, S, S) in halves of the side), attention is free, and instead of its loss there are
+        paint: the mean of 1 - attention: move what can be moved, and paint the rest;
+        bend: the mean absolute difference of neighbouring flows in pixels: what is near moves together.
     """
     changed = change(image, truth)
     weight = 1 + change_weight * changed
@@ -69,4 +74,8 @@ def paired_loss(fused: Tensor, attention: Tensor, image: Tensor, truth: Tensor, 
     pixels = (weight * error.abs()).mean()
     down = (weight[:, :, 1:] * (error[:, :, 1:] - error[:, :, :-1]).abs()).mean()
     right = (weight[:, :, :, 1:] * (error[:, :, :, 1:] - error[:, :, :, :-1]).abs()).mean()
-    return {"pixels": pixels, "edges": down + right, "attention": F.binary_cross_entropy(attention.clamp(1e-4, 1 - 1e-4), 1 - changed)}
+    parts = {"pixels": pixels, "edges": down + right}
+    if flow is None:
+        return parts | {"attention": F.binary_cross_entropy(attention.clamp(1e-4, 1 - 1e-4), 1 - changed)}
+    bend = (flow[:, :, 1:] - flow[:, :, :-1]).abs().mean() + (flow[:, :, :, 1:] - flow[:, :, :, :-1]).abs().mean()
+    return parts | {"paint": (1 - attention).mean(), "bend": bend * flow.shape[-1] / 2}

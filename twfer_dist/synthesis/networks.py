@@ -1,4 +1,4 @@
-"""GANimation's generator and critic (Pumarola et al., arXiv 1807.09251), equal to the public ones.
+"""GANimation's generator and critic (Pumarola et al., arXiv 1807.09251), equal to the public ones; and our generator.
 
 Module names are those of the public code, so that its state dicts load as they are: `main.0.weight`, `img_reg.0.weight`,
 and `attetion_reg.0.weight` with its spelling. Images are float32 (B, 3, S, S) in -1 to 1, Action Units float32 (B, U) in
@@ -7,6 +7,7 @@ and `attetion_reg.0.weight` with its spelling. Images are float32 (B, 3, S, S) i
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from twfer_dist.taxonomy import ACTION_UNITS
 
@@ -66,10 +67,40 @@ class Generator(nn.Module):
         self.img_reg = nn.Sequential(nn.Conv2d(width, 3, 7, padding=3, bias=False), nn.Tanh())
         self.attetion_reg = nn.Sequential(nn.Conv2d(width, 1, 7, padding=3, bias=False), nn.Sigmoid())
 
-    def forward(self, image: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, units: Tensor) -> tuple[Tensor, ...]:
         planes = units[:, :, None, None].expand(-1, -1, *image.shape[2:])
         features = self.main(torch.cat([image, planes], dim=1))
         return self.img_reg(features), self.attetion_reg(features)
+
+
+class WarpingGenerator(Generator):
+    """Ours: GANimation's trunk and heads, told the *change* of the Action Units, and a third head that moves the image's pixels.
+
+    An expression is mostly movement, and what is moved keeps its grain and its cracks, at any size of the image; colour is left
+    to paint what movement cannot bring: an opened mouth, a fold and its shadow.
+
+    forward(image (B, 3, S, S) in -1..1, change (B, U) in -1..1) gives colour and attention as `Generator` does, and
+        flow (B, 2, S, S): how far right and down of itself each pixel is fetched from, in halves of the image's side.
+    """
+
+    REACH = 0.25
+    """The farthest that a pixel is fetched from, in halves of the side: a dropped jaw moves the chin by 0.15."""
+
+    def __init__(self, width: int = 64, units: int = len(ACTION_UNITS), blocks: int = 6) -> None:
+        super().__init__(width, units, blocks)
+        self.flow_reg = nn.Conv2d(width, 2, 7, padding=3)
+        nn.init.zeros_(self.flow_reg.weight)  # at first nothing moves
+        nn.init.zeros_(self.flow_reg.bias)  # type: ignore[arg-type]
+
+    def forward(self, image: Tensor, units: Tensor) -> tuple[Tensor, ...]:
+        planes = units[:, :, None, None].expand(-1, -1, *image.shape[2:])
+        features = self.main(torch.cat([image, planes], dim=1))
+        return self.img_reg(features), self.attetion_reg(features), self.REACH * torch.tanh(self.flow_reg(features).float())
+
+
+def told(generator: Generator, own: Tensor, wanted: Tensor) -> Tensor:
+    """What a generator is told, from the Action Units (B, U) in 0..1 that the image shows and those that it shall show."""
+    return wanted - own if isinstance(generator, WarpingGenerator) else wanted
 
 
 class Critic(nn.Module):
@@ -94,6 +125,19 @@ class Critic(nn.Module):
         return self.conv1(features).squeeze(1), self.conv2(features).flatten(1)
 
 
-def fuse(image: Tensor, colour: Tensor, attention: Tensor) -> Tensor:
-    """The animated image, equation 1 of the paper: attention * image + (1 - attention) * colour, at any common size."""
-    return attention * image + (1 - attention) * colour
+def fuse(image: Tensor, colour: Tensor, attention: Tensor, flow: Tensor | None = None) -> Tensor:
+    """The animated image, equation 1 of the paper: attention * image + (1 - attention) * colour, at any common size.
+
+    flow: of a `WarpingGenerator`; the image is moved by it first.
+    """
+    moved = image if flow is None else warp(image, flow)
+    return attention * moved + (1 - attention) * colour
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """The image (B, C, H, W) whose pixels are fetched from where `flow` (B, 2, H, W) says, in halves of its side; edges repeat."""
+    height, width = image.shape[2:]
+    down = (torch.arange(height, device=image.device) + 0.5) * 2 / height - 1
+    right = (torch.arange(width, device=image.device) + 0.5) * 2 / width - 1
+    grid = torch.stack(torch.meshgrid(right, down, indexing="xy"), dim=-1) + flow.permute(0, 2, 3, 1)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)

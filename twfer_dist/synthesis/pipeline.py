@@ -1,5 +1,6 @@
 """The stage that animates faces on Ray Data: every neutral face to seven expressions at graded intensities."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -20,7 +21,7 @@ from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.frames import decode, encode
 from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
 
-VERSION = 1
+VERSION = 2
 
 PART_ROWS = 256  # about; a part holds whole faces
 PLAIN = ["face_id", "corpus", "source", "label", "groups", "action_units", "status"]
@@ -34,6 +35,7 @@ class AnimateConfig:
     levels: int = 5  # steps from the source's Action Units to the reference's
     drop_last: bool = True  # the strongest level is not planned
     references: int = 1  # of each expression
+    per_expression: int | None = None  # images, spread evenly over sources, references and intensities; every combination where null
     reference_corpora: tuple[str, ...] = ()  # where references may come from; all where empty
     sources: Literal["neutral", "unlabelled", "all"] = "neutral"  # "unlabelled": neutral faces and those without a label
     batch: int = 16  # rows that the generator sees together
@@ -64,6 +66,7 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
                 f"No face to animate: no row of {', '.join(f.uri for f in faces)} is ok and {config.sources}; set sources to all."
             )
         steps = intensities(config.levels, config.drop_last)
+        whole = len(chosen) * len(steps)  # rows of a face
         work.results |= {
             "faces": len(sources),
             "faces_without_own_action_units": sources["action_units"].null_count,
@@ -73,13 +76,13 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
             "generator_size": loaded.size,
         }
         work.map(
-            plan(sources, chosen, steps),
+            plan(sources, chosen, steps, config.per_expression),
             [
                 Step(decode, {"faces": tuple(faces), "size": config.size}),
                 Step(Animator, {"generator": generator, "batch": config.batch, "gpus": gpus}, gpus=gpus, actors=actors),
                 Step(encode, {"size": config.size, "quality": config.quality}),
             ],
-            rows_per_part=max(1, PART_ROWS // (len(chosen) * len(steps))) * len(chosen) * len(steps),
+            rows_per_part=PART_ROWS if config.per_expression else whole * max(1, PART_ROWS // whole),
         )
 
     models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
@@ -95,35 +98,60 @@ def _wanted(faces: pa.Table, config: AnimateConfig) -> pa.Array:
     return pc.and_(fine, pc.fill_null(neutral, config.sources == "unlabelled"))
 
 
-def plan(sources: pa.Table, chosen: Sequence[references.Reference], steps: Sequence[float]) -> pa.Table:
-    """The rows of ANIMATED without images, and `input`: for each of `sources` (FACES rows) each reference at each intensity."""
-    per_face = [(reference, level, step) for reference in chosen for level, step in enumerate(steps, start=1)]
-    n, m = len(sources), len(per_face)
-    own = np.array([values or [0.0] * 17 for values in sources["action_units"].to_pylist()], np.float32)
-    targets = np.array([reference.action_units for reference, _, _ in per_face], np.float32)
-    amounts = np.array([step for _, _, step in per_face], np.float32)
-    units = own[:, None, :] + amounts[None, :, None] * (targets[None, :, :] - own[:, None, :])
-    names = [f"{EXPRESSIONS[r.label - 1]}-{r.number}-{level}" for r, level, _ in per_face]
-    repeated = sources.take(pa.array(np.repeat(np.arange(n), m)))
+def plan(sources: pa.Table, chosen: Sequence[references.Reference], steps: Sequence[float], per_expression: int | None = None) -> pa.Table:
+    """The rows of ANIMATED without images, `input`, and `own`: the Action Units that the source shows.
 
-    def tiled(values: list, kind: pa.DataType) -> pa.Array:
-        return pa.array(values, kind).take(pa.array(np.tile(np.arange(m), n)))
+    Each of `sources` (FACES rows) meets each reference at each intensity, or, where `per_expression` is given, so many of these
+    combinations of each expression that every source, and every reference at every intensity, is taken equally often or once more.
+    """
+    per_face = [(reference, level, step) for level, step in enumerate(steps, start=1) for reference in chosen]
+    face, way = _combinations(len(sources), np.array([reference.label for reference, _, _ in per_face]), per_expression)
+    own = np.array([values or [0.0] * 17 for values in sources["action_units"].to_pylist()], np.float32).reshape(-1, 17)[face]
+    targets = np.array([reference.action_units for reference, _, _ in per_face], np.float32)[way]
+    amounts = np.array([step for _, _, step in per_face], np.float32)[way, None]
+    names = [f"{EXPRESSIONS[r.label - 1]}-{r.number}-{level}" for r, level, _ in per_face]
+    repeated = sources.take(pa.array(face))
+
+    def of_way(values: list, kind: pa.DataType) -> pa.Array:
+        return pa.array(values, kind).take(pa.array(way))
 
     return pa.table(
         {
-            "image_id": pc.binary_join_element_wise(repeated["face_id"], tiled(names, pa.string()), "-"),
+            "image_id": pc.binary_join_element_wise(repeated["face_id"], of_way(names, pa.string()), "-"),
             "face_id": repeated["face_id"],
             "corpus": repeated["corpus"],
             "source": repeated["source"],
-            "label": tiled([r.label for r, _, _ in per_face], pa.int8()),
-            "level": tiled([level for _, level, _ in per_face], pa.int16()),
-            "intensity": tiled([step for _, _, step in per_face], pa.float32()),
-            "reference_id": tiled([r.reference_id for r, _, _ in per_face], pa.string()),
+            "label": of_way([r.label for r, _, _ in per_face], pa.int8()),
+            "level": of_way([level for _, level, _ in per_face], pa.int16()),
+            "intensity": of_way([step for _, _, step in per_face], pa.float32()),
+            "reference_id": of_way([r.reference_id for r, _, _ in per_face], pa.string()),
             "groups": repeated["groups"],
-            "action_units": pa.FixedSizeListArray.from_arrays(pa.array(units.reshape(-1)), 17),
+            "action_units": pa.FixedSizeListArray.from_arrays(pa.array((own + amounts * (targets - own)).reshape(-1)), 17),
+            "own": pa.FixedSizeListArray.from_arrays(pa.array(own.reshape(-1)), 17),
             "input": repeated["input"],
         }
     )
+
+
+def _combinations(sources: int, labels: np.ndarray, per_expression: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Which source meets which way (a reference at an intensity; labels: of its expression): indices, both (N,).
+
+    Problem where there are fewer combinations than are asked for.
+    """
+    if per_expression is None:
+        return np.repeat(np.arange(sources), len(labels)), np.tile(np.arange(len(labels)), sources)
+    faces, ways = [], []
+    for label in np.unique(labels):
+        of_label = np.flatnonzero(labels == label)
+        if per_expression > sources * len(of_label):
+            raise Problem(
+                f"{per_expression} images of {EXPRESSIONS[label - 1]} are asked for, and {sources} faces, {len(of_label)} ways each, give "
+                f"{sources * len(of_label)}: ask for fewer, or for more references or levels."
+            )
+        row = np.arange(per_expression)  # down a diagonal of the table of sources and ways, and when it closes, the next one
+        faces.append(row % sources)
+        ways.append(of_label[(row + row // math.lcm(sources, len(of_label))) % len(of_label)])
+    return np.concatenate(faces), np.concatenate(ways)
 
 
 class Animator:
@@ -139,14 +167,15 @@ class Animator:
     def __call__(self, rows: pa.Table) -> pa.Table:
         pixels = rows["pixels"].to_pylist()
         size = max((round((len(p) // 3) ** 0.5) for p in pixels if p), default=self.generator.size)
-        units = np.array(rows["action_units"].to_pylist(), np.float32)
+        wanted, own = (np.array(rows[name].to_pylist(), np.float32) for name in ("action_units", "own"))
         answers: list[bytes] = []
         for start in range(0, len(pixels), self.batch):
             # An unreadable crop takes part as black, so that its neighbours' group keeps its size and they their bytes.
             group = [
                 np.frombuffer(p or bytes(3 * size * size), np.uint8).reshape(size, size, 3) for p in pixels[start : start + self.batch]
             ]
-            animated = animate(self.generator, np.stack(group), units[start : start + self.batch], self.device)
+            part = slice(start, start + self.batch)
+            animated = animate(self.generator, np.stack(group), own[part], wanted[part], self.device)
             answers += [image.tobytes() for image in animated]
         kept = [answer if p else None for p, answer in zip(pixels, answers, strict=True)]
         return rows.set_column(rows.column_names.index("pixels"), "pixels", pa.array(kept, pa.large_binary()))

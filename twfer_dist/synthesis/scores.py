@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twfer_dist.corpus import facs
-from twfer_dist.synthesis.networks import fuse
+from twfer_dist.synthesis.networks import Generator, fuse, told
 from twfer_dist.synthesis.pairs import Pairs
 from twfer_dist.taxonomy import EXPRESSIONS, to_unit
 
@@ -18,7 +18,7 @@ CHANGED = 20.0
 REGIONS: dict[str, Callable[[Tensor], Tensor]] = {"all": torch.ones_like, "changed": lambda region: region, "rest": torch.logical_not}
 
 
-def score(generator: torch.nn.Module, pairs: Pairs, count: int, device: torch.device | str = "cpu", batch: int = 16) -> dict[str, float]:
+def score(generator: Generator, pairs: Pairs, count: int, device: torch.device | str = "cpu", batch: int = 16) -> dict[str, float]:
     """Scores on up to `count` pairs from the calmest image of a scene to its others.
 
     Keys are `<output|copy>_<psnr|ssim|l1>_<all|changed|rest>`: PSNR in dB (of the mean squared error over all pixels of the
@@ -29,9 +29,10 @@ def score(generator: torch.nn.Module, pairs: Pairs, count: int, device: torch.de
     sums: dict[str, float] = {}
     pixels = dict.fromkeys(REGIONS, 0.0)
     for start in range(0, len(draw.source), batch):
-        image, truth, _, units = pairs.batch(pairs.plain(draw.source[start : start + batch], draw.target[start : start + batch]), device)
+        rows = slice(start, start + batch)
+        image, truth, own, wanted = pairs.batch(pairs.plain(draw.source[rows], draw.target[rows]), device)
         with torch.inference_mode():
-            answers = {"output": fuse(image, *generator(image, units)), "copy": image}
+            answers = {"output": fuse(image, *generator(image, told(generator, own, wanted))), "copy": image}
         largest = F.max_pool2d((truth - image).abs().amax(dim=1, keepdim=True), 3, stride=1, padding=1)
         region = largest * 127.5 > CHANGED
         for name, part in REGIONS.items():
@@ -69,7 +70,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return (2 * mx * my + 4e-4) * (2 * vxy + 36e-4) / ((mx * mx + my * my + 4e-4) * (vx + vy + 36e-4))
 
 
-def sample_sheet(generator: torch.nn.Module, pairs: Pairs, scenes: int, device: torch.device | str = "cpu") -> np.ndarray:
+def sample_sheet(generator: Generator, pairs: Pairs, scenes: int, device: torch.device | str = "cpu") -> np.ndarray:
     """A sheet for the eye, uint8 (H, W, 3) RGB: for each of some scenes a row of true images and under it the generated ones.
 
     The input stands first; then the strongest image of each expression that the scene has, or its seven strongest images.
@@ -80,22 +81,22 @@ def sample_sheet(generator: torch.nn.Module, pairs: Pairs, scenes: int, device: 
         strongest = {int(pairs.labels[i]): i for i in others if pairs.labels[i]}  # a scene is sorted from calm to strong
         targets = [strongest[label] for label in sorted(strongest)] or others[-len(EXPRESSIONS) :]
         targets = [targets[k % len(targets)] for k in range(len(EXPRESSIONS))]
-        image, truth, _, units = pairs.batch(pairs.plain(np.repeat(calm, len(targets)), np.array(targets)), device)
+        image, truth, own, wanted = pairs.batch(pairs.plain(np.repeat(calm, len(targets)), np.array(targets)), device)
         with torch.inference_mode():
-            fused = fuse(image, *generator(image, units))
+            fused = fuse(image, *generator(image, told(generator, own, wanted)))
         rows = [torch.cat([image[:1], pictures]).permute(2, 0, 3, 1).flatten(1, 2) for pictures in (truth, fused)]
         strips += rows
     return _bytes(torch.cat(strips))
 
 
-def prototype_sheet(generator: torch.nn.Module, pairs: Pairs, count: int, device: torch.device | str = "cpu") -> np.ndarray:
+def prototype_sheet(generator: Generator, pairs: Pairs, count: int, device: torch.device | str = "cpu") -> np.ndarray:
     """A sheet for the eye, uint8 (H, W, 3) RGB, where no truth is known: some images, each with the seven expressions' prototypes."""
     units = torch.from_numpy(to_unit(np.stack([facs.prototype(expression) for expression in EXPRESSIONS]))).to(device)
     strips = []
     for index in np.linspace(0, len(pairs.images) - 1, min(count, len(pairs.images))).round().astype(int):
-        image = pairs.batch(pairs.plain(np.repeat(index, len(units)), np.repeat(index, len(units))), device)[0]
+        image, _, own, _ = pairs.batch(pairs.plain(np.repeat(index, len(units)), np.repeat(index, len(units))), device)
         with torch.inference_mode():
-            fused = fuse(image, *generator(image, units))
+            fused = fuse(image, *generator(image, told(generator, own, units)))
         strips.append(torch.cat([image[:1], fused]).permute(2, 0, 3, 1).flatten(1, 2))
     return _bytes(torch.cat(strips))
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,12 +20,13 @@ from torch.nn import functional as F
 
 from twfer_dist.errors import Problem
 from twfer_dist.synthesis import losses
-from twfer_dist.synthesis.networks import Critic, Generator, fuse
+from twfer_dist.synthesis.networks import Critic, Generator, WarpingGenerator, fuse, told
 from twfer_dist.synthesis.pairs import Draw, Pairs
 
+NETWORKS = {"ganimation": Generator, "warping": WarpingGenerator}
 CRITIC_STEPS = 5  # per step of the generator
-PAIRED_EDGES = 0.5
-PAIRED_ATTENTION = 0.05
+PAIRED = {"pixels": 1.0, "edges": 0.5, "attention": 0.05, "paint": 0.02, "bend": 0.1}
+"""The weights of `losses.paired_loss`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class GeneratorConfig:
     whichever comes first. The paper: size 128, width 64, batch 25, no supervised phase, 30 epochs.
     """
 
+    network: Literal["ganimation", "warping"] = "ganimation"  # the public generator, or ours
     size: int = 64  # pixels of the images; a multiple of 64, as the critic halves six times
     width: int = 32
     critic_width: int = 32
@@ -94,7 +97,7 @@ def new_state(config: GeneratorConfig, device: torch.device | str = "cpu", initi
     """The state before the first step, the same on all workers; `initial` is a generator to go on from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        generator = (initial or Generator(config.width)).to(device)
+        generator = (initial or NETWORKS[config.network](config.width)).to(device)
         critic = Critic(config.size, config.critic_width).to(device)
     of_generator, of_critic = (torch.optim.Adam(network.parameters(), betas=(0.5, 0.999)) for network in (generator, critic))
     return State(generator, critic, of_generator, of_critic)
@@ -156,12 +159,12 @@ def _draw(pairs: Pairs, config: GeneratorConfig, state: State, number: int) -> D
 def supervised_step(state: State, pairs: Pairs, draws: list[Draw], config: GeneratorConfig) -> dict[str, float]:
     """One step of the generator on pairs: L1 and edges weighted to what changes, and the attention that this asks for."""
     device = next(state.generator.parameters()).device
-    image, truth, _, units = pairs.batch(draws[0], device)
+    image, truth, own, wanted = pairs.batch(draws[0], device)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
-        colour, attention = state.generator(image, units)
-    colour, attention = colour.float(), attention.float()
-    parts = losses.paired_loss(fuse(image, colour, attention), attention, image, truth)
-    loss = parts["pixels"] + PAIRED_EDGES * parts["edges"] + PAIRED_ATTENTION * parts["attention"]
+        made = state.generator(image, told(state.generator, own, wanted))
+    colour, attention, *flow = (part.float() for part in made)
+    parts = losses.paired_loss(fuse(image, colour, attention, *flow), attention, image, truth, *flow)
+    loss = torch.stack([PAIRED[name] * part for name, part in parts.items()]).sum()
     _step(loss, state.generator, state.generator_optimizer, f"supervised step {state.step}")
     return {"loss": loss.item(), **{name: value.item() for name, value in parts.items()}}
 
@@ -177,7 +180,7 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], config: Gene
     for draw in draws:
         image, _, own, wanted = pairs.batch(draw, device)
         with torch.no_grad():
-            fake = fuse(image, *generator(image, wanted))
+            fake = fuse(image, *generator(image, told(generator, own, wanted)))
         score, seen = critic(image)
         mix = torch.from_numpy(draw.mix).to(device)[:, None, None, None]
         penalty = losses.gradient_penalty(lambda x: critic(x)[0], image, fake, mix)
@@ -185,12 +188,13 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], config: Gene
         units_real = losses.action_unit_loss(seen, own)
         critic_loss = -distance + losses.GRADIENT_PENALTY * penalty + losses.ACTION_UNITS * units_real
         _step(critic_loss, critic, state.critic_optimizer, where)
-    colour, attention = generator(image, wanted)
-    fake = fuse(image, colour, attention)
+    made = generator(image, told(generator, own, wanted))
+    fake = fuse(image, *made)
     score, seen = critic(fake)
-    colour_back, attention_back = generator(fake, own)
+    back = generator(fake, told(generator, wanted, own))
+    attention, attention_back = made[1], back[1]
     units_fake = losses.action_unit_loss(seen, wanted)
-    cycle = F.l1_loss(fuse(fake, colour_back, attention_back), image)
+    cycle = F.l1_loss(fuse(fake, *back), image)
     masks = attention.mean() + attention_back.mean()
     smooth = losses.smoothness(attention) + losses.smoothness(attention_back)
     loss = -score.mean() + losses.ACTION_UNITS * units_fake + losses.CYCLE * cycle + losses.ATTENTION * masks + losses.SMOOTHNESS * smooth

@@ -1,0 +1,162 @@
+"""What the animation looks like: for each figure a strip and a GIF, and, where wanted, its photographs with the animated face in them."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.compute as pc
+from PIL import Image
+
+from twfer_dist.corpus.corpus import Corpus
+from twfer_dist.engine import Job, Work
+from twfer_dist.errors import Problem
+from twfer_dist.faces.decode import Refused, decode, on_grey, read
+from twfer_dist.schema import ANIMATED, FACES, OK
+from twfer_dist.storage import Finished, absolute
+from twfer_dist.taxonomy import EXPRESSIONS
+
+VERSION = 1
+
+FRAME_MS, REST_MS = 90, 700  # of a GIF: while the face moves, and at its strongest and calmest
+_FEATHER = 0.08  # of the crop's side: over this width from its edge a change fades away
+_MOST_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True)
+class StripsConfig:
+    """How many figures are shown, and how large."""
+
+    figures: int = 12
+    side: int = 112  # pixels of a strip's cells and of a GIF
+
+
+def strips_job(animated: Sequence[Finished], faces: Sequence[Finished], config: StripsConfig, *, corpora: Sequence[Corpus] = ()) -> Job:
+    """Pictures of the first figures of `animated` (by id, one face of a source): `<face_id>.png`, a row for each expression from the
+    face itself to the strongest, and `<face_id>.gif`, which goes through all of them.
+
+    faces: what was animated. corpora: where given, their photographs with the strongest of each expression put back into them, as
+    `<face_id>-<expression>.jpg`. Problem where nothing is animated.
+    """
+    by_name = {corpus.name: corpus for corpus in corpora}
+
+    def do(work: Work) -> None:
+        shown = _figures(animated, faces, config.figures)
+        if not shown:
+            raise Problem(f"No animated face of {', '.join(a.uri for a in animated) or 'no stage'} is ok: nothing can be shown.")
+        progress = work.progress(len(shown), " figures")
+        progress.start(0)
+        for face, rows in shown:
+            source = _pixels(face["image"], config.side)
+            frames = {label: [_pixels(row["image"], config.side) for row in rows if row["label"] == label] for label in _labels(rows)}
+            work.write_file(f"{face['face_id']}.png", _png(strip(source, frames)))
+            work.write_file(f"{face['face_id']}.gif", gif(source, frames))
+            if corpus := by_name.get(face["corpus"]):
+                photograph = _photograph(corpus, face["path"])
+                strongest = {row["label"]: row for row in rows}
+                for label, row in strongest.items():
+                    pasted = paste(photograph, face, _pixels(row["image"], row["width"]))
+                    work.write_file(f"{face['face_id']}-{EXPRESSIONS[label - 1]}.jpg", _jpeg(pasted))
+            progress.advance(1)
+        progress.close()
+        work.results["say"] = [f"{len(shown)} figures: a strip (.png) and a GIF of each{', and their photographs' if corpora else ''}"]
+
+    inputs: dict[str, Any] = {f"animated_{k}": one for k, one in enumerate(animated)} | {f"faces_{k}": one for k, one in enumerate(faces)}
+    return Job("strips", VERSION, inputs | {c.name: c for c in corpora}, config, {"opencv": cv2.__version__}, {}, do)
+
+
+def _figures(animated: Sequence[Finished], faces: Sequence[Finished], limit: int) -> list[tuple[dict, list[dict]]]:
+    """The first faces by id, each of another source, and their animated rows from one reference of each expression, weak to strong."""
+    first: dict[tuple[str, str], tuple[str, int]] = {}
+    for number, one in enumerate(animated):
+        for batch in one.scan(".", ANIMATED).to_batches(columns=["face_id", "corpus", "source"], filter=pc.field("status") == OK):
+            for row in batch.to_pylist():
+                first.setdefault((row["corpus"], row["source"]), (row["face_id"], number))
+            if len(first) >= limit:
+                break
+    found = []
+    for face_id, number in sorted(first.values())[:limit]:
+        rows = (
+            animated[number].scan(".", ANIMATED).to_table(filter=(pc.field("face_id") == face_id) & (pc.field("status") == OK)).to_pylist()
+        )
+        reference = {row["label"]: row["reference_id"] for row in reversed(rows)}
+        kept = sorted((r for r in rows if r["reference_id"] == reference[r["label"]]), key=lambda r: (r["label"], r["level"]))
+        own = [row for f in faces for row in f.table("faces", FACES, ids=[face_id]).to_pylist()]
+        if not own:
+            raise Problem(f"The face {face_id} is in none of the given faces: name the output that was animated under 'faces'.")
+        found.append((own[0], kept))
+    return found
+
+
+def _photograph(corpus: Corpus, path: str) -> np.ndarray:
+    try:
+        return on_grey(decode(read(absolute(corpus.root), path, _MOST_PIXELS), _MOST_PIXELS))
+    except Refused as refused:
+        raise Problem(f"{corpus.name}, {path}: {refused} Its face was found there before: put the photograph back.") from None
+
+
+def _labels(rows: Sequence[Mapping]) -> list[int]:
+    return sorted({row["label"] for row in rows})
+
+
+def strip(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> np.ndarray:
+    """uint8 (H, W, 3) RGB: a row for each expression (label 1 to 7), its name, the source, and its frames from weak to strong.
+
+    source and frames: uint8 (side, side, 3).
+    """
+    side = len(source)
+    longest = max(map(len, frames.values()))
+    lines = []
+    for label, images in frames.items():
+        name = np.full((side, side, 3), 255, np.uint8)
+        cv2.putText(name, EXPRESSIONS[label - 1], (4, side // 2), cv2.FONT_HERSHEY_SIMPLEX, side / 230, (40, 40, 40), 1, cv2.LINE_AA)
+        blank = [np.full_like(source, 255)] * (longest - len(images))
+        lines.append(np.concatenate([name, source, *images, *blank], axis=1))
+    return np.concatenate(lines)
+
+
+def gif(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> bytes:
+    """A GIF without end: the face goes to each expression and back."""
+    pictures, times = [source], [REST_MS]
+    for images in frames.values():
+        pictures += [*images, *reversed(images[:-1]), source]
+        times += [FRAME_MS] * (len(images) - 1) + [REST_MS] + [FRAME_MS] * (len(images) - 1) + [REST_MS]
+    first, *rest = [Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE) for picture in pictures]
+    sink = io.BytesIO()
+    first.save(sink, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
+    return sink.getvalue()
+
+
+def paste(photograph: np.ndarray, face: Mapping[str, Any], animated: np.ndarray) -> np.ndarray:
+    """The photograph (uint8 RGB) with its face animated.
+
+    face: a row of FACES. animated: its crop uint8 (S, S, 3) after the animation. What is carried back is the *difference* of the crops,
+    fading towards their edge: no seam can show, and where nothing changed the photograph's own pixels stay as they are.
+    """
+    side = len(animated)
+    change = animated.astype(np.float32) - _pixels(face["image"], side)
+    place = np.arange(side, dtype=np.float32) + 0.5
+    fade = np.clip(np.minimum(place, side - place) / (_FEATHER * side), 0, 1)
+    change *= (fade[:, None] * fade[None, :])[..., None]
+    matrix = np.array(face["crop_matrix"], np.float32).reshape(2, 3) * (side / face["width"])
+    matrix[:, 2] += 0.5 * side / face["width"] - 0.5  # a pixel's middle is at its whole number
+    height, width = photograph.shape[:2]
+    carried = cv2.warpAffine(change, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return np.clip(photograph + carried + 0.5, 0, 255).astype(np.uint8)
+
+
+def _pixels(data: bytes, side: int) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None  # of our own tables
+    interpolation = cv2.INTER_AREA if len(image) > side else cv2.INTER_CUBIC
+    return cv2.cvtColor(cv2.resize(image, (side, side), interpolation=interpolation), cv2.COLOR_BGR2RGB)
+
+
+def _png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
