@@ -25,7 +25,7 @@ from twfer_dist.errors import Problem
 from twfer_dist.faces import examples, learning, measure
 from twfer_dist.faces.crop import cut
 from twfer_dist.faces.learning import FaceNetworkConfig
-from twfer_dist.faces.network import SIZE, FaceNetwork
+from twfer_dist.faces.network import MIRRORED, SIZE, FaceNetwork, look
 from twfer_dist.faces.train import LOG, face_network_job
 from twfer_dist.framing import SPAN, aligned_matrix, moved
 from twfer_dist.storage import Finished
@@ -69,9 +69,28 @@ def test_a_turned_crop_shows_what_its_matrix_says() -> None:
 
 
 def test_the_mirror_swaps_left_and_right() -> None:
-    twice = np.array(examples.MIRRORED)[list(examples.MIRRORED)]
+    twice = np.array(MIRRORED)[list(MIRRORED)]
     assert twice.tolist() == list(range(68))
-    np.testing.assert_allclose((MEAN * (-1, 1))[list(examples.MIRRORED)], MEAN, atol=0.35)
+    np.testing.assert_allclose((MEAN * (-1, 1))[list(MIRRORED)], MEAN, atol=0.35)
+
+
+def test_a_face_and_its_mirror_image_are_measured_alike() -> None:
+    torch.manual_seed(0)
+    network = FaceNetwork().eval()
+    crops = torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8)
+    found, mirror = look(network, crops), look(network, crops.flip(2))
+    for name, value in vars(mirror.mirrored()).items():
+        torch.testing.assert_close(value, getattr(found, name), atol=2e-4, rtol=1e-4)
+    assert (mirror.points - found.points).abs().max() > 0.01
+
+
+def test_hair_covers_the_head_and_leaves_the_eyes_nose_and_mouth() -> None:
+    points = moved(MEAN, aligned_matrix(MEAN, SIZE))
+    for seed in range(12):
+        crop = np.full((SIZE, SIZE), 255, np.uint8)
+        haired = examples._haired(crop, points, np.random.default_rng(seed))
+        x, y = points[27:68].round().astype(int).T
+        assert (haired[y, x] == 255).all() and (haired != 255).mean() > 0.05, seed
 
 
 @pytest.fixture(scope="module")

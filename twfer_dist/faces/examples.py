@@ -12,16 +12,10 @@ import torch
 from torch import Tensor
 
 from twfer_dist.errors import Problem
-from twfer_dist.faces.network import SIZE
+from twfer_dist.faces.network import MIRRORED, SIZE
 from twfer_dist.framing import aligned_matrix, moved
 from twfer_dist.schema import OK, RENDERED
 from twfer_dist.storage import Finished
-
-MIRRORED = (
-    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
-)  # fmt: skip
-"""The point that each of the 68 becomes in a mirror."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from twfer_dist.errors import Problem
 from twfer_dist.faces import examples
 from twfer_dist.faces.examples import Examples, Heads
-from twfer_dist.faces.network import FaceNetwork, Measured, standardised
+from twfer_dist.faces.network import FaceNetwork, Measured, look, standardised
 from twfer_dist.taxonomy import ACTION_UNITS, MAX_INTENSITY
 
 INTERVAL = 0.90
@@ -169,15 +169,13 @@ class Answers:
         return scores(self.points, self.units, self.pose, self.truth, factors * self.unit_scales)
 
 
-@torch.inference_mode()
 def answers(network: FaceNetwork, shown: Examples, batch: int = 64) -> Answers:
     """What the network says of examples."""
     network.eval()
     device = next(network.parameters()).device
     parts: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(shown.crops), batch):
-        crops = standardised(shown.crops[start : start + batch].to(device)).contiguous(memory_format=torch.channels_last)
-        found = network(crops)
+        found = look(network, shown.crops[start : start + batch].to(device))
         parts.append(tuple(value.cpu().numpy() for value in vars(found).values()))
     points, _, units, unit_scales, pose = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Answers(points, np.clip(units, 0, MAX_INTENSITY), unit_scales, pose, shown)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from twfer_dist import storage
 from twfer_dist.errors import Problem
 from twfer_dist.faces.crop import cut
-from twfer_dist.faces.network import SIZE, FaceNetwork, standardised
+from twfer_dist.faces.network import SIZE, FaceNetwork, look
 from twfer_dist.framing import aligned_matrix, moved
 from twfer_dist.settings import package_path
 from twfer_dist.taxonomy import ACTION_UNITS, MAX_INTENSITY
@@ -73,16 +73,15 @@ class NetworkMeter:
     factors: np.ndarray
     sha256: str
 
-    @torch.inference_mode()
     def measure(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
         """See `Meter`."""
         matrices = framings
-        for look in range(LOOKS):
+        for number in range(LOOKS):
             crops = np.stack([cv2.cvtColor(cut(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY) for matrix in matrices])
-            found = self.network(standardised(torch.from_numpy(crops)).contiguous(memory_format=torch.channels_last))
+            found = look(self.network, torch.from_numpy(crops))
             seen = found.points.numpy()
             points = [moved(p, cv2.invertAffineTransform(matrix)) for p, matrix in zip(seen, matrices, strict=True)]
-            if look < LOOKS - 1:
+            if number < LOOKS - 1:
                 matrices = [aligned_matrix(p, SIZE) for p in points]
         faces: list[Face | None] = []
         for k, matrix in enumerate(matrices):

@@ -22,6 +22,13 @@ _WIDTHS = (32, 64, 128, 192)
 _LEAST_SCALE = 1e-3
 
 
+MIRRORED = (
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
+)  # fmt: skip
+"""The point that each of the 68 becomes in a mirror."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What the network says of B faces. A scale is that of a Laplace distribution: the mean absolute error it expects."""
@@ -32,9 +39,11 @@ class Measured:
     unit_scales: Tensor  # (B, 17)
     pose: Tensor  # (B, 3): yaw (to the subject's left), pitch (up), roll in degrees
 
-    def of(self, *, faces: slice) -> "Measured":
-        """The same of some of the faces."""
-        return Measured(*(value[faces] for value in vars(self).values()))
+    def mirrored(self) -> "Measured":
+        """What it says of the mirror images."""
+        points = torch.stack([SIZE - 1 - self.points[..., 0], self.points[..., 1]], -1)[:, list(MIRRORED)]
+        turned = self.pose * torch.tensor([-1.0, 1.0, -1.0], device=self.pose.device)
+        return Measured(points, self.point_scales[:, list(MIRRORED)], self.units, self.unit_scales, turned)
 
 
 class _Block(nn.Module):
@@ -84,3 +93,13 @@ def standardised(grey: Tensor) -> Tensor:
     x = grey.float().unsqueeze(1)
     deviation, mean = torch.std_mean(x, (2, 3), keepdim=True)
     return (x - mean) / (deviation + 4)
+
+
+@torch.inference_mode()
+def look(network: FaceNetwork, grey: Tensor) -> Measured:
+    """What a network in inference mode says of crops, uint8 (B, S, S), and of their mirror images, averaged: no side is favoured."""
+    both = standardised(torch.cat([grey, grey.flip(2)])).contiguous(memory_format=torch.channels_last)
+    parts = [value.chunk(2) for value in vars(network(both)).values()]
+    plain, mirror = (Measured(*halves) for halves in zip(*parts, strict=True))
+    pairs = zip(vars(plain).values(), vars(mirror.mirrored()).values(), strict=True)
+    return Measured(*((a + b) / 2 for a, b in pairs))
