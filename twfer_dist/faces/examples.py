@@ -133,9 +133,8 @@ def _photographed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A crop (uint8 (S, S)) after another light, lens, camera and file, with something before it now and then."""
     x = (crop / np.float32(255)) ** np.float32(np.exp(rng.normal(0, 0.3)))
     x = 0.5 + (x - 0.5) * np.float32(np.exp(rng.normal(0, 0.25))) + np.float32(rng.normal(0, 0.08))
-    if rng.random() < 0.3:  # light from one side
-        side = np.linspace(-1, 1, SIZE, dtype=np.float32) * np.float32(rng.normal(0, 0.3))
-        x = x * (1 + (side[None] if rng.random() < 0.7 else side[:, None]))
+    if rng.random() < 0.45:
+        x = _relit(x, rng)
     if rng.random() < 0.35:
         x = _covered(x, rng)
     if rng.random() < 0.35:
@@ -143,12 +142,24 @@ def _photographed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         x = np.asarray(cv2.resize(cv2.resize(x, (few, few), interpolation=cv2.INTER_AREA), (SIZE, SIZE), interpolation=cv2.INTER_LINEAR))
     elif rng.random() < 0.4:
         x = np.asarray(cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.8)))
-    if rng.random() < 0.5:
-        x = x + rng.normal(0, rng.uniform(0.005, 0.06), x.shape).astype(np.float32)
+    if rng.random() < 0.4:
+        x = x + rng.normal(0, rng.uniform(0.005, 0.045), x.shape).astype(np.float32)
     out = np.clip(255 * x + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
         out = _decoded(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(15, 80))])[1])
     return out
+
+
+def _relit(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another light on it: uneven, stronger from one side, now and then with the edge of a shadow."""
+    few = int(rng.integers(2, 5))
+    uneven = rng.normal(0, rng.uniform(0.1, 0.45), (few, few)).astype(np.float32)
+    x = x * np.exp(cv2.resize(uneven, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC))
+    if rng.random() < 0.3:
+        along, angle = np.linspace(-1, 1, SIZE, dtype=np.float32), rng.uniform(0, 2 * np.pi)
+        beyond = along[None] * np.float32(np.cos(angle)) + along[:, None] * np.float32(np.sin(angle)) - np.float32(rng.uniform(-0.4, 0.6))
+        x = x * (1 - np.float32(rng.uniform(0.2, 0.8)) * np.clip(beyond / np.float32(rng.uniform(0.02, 0.3)), 0, 1))
+    return x
 
 
 def _haired(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
