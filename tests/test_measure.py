@@ -27,7 +27,7 @@ from twfer_dist.faces.crop import cut
 from twfer_dist.faces.learning import FaceNetworkConfig
 from twfer_dist.faces.network import MIRRORED, SIZE, FaceNetwork, look
 from twfer_dist.faces.train import LOG, face_network_job
-from twfer_dist.framing import SPAN, aligned_matrix, moved
+from twfer_dist.framing import SPAN, aligned_matrix, even_jaw, moved
 from twfer_dist.storage import Finished
 from twfer_dist.tracking import Tracking
 
@@ -51,6 +51,18 @@ def test_alignment_undoes_turn_scale_and_place_and_ignores_the_jaw() -> None:
         np.testing.assert_allclose(moved(points, matrix)[17:48], straight[17:48], atol=1e-3)
     assert np.ptp(straight, axis=0).max() / 224 == pytest.approx(SPAN, rel=0.1)
     assert abs(np.polyfit(straight[[36, 45], 0], straight[[36, 45], 1], 1)[0]) < 0.02  # the eyes are level
+
+
+def test_the_points_of_the_jaw_are_spread_evenly_on_either_side_of_the_chin_and_no_other_moves() -> None:
+    crowded = MEAN.copy()
+    crowded[1:8] = crowded[0] + (crowded[8] - crowded[0]) * (np.arange(1, 8)[:, None] / 8) ** 0.4
+    for points in (crowded, turned(crowded, 40, 3.0, (100, 50))):
+        spread = even_jaw(points)
+        for side in (spread[:9], spread[8:17]):
+            steps = np.linalg.norm(np.diff(side, axis=0), axis=1)
+            assert steps.max() / steps.min() < 1.1
+        np.testing.assert_array_equal(spread[[0, 8, *range(16, 68)]], points[[0, 8, *range(16, 68)]])
+    np.testing.assert_allclose(even_jaw(even_jaw(crowded)), even_jaw(crowded), atol=0.05)
 
 
 def test_a_turned_crop_shows_what_its_matrix_says() -> None:

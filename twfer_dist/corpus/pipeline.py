@@ -15,9 +15,10 @@ from twfer_dist.corpus.head import head_digest, load_head
 from twfer_dist.corpus.render import Scene, draw, project
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
+from twfer_dist.framing import even_jaw, moved
 from twfer_dist.settings import fill, read_yaml
 
-VERSION = 2
+VERSION = 3
 _ROWS_PER_PART = 120
 
 
@@ -53,7 +54,7 @@ class Studio:
         names = self.workshop.head.expression_names
         vertices = self.workshop.posed(figure, shape_weights(units, names, lean) + clay.beside(config, image_id, names))
         picture = draw(figure, vertices, clay.folds(config, planned["source"], units), scene, view, config.size)
-        points = project(vertices[figure.landmarks], scene.pose)[1] @ view[:, :2].T + view[:, 2]
+        points = even_jaw(moved(project(vertices[figure.landmarks], scene.pose)[1], view))
         groups = {"material": scene.material, "headgear": figure.dress.headgear} | (
             {"posture": planned["posture"]} if planned["posture"] else {}
         )
