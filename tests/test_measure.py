@@ -105,6 +105,16 @@ def test_hair_covers_the_head_and_leaves_the_eyes_nose_and_mouth() -> None:
         assert (haired[y, x] == 255).all() and (haired != 255).mean() > 0.05, seed
 
 
+def test_paint_changes_eyes_brows_and_lips_and_no_cheek() -> None:
+    points = moved(MEAN, aligned_matrix(MEAN, SIZE))
+    crop = np.full((SIZE, SIZE), 120, np.uint8)
+    changed = np.mean([examples._painted(crop, points, np.random.default_rng(seed)) != crop for seed in range(40)], axis=0)
+    x, y = points.round().astype(int).T
+    assert changed[y[37:42], x[37:42]].min() > 0.3 and changed[y[19], x[19]] > 0.2 and changed[y[57], x[57]] > 0.2
+    cheek = (points[2] + points[31]) / 2
+    assert changed[int(cheek[1]), int(cheek[0])] < 0.1 and changed[y[30], x[30]] == 0
+
+
 @pytest.fixture(scope="module")
 def rendered(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """48 heads of 24 figures in any Action Units."""

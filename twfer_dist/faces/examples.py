@@ -77,6 +77,8 @@ def drawn(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
         matrix = _jittered(aligned_matrix(heads.points[row], SIZE), rng)
         where = moved(heads.points[row], matrix)
         crop = _cut(heads.images[row], matrix, rng)
+        if rng.random() < 0.5:
+            crop = _painted(crop, where, rng)
         if rng.random() < 0.25:
             crop = _haired(crop, where, rng)
         if rng.random() < 0.12:
@@ -148,6 +150,39 @@ def _photographed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.3:
         out = _decoded(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(15, 80))])[1])
     return out
+
+
+def _painted(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The crop with eyes, brows and lips of other lightness, as light, make-up and kin give them, and lights in the eyes: how bright
+    an eye is says nothing of how wide it is open.
+    """
+    x, span = crop.astype(np.float32), float(np.linalg.norm(points[45] - points[36]))
+
+    def over(parts: list[np.ndarray], thick: float, soft: float, strength: float) -> None:
+        mask = np.zeros_like(x)
+        for part in parts:
+            places = np.round(part).astype(np.int32)
+            if thick:
+                cv2.polylines(mask, [places], False, 1.0, max(1, round(thick * span)), cv2.LINE_AA)
+            else:
+                cv2.fillPoly(mask, [cv2.convexHull(places)], 1.0)
+        np.multiply(x, np.exp(np.float32(strength) * cv2.GaussianBlur(mask, (0, 0), soft * span)), out=x)
+
+    eyes = [points[36:42], points[42:48]]
+    if rng.random() < 0.6:
+        around = [eye.mean(0) + (eye - eye.mean(0)) * rng.uniform(1, 1.8) for eye in eyes]
+        over(around, 0, rng.uniform(0.02, 0.08), rng.normal(0, 0.35))
+    if rng.random() < 0.4:
+        over([points[17:22], points[22:27]], rng.uniform(0.02, 0.09), rng.uniform(0.01, 0.03), rng.normal(-0.3, 0.3))
+    if rng.random() < 0.4:
+        over([points[48:60]], 0, rng.uniform(0.01, 0.04), rng.normal(-0.1, 0.25))
+    if rng.random() < 0.3:
+        beside, size = rng.normal(0, 0.03, 2) * span, rng.uniform(0.006, 0.02) * span
+        for eye in eyes:
+            glint = np.zeros_like(x)
+            cv2.circle(glint, [round(float(v) * 16) for v in eye.mean(0) + beside], round(max(size, 0.6) * 16), 1.0, -1, cv2.LINE_AA, 4)
+            x += glint * (rng.uniform(180, 255) - x)
+    return np.clip(x, 0, 255).astype(np.uint8)
 
 
 def _relit(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
