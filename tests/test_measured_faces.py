@@ -1,6 +1,7 @@
 """What the faces stage measures: points, Action Units, where they come from, upright crops, and faces that are not fit to be read."""
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,12 @@ import pytest
 from PIL import Image
 
 import twfer_dist
-from twfer_dist import engine, schema
+from twfer_dist import engine, schema, storage
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.errors import Problem
-from twfer_dist.faces import sheet
+from twfer_dist.faces import evaluate, sheet
 from twfer_dist.faces.decode import decode
-from twfer_dist.faces.measure import Face
+from twfer_dist.faces.measure import SHIPPED, Face
 from twfer_dist.faces.pipeline import FacesConfig, faces_job
 from twfer_dist.faces.quality import LOW_QUALITY, Gate
 from twfer_dist.framing import moved
@@ -82,6 +83,17 @@ def test_action_units_follow_the_muscles(rows: dict[str, dict]) -> None:
     within = np.abs(measured - asked) <= np.array([rows[name]["action_units_reach"] for name in FIGURES])
     assert within.mean() > 0.7
     assert {rows[name]["action_units_from"] for name in FIGURES} == {"network"}
+
+
+def test_the_network_that_ships_measures_as_well_as_the_page_beside_it_says() -> None:
+    """600 rendered heads in materials that it never saw, from a detector's framing on."""
+    facts = json.loads(Path(SHIPPED).with_suffix(".json").read_text())
+    assert facts["sha256"] == storage.sha256(Path(SHIPPED).read_bytes())
+    found = evaluate.evaluate(SHIPPED, storage.open_finished(evaluate.TEST))
+    for name in ("au_pearson_mean", "au_mae_present", "points_nme", "interval_coverage_90"):
+        assert found[name] == pytest.approx(facts["evaluation"][name], abs=0.01), name
+    assert found["n"] == 600 and found["au_pearson_mean"] > 0.85 and min(found["au_pearson"].values()) > 0.5
+    assert found["points_nme"] < 0.03
 
 
 def test_a_turned_head_stands_upright_in_its_crop(rows: dict[str, dict]) -> None:
