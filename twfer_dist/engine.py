@@ -23,7 +23,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 import twfer_dist
-from twfer_dist import cluster, schema, storage
+from twfer_dist import claim, cluster, schema, storage
 from twfer_dist.errors import Problem
 from twfer_dist.progress import Progress
 from twfer_dist.storage import Finished
@@ -99,17 +99,21 @@ def find(job: Job, out: str) -> Finished | None:
 
 
 def run(job: Job, out: str, *, quiet: bool = False) -> Finished:
-    """The finished output of `job` under `out`: found, resumed or made."""
+    """The finished output of `job` under `out`: found, resumed or made. Waits where another run is making it."""
     out = storage.absolute(out)
     if found := find(job, out):
         return found
     directory = storage.join(out, f"{job.stage}-{job.fingerprint}")
-    if storage.exists(storage.join(directory, storage.MANIFEST)):
-        _retire(directory)
-    started = time.monotonic()
-    work = Work(job, directory, quiet)
-    job.do(work)
-    return work.finish(time.monotonic() - started)
+    with claim.hold(directory, quiet=quiet) as claimed:
+        if found := find(job, out):
+            return found
+        if storage.exists(storage.join(directory, storage.MANIFEST)):
+            _retire(directory)
+        started = time.monotonic()
+        work = Work(job, directory, quiet)
+        job.do(work)
+        claimed.check()
+        return work.finish(time.monotonic() - started)
 
 
 def _retire(directory: str) -> None:
