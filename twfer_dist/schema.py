@@ -17,6 +17,9 @@ SCHEMA_VERSION = 2
 OK = "ok"
 """The status of a row that holds a result. Any other status names why there is none; `error` says it in a sentence."""
 
+KILLED = "killed"
+"""The status of a row that ends the process which works on it, in any stage."""
+
 _UNITS = pa.list_(pa.float32())  # 17 or null: Parquet cannot read back a null in a list of fixed size
 _GROUPS = pa.map_(pa.string(), pa.string())
 
