@@ -236,7 +236,13 @@ def status(folder: str) -> dict[str, Any]:
                 outcome = Outcome(Stage(names.get(directory, kind), kind, {}, {}), "finished", storage.open_finished(place))
                 stages.append(outcome.summary())
         elif storage.exists(storage.join(place, engine.WORK)):
-            parts = len([f for f in storage.list_files(storage.join(place, engine.WORK), recursive=True) if f.rpartition("/")[2].startswith("part-")])
+            parts = len(
+                [
+                    f
+                    for f in storage.list_files(storage.join(place, engine.WORK), recursive=True)
+                    if f.rpartition("/")[2].startswith("part-")
+                ]
+            )
             unfinished = Outcome(Stage(kind, kind, {}, {}), "unfinished", None).summary()
             stages.append(unfinished | {"output": place, "part_files": parts})
     if not stages:
