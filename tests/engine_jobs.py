@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -62,6 +63,23 @@ def fragile(table: pa.Table, deadly: tuple[int, ...]) -> pa.Table:
     if set(table["value"].to_pylist()) & set(deadly):
         os.kill(os.getpid(), signal.SIGKILL)
     return doubled(table)
+
+
+class Reaches:
+    """Like Adder; what a file names is not reached, and what is asked for is noted beside it."""
+
+    def __init__(self, unreached: str) -> None:
+        self.unreached = Path(unreached)
+
+    def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
+        ids = table["id"].to_pylist()
+        with self.unreached.with_suffix(".asked").open("a") as file:
+            file.write(" ".join(ids) + " ")
+        away = set(self.unreached.read_text().split())
+        tables = Adder(0)(table)
+        status = pa.array(["unreachable" if row_id in away else schema.OK for row_id in ids])
+        there = pa.array([i[:5] not in away for i in tables["digits"]["digit_id"].to_pylist()])
+        return {"numbers": tables["numbers"].set_column(2, "status", status), "digits": tables["digits"].filter(there)}
 
 
 class Refuses:

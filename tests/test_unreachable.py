@@ -35,7 +35,7 @@ def test_photographs_on_storage_that_fails(ray_cluster, s3):
 def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "WAITS", (0.01, 0.01))
     for error, times in ((OSError("no answer"), 3), (FileNotFoundError(), 1), (OSError(errno.ENOSPC, "no space"), 1)):
-        tried = []
+        tried: list[OSError] = []
 
         def fails(error: OSError = error, tried: list = tried) -> None:
             tried.append(error)

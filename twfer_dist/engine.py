@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 import twfer_dist
 from twfer_dist import claim, schema, storage
+from twfer_dist.again import Again
 from twfer_dist.errors import Problem
 from twfer_dist.parts import WORK, Step, Target, by_id, through_ray
 from twfer_dist.progress import Progress
@@ -79,28 +80,58 @@ def find(job: Job, out: str) -> Finished | None:
     return finished if finished.manifest["stamps"] == job.stamps else None
 
 
-def run(job: Job, out: str, *, quiet: bool = False) -> Finished:
-    """The finished output of `job` under `out`: found, resumed or made. Waits where another run is making it."""
+def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False) -> Finished:
+    """The finished output of `job` under `out`: found, resumed or made. Waits where another run is making it.
+
+    retry: the rows without a result of a finished output are done again, and no others. The output before is moved aside,
+    unless nothing came out differently. Only a stage that works through `Work.map` has such rows.
+    """
     out = storage.absolute(out)
-    if found := find(job, out):
-        return found
     directory = storage.join(out, f"{job.stage}-{job.fingerprint}")
+    if (found := find(job, out)) and not (retry and _failed(found)):
+        return found
     with claim.hold(directory, quiet=quiet) as claimed:
-        if found := find(job, out):
+        retried = storage.join(out, f"{job.stage}-{job.fingerprint}.retry")
+        if not _is_finished(directory) and _is_finished(retried):
+            _move(retried, directory)  # a start before this one came to its end but for this
+        found = find(job, out)
+        if found and not (retry and _failed(found)):
             return found
-        if storage.exists(storage.join(directory, storage.MANIFEST)):
+        if found is None and _is_finished(directory):
             _retire(directory)
         started = time.monotonic()
-        work = Work(job, directory, quiet)
+        work = Work(job, retried if found else directory, quiet, found)
         job.do(work)
         claimed.check()
-        return work.finish(time.monotonic() - started)
+        finished = work.finish(time.monotonic() - started)
+        if found is None:
+            return finished
+        if finished.digest == found.digest:
+            storage.delete_folder(retried)
+            return found
+        _retire(directory)
+        _move(retried, directory)
+        return storage.open_finished(directory)
+
+
+def _is_finished(directory: str) -> bool:
+    return storage.exists(storage.join(directory, storage.MANIFEST))
+
+
+def _failed(finished: Finished) -> bool:
+    """Whether there are rows to be done again."""
+    planned = finished.manifest.get("mapped")
+    return planned is not None and bool(finished.manifest["counts"][planned].keys() - {schema.OK})
 
 
 def _retire(directory: str) -> None:
-    """Move a finished output aside whose inputs were made again: nothing is overwritten."""
-    fs, path = storage.resolve(directory)
-    aside = f"{path}.replaced-{storage.open_finished(directory).stamp}"
+    """Move a finished output aside that is made again: nothing is overwritten."""
+    base, mark, query = directory.partition("?")
+    _move(directory, f"{base}.replaced-{storage.open_finished(directory).stamp}{mark}{query}")
+
+
+def _move(directory: str, to: str) -> None:
+    (fs, path), (_, aside) = storage.resolve(directory), storage.resolve(to)
     if isinstance(fs, pafs.LocalFileSystem):
         fs.move(path, aside)
     else:  # object stores cannot move a directory
@@ -111,14 +142,15 @@ def _retire(directory: str) -> None:
 class Work:
     """What a stage's `do` writes through; `finish` checks, compacts and seals it."""
 
-    def __init__(self, job: Job, directory: str, quiet: bool) -> None:
+    def __init__(self, job: Job, directory: str, quiet: bool, before: Finished | None = None) -> None:
         self.job = job
         self.directory = directory
         self.results: dict[str, Any] = {}
         self._quiet = quiet
+        self._before = before  # whose failed rows are done again, and no others
         self._target = Target(directory, tuple(job.tables.items()))
-        self._ids: pa.ChunkedArray | None = None
-        self._parts: int | None = None
+        self._ids: pa.ChunkedArray | None = None  # of the whole plan
+        self._rows_per_part = self._parts = 0
 
     def progress(self, total: float, unit: str = "") -> Progress:
         return Progress(self.job.stage, total, unit=unit, quiet=self._quiet)
@@ -140,9 +172,11 @@ class Work:
         sees together, depend on the plan alone. A row that ends the process which works on it gets status "killed".
         """
         plan = by_id(plan)
-        self._ids = plan.column(0)
+        self._ids, self._rows_per_part = plan.column(0), rows_per_part
         if len(plan) != pc.count_distinct(self._ids).as_py():
             raise ValueError(f"the plan of stage {self.job.stage} holds an id twice")
+        if self._before:
+            plan = plan.filter(pc.is_in(self._ids, self._again(self._before).failed))
         self._parts = -(-len(plan) // rows_per_part)
         if not self._parts:
             return
@@ -158,7 +192,14 @@ class Work:
 
     def parts(self, name: str) -> Iterator[pa.Table]:
         """The table that `map` made, part by part, in the order of the ids."""
-        for part in range(self._parts or 0):
+        made = self._made(name)
+        if self._before is None or self._ids is None:
+            return made
+        first_ids = self._ids.take(pa.array(range(self._rows_per_part, len(self._ids), self._rows_per_part), pa.int64())).to_pylist()
+        return self._again(self._before).joined(name, self.job.tables[name], [*first_ids, None], made)
+
+    def _made(self, name: str) -> Iterator[pa.Table]:
+        for part in range(self._parts):
             uri = self._target.part(name, part)
             try:
                 with storage.open_parquet(uri) as file:
@@ -166,10 +207,14 @@ class Work:
             except pa.ArrowInvalid as error:
                 raise Problem(f"{uri} is damaged ({error}): delete it and start again, only its rows are done again.") from error
 
+    def _again(self, before: Finished) -> Again:
+        planned, expected = next(iter(self.job.tables.items()))
+        return Again(before, planned, expected)
+
     def finish(self, seconds: float) -> Finished:
         """Compact the parts, check that the ids are the plan's, write checksums, and the manifest last."""
-        if self._parts is not None:
-            planned = next(iter(self.job.tables))
+        planned = None if self._ids is None else next(iter(self.job.tables))
+        if planned is not None:
             for name, expected in self.job.tables.items():
                 _compact(storage.join(self.directory, name), expected, self.parts(name), self._ids if name == planned else None)
         files: list[dict[str, Any]] = []
@@ -198,6 +243,7 @@ class Work:
             "stamps": self.job.stamps,
             "stamp": uuid.uuid4().hex[:12],
             "digest": storage.digest([(f["path"], f["sha256"]) for f in files]),
+            "mapped": planned,  # the table with a row for each planned id
             "rows": rows,
             "counts": {name: dict(sorted(c.items())) for name, c in counts.items()},
             "results": self.results,

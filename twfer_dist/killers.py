@@ -142,8 +142,8 @@ def join(rows: pa.Table, pieces: Sequence[Tables], killed: Mapping[str, str], ta
     blank = _blank(rows.filter(pc.is_in(rows[0], ids)), expected, killed)
     healthy = joined[planned].filter(pc.invert(pc.is_in(joined[planned][0], ids)))
     joined[planned] = pa.concat_tables([healthy, blank]).sort_by(expected.names[0])
-    for name, _ in others:  # the id of a relative begins with the row's own
-        mine = [any(relative.startswith(f"{row_id}-") for row_id in killed) for relative in joined[name][0].to_pylist()]
+    for name, _ in others:
+        mine = [schema.descends(relative, killed.keys()) for relative in joined[name][0].to_pylist()]
         joined[name] = joined[name].filter(pc.invert(pa.array(mine, pa.bool_())))
     return joined
 

@@ -87,7 +87,7 @@ class Target:
         beginning = f"{part:06d}.{what}."
         mark = storage.join(self._tries, f"{beginning}{uuid.uuid4().hex[:8]}")
         earlier = sum(name.startswith(beginning) for name in storage.list_files(self._tries))
-        storage.touch(mark)
+        storage.write_bytes(mark, b"")
         try:
             yield earlier
         finally:
@@ -174,17 +174,17 @@ def _run_part(batch: pa.Table, *, call: Callable, kwargs: Mapping[str, Any], num
     part = batch["part"][0].as_py()
     if number and not batch["table"][0].is_valid:
         return batch  # a step before this one has met a problem
-    with target.attempt(part, f"step-{number}") as earlier:
-        if earlier >= TRIES:
-            return _row(part, suspect=True)
-        table = pa.ipc.open_stream(batch["table"][0].as_buffer()).read_all() if number else target.planned(part)
-        try:
+    try:
+        with target.attempt(part, f"step-{number}") as earlier:
+            if earlier >= TRIES:
+                return _row(part, suspect=True)
+            table = pa.ipc.open_stream(batch["table"][0].as_buffer()).read_all() if number else target.planned(part)
             result = call(table, **kwargs)
             if last:
                 rows, counts = target.write(part, target.conformed(result))
                 return _row(part, rows=rows, counts=json.dumps(counts))
-        except Problem as problem:
-            return _row(part, problem=str(problem))
+    except Problem as problem:
+        return _row(part, problem=str(problem))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, result.schema) as writer:
         writer.write_table(result)

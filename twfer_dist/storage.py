@@ -84,8 +84,12 @@ def is_file(uri: str) -> bool:
 def read_bytes(uri: str) -> bytes:
     """The bytes of a file; FileNotFoundError where there is none."""
     fs, path = resolve(uri)
-    with fs.open_input_stream(path) as stream:
-        return stream.read()
+
+    def read() -> bytes:
+        with fs.open_input_stream(path) as stream:
+            return stream.read()
+
+    return patiently(read)
 
 
 def patiently(call: Callable[[], T]) -> T:
@@ -129,9 +133,13 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
     try:
         patiently(write)
     except OSError as error:
-        raise Problem(
-            f"{uri} cannot be written ({' '.join(str(error).split())}): make room or allow it, and start again; what is done is kept."
-        ) from error
+        raise unwritable(uri, error) from error
+
+
+def unwritable(uri: str, error: OSError) -> Problem:
+    """The Problem of a place that cannot be written."""
+    words = " ".join(str(error).split())
+    return Problem(f"{uri} cannot be written ({words}): make room or allow it, and start again; what is done is kept.")
 
 
 def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) -> None:
@@ -145,22 +153,15 @@ def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) 
 def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read from."""
     fs, path = resolve(uri)
-    with fs.open_input_file(path) as source, pq.ParquetFile(source) as file:
+    with patiently(lambda: fs.open_input_file(path)) as source, pq.ParquetFile(source) as file:
         yield file
-
-
-def touch(uri: str) -> None:
-    """Make an empty file."""
-    fs, path = resolve(uri)
-    fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
-    fs.open_output_stream(path).close()
 
 
 def delete_file(uri: str) -> None:
     """Delete a file, if it is there."""
     fs, path = resolve(uri)
     with contextlib.suppress(FileNotFoundError):
-        fs.delete_file(path)
+        patiently(lambda: fs.delete_file(path))
 
 
 def delete_folder(uri: str) -> None:
@@ -183,7 +184,8 @@ def list_files(uri: str, *, recursive: bool = False) -> list[str]:
     """Paths relative to `uri` of the files under it, sorted; links are listed like files. Empty where there is no directory."""
     fs, path = resolve(uri)
     selector = pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
-    return sorted(info.path[len(path) :].lstrip("/") for info in fs.get_file_info(selector) if info.type == pafs.FileType.File)
+    infos = patiently(lambda: fs.get_file_info(selector))
+    return sorted(info.path[len(path) :].lstrip("/") for info in infos if info.type == pafs.FileType.File)
 
 
 def list_folders(uri: str) -> list[str]:
