@@ -131,12 +131,15 @@ def _retire(directory: str) -> None:
 
 
 def _move(directory: str, to: str) -> None:
+    """Move a finished output. Where storage cannot move a directory, the manifest is copied last and deleted first."""
     (fs, path), (_, aside) = storage.resolve(directory), storage.resolve(to)
     if isinstance(fs, pafs.LocalFileSystem):
-        fs.move(path, aside)
-    else:  # object stores cannot move a directory
-        pafs.copy_files(path, aside, source_filesystem=fs, destination_filesystem=fs)
-        fs.delete_dir(path)
+        return fs.move(path, aside)
+    for name in sorted(storage.list_files(directory, recursive=True), key=lambda name: name == storage.MANIFEST):
+        fs.create_dir(f"{aside}/{name}".rpartition("/")[0], recursive=True)
+        fs.copy_file(f"{path}/{name}", f"{aside}/{name}")
+    fs.delete_file(f"{path}/{storage.MANIFEST}")
+    fs.delete_dir(path)
 
 
 class Work:
