@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,6 +18,8 @@ os.environ.update(
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",
     PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]),
 )
 os.environ.pop("RAY_ADDRESS", None)  # a cluster of the person who tests is left alone
@@ -39,6 +42,13 @@ def ray_cluster() -> Iterator[None]:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def s3() -> Iterator[s3_server.Server]:
+    """An S3-speaking server of this test's own."""
+    with s3_server.serve() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

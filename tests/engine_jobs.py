@@ -1,8 +1,11 @@
 """Small stages that the engine's tests run, in a module of their own so that a child process can run them too."""
 
+import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -41,6 +44,44 @@ class Adder:
         }
 
 
+class Fragile:
+    """Ends its process over some values; what it gives for the others depends on how many rows it sees together."""
+
+    def __init__(self, deadly: tuple[int, ...], by_id: bool = False) -> None:
+        self.deadly, self.by_id = deadly, by_id
+
+    def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
+        ids = table["id"].to_pylist()
+        values = [2 * (199 - int(i)) for i in ids] if self.by_id else table["value"].to_pylist()
+        if set(values) & set(self.deadly):
+            os.abort()
+        return Adder(1000 * len(table))(table)
+
+
+def fragile(table: pa.Table, deadly: tuple[int, ...]) -> pa.Table:
+    """`doubled` as a function that ends its process over some values."""
+    if set(table["value"].to_pylist()) & set(deadly):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return doubled(table)
+
+
+class Reaches:
+    """Like Adder; what a file names is not reached, and what is asked for is noted beside it."""
+
+    def __init__(self, unreached: str) -> None:
+        self.unreached = Path(unreached)
+
+    def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
+        ids = table["id"].to_pylist()
+        with self.unreached.with_suffix(".asked").open("a") as file:
+            file.write(" ".join(ids) + " ")
+        away = set(self.unreached.read_text().split())
+        tables = Adder(0)(table)
+        status = pa.array(["unreachable" if row_id in away else schema.OK for row_id in ids])
+        there = pa.array([i[:5] not in away for i in tables["digits"]["digit_id"].to_pylist()])
+        return {"numbers": tables["numbers"].set_column(2, "status", status), "digits": tables["digits"].filter(there)}
+
+
 class Refuses:
     def __init__(self, where: str) -> None:
         self.where = where
@@ -51,9 +92,11 @@ class Refuses:
         raise Problem("weights.bin is not a model: name another file.")
 
 
-def numbers_job(config: Config, *, inputs=None, actors: int = 1, seconds: float = 0.0, rows_per_part: int = 16, step=None) -> engine.Job:
+def numbers_job(
+    config: Config, *, inputs=None, actors: int = 1, seconds: float = 0.0, rows_per_part: int = 16, step=None, first=None
+) -> engine.Job:
     plan = pa.table({"id": [f"{i:05d}" for i in reversed(range(config.rows))], "value": list(range(config.rows))})
-    steps = [engine.Step(doubled), step or engine.Step(Adder, {"add": config.add, "seconds": seconds}, cpus=0.5, actors=actors)]
+    steps = [first or engine.Step(doubled), step or engine.Step(Adder, {"add": config.add, "seconds": seconds}, cpus=0.5, actors=actors)]
 
     def do(work: engine.Work) -> None:
         work.map(plan, steps, rows_per_part=rows_per_part)

@@ -13,6 +13,7 @@ from twfer_dist.recipe import Outcome
 from twfer_dist.stages import TRACKED, Recipe
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+retry_option = click.option("--retry", type=click.Choice(["failed"]), help="Do the rows of finished stages that have no result again.")
 out_option = click.option("--out", metavar="DIR", help="Where outputs go: a folder or a URI.")
 
 
@@ -40,10 +41,11 @@ def main() -> None:
 @click.argument("path", metavar="RECIPE")
 @out_option
 @click.option("--plan", "only_plan", is_flag=True, help="Say what is finished and what is to do, and do nothing.")
+@retry_option
 @json_option
-def run_command(path: str, out: str | None, only_plan: bool, as_json: bool) -> None:
+def run_command(path: str, out: str | None, only_plan: bool, retry: str | None, as_json: bool) -> None:
     """Do the stages of a recipe in order; finished ones are skipped."""
-    _run(recipe.load(path, out=out), only_plan=only_plan, as_json=as_json)
+    _run(recipe.load(path, out=out), only_plan=only_plan, retry=retry is not None, as_json=as_json)
 
 
 def _faces_options(command: Callable) -> Callable:
@@ -86,10 +88,11 @@ def study_command(corpus: str, model: str, groups: tuple[str, ...], out: str | N
 @click.argument("corpus", metavar="FOLDER")
 @_faces_options
 @click.option("--out", required=True, metavar="DIR", help="Where the tables go: a folder or a URI.")
+@retry_option
 @json_option
-def faces_command(corpus: str, out: str, as_json: bool, **faces: Any) -> None:
+def faces_command(corpus: str, out: str, retry: str | None, as_json: bool, **faces: Any) -> None:
     """Find the faces in a folder of photographs: one table of photographs, one of faces."""
-    _run(recipe.faces(corpus, _faces_settings(**faces), out), as_json=as_json)
+    _run(recipe.faces(corpus, _faces_settings(**faces), out), retry=retry is not None, as_json=as_json)
 
 
 @main.command("sweep")
@@ -134,6 +137,26 @@ def status_command(folder: str, as_json: bool) -> None:
     for stage in summary["stages"]:
         _print_stage(stage)
     click.echo(f"\n{summary['finished']} finished, {summary['unfinished']} unfinished, in {folder}")
+
+
+@main.command("inspect")
+@click.argument("folder", metavar="DIR")
+@json_option
+def inspect_command(folder: str, as_json: bool) -> None:
+    """What came of every row of a stage: counts by status, with examples of what has no result."""
+    from twfer_dist.inspection import inspect
+
+    found = inspect(folder)
+    if as_json:
+        click.echo(storage.json_text(found, indent=2))
+        return
+    click.echo(f"{found['output']} ({found['state']})")
+    for name, table in found["tables"].items():
+        click.echo(f"\n{'rows' if name == '.' else name}: {table['rows']:,}")
+        for status, count in table["counts"].items():
+            click.echo(f"{count:>9,}  {status}")
+            for example in table["examples"].get(status, []):
+                click.echo(f"{'':>11}{example['id']}  {example['error']}")
 
 
 weights_option = click.option("--weights", metavar="FILE", help="Weights of `twfer train-faces`; those that ship where not given.")
@@ -234,7 +257,7 @@ def _stage_of_kind(loaded: Recipe, kind: str) -> str:
     return names[-1]
 
 
-def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, as_json: bool = False) -> None:
+def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, retry: bool = False, as_json: bool = False) -> None:
     started = time.monotonic()
     say: Callable[[str], None] = (lambda line: None) if as_json else click.echo
     planned = recipe.plan(loaded)
@@ -246,7 +269,7 @@ def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, a
     if not only_plan:
         say("")
         outcomes = []
-        for outcome in recipe.run(loaded, until=until, quiet=as_json):
+        for outcome in recipe.run(loaded, until=until, quiet=as_json, retry=retry):
             outcomes.append(outcome)
             if not as_json:
                 _print_stage(outcome.summary())

@@ -113,8 +113,10 @@ def plan(recipe: Recipe) -> list[Outcome]:
     return list(_walk(recipe, lambda job: engine.find(job, recipe.out)))
 
 
-def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False) -> Iterator[Outcome]:
-    """Do the stages in order, each once; yields what became of each. `until` names the last stage to do."""
+def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry: bool = False) -> Iterator[Outcome]:
+    """Do the stages in order, each once; yields what became of each. `until` names the last stage to do; `retry`: rows of finished
+    stages that have no result are done again, and what depends on them where something came of it.
+    """
     if until is not None and until not in {s.name for s in recipe.stages}:
         raise Problem(f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(s.name for s in recipe.stages)}.")
     if storage.is_file(recipe.out):
@@ -125,7 +127,7 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False) -> Ite
     index: dict[str, str] = {}
     with contextlib.suppress(Problem):  # a damaged index is written anew
         index = {stage: directory for directory, stage in _index(recipe.out).items() if stage in {s.name for s in recipe.stages}}
-    for outcome in _walk(recipe, lambda job: engine.run(job, recipe.out, quiet=quiet)):
+    for outcome in _walk(recipe, lambda job: engine.run(job, recipe.out, quiet=quiet, retry=retry)):
         assert outcome.finished
         index[outcome.stage.name] = outcome.finished.uri.rstrip("/").rsplit("/", 1)[-1]
         storage.write_json(storage.join(recipe.out, INDEX), {"recipe": recipe.name, "stages": index})
@@ -153,9 +155,9 @@ def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outc
             continue
         job = job_of(recipe, stage, inputs)
         found = engine.find(job, recipe.out)
-        finished = found or do(job)
-        made[stage.name] = finished
-        yield Outcome(stage, "finished" if found else "made" if finished else "to do", finished)
+        finished = made[stage.name] = do(job)
+        state = "to do" if finished is None else "finished" if found and found.stamp == finished.stamp else "made"
+        yield Outcome(stage, state, finished)
 
 
 def faces(corpus: str, settings: Mapping[str, Any], out: str) -> Recipe:
@@ -236,7 +238,13 @@ def status(folder: str) -> dict[str, Any]:
                 outcome = Outcome(Stage(names.get(directory, kind), kind, {}, {}), "finished", storage.open_finished(place))
                 stages.append(outcome.summary())
         elif storage.exists(storage.join(place, engine.WORK)):
-            parts = len([f for f in storage.list_files(storage.join(place, engine.WORK), recursive=True) if "/part-" in f])
+            parts = len(
+                [
+                    f
+                    for f in storage.list_files(storage.join(place, engine.WORK), recursive=True)
+                    if f.rpartition("/")[2].startswith("part-")
+                ]
+            )
             unfinished = Outcome(Stage(kind, kind, {}, {}), "unfinished", None).summary()
             stages.append(unfinished | {"output": place, "part_files": parts})
     if not stages:

@@ -6,6 +6,7 @@ Ids: `photo_id` is a hash of the corpus name and the path in it, `face_id` is `<
 """
 
 import hashlib
+from collections.abc import Set
 
 import pyarrow as pa
 
@@ -16,6 +17,9 @@ SCHEMA_VERSION = 2
 
 OK = "ok"
 """The status of a row that holds a result. Any other status names why there is none; `error` says it in a sentence."""
+
+KILLED = "killed"
+"""The status of a row that ends the process which works on it, in any stage."""
 
 _UNITS = pa.list_(pa.float32())  # 17 or null: Parquet cannot read back a null in a list of fixed size
 _GROUPS = pa.map_(pa.string(), pa.string())
@@ -147,6 +151,12 @@ PREDICTIONS = _schema(
 def photo_id(corpus: str, path: str) -> str:
     """The id of the photograph at `path` (forward slashes) of the corpus named `corpus`: 16 hex digits."""
     return hashlib.sha256(f"{corpus}\0{path}".encode()).hexdigest()[:16]
+
+
+def descends(row_id: str, ids: Set[str]) -> bool:
+    """Whether a row is one of `ids`, or a relative of one: `<id>-...`."""
+    words = row_id.split("-")
+    return any("-".join(words[:count]) in ids for count in range(1, len(words) + 1))
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

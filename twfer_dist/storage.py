@@ -4,23 +4,39 @@ Every output of a stage is a directory `<out>/<stage>-<fingerprint>/` that is fi
 `_manifest.json`, which is written last. Paths and `s3://`-like URIs go through one function, `resolve`.
 """
 
+import contextlib
 import dataclasses
+import errno
+import functools
 import hashlib
 import json
+import os
+import random
+import time
+import urllib.parse
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from twfer_dist import schema
 from twfer_dist.errors import Problem
 
 MANIFEST = "_manifest.json"
+
+WAITS = (0.5, 3.0)
+"""Seconds, about, before each further try where storage fails in a way that may pass."""
+
+_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG)
+
+T = TypeVar("T")
 
 
 def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -28,11 +44,20 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
     if "://" not in uri:
         return pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
     try:
-        return pafs.FileSystem.from_uri(uri)
+        if not uri.startswith("s3://"):
+            return pafs.FileSystem.from_uri(uri)
+        parts = urllib.parse.urlsplit(uri)
+        return _bucket(parts.netloc, parts.query), urllib.parse.unquote(parts.netloc.rpartition("@")[2] + parts.path).rstrip("/")
     except (pa.ArrowInvalid, OSError) as error:
         raise Problem(
             f"{uri} is not a place this program can reach ({error}): give a path, or a URI such as s3://bucket/folder."
         ) from error
+
+
+@functools.cache
+def _bucket(bucket: str, query: str) -> pafs.FileSystem:
+    """The file system of an S3 bucket: finding its region and making a client take a moment each time."""
+    return pafs.FileSystem.from_uri(f"s3://{bucket}?{query}")[0]
 
 
 def join(uri: str, *names: str) -> str:
@@ -59,18 +84,91 @@ def is_file(uri: str) -> bool:
 def read_bytes(uri: str) -> bytes:
     """The bytes of a file; FileNotFoundError where there is none."""
     fs, path = resolve(uri)
-    with fs.open_input_stream(path) as stream:
-        return stream.read()
+
+    def read() -> bytes:
+        with fs.open_input_stream(path) as stream:
+            return stream.read()
+
+    return patiently(read)
 
 
-def write_bytes(uri: str, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+def patiently(call: Callable[[], T]) -> T:
+    """What `call` returns. Where storage fails it is tried again after each of `WAITS`; an error that waiting does not mend
+    (no such file, no permission, no space), or the last one, is raised: OSError.
+    """
+    for wait in WAITS:
+        try:
+            return call()
+        except OSError as error:
+            if isinstance(error, _LASTING) or error.errno in _FULL:
+                raise
+            time.sleep(wait * random.uniform(0.5, 1.5))  # not all workers at once
+    return call()
+
+
+def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
+    """Write a file so that it is there whole or not at all, also after the machine lost its power.
+
+    Problem where it cannot be written: no space, no permission, no answer.
+    """
     fs, path = resolve(uri)
-    fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    with fs.open_output_stream(temporary) as stream:
-        stream.write(data)
-    fs.move(temporary, path)
+
+    def write() -> None:
+        fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+        temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+        if not isinstance(fs, pafs.LocalFileSystem):
+            with fs.open_output_stream(temporary) as stream:
+                stream.write(data)
+            return fs.move(temporary, path)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    try:
+        patiently(write)
+    except OSError as error:
+        raise unwritable(uri, error) from error
+
+
+def unwritable(uri: str, error: OSError) -> Problem:
+    """The Problem of a place that cannot be written."""
+    words = " ".join(str(error).split())
+    return Problem(f"{uri} cannot be written ({words}): make room or allow it, and start again; what is done is kept.")
+
+
+def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) -> None:
+    """Write a Parquet file so that it is there whole or not at all."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=row_group_size, compression="zstd")
+    write_bytes(uri, sink.getvalue())
+
+
+@contextlib.contextmanager
+def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file to read from."""
+    fs, path = resolve(uri)
+    with patiently(lambda: fs.open_input_file(path)) as source, pq.ParquetFile(source) as file:
+        yield file
+
+
+def delete_file(uri: str) -> None:
+    """Delete a file, if it is there."""
+    fs, path = resolve(uri)
+    with contextlib.suppress(FileNotFoundError):
+        patiently(lambda: fs.delete_file(path))
+
+
+def delete_folder(uri: str) -> None:
+    """Delete a folder with all that is in it, if it is there."""
+    fs, path = resolve(uri)
+    if fs.get_file_info(path).type == pafs.FileType.Directory:
+        fs.delete_dir(path)
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -86,7 +184,8 @@ def list_files(uri: str, *, recursive: bool = False) -> list[str]:
     """Paths relative to `uri` of the files under it, sorted; links are listed like files. Empty where there is no directory."""
     fs, path = resolve(uri)
     selector = pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
-    return sorted(info.path[len(path) :].lstrip("/") for info in fs.get_file_info(selector) if info.type == pafs.FileType.File)
+    infos = patiently(lambda: fs.get_file_info(selector))
+    return sorted(info.path[len(path) :].lstrip("/") for info in infos if info.type == pafs.FileType.File)
 
 
 def list_folders(uri: str) -> list[str]:

@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow.fs as pafs
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from twfer_dist import storage
 from twfer_dist.corpus.files import locate
 
 MISSING = "missing"
 OUTSIDE = "outside_corpus"
 UNREADABLE = "unreadable"
+UNREACHABLE = "unreachable"
 TOO_LARGE = "too_large"
 TOO_SMALL = "too_small"
 NO_FACE = "no_face"
@@ -39,25 +41,34 @@ class Refused(Exception):
 def read(root: str, path: str, max_pixels: int) -> bytes:
     """The bytes of the photograph at `path` (forward slashes) of the corpus at `root` (a path or URI).
 
-    Refused where there is no such file; where the path leads out of the corpus: such a file is never opened; and where the
-    file is larger than a picture of `max_pixels` can be.
+    Refused where there is no such file; where the path leads out of the corpus: such a file is never opened; where the
+    file is larger than a picture of `max_pixels` can be; and where the storage fails again and again (see storage.patiently).
     """
     try:
         fs, place = locate(root, path)
     except ValueError:
         raise Refused(OUTSIDE, "its path leads out of the corpus, by '..', from '/' or through a link, and was not opened.") from None
+    try:
+        return storage.patiently(lambda: _read(fs, place, max_pixels))
+    except FileNotFoundError:
+        raise Refused(MISSING, "there is no file at this path.") from None
+    except PermissionError:
+        raise Refused(UNREADABLE, "the file may not be read: its permissions forbid it.") from None
+    except OSError as error:
+        words = " ".join(str(error).split())
+        raise Refused(UNREACHABLE, f"the storage did not give the file, {1 + len(storage.WAITS)} times: {words}.") from None
+
+
+def _read(fs: pafs.FileSystem, place: str, max_pixels: int) -> bytes:
     info = fs.get_file_info(place)
     if info.type == pafs.FileType.NotFound:
-        raise Refused(MISSING, "there is no file at this path.")
+        raise FileNotFoundError(place)
     if info.type != pafs.FileType.File:  # a directory; or a pipe, which could keep a reader waiting for ever
         raise Refused(UNREADABLE, "the path names something that is not a file.")
     if info.size > max_pixels * _BYTES_PER_PIXEL:
         raise Refused(TOO_LARGE, f"the file has {info.size} bytes, more than a picture of {max_pixels} pixels needs.")
-    try:
-        with fs.open_input_stream(place) as stream:
-            return stream.read()
-    except PermissionError:
-        raise Refused(UNREADABLE, "the file may not be read: its permissions forbid it.") from None
+    with fs.open_input_stream(place) as stream:
+        return stream.read()
 
 
 def decode(data: bytes, max_pixels: int) -> np.ndarray:

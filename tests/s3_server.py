@@ -1,0 +1,55 @@
+"""A server that speaks S3 on loopback, and whose faults a test chooses."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow.fs as pafs
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+BUCKET = "bucket"
+
+
+@dataclass
+class Server:
+    """failing: how many of the next requests whose path ends so are answered with 500."""
+
+    port: int = 0
+    failing: dict[str, int] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)  # method and path of each
+
+    def uri(self, path: str) -> str:
+        return f"s3://{BUCKET}/{path}?endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
+
+
+@contextlib.contextmanager
+def serve() -> Iterator[Server]:
+    """moto's server with one bucket; AWS keys of any value must be in the environment."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = Server()
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def application(environment: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        path = environment["PATH_INFO"]
+        server.requests.append(f"{environment['REQUEST_METHOD']} {path}")
+        for ending, left in server.failing.items():
+            if path.endswith(ending) and left:
+                server.failing[ending] = left - 1
+                start_response("500 Internal Server Error", [("Content-Length", "0")])
+                return []
+        return moto(environment, start_response)
+
+    listening = make_server("127.0.0.1", 0, application, threaded=True)
+    server.port = listening.server_port
+    thread = threading.Thread(target=listening.serve_forever, daemon=True)
+    thread.start()
+    pafs.FileSystem.from_uri(server.uri("") + "&allow_bucket_creation=true")[0].create_dir(BUCKET)
+    try:
+        yield server
+    finally:
+        listening.shutdown()
+        thread.join()

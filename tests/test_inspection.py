@@ -1,0 +1,50 @@
+"""What a person asks of an output: how many rows of each status, and which."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from engine_jobs import Config, numbers_job
+
+from twfer_dist import engine
+from twfer_dist.cli import main
+from twfer_dist.errors import Problem
+from twfer_dist.inspection import EXAMPLES, inspect
+
+ODD = [f"{i:05d}" for i in range(200) if (2 * (199 - i) + 1) % 7 == 0]
+
+
+def test_statuses_are_counted_and_shown_by_examples(ray_cluster, tmp_path):
+    finished = engine.run(numbers_job(Config()), str(tmp_path))
+    told = inspect(finished.uri)
+    assert told["state"] == "finished" and list(told["tables"]) == ["numbers"]  # digits have no status
+    numbers = told["tables"]["numbers"]
+    assert numbers["rows"] == 200 and numbers["counts"] == {"ok": 200 - len(ODD), "multiple_of_seven": len(ODD)}
+    assert numbers["examples"] == {"multiple_of_seven": [{"id": row_id, "error": ""} for row_id in ODD[:EXAMPLES]]}
+
+    run = CliRunner().invoke(main, ["inspect", finished.uri, "--json"])
+    assert run.exit_code == 0 and json.loads(run.stdout) == told
+    run = CliRunner().invoke(main, ["inspect", finished.uri])
+    assert "numbers: 200" in run.stdout and f"{len(ODD)}  multiple_of_seven\n" in run.stdout and ODD[0] in run.stdout
+
+
+def test_an_unfinished_stage_is_inspected_as_far_as_it_is(ray_cluster, tmp_path):
+    job = numbers_job(Config())
+
+    def stops(work: engine.Work) -> None:
+        job.do(work)
+        raise Problem("the power is gone: wait.")
+
+    with pytest.raises(Problem):
+        engine.run(engine.Job("numbers", 1, {}, {}, {}, job.tables, stops), str(tmp_path))
+    (place,) = tmp_path.iterdir()
+    told = inspect(str(place))
+    assert told["state"] == "unfinished" and told["tables"]["numbers"]["counts"]["multiple_of_seven"] == len(ODD)
+
+
+def test_what_is_no_output_is_one_clear_problem(tmp_path):
+    run = CliRunner().invoke(main, ["inspect", str(tmp_path)])
+    assert (
+        run.exit_code == 2
+        and run.stderr == f"twfer: {tmp_path} is not an output of a stage: name one, such as a folder that `twfer status` lists.\n"
+    )

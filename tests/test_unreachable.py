@@ -1,0 +1,52 @@
+"""Storage that fails: tried again, then a row that says so."""
+
+import errno
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+
+from twfer_dist import engine, schema, storage
+from twfer_dist.corpus.corpus import open_corpus
+from twfer_dist.errors import Problem
+from twfer_dist.faces.decode import MISSING, UNREACHABLE
+from twfer_dist.faces.pipeline import FacesConfig, faces_job
+
+PICTURE = Path(__file__).parent / "data" / "malformed" / "gray.jpg"
+
+
+def test_photographs_on_storage_that_fails(ray_cluster, s3):
+    fs, path = storage.resolve(s3.uri("photographs"))
+    for name in ("dead", "flaky", "gone", "steady"):
+        pafs.copy_files(str(PICTURE), f"{path}/{name}.jpg", source_filesystem=pafs.LocalFileSystem(), destination_filesystem=fs)
+    job = faces_job([open_corpus(s3.uri("photographs"))], FacesConfig(aligned=True, measure=False))
+    fs.delete_file(f"{path}/gone.jpg")
+    s3.failing |= {"/dead.jpg": 10**6, "/flaky.jpg": 4}  # the client itself tries three times
+    finished = engine.run(job, s3.uri("out"))
+    rows = {row["path"]: row for row in finished.table("photographs", schema.PHOTOGRAPHS).to_pylist()}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "dead.jpg": UNREACHABLE, "flaky.jpg": schema.OK, "gone.jpg": MISSING, "steady.jpg": schema.OK
+    }  # fmt: skip
+    assert s3.failing["/flaky.jpg"] == 0
+    assert rows["dead.jpg"]["error"].startswith("dead.jpg: the storage did not give the file, 3 times: ")
+    assert rows["flaky.jpg"]["content_sha256"] == rows["steady.jpg"]["content_sha256"] == storage.sha256(PICTURE.read_bytes())
+
+
+def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "WAITS", (0.01, 0.01))
+    for error, times in ((OSError("no answer"), 3), (FileNotFoundError(), 1), (OSError(errno.ENOSPC, "no space"), 1)):
+        tried: list[OSError] = []
+
+        def fails(error: OSError = error, tried: list = tried) -> None:
+            tried.append(error)
+            raise error
+
+        with pytest.raises(OSError):
+            storage.patiently(fails)
+        assert len(tried) == times
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_problem(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(Problem, match=r"file/x\.json cannot be written \(.*\): make room or allow it, and start again"):
+        storage.write_bytes(str(tmp_path / "file" / "x.json"), b"{}")
