@@ -7,10 +7,10 @@ import study_tables
 from scipy import stats
 from study_tables import NOTHING, images_of, output
 
+from twfer_dist.intervals import effective_size, mean_of_classes, share, simultaneous, wilson
 from twfer_dist.schema import DATASET, OK, PREDICTIONS
 from twfer_dist.study import baselines, groups, tables
 from twfer_dist.study.examine import photographs
-from twfer_dist.study.intervals import effective_size, mean_of_classes, share, simultaneous, wilson
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twfer_dist.intervals import as_dict, share
 from twfer_dist.recognition.recogniser import NAMES
 from twfer_dist.schema import DATASET, FACES, OK, PHOTOGRAPHS, PREDICTIONS
 from twfer_dist.storage import Finished
 from twfer_dist.study import baselines, groups, tables
-from twfer_dist.study.intervals import share
 from twfer_dist.study.tables import Evaluation
 
 NEW, SEEN, ALL = "sources new to the model", "sources seen in training", "all labelled photographs"
@@ -179,7 +179,7 @@ def _sweep(finished: Finished) -> dict[str, Any]:
         right = (np.arange(n) < round(accuracy * n)).astype(int)
         kept = {key: trial[key] for key in ("alpha", "gamma", "learning_rate", "epochs", "best_epoch")}
         scores = {"accuracy": accuracy, "class_mean_accuracy": trial["class_mean_accuracy/validation"]}
-        trials.append({"number": number, **kept, **scores, "images": tables.as_dict(share(right, np.ones(n, int)))})
+        trials.append({"number": number, **kept, **scores, "images": as_dict(share(right, np.ones(n, int)))})
     trials.sort(key=lambda t: (t["number"] != finished.results["best"], -t["accuracy"], t["number"]))
     return {"output": name(finished), "network": NAMES[train["network"]], "size": train["size"], "trials": trials}
 
