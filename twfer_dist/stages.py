@@ -16,6 +16,7 @@ INPUTS = {  # the keys of each kind that name inputs; True: several
     "render": {},
     "generator": {"rendered": False, "faces": True},
     "face-network": {"rendered": False, "test": False},
+    "identity-network": {"rendered": False},
     "faces": {"corpora": True},
     "animate": {"faces": True},
     "strips": {"animated": True, "faces": True, "corpora": True},
@@ -31,6 +32,7 @@ SETTINGS = {  # the frozen dataclass that the other keys of each kind fill, and 
     "render": ("corpus.clay", "ClayConfig", ("head",)),
     "generator": ("synthesis.training", "GeneratorConfig", ("initial",)),
     "face-network": ("faces.learning", "FaceNetworkConfig", ()),
+    "identity-network": ("faces.learning", "FaceNetworkConfig", ()),
     "faces": ("faces.pipeline", "FacesConfig", ("detector", "model", "network")),
     "animate": ("synthesis.pipeline", "AnimateConfig", ("generator",)),
     "strips": ("synthesis.strips", "StripsConfig", ()),
@@ -41,7 +43,7 @@ SETTINGS = {  # the frozen dataclass that the other keys of each kind fill, and 
     "report": ("study.report", "ReportConfig", ()),
 }
 KIND_OF = {"rendered": "render", "animated": "animate", "predictions": "predict"}  # where an output is named otherwise
-TRACKED = ("generator", "face-network", "train", "sweep")
+TRACKED = ("generator", "face-network", "identity-network", "train", "sweep")
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,10 @@ def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
 
             test = only("test") if "test" in inputs else None
             return face_network_job(only("rendered"), config, tracking(), test=test, workers=compute.workers, gpu=compute.gpus > 0)
+        case "identity-network":
+            from twfer_dist.faces.train import identity_network_job
+
+            return identity_network_job(only("rendered"), config, tracking(), workers=compute.workers, gpu=compute.gpus > 0)
         case "faces":
             from twfer_dist.faces.measure import SHIPPED
             from twfer_dist.faces.pipeline import faces_job
