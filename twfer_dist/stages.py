@@ -24,7 +24,8 @@ INPUTS = {  # the keys of each kind that name inputs; True: several
     "train": {"dataset": False, "trunk": False},
     "sweep": {"dataset": False},
     "predict": {"inputs": True, "model": False},
-    "report": {"predictions": True, "faces": True, "animated": True, "datasets": True, "models": True},
+    "validity": {"real": False, "animated": False, "models": True, "predictions": True},
+    "report": {"predictions": True, "faces": True, "animated": True, "datasets": True, "models": True, "validity": True},
 }
 
 
@@ -40,6 +41,7 @@ SETTINGS = {  # the frozen dataclass that the other keys of each kind fill, and 
     "train": ("recognition.training", "TrainConfig", ("initial",)),
     "sweep": ("recognition.sweep", "SweepConfig", ()),
     "predict": ("recognition.pipeline", "PredictConfig", ()),
+    "validity": ("study.validity", "ValidityConfig", ()),
     "report": ("study.report", "ReportConfig", ()),
 }
 KIND_OF = {"rendered": "render", "animated": "animate", "predictions": "predict"}  # where an output is named otherwise
@@ -161,6 +163,10 @@ def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
             from twfer_dist.recognition.pipeline import predict_job
 
             return predict_job(inputs.get("inputs", []), only("model"), config, gpus=compute.gpus, actors=compute.actors)
+        case "validity":
+            from twfer_dist.study.validity import validity_job
+
+            return validity_job(only("real"), only("animated"), inputs.get("models", []), inputs.get("predictions", []), config)
         case _:
             from twfer_dist.study.report import report_job
 
