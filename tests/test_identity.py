@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from tiny_head import tiny_head
+from tiny_head import rendered as rendered_heads
 
 from twfer_dist import engine, storage
 from twfer_dist.corpus.clay import ClayConfig
-from twfer_dist.corpus.head import save_head
-from twfer_dist.corpus.pipeline import rendered_job
 from twfer_dist.errors import Problem
 from twfer_dist.faces import examples, identity, learning
 from twfer_dist.faces.learning import FaceNetworkConfig
@@ -23,12 +21,9 @@ from twfer_dist.tracking import Tracking
 
 
 @pytest.fixture(scope="module")
-def rendered(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """12 figures, each in two scenes and two states."""
-    folder = tmp_path_factory.mktemp("figures")
-    save_head(tiny_head(), str(folder / "head.npz"))
-    config = ClayConfig(figures=12, scenes=2, states=2, size=64)
-    return engine.run(rendered_job(str(folder / "head.npz"), config), str(folder), quiet=True)
+    return rendered_heads(str(tmp_path_factory.mktemp("figures")), ClayConfig(figures=12, scenes=2, states=2, size=64))
 
 
 def test_the_stage_leaves_weights_log_and_scores(rendered: Finished, tmp_path: Path, mlflow_uri: str) -> None:
