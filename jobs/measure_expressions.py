@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from twfer_dist import storage
+from twfer_dist.intervals import wilson
 from twfer_dist.schema import FACES
-from twfer_dist.study.intervals import wilson
 from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
 
 

@@ -17,7 +17,7 @@ from twfer_dist.storage import Finished
 from twfer_dist.study import tables
 from twfer_dist.taxonomy import EXPRESSIONS, POSTURES
 
-NOTHING: dict = {"predictions": [], "faces": [], "animated": [], "datasets": [], "models": []}
+NOTHING: dict = {"predictions": [], "faces": [], "animated": [], "datasets": [], "models": [], "validity": []}
 NASTY = '"><script>alert(1)</script>&lt;脸.jpg'
 
 

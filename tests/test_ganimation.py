@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from synthesis_tables import faces, rendered
 from torch.nn import functional as F
 
@@ -259,6 +260,35 @@ def test_both_phases_run_and_a_resumed_training_equals_an_unbroken_one(pairs, ne
         torch.testing.assert_close(resumed.critic.state_dict(), unbroken.critic.state_dict(), atol=0, rtol=0)
 
 
+def first_losses(rank: int, workers: int, folder: str, learn: Pairs, config: GeneratorConfig) -> list[dict[str, float]]:
+    """What one worker does: all losses of the whole batch, step by step; the first of several writes them down."""
+    torch.set_num_threads(1)
+    if workers > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
+    seen: list[dict[str, float]] = []
+    training.fit(training.new_state(config), both(learn), config, lambda state, values: seen.append(values))
+    if workers > 1:
+        dist.destroy_process_group()
+        if rank == 0:
+            (Path(folder) / "losses.json").write_text(json.dumps(seen))
+    return seen
+
+
+def test_two_workers_and_one_agree_on_the_first_steps_losses(pairs, tmp_path):
+    config = GeneratorConfig(width=8, critic_width=4, batch=24, supervised_steps=3, adversarial_steps=2)
+    torch.multiprocessing.spawn(first_losses, (2, str(tmp_path), pairs[0], config), nprocs=2)
+    two = json.loads((tmp_path / "losses.json").read_text())
+    threads = torch.get_num_threads()
+    one = first_losses(0, 1, "", pairs[0], config)
+    torch.set_num_threads(threads)
+    assert len(one) == len(two) == 5
+    for step in (*one, *two):
+        if "smoothness" in step:  # a sum over an image's pixels: as it enters the loss
+            step["smoothness"] *= losses.SMOOTHNESS
+    for ours, theirs in zip(one, two, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+
+
 @pytest.mark.parametrize("network", training.NETWORKS)
 def test_supervision_learns(pairs, network):
     """Sixty steps of a narrow network on three drawn figures halve nothing yet, but the loss on the training pairs falls."""
@@ -277,6 +307,17 @@ def test_loss_that_is_not_finite_stops_at_once(pairs):
         training.fit(state, both(pairs[0]), SMALL, lambda state, values: None)
     buffer = io.BytesIO(state.to_bytes())
     assert torch.load(buffer, weights_only=True)["step"] == 0
+
+
+def test_gradient_that_is_not_finite_leaves_the_weights_as_they_were(pairs):
+    """A finite loss whose gradient overflows: its own weight is so small that float32 cannot hold what comes back through it."""
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(network.weight, 1e-30)
+    optimizer = torch.optim.Adam(network.parameters())
+    loss = network(torch.ones(1, 1)).abs().sqrt().sqrt().sqrt().sum() * 1e20
+    with pytest.raises(Problem, match="failed at here: the gradient's length is inf"):
+        training._step(loss, network, optimizer, "here")
+    assert network.weight.item() == pytest.approx(1e-30)
 
 
 def test_minutes_end_a_phase(pairs):

@@ -181,7 +181,7 @@ def test_intervals_hold_nine_in_ten_new_faces() -> None:
 def test_training_lowers_the_loss(heads: examples.Heads) -> None:
     config = FaceNetworkConfig(steps=30, batch=16)
     state, seen = learning.new_state(config), []
-    learning.fit(state, state.network, config, heads, lambda state, values: seen.append(values["points"]))
+    learning.fit(state, state.network, config, heads, learning.measuring(heads), lambda state, values: seen.append(values["points"]))
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
 
 
@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(heads: examples.Heads) -> 
     with torch.no_grad():
         state.network.get_parameter("points.weight").fill_(float("nan"))
     with pytest.raises(Problem, match="at step 0: the loss is nan"):
-        learning.fit(state, state.network, SMALL, heads, lambda state, values: None)
+        learning.fit(state, state.network, SMALL, heads, learning.measuring(heads), lambda state, values: None)
 
 
 @pytest.fixture(scope="module")

@@ -132,6 +132,11 @@ def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:
     assert result.exit_code == 0 and result.output.count("to do") == 13, result.output
 
 
+@pytest.mark.parametrize("name", ["demo", "faces", "generator", "generator-public", "judges", "raf-db"])
+def test_recipes_that_ship_are_read(name: str) -> None:
+    assert recipe.load(str(DEMO.parent.parent / "jobs" / f"{name}.yaml")).name == name
+
+
 def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) -> None:
     result = twfer("run", little / "road.yaml", "--out", tmp_path / "new", "--plan")
     assert result.exit_code == 0 and result.output.count("to do") == len(STAGES) + 1

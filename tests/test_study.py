@@ -7,10 +7,10 @@ import study_tables
 from scipy import stats
 from study_tables import NOTHING, images_of, output
 
+from twfer_dist.intervals import effective_size, mean_of_classes, share, share_of, simultaneous, wilson
 from twfer_dist.schema import DATASET, OK, PREDICTIONS
 from twfer_dist.study import baselines, groups, tables
 from twfer_dist.study.examine import photographs
-from twfer_dist.study.intervals import effective_size, mean_of_classes, share, simultaneous, wilson
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,12 @@ def test_wilson_intervals_have_known_values():
     exact = stats.binomtest(17, 58).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((exact.low, exact.high))
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_hits_of_one_source_count_together():
+    hits = np.array([True, True, False, True, False])
+    assert share_of(hits, ["a", "a", "b", "c", "c"]) == share(np.array([2, 0, 1]), np.array([2, 1, 2]))
+    assert share_of(np.zeros(0, bool), []).n == 0
 
 
 def test_images_of_one_source_count_for_less():

@@ -199,7 +199,7 @@ def test_intensities_leave_out_the_strongest():
     assert animate.intensities(2, False) == [0.5, 1.0]
 
 
-def test_training_writes_weights_log_scores_and_a_run_and_goes_on_after_a_kill(ray_cluster, tmp_path, mlflow_uri, monkeypatch):
+def test_training_writes_weights_log_scores_and_a_run_and_goes_on_after_a_kill(tmp_path, mlflow_uri, monkeypatch):
     scenes = rendered(str(tmp_path))
     tracking = Tracking(mlflow_uri, "synthesis")
     monkeypatch.setattr(train, "LOG_EVERY", -1.0)
@@ -227,6 +227,10 @@ def test_training_writes_weights_log_scores_and_a_run_and_goes_on_after_a_kill(r
             engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "killed"))
     resumed = engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "killed"))
     assert storage.read_bytes(resumed.path(train.GENERATOR)) == storage.read_bytes(whole.path(train.GENERATOR))
+    client, (killed,) = tracking.client, [r for r in tracking.client.search_runs([run.info.experiment_id]) if r.info.status == "FAILED"]
+    assert [f.path for f in client.list_artifacts(killed.info.run_id, "samples")] == ["samples/supervised-000001.png"]
+    told = {m.step: m.value for m in client.get_metric_history(resumed.results["run_id"], "supervised_loss")}
+    assert told == pytest.approx({line["step"]: line["loss"] for line in log if line["phase"] == "supervised"}, rel=1e-4)
 
 
 def test_faces_alone_train_adversarially_from_a_given_generator(generator, tmp_path, mlflow_uri):

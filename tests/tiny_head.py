@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from twfer_dist.corpus.head import EXPRESSION_SHAPES, PARTS, Head
+from twfer_dist import engine, storage
+from twfer_dist.corpus import clay
+from twfer_dist.corpus.head import EXPRESSION_SHAPES, PARTS, Head, save_head
+from twfer_dist.corpus.pipeline import Studio
+from twfer_dist.schema import RENDERED
+from twfer_dist.storage import Finished
 
 _CENTRE, _RADII = np.array((0.0, 2.5, 0.0)), np.array((7.5, 11.0, 10.0))
 _COLUMNS, _ROWS = 72, 60
@@ -72,3 +77,11 @@ def tiny_head() -> Head:
         face_uv=np.zeros_like(faces),
         narrow_face_vertex_count=np.array(len(skin), np.int32),
     )
+
+
+def rendered(out: str, config: clay.ClayConfig) -> Finished:
+    """What the stage that renders makes of the tiny head, rendered in this process."""
+    save_head(tiny_head(), storage.join(out, "head.npz"))
+    table = Studio(storage.join(out, "head.npz"), config)(clay.plan(config))
+    job = engine.Job("rendered", 1, {}, config, {}, {".": RENDERED}, lambda work: work.write_table(".", table))
+    return engine.run(job, out, quiet=True)

@@ -180,6 +180,33 @@ def evaluate_faces_command(weights: str | None, rendered: str | None, as_json: b
     _print_facts(evaluate(weights or SHIPPED, heads), as_json)
 
 
+@evaluate_group.command("gan")
+@click.option("--ours", required=True, metavar="FILE", help="The generator's weights.")
+@click.option("--public", metavar="FILE", help="Weights of the public generator, to compare with.")
+@click.option("--rendered", required=True, metavar="DIR", help="Output of a stage of kind render, plan pairs: figures new to all networks.")
+@click.option("--faces", multiple=True, metavar="DIR", help="Output of a stage of kind faces: sculpture. May be given several times.")
+@click.option("--judge", required=True, metavar="FILE", help="Weights of `twfer train-faces` that took no part in the training.")
+@click.option("--beside", metavar="FILE", help="What measures Action Units too: MediaPipe's face_landmarker.task, or other weights.")
+@click.option("--identity", required=True, metavar="FILE", help="Weights of a stage of kind identity-network.")
+@click.option("--figures", type=click.IntRange(min=20), default=40, show_default=True, help="So many, of each output.")
+@json_option
+def evaluate_gan_command(rendered: str, faces: tuple[str, ...], as_json: bool, **networks: Any) -> None:
+    """A generator on figures whose right picture is known, and on sculpture: nearness, control, identity."""
+    from twfer_dist.synthesis.evaluate import evaluate
+
+    scenes, *photographed = (storage.open_finished(storage.absolute(uri)) for uri in (rendered, *faces))
+    found = evaluate(rendered=scenes, faces=photographed, **networks)
+    _print_facts(found if as_json else _flat(found), as_json)
+
+
+def _flat(facts: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Facts within facts as one list: their names follow each other."""
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        flat |= _flat(value, f"{before}{key} ") if isinstance(value, Mapping) else {f"{before}{key}": value}
+    return flat
+
+
 @main.group("bench")
 def bench_group() -> None:
     """How fast a network is here."""

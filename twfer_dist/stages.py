@@ -16,6 +16,7 @@ INPUTS = {  # the keys of each kind that name inputs; True: several
     "render": {},
     "generator": {"rendered": False, "faces": True},
     "face-network": {"rendered": False, "test": False},
+    "identity-network": {"rendered": False},
     "faces": {"corpora": True},
     "animate": {"faces": True},
     "strips": {"animated": True, "faces": True, "corpora": True},
@@ -23,7 +24,8 @@ INPUTS = {  # the keys of each kind that name inputs; True: several
     "train": {"dataset": False, "trunk": False},
     "sweep": {"dataset": False},
     "predict": {"inputs": True, "model": False},
-    "report": {"predictions": True, "faces": True, "animated": True, "datasets": True, "models": True},
+    "validity": {"real": False, "animated": False, "models": True, "predictions": True},
+    "report": {"predictions": True, "faces": True, "animated": True, "datasets": True, "models": True, "validity": True},
 }
 
 
@@ -31,6 +33,7 @@ SETTINGS = {  # the frozen dataclass that the other keys of each kind fill, and 
     "render": ("corpus.clay", "ClayConfig", ("head",)),
     "generator": ("synthesis.training", "GeneratorConfig", ("initial",)),
     "face-network": ("faces.learning", "FaceNetworkConfig", ()),
+    "identity-network": ("faces.learning", "FaceNetworkConfig", ()),
     "faces": ("faces.pipeline", "FacesConfig", ("detector", "model", "network")),
     "animate": ("synthesis.pipeline", "AnimateConfig", ("generator",)),
     "strips": ("synthesis.strips", "StripsConfig", ()),
@@ -38,10 +41,11 @@ SETTINGS = {  # the frozen dataclass that the other keys of each kind fill, and 
     "train": ("recognition.training", "TrainConfig", ("initial",)),
     "sweep": ("recognition.sweep", "SweepConfig", ()),
     "predict": ("recognition.pipeline", "PredictConfig", ()),
+    "validity": ("study.validity", "ValidityConfig", ()),
     "report": ("study.report", "ReportConfig", ()),
 }
 KIND_OF = {"rendered": "render", "animated": "animate", "predictions": "predict"}  # where an output is named otherwise
-TRACKED = ("generator", "face-network", "train", "sweep")
+TRACKED = ("generator", "face-network", "identity-network", "train", "sweep")
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,10 @@ def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
 
             test = only("test") if "test" in inputs else None
             return face_network_job(only("rendered"), config, tracking(), test=test, workers=compute.workers, gpu=compute.gpus > 0)
+        case "identity-network":
+            from twfer_dist.faces.train import identity_network_job
+
+            return identity_network_job(only("rendered"), config, tracking(), workers=compute.workers, gpu=compute.gpus > 0)
         case "faces":
             from twfer_dist.faces.measure import SHIPPED
             from twfer_dist.faces.pipeline import faces_job
@@ -155,6 +163,10 @@ def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
             from twfer_dist.recognition.pipeline import predict_job
 
             return predict_job(inputs.get("inputs", []), only("model"), config, gpus=compute.gpus, actors=compute.actors)
+        case "validity":
+            from twfer_dist.study.validity import validity_job
+
+            return validity_job(only("real"), only("animated"), inputs.get("models", []), inputs.get("predictions", []), config)
         case _:
             from twfer_dist.study.report import report_job
 

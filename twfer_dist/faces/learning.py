@@ -1,10 +1,13 @@
-"""Training and scoring of the network that measures faces, in plain PyTorch: one process, or a share of a data-parallel group."""
+"""Training of a network on crops of rendered heads, and the scores of the one that measures faces, in plain PyTorch: one process,
+or a share of a data-parallel group.
+"""
 
 import io
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +31,13 @@ _WARM = 0.03  # of the training, while the learning rate rises
 _CONV_DTYPE = torch.bfloat16
 
 
+LossOf = Callable[[Any, Examples, np.ndarray], dict[str, Tensor]]
+"""(the network's answers to a batch, its truth, which of the heads it shows) -> the parts of the loss."""
+
+
 @dataclass(frozen=True)
 class FaceNetworkConfig:
-    """How the network is trained. It ends with its steps, or with its minutes where they are given and come first."""
+    """How a network of faces is trained. It ends with its steps, or with its minutes where they are given and come first."""
 
     steps: int = 20000
     minutes: float | None = None
@@ -38,7 +45,7 @@ class FaceNetworkConfig:
     learning_rate: float = 2e-3  # of AdamW at its highest; it rises and then falls along a cosine
     weight_decay: float = 0.02
     bfloat16: bool = False  # convolutions while learning: twice the speed where the processor has it
-    held_out: float = 0.05  # share of the figures kept to choose intervals by
+    held_out: float = 0.05  # share of the figures kept to choose intervals by, or to be told apart
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,7 +57,7 @@ class FaceNetworkConfig:
 class State:
     """All that a training is between two steps."""
 
-    network: FaceNetwork
+    network: nn.Module
     optimizer: torch.optim.AdamW
     step: int = 0
     seconds: float = 0.0
@@ -70,11 +77,11 @@ class State:
         self.step, self.seconds, self.log = found["step"], found["seconds"], found["log"]
 
 
-def new_state(config: FaceNetworkConfig, device: torch.device | str = "cpu") -> State:
-    """A network with weights drawn from `config.seed`, on `device`, and its optimizer."""
+def new_state(config: FaceNetworkConfig, device: torch.device | str = "cpu", make: Callable[[], nn.Module] = FaceNetwork) -> State:
+    """The network that `make` makes, its weights drawn from `config.seed`, on `device`, and its optimizer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = FaceNetwork()
+        network = make()
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return State(network, torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay))
 
@@ -100,7 +107,20 @@ def loss(found: Measured, truth: Examples, spread: Tensor) -> dict[str, Tensor]:
     }
 
 
-def fit(state: State, net: nn.Module, config: FaceNetworkConfig, heads: Heads, observe: Callable[[State, dict[str, float]], None]) -> None:
+def measuring(heads: Heads, device: torch.device | str = "cpu") -> LossOf:
+    """The loss of the network that measures faces, on examples of `heads`."""
+    spread = torch.from_numpy(heads.units.std(0) + 0.1).to(device)
+    return lambda found, truth, rows: loss(found, truth, spread)
+
+
+def fit(
+    state: State,
+    net: nn.Module,
+    config: FaceNetworkConfig,
+    heads: Heads,
+    loss_of: LossOf,
+    observe: Callable[[State, dict[str, float]], None],
+) -> None:
     """Train from where `state` stands to the end, on this worker's share of each batch.
 
     net: `state.network`, or what wraps it for data-parallel training. observe(state, values) is called after each step with
@@ -108,7 +128,6 @@ def fit(state: State, net: nn.Module, config: FaceNetworkConfig, heads: Heads, o
     """
     rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     device = next(net.parameters()).device
-    spread = torch.from_numpy(heads.units.std(0) + 0.1).to(device)
     net.train()
     progress = _progress(state, config, device)
     while progress < 1:
@@ -116,10 +135,11 @@ def fit(state: State, net: nn.Module, config: FaceNetworkConfig, heads: Heads, o
         rate = config.learning_rate * min(1.0, progress / _WARM, 0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-6
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        batch = examples.drawn(heads, _rows(len(heads.units), config, state.step)[rank::workers], (config.seed, state.step)).to(device)
+        rows = _rows(len(heads.units), config, state.step)[rank::workers]
+        batch = examples.drawn(heads, rows, (config.seed, state.step)).to(device)
         with torch.autocast(device.type, _CONV_DTYPE, enabled=config.bfloat16):
             found = net(standardised(batch.crops).contiguous(memory_format=torch.channels_last))
-        parts = loss(found, batch, spread)
+        parts = loss_of(found, batch, rows[:, 0])
         total = sum(parts.values(), torch.zeros((), device=device))
         if not math.isfinite(float(total.detach())):
             raise Problem(f"The training failed at step {state.step}: the loss is {float(total.detach())}; choose a lower learning_rate.")
@@ -169,7 +189,7 @@ class Answers:
         return scores(self.points, self.units, self.pose, self.truth, factors * self.unit_scales)
 
 
-def answers(network: FaceNetwork, shown: Examples, batch: int = 64) -> Answers:
+def answers(network: nn.Module, shown: Examples, batch: int = 64) -> Answers:
     """What the network says of examples."""
     network.eval()
     device = next(network.parameters()).device

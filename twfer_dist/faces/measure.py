@@ -8,6 +8,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from twfer_dist import storage
 from twfer_dist.errors import Problem
@@ -102,7 +103,7 @@ class NetworkMeter:
         return faces
 
 
-def to_bytes(network: FaceNetwork, factors: np.ndarray, *, recipe: str) -> bytes:
+def to_bytes(network: nn.Module, factors: np.ndarray, *, recipe: str) -> bytes:
     """The weights in half precision as a safetensors file, with the intervals and the recipe's digest."""
     state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
     state[_FACTORS] = torch.from_numpy(factors)

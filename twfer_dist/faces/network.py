@@ -96,7 +96,7 @@ def standardised(grey: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def look(network: FaceNetwork, grey: Tensor) -> Measured:
+def look(network: nn.Module, grey: Tensor) -> Measured:
     """What a network in inference mode says of crops, uint8 (B, S, S), and of their mirror images, averaged: no side is favoured."""
     both = standardised(torch.cat([grey, grey.flip(2)])).contiguous(memory_format=torch.channels_last)
     parts = [value.chunk(2) for value in vars(network(both)).values()]

@@ -1,17 +1,24 @@
-"""The stage that trains the network that measures faces, data-parallel on Ray Train."""
+"""The stages that train the network that measures faces and the one that tells figures apart, data-parallel on Ray Train."""
 
+import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from twfer_dist import cluster, storage
 from twfer_dist.engine import WORK, Job, Work
 from twfer_dist.errors import Problem
-from twfer_dist.faces import examples, learning, measure
-from twfer_dist.faces.learning import FaceNetworkConfig, State
+from twfer_dist.faces import examples, identity, learning, measure
+from twfer_dist.faces.examples import Heads
+from twfer_dist.faces.learning import FaceNetworkConfig, LossOf, State
+from twfer_dist.faces.network import FaceNetwork
 from twfer_dist.progress import Teller
 from twfer_dist.storage import Finished
 from twfer_dist.tracking import Run, Tracking
@@ -29,34 +36,98 @@ LOOK_HEADS = 512
 def face_network_job(
     rendered: Finished, config: FaceNetworkConfig, tracking: Tracking, *, test: Finished | None = None, workers: int = 0, gpu: bool = False
 ) -> Job:
-    """Train the network on the heads of `rendered` and choose its intervals on figures that it has not seen.
+    """Train the network that measures faces on the heads of `rendered` and choose its intervals on figures that it has not seen.
 
     Writes faces.safetensors (float16, with what `measure.open_network` needs) and training.jsonl. `results`: scores on the held-out
     figures (`learning.scores`) and, where given, on the heads of `test`; the number of heads; the MLflow run's id. workers: processes
     of Ray Train, 0 for this one. A training that was killed goes on from its last checkpoint, at most two minutes old.
     """
-    if workers and config.batch % workers:
-        raise Problem(f"A batch of {config.batch} cannot be shared equally by {workers} workers: choose a multiple.")
+    _check(config, workers)
 
     def do(work: Work) -> None:
-        name = f"faces-{work.job.fingerprint}"
-        with tracking.start(name, tags={"stage": "face-network"}) as run:
-            run.log_params(dataclasses.asdict(config))
-            run.log_dataset(rendered, context="training")
-            arguments: dict[str, Any] = {
-                "rendered": rendered,
-                "config": config,
-                "tracking": tracking,
-                "run_id": run.id,
-                "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
-                "told": storage.join(work.directory, WORK, "progress.txt"),
-            }
-            with work.progress(100, "%").follow(arguments["told"]):
-                cluster.train(_worker, arguments, storage.join(work.directory, WORK, "ray"), workers=workers, gpu=gpu)
-            _finish(work, run, rendered, config, test)
+        with _trained(work, _MEASURE, rendered, config, tracking, workers, gpu) as (run, state, held_out):
+            _finish_measuring(work, run, state, held_out, test)
 
     inputs = {"rendered": rendered, **({"test": test} if test else {})}
     return Job("face-network", VERSION, inputs, config, {}, {}, do)
+
+
+def identity_network_job(rendered: Finished, config: FaceNetworkConfig, tracking: Tracking, *, workers: int = 0, gpu: bool = False) -> Job:
+    """Train the network that tells figures apart on the heads of `rendered`, of each figure in several scenes.
+
+    Writes identity.safetensors (float16, for `identity.open_identity`) and training.jsonl. `results`: scores on the held-out figures
+    (`identity.scores`), the number of heads, the MLflow run's id. All else as in `face_network_job`.
+    """
+    _check(config, workers)
+
+    def do(work: Work) -> None:
+        with _trained(work, _TELL_APART, rendered, config, tracking, workers, gpu) as (run, state, held_out):
+            weights = identity.to_bytes(state.network, recipe=work.job.fingerprint)
+            work.write_file(identity.WEIGHTS, weights)
+            scores = identity.scores(identity.open_identity(storage.join(work.directory, identity.WEIGHTS)).network, held_out)
+            figures = round(scores["figures"])
+            run.log_metrics({f"held_out_{key}": value for key, value in scores.items()})
+            work.results |= {
+                "scores": {"held_out": scores},
+                "say": [f"held out: {round(scores['identity_rank1'] * figures)} of {figures} figures known again in another scene"],
+            }
+
+    return Job("identity-network", VERSION, {"rendered": rendered}, config, {}, {}, do)
+
+
+def _check(config: FaceNetworkConfig, workers: int) -> None:
+    if workers and config.batch % workers:
+        raise Problem(f"A batch of {config.batch} cannot be shared equally by {workers} workers: choose a multiple.")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a network is trained for. The functions are a module's own: they travel to workers by name."""
+
+    make: Callable[[Heads], nn.Module]  # for the heads that are learned from
+    loss_of: Callable[[Heads, Any], LossOf]
+    look: Callable[[Any, Heads], dict[str, float]]  # scores on held-out heads
+
+
+def _measuring_network(heads: Heads) -> nn.Module:
+    return FaceNetwork()
+
+
+def _measuring_scores(network: nn.Module, held_out: Heads) -> dict[str, float]:
+    found = learning.answers(network, examples.plain(held_out))
+    told = found.scores(learning.interval_factors(found))
+    return {name: value for name, value in told.items() if isinstance(value, float)}
+
+
+_MEASURE = _Task(_measuring_network, learning.measuring, _measuring_scores)
+_TELL_APART = _Task(identity.network_for, identity.telling_apart, identity.scores)
+
+
+@contextlib.contextmanager
+def _trained(
+    work: Work, task: _Task, rendered: Finished, config: FaceNetworkConfig, tracking: Tracking, workers: int, gpu: bool
+) -> Iterator[tuple[Run, State, Heads]]:
+    """Train to the end: the open MLflow run, the last state, and the held-out heads; the training's log is written afterwards."""
+    with tracking.start(f"{work.job.stage}-{work.job.fingerprint}", tags={"stage": work.job.stage}) as run:
+        run.log_params(dataclasses.asdict(config))
+        run.log_dataset(rendered, context="training")
+        arguments: dict[str, Any] = {
+            "task": task,
+            "rendered": rendered,
+            "config": config,
+            "tracking": tracking,
+            "run_id": run.id,
+            "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
+            "told": storage.join(work.directory, WORK, "progress.txt"),
+        }
+        with work.progress(100, "%").follow(arguments["told"]):
+            cluster.train(_worker, arguments, storage.join(work.directory, WORK, "ray"), workers=workers, gpu=gpu)
+        heads, held_out = learning.split(examples.load_heads(rendered), config.held_out, config.seed)
+        state = learning.new_state(config, make=partial(task.make, heads))
+        state.load(storage.read_bytes(arguments["checkpoint"]))
+        yield run, state, held_out
+        work.write_file(LOG, _lines(state.log))
+        work.results |= {"rendered": rendered.manifest["rows"]["."], "run_id": run.id}
 
 
 def _worker(arguments: dict[str, Any]) -> None:
@@ -64,17 +135,19 @@ def _worker(arguments: dict[str, Any]) -> None:
     import ray.train
     from ray.train.torch import get_device, prepare_model
 
+    task: _Task = arguments["task"]
     config: FaceNetworkConfig = arguments["config"]
     heads, held_out = learning.split(examples.load_heads(arguments["rendered"]), config.held_out, config.seed)
-    state = learning.new_state(config, get_device())
+    state = learning.new_state(config, get_device(), partial(task.make, heads))
     if storage.exists(arguments["checkpoint"]):
         state.load(storage.read_bytes(arguments["checkpoint"]))
     observer = None
     if ray.train.get_context().get_world_rank() == 0:
         looked_at = held_out.of(np.linspace(0, len(held_out.units) - 1, min(LOOK_HEADS, len(held_out.units))).astype(int))
         run = arguments["tracking"].resume(arguments["run_id"])
-        observer = _Observer(run, examples.plain(looked_at), arguments["checkpoint"], Teller(arguments["told"]))
-    learning.fit(state, prepare_model(state.network), config, heads, observer or (lambda state, values: None))
+        observer = _Observer(run, partial(task.look, state.network, looked_at), arguments["checkpoint"], Teller(arguments["told"]))
+    loss_of = task.loss_of(heads, get_device())
+    learning.fit(state, prepare_model(state.network), config, heads, loss_of, observer or (lambda state, values: None))
     if observer:
         observer.keep(state)
 
@@ -82,8 +155,8 @@ def _worker(arguments: dict[str, Any]) -> None:
 class _Observer:
     """Logs losses every `LOG_EVERY` seconds; every `LOOK_EVERY` seconds scores and keeps a checkpoint."""
 
-    def __init__(self, run: Run, held_out: examples.Examples, checkpoint: str, tell: Teller) -> None:
-        self.run, self.held_out, self.checkpoint, self.tell = run, held_out, checkpoint, tell
+    def __init__(self, run: Run, look: Callable[[], dict[str, float]], checkpoint: str, tell: Teller) -> None:
+        self.run, self.look, self.checkpoint, self.tell = run, look, checkpoint, tell
         self.waiting: list[dict[str, float]] = []
         self.logged = self.looked = time.monotonic()
 
@@ -96,10 +169,8 @@ class _Observer:
             self.note(state, {name: float(np.mean([values[name] for values in self.waiting])) for name in sorted(names)})
             self.waiting, self.logged = [], now
         if now - self.looked > LOOK_EVERY:
-            found = learning.answers(state.network, self.held_out)
+            self.note(state, self.look())
             state.network.train()
-            told = found.scores(learning.interval_factors(found))
-            self.note(state, {name: value for name, value in told.items() if isinstance(value, float)})
             self.keep(state)
             self.looked = time.monotonic()
 
@@ -113,27 +184,18 @@ class _Observer:
         storage.write_bytes(self.checkpoint.replace(CHECKPOINT, LOG), _lines(state.log))
 
 
-def _finish(work: Work, run: Run, rendered: Finished, config: FaceNetworkConfig, test: Finished | None) -> None:
-    """From the last checkpoint: intervals, the weights as they are shipped, and scores of these weights."""
-    state = learning.new_state(config)
-    state.load(storage.read_bytes(storage.join(work.directory, WORK, CHECKPOINT)))
-    _, held_out = learning.split(examples.load_heads(rendered), config.held_out, config.seed)
+def _finish_measuring(work: Work, run: Run, state: State, held_out: Heads, test: Finished | None) -> None:
+    """Intervals, the weights as they are shipped, and scores of these weights."""
     found = learning.answers(state.network, examples.plain(held_out))
     factors = learning.interval_factors(found)
     work.write_file(measure.WEIGHTS, measure.to_bytes(state.network, factors, recipe=work.job.fingerprint))
-    work.write_file(LOG, _lines(state.log))
     shipped = measure.open_network(storage.join(work.directory, measure.WEIGHTS))
     scores = {"held_out": learning.answers(shipped.network, examples.plain(held_out)).scores(factors)}
     if test:
         scores["test"] = learning.answers(shipped.network, examples.plain(examples.load_heads(test))).scores(factors)
     for split, one in scores.items():
         run.log_metrics({f"{split}_{key}": value for key, value in one.items() if isinstance(value, float)})
-    work.results |= {
-        "scores": scores,
-        "rendered": rendered.manifest["rows"]["."],
-        "run_id": run.id,
-        "say": [_say(s, one) for s, one in scores.items()],
-    }
+    work.results |= {"scores": scores, "say": [_say(s, one) for s, one in scores.items()]}
 
 
 def _say(split: str, scores: dict[str, Any]) -> str:

@@ -130,6 +130,11 @@ class Recogniser:
         return probabilities(logits, self.temperature).astype(np.float32), self.novelty.distances(embedded)
 
 
+def name_of(finished: Finished) -> str:
+    """What tables call the recogniser in the output of a training."""
+    return f"{NAMES[finished.manifest['config']['network']]} {finished.manifest['fingerprint'][:6]}"
+
+
 def open_recogniser(finished: Finished) -> Recogniser:
     """The recogniser in the finished output of a training. Problem where it is the output of another stage."""
     try:
@@ -143,7 +148,7 @@ def open_recogniser(finished: Finished) -> Recogniser:
     network.eval().to(memory_format=torch.channels_last)
     kept = safetensors.numpy.load(storage.read_bytes(finished.path(NOVELTY)))
     return Recogniser(
-        name=f"{NAMES[description['network']]} {finished.manifest['fingerprint'][:6]}",
+        name=name_of(finished),
         network=network,
         size=description["size"],
         temperature=description["temperature"],

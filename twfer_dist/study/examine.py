@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.recognition.recogniser import NAMES
+from twfer_dist.intervals import as_dict, share
+from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.schema import DATASET, FACES, OK, PHOTOGRAPHS, PREDICTIONS
 from twfer_dist.storage import Finished
 from twfer_dist.study import baselines, groups, tables
-from twfer_dist.study.intervals import share
 from twfer_dist.study.tables import Evaluation
 
 NEW, SEEN, ALL = "sources new to the model", "sources seen in training", "all labelled photographs"
 """What photographs are counted under: is a photograph's source on the training side of a data set that is given?"""
 
 Given = Mapping[str, Sequence[Finished]]
-"""predictions, faces, animated, datasets, models: the finished outputs that a report is made from."""
+"""predictions, faces, animated, datasets, models, validity: the finished outputs that a report is made from."""
 
 
 def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples: int) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
     examples: about how many photographs that were not read are listed.
 
     Keys: model (the one that answers, None without predictions), model_rule, photographs, detectors, faces, answers,
-    training, accuracy, overall, groups, recognisers, sweeps, made_from.
+    training, accuracy, validity, overall, groups, recognisers, sweeps, made_from.
     """
     counts = tables.count(_made_from(given["predictions"], given["faces"]), images, columns)
     accuracy = [_on_dataset(d, given) for d in given["datasets"]] + [_on_photographs(counts, given)]
@@ -45,6 +45,7 @@ def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
         "answers": _sum_by(asked, "status"),
         "training": [_training(d) for d in given["datasets"]],
         "accuracy": accuracy,
+        "validity": [{"output": name(v), "scores": v.results["scores"]} for v in given["validity"]],
         "overall": groups.overall(asked) if len(asked) else None,
         "groups": groups.distributions(asked) if len(asked) else [],
         "recognisers": recognisers,
@@ -155,7 +156,6 @@ def _recogniser(finished: Finished, trainings: Sequence[Finished]) -> dict[str, 
     kept = ("scores", "best_epoch", "temperature", "threshold", "novelty", "images", "validation_held_out")
     confusion = results["scores"].get("test", {}).get("confusion")
     test = {"k": sum(row[k] for k, row in enumerate(confusion)), "n": sum(map(sum, confusion))} if confusion else None
-    short = f"{NAMES[config['network']]} {finished.manifest['fingerprint'][:6]}"
     manifest = finished.manifest
     trunk = next((name(t) for t in trainings if t.digest == manifest["inputs"].get("trunk")), None)
     file = manifest["models"].get("initial")
@@ -166,7 +166,9 @@ def _recogniser(finished: Finished, trainings: Sequence[Finished]) -> dict[str, 
         if file
         else "random weights"
     )
-    return {"model": short, "output": name(finished), "config": config, "start": start, "test": test} | {key: results[key] for key in kept}
+    return {"model": name_of(finished), "output": name(finished), "config": config, "start": start, "test": test} | {
+        key: results[key] for key in kept
+    }
 
 
 def _sweep(finished: Finished) -> dict[str, Any]:
@@ -179,7 +181,7 @@ def _sweep(finished: Finished) -> dict[str, Any]:
         right = (np.arange(n) < round(accuracy * n)).astype(int)
         kept = {key: trial[key] for key in ("alpha", "gamma", "learning_rate", "epochs", "best_epoch")}
         scores = {"accuracy": accuracy, "class_mean_accuracy": trial["class_mean_accuracy/validation"]}
-        trials.append({"number": number, **kept, **scores, "images": tables.as_dict(share(right, np.ones(n, int)))})
+        trials.append({"number": number, **kept, **scores, "images": as_dict(share(right, np.ones(n, int)))})
     trials.sort(key=lambda t: (t["number"] != finished.results["best"], -t["accuracy"], t["number"]))
     return {"output": name(finished), "network": NAMES[train["network"]], "size": train["size"], "trials": trials}
 

@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twfer_dist.intervals import as_dict, share, simultaneous
 from twfer_dist.schema import OK
-from twfer_dist.study.intervals import share, simultaneous
-from twfer_dist.study.tables import GROUP, as_dict, source_codes
+from twfer_dist.study.tables import GROUP, source_codes
 from twfer_dist.taxonomy import EXPRESSIONS, POSTURES
 
 SMALL = 30

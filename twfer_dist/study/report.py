@@ -30,7 +30,7 @@ NOT_READ = {
 }
 """The words for a status of PREDICTIONS."""
 
-_PAGE = ("report.html.j2", "report.css.j2")
+_PAGE = ("report.html.j2", "report.css.j2", "validity.html.j2")
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,20 @@ def report_job(
     animated: Sequence[Finished] = (),
     datasets: Sequence[Finished] = (),
     models: Sequence[Finished] = (),
+    validity: Sequence[Finished] = (),
     config: ReportConfig,
 ) -> Job:
-    """The job that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `confusion.csv` and `groups.csv`.
+    """The job that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`, `confusion.csv` and
+    `groups.csv`.
 
     predictions: outputs of `predict`. Answers to images of `datasets` give the accuracy of each split; answers to faces of
-    `faces` are the study. animated: for the strips. models: finished trainings and sweeps. Any of them may be absent: the
-    page says what is missing. Without `faces`, all images that are in none of `datasets` are taken for photographs.
+    `faces` are the study. animated: for the strips. models: finished trainings and sweeps. validity: finished validity tests.
+    Any of them may be absent: the page says what is missing. Without `faces`, all images that are in none of `datasets` are
+    taken for photographs.
     """
-    given = {"predictions": predictions, "faces": faces, "animated": animated, "datasets": datasets, "models": models}
+    given = {
+        "predictions": predictions, "faces": faces, "animated": animated, "datasets": datasets, "models": models, "validity": validity,
+    }  # fmt: skip
     inputs = {f"{name}-{number}": finished for name, several in given.items() for number, finished in enumerate(several)}
     page = storage.sha256("".join(map(_text, _PAGE)).encode())
     return Job("report", VERSION, inputs, config, {"page": page}, {}, partial(_write, given=given, config=config))
@@ -85,6 +90,7 @@ def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
     study["sample"] = [{key: value for key, value in card.items() if key != "image"} for card in shown["cards"]]
     work.write_file("report.json", json.dumps(study, indent=1, ensure_ascii=False).encode() + b"\n")
     work.write_file("accuracy.csv", _csv(_accuracy_rows(study["accuracy"])))
+    work.write_file("validity.csv", _csv(_accuracy_rows(_validity_entries(study["validity"]))))
     work.write_file("confusion.csv", _csv(_confusion_rows(study["accuracy"])))
     work.write_file("groups.csv", _csv(_group_rows(study["groups"])))
     work.results = {"answer": study["answer"], "model": study["model"]}
@@ -118,6 +124,12 @@ def _accuracy_rows(accuracy: Iterable[Mapping]) -> Iterable[dict]:
                 yield {**base, "of": e["expression"], **_numbers(e, "share")}
             yield {**base, "of": "share of images", **_numbers(s["images"], "share")}
             yield {**base, "of": "mean of classes", **_numbers(s["mean"], "value")}
+
+
+def _validity_entries(validity: Iterable[Mapping]) -> Iterable[dict]:
+    for test in validity:
+        for s in test["scores"]:
+            yield {"images": f"{s['asked_about']} faces, learned from {s['trained_on']} faces", "scores": [s]}
 
 
 def _confusion_rows(accuracy: Iterable[Mapping]) -> Iterable[dict]:

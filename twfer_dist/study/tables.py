@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist.errors import Problem
+from twfer_dist.intervals import Mean, Share, as_dict, mean_of_classes, share
 from twfer_dist.schema import OK, PREDICTIONS
 from twfer_dist.storage import Finished
-from twfer_dist.study.intervals import Mean, Share, mean_of_classes, share
 from twfer_dist.taxonomy import EXPRESSIONS
 
 SPLITS = ("train", "validation", "test")
@@ -152,14 +152,3 @@ def scores(evaluations: Sequence[Evaluation], *, baseline: str = "") -> list[dic
         }
         for e in evaluations
     ]
-
-
-def as_dict(value: Share | Mean | None) -> dict:
-    """A share or a mean as JSON-like data; empty for None."""
-    if value is None:
-        return {}
-    rounded = {"low": round(value.low, 6), "high": round(value.high, 6)}
-    if isinstance(value, Mean):
-        return {"value": round(value.value, 6), **rounded, "classes": value.classes, "n": value.n}
-    share_of = None if value.value is None else round(value.value, 6)
-    return {"k": value.k, "n": value.n, "share": share_of, **rounded, "sources": value.sources}

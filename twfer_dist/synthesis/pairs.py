@@ -50,6 +50,13 @@ class Pairs:
     def __init__(self, images: np.ndarray, units: np.ndarray, labels: np.ndarray, scenes: list[np.ndarray], calm: float = 0.5) -> None:
         self.images, self.units, self.labels, self.scenes, self.calm = images, units, labels, scenes, calm
 
+    def of(self, scenes: Sequence[int]) -> "Pairs":
+        """Some of the scenes alone."""
+        chosen = [self.scenes[k] for k in scenes]
+        keep = np.sort(np.concatenate(chosen))
+        numbers = [np.searchsorted(keep, scene) for scene in chosen]
+        return Pairs(self.images[keep], self.units[keep], self.labels[keep], numbers, self.calm)
+
     def draw(self, rng: np.random.Generator, count: int) -> Draw:
         """`count` random pairs, changed at random."""
         scenes = [self.scenes[k] for k in rng.integers(len(self.scenes), size=count)]
@@ -92,12 +99,8 @@ class Pairs:
         return image[:n], image[n:], units[:n], units[n:]
 
 
-def load_pairs(rendered: Finished, size: int, held_out: float) -> tuple[Pairs, Pairs]:
-    """The scenes of heads rendered as crops, at `size` pixels, of the figures to learn from and of those held out to be tested on.
-
-    held_out: share of the figures, at least one, chosen by the hash of their name. Problem where there are no two figures
-    with scenes of at least two images.
-    """
+def load_scenes(rendered: Finished, size: int) -> tuple[Pairs, list[str]]:
+    """The scenes of at least two images of heads rendered as crops, at `size` pixels, and the figure of each scene."""
     light = rendered.table(".", RENDERED, columns=["image_id", "source", "scene", "label", "action_units", "status"])
     rows = [row for row in light.to_pylist() if row["status"] == schema.OK]
     units = to_unit(np.array([row["action_units"] for row in rows], np.float32).reshape(len(rows), -1))
@@ -105,19 +108,25 @@ def load_pairs(rendered: Finished, size: int, held_out: float) -> tuple[Pairs, P
     for index in sorted(range(len(rows)), key=lambda i: (units[i].sum(), rows[i]["image_id"])):
         scenes.setdefault(rows[index]["scene"], []).append(index)
     usable = [np.array(scene) for _, scene in sorted(scenes.items()) if len(scene) > 1]
-    figures = sorted({rows[scene[0]]["source"] for scene in usable}, key=lambda name: storage.sha256(name.encode()))
-    if len(figures) < 2:
-        raise Problem(f"{rendered.uri} has no two figures with two images of one scene each: render more to train a generator on.")
-    tested = set(figures[: max(1, round(held_out * len(figures)))])
     images = np.zeros((len(rows), size, size, 3), np.uint8)
     _read(rendered, ".", RENDERED, {row["image_id"]: index for index, row in enumerate(rows)}, images)
     labels = np.array([row["label"] or 0 for row in rows])
-    parts = []
-    for inside in (False, True):
-        chosen = [scene for scene in usable if (rows[scene[0]]["source"] in tested) == inside]
-        keep = np.sort(np.concatenate(chosen))
-        parts.append(Pairs(images[keep], units[keep], labels[keep], [np.searchsorted(keep, scene) for scene in chosen]))
-    return parts[0], parts[1]
+    return Pairs(images, units, labels, usable), [rows[scene[0]]["source"] for scene in usable]
+
+
+def load_pairs(rendered: Finished, size: int, held_out: float) -> tuple[Pairs, Pairs]:
+    """The scenes of the figures to learn from and of those held out to be tested on (see `load_scenes`).
+
+    held_out: share of the figures, at least one, chosen by the hash of their name. Problem where there are no two figures
+    with scenes of at least two images.
+    """
+    every, figures = load_scenes(rendered, size)
+    names = sorted(set(figures), key=lambda name: storage.sha256(name.encode()))
+    if len(names) < 2:
+        raise Problem(f"{rendered.uri} has no two figures with two images of one scene each: render more to train a generator on.")
+    tested = set(names[: max(1, round(held_out * len(names)))])
+    learn, test = ([k for k, figure in enumerate(figures) if (figure in tested) == inside] for inside in (False, True))
+    return every.of(learn), every.of(test)
 
 
 def load_faces(faces: Sequence[Finished], size: int) -> Pairs:

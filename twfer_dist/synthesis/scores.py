@@ -1,6 +1,6 @@
 """How near a generator's images come to the true ones on pairs, against copying the input."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -18,38 +18,66 @@ CHANGED = 20.0
 REGIONS: dict[str, Callable[[Tensor], Tensor]] = {"all": torch.ones_like, "changed": lambda region: region, "rest": torch.logical_not}
 
 
+class Nearness:
+    """How near pictures come to the true ones: means over all pixels of a region (`REGIONS`) in all pairs that were added.
+
+    The changed region is where input and truth differ (`CHANGED`). measures: beside squared errors (`se`), absolute errors (`l1`),
+    both in levels of 255, and `ssim`, functions (picture, truth) -> map (B, 1, S, S) by name.
+    """
+
+    def __init__(self, measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None) -> None:
+        self._measures = {"se": _squared_error, "l1": _absolute_error, "ssim": ssim, **(measures or {})}
+        self._sums: dict[tuple[str, str, str], float] = {}
+        self.pixels = dict.fromkeys(REGIONS, 0.0)
+
+    def add(self, image: Tensor, truth: Tensor, pictures: Mapping[str, Tensor]) -> None:
+        """Inputs, truths and, by name, pictures that are compared with the truths: all (B, 3, S, S) in -1..1."""
+        largest = F.max_pool2d((truth - image).abs().amax(dim=1, keepdim=True), 3, stride=1, padding=1)
+        regions = {name: part(largest * 127.5 > CHANGED) for name, part in REGIONS.items()}
+        for region, inside in regions.items():
+            self.pixels[region] += inside.sum().item()
+        for name, picture in pictures.items():
+            for measure, map_of in self._measures.items():
+                values = map_of(picture, truth)
+                for region, inside in regions.items():
+                    key = name, measure, region
+                    self._sums[key] = self._sums.get(key, 0.0) + values[inside].sum().item()
+
+    def mean(self, name: str, measure: str, region: str) -> float:
+        """The mean of a measure, or, of `psnr`, that of the mean squared error in dB."""
+        if measure == "psnr":
+            return float(10 * np.log10(255**2 / max(self.mean(name, "se", region), 1e-6)))
+        return self._sums[name, measure, region] / max(self.pixels[region], 1.0)
+
+
+def _squared_error(picture: Tensor, truth: Tensor) -> Tensor:
+    return ((picture - truth) * 127.5).square().mean(1, keepdim=True)
+
+
+def _absolute_error(picture: Tensor, truth: Tensor) -> Tensor:
+    return ((picture - truth) * 127.5).abs().mean(1, keepdim=True)
+
+
 def score(generator: Generator, pairs: Pairs, count: int, device: torch.device | str = "cpu", batch: int = 16) -> dict[str, float]:
     """Scores on up to `count` pairs from the calmest image of a scene to its others.
 
-    Keys are `<output|copy>_<psnr|ssim|l1>_<all|changed|rest>`: PSNR in dB (of the mean squared error over all pixels of the
-    region), SSIM (mean over the region of the map of `ssim`), L1 in levels of 255; `copy` is the input taken as the answer.
-    The changed region is where input and truth differ (`CHANGED`); `changed_share` is its share of the pixels.
+    Keys are `<output|copy>_<psnr|ssim|l1>_<all|changed|rest>`, see `Nearness`; `copy` is the input taken as the answer.
+    `changed_share` is the changed region's share of the pixels.
     """
     draw = pairs.calm_draw(count)
-    sums: dict[str, float] = {}
-    pixels = dict.fromkeys(REGIONS, 0.0)
+    near = Nearness()
     for start in range(0, len(draw.source), batch):
         rows = slice(start, start + batch)
         image, truth, own, wanted = pairs.batch(pairs.plain(draw.source[rows], draw.target[rows]), device)
         with torch.inference_mode():
-            answers = {"output": fuse(image, *generator(image, told(generator, own, wanted))), "copy": image}
-        largest = F.max_pool2d((truth - image).abs().amax(dim=1, keepdim=True), 3, stride=1, padding=1)
-        region = largest * 127.5 > CHANGED
-        for name, part in REGIONS.items():
-            inside = part(region)
-            pixels[name] += inside.sum().item()
-            for answer, picture in answers.items():
-                error = (picture - truth) * 127.5
-                values = {"se": error.square().mean(1, keepdim=True), "l1": error.abs().mean(1, keepdim=True), "ssim": ssim(picture, truth)}
-                for measure, value in values.items():
-                    key = f"{answer}_{measure}_{name}"
-                    sums[key] = sums.get(key, 0.0) + value[inside].sum().item()
-    result = {}
-    for key, total in sums.items():
-        answer, measure, name = key.split("_")
-        mean = total / max(pixels[name], 1.0)
-        result[key.replace("_se_", "_psnr_")] = 10 * np.log10(255**2 / max(mean, 1e-6)) if measure == "se" else mean
-    return {"changed_share": pixels["changed"] / pixels["all"], **{key: round(float(value), 4) for key, value in sorted(result.items())}}
+            near.add(image, truth, {"output": fuse(image, *generator(image, told(generator, own, wanted))), "copy": image})
+    found = {
+        f"{name}_{measure}_{region}": round(near.mean(name, measure, region), 4)
+        for name in ("copy", "output")
+        for measure in ("l1", "psnr", "ssim")
+        for region in REGIONS
+    }
+    return {"changed_share": near.pixels["changed"] / near.pixels["all"], **found}
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

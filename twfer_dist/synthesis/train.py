@@ -33,6 +33,7 @@ CHECKPOINT = "checkpoint.pt"
 LOG_EVERY = 15  # seconds
 LOOK_EVERY = 120  # seconds between checkpoints, scores and sample sheets of a running training
 LOOK_PAIRS = 48
+SHOW_EVERY = 900  # seconds between the sample sheets that are kept in MLflow
 
 
 def train_generator_job(
@@ -127,6 +128,10 @@ def _worker(arguments: dict[str, Any]) -> None:
     observer = None
     if ray.train.get_context().get_world_rank() == 0:
         run = arguments["tracking"].resume(arguments["run_id"])
+        if state.run_id != run.id:  # the first start, or the first one after a kill: the new run is told what came before
+            for line in state.log:
+                _log(run, line)
+            state.run_id = run.id
         observer = _Observer(run, held_out, phases["adversarial"], config, arguments["checkpoint"], Teller(arguments["told"]))
     training.fit(state, phases, config, observer or (lambda state, values: None))
     if observer:
@@ -134,13 +139,16 @@ def _worker(arguments: dict[str, Any]) -> None:
 
 
 class _Observer:
-    """Logs losses every `LOG_EVERY` seconds; every `LOOK_EVERY` seconds keeps a checkpoint, scores and a sample sheet."""
+    """Logs losses every `LOG_EVERY` seconds; every `LOOK_EVERY` seconds keeps a checkpoint, scores and a sample sheet, which MLflow
+    gets too every `SHOW_EVERY` seconds.
+    """
 
     def __init__(self, run: Run, held_out: Pairs | None, seen: Pairs, config: GeneratorConfig, checkpoint: str, tell: Teller) -> None:
         self.run, self.held_out, self.seen, self.config, self.checkpoint = run, held_out, seen, config, checkpoint
         self.tell = tell
         self.waiting: list[dict[str, float]] = []
         self.logged = self.looked = time.monotonic()
+        self.shown: float | None = None
 
     def __call__(self, state: State, values: dict[str, float]) -> None:
         self.waiting.append(values)
@@ -164,13 +172,17 @@ class _Observer:
     def note(self, state: State, values: dict[str, float]) -> None:
         phase = self.config.phases()[state.phase][0]
         state.log.append({"phase": phase, "step": state.step, "seconds": round(state.seconds, 1), **_rounded(values)})
-        self.run.log_metrics({f"{phase}_{key}": value for key, value in values.items()}, step=state.step)
+        _log(self.run, state.log[-1])
 
     def keep(self, state: State) -> None:
         storage.write_bytes(self.checkpoint, state.to_bytes())
         sheet = _sheet(state.generator, self.held_out, self.seen)
         storage.write_bytes(self.checkpoint.replace(CHECKPOINT, SHEET), sheet)
         storage.write_bytes(self.checkpoint.replace(CHECKPOINT, LOG), _lines(state.log))
+        now = time.monotonic()
+        if state.phase < len(self.config.phases()) and (self.shown is None or now - self.shown > SHOW_EVERY):
+            self.run.log_bytes(sheet, f"samples/{self.config.phases()[state.phase][0]}-{state.step:06d}.png")
+            self.shown = now
 
 
 def _finish(work: Work, run: Run, data: _Data) -> None:
@@ -199,6 +211,12 @@ def _sheet(generator: Generator, held_out: Pairs | None, seen: Pairs) -> bytes:
     device = next(generator.parameters()).device
     image = sample_sheet(generator, held_out, 6, device) if held_out else prototype_sheet(generator, seen, 6, device)
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _log(run: Run, line: dict[str, float | str]) -> None:
+    """A line of the log as metrics of the run, at its step."""
+    values = {f"{line['phase']}_{key}": float(value) for key, value in line.items() if key not in ("phase", "step", "seconds")}
+    run.log_metrics(values, step=int(line["step"]))
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

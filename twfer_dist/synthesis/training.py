@@ -64,7 +64,11 @@ class GeneratorConfig:
 
 @dataclass
 class State:
-    """All that a training is between two steps."""
+    """All that a training is between two steps.
+
+    The schedule hangs on the step and the seconds alone, and every draw on the seed, the phase and the step: no generator of
+    random numbers has a state of its own that would have to be kept.
+    """
 
     generator: Generator
     critic: Critic
@@ -74,10 +78,11 @@ class State:
     step: int = 0  # in the phase
     seconds: float = 0.0  # in the phase
     log: list[dict[str, float | str]] = field(default_factory=list)
+    run_id: str = ""  # the MLflow run that knows the log
 
     def to_bytes(self) -> bytes:
         parts = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        rest = {"phase": self.phase, "step": self.step, "seconds": self.seconds, "log": self.log}
+        rest = {name: getattr(self, name) for name in _PLAIN}
         buffer = io.BytesIO()
         torch.save({**parts, **rest}, buffer)
         return buffer.getvalue()
@@ -87,10 +92,12 @@ class State:
         saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(saved[name])
-        self.phase, self.step, self.seconds, self.log = saved["phase"], saved["step"], saved["seconds"], saved["log"]
+        for name in _PLAIN:
+            setattr(self, name, saved[name])
 
 
 _STATEFUL = ("generator", "critic", "generator_optimizer", "critic_optimizer")
+_PLAIN = ("phase", "step", "seconds", "log", "run_id")
 
 
 def new_state(config: GeneratorConfig, device: torch.device | str = "cpu", initial: Generator | None = None) -> State:
@@ -107,7 +114,7 @@ def fit(state: State, data: Mapping[str, Pairs], config: GeneratorConfig, observ
     """Run the phases from where `state` stands to their end, each on its images in `data`, on this worker's share of each batch.
 
     observe(state, losses) is called after each step with that step's losses of the whole batch. The
-    batch is a multiple of the workers. Problem where a loss is not finite.
+    batch is a multiple of the workers. Problem where a loss or a gradient is not finite.
     """
     rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     device = next(state.generator.parameters()).device
@@ -214,9 +221,11 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], config: Gene
 
 
 def _step(loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, where: str) -> None:
-    """One optimizer step of `network` on the mean over workers of `loss`. Problem where the loss is not finite."""
-    if not math.isfinite(loss.item()):
-        raise Problem(f"Training failed at {where}: the loss is {loss.item()}; lower the learning rate, or look for broken images.")
+    """One optimizer step of `network` on the mean over workers of `loss`.
+
+    Problem where the loss or its gradient is not finite, before the weights are: the last checkpoint stays one to go on from.
+    """
+    _check(loss.item(), "the loss", where)
     parameters = list(network.parameters())
     gradients = torch.autograd.grad(loss, parameters)
     if dist.is_initialized() and dist.get_world_size() > 1:
@@ -224,6 +233,12 @@ def _step(loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, wh
         dist.all_reduce(flat)
         pieces = (flat / dist.get_world_size()).split([p.numel() for p in parameters])
         gradients = tuple(piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True))
+    _check(nn.utils.get_total_norm(gradients).item(), "the gradient's length", where)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
+
+
+def _check(value: float, what: str, where: str) -> None:
+    if not math.isfinite(value):
+        raise Problem(f"Training failed at {where}: {what} is {value}; lower the learning rate, or look for broken images.")

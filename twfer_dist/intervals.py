@@ -86,6 +86,12 @@ def share(k: np.ndarray, n: np.ndarray, z: float = Z) -> Share:
     return Share(right, total, low, high, len(n))
 
 
+def share_of(hits: np.ndarray, sources: Sequence[str] | np.ndarray) -> Share:
+    """The share of true ones of `hits` (N,) bool, which descend from `sources` (N,)."""
+    _, number = np.unique(np.asarray(sources, np.str_), return_inverse=True)
+    return share(np.bincount(number, hits).astype(np.int64), np.bincount(number))
+
+
 def mean_of_classes(shares: Sequence[Share]) -> Mean | None:
     """The mean of the classes that hold images; its interval is recovered from theirs (MOVER: Zou, Huang and Zhang 2009).
 
@@ -99,3 +105,14 @@ def mean_of_classes(shares: Sequence[Share]) -> Mean | None:
     below = float(np.sqrt(((values - [s.low for s in held]) ** 2).sum())) / len(held)
     above = float(np.sqrt((([s.high for s in held] - values) ** 2).sum())) / len(held)
     return Mean(value, max(0.0, value - below), min(1.0, value + above), len(held), sum(s.n for s in held))
+
+
+def as_dict(value: Share | Mean | None) -> dict:
+    """A share or a mean as JSON-like data; empty for None."""
+    if value is None:
+        return {}
+    rounded = {"low": round(value.low, 6), "high": round(value.high, 6)}
+    if isinstance(value, Mean):
+        return {"value": round(value.value, 6), **rounded, "classes": value.classes, "n": value.n}
+    rate = None if value.value is None else round(value.value, 6)
+    return {"k": value.k, "n": value.n, "share": rate, **rounded, "sources": value.sources}

@@ -1,0 +1,88 @@
+"""The network that tells figures apart: its training as a stage, its retrieval, its files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from tiny_head import rendered as rendered_heads
+
+from twfer_dist import engine, storage
+from twfer_dist.corpus.clay import ClayConfig
+from twfer_dist.errors import Problem
+from twfer_dist.faces import examples, identity, learning
+from twfer_dist.faces.learning import FaceNetworkConfig
+from twfer_dist.faces.network import SIZE
+from twfer_dist.faces.train import LOG, identity_network_job
+from twfer_dist.storage import Finished
+from twfer_dist.tracking import Tracking
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """12 figures, each in two scenes and two states."""
+    return rendered_heads(str(tmp_path_factory.mktemp("figures")), ClayConfig(figures=12, scenes=2, states=2, size=64))
+
+
+def test_the_stage_leaves_weights_log_and_scores(rendered: Finished, tmp_path: Path, mlflow_uri: str) -> None:
+    config = FaceNetworkConfig(steps=4, batch=8, held_out=0.25)
+    trained = engine.run(identity_network_job(rendered, config, Tracking(mlflow_uri, "faces")), str(tmp_path), quiet=True)
+    scores = trained.results["scores"]["held_out"]
+    assert scores["figures"] == 3 and scores["identity_rank1"] in (0, 1 / 3, 2 / 3, 1)
+    assert trained.results["say"] == [f"held out: {round(3 * scores['identity_rank1'])} of 3 figures known again in another scene"]
+    log = [json.loads(line) for line in storage.read_bytes(trained.path(LOG)).splitlines()]
+    assert log[-1]["step"] == 4 and log[-1]["figures"] > 0
+    opened = identity.open_identity(trained.path(identity.WEIGHTS))
+    assert opened.sha256 == storage.sha256(storage.read_bytes(trained.path(identity.WEIGHTS)))
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 80, 80, 3), np.uint8)
+    found = opened.embed(pictures)
+    assert found.shape == (3, identity.EMBEDDING)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(opened.embed(pictures[1:2]), found[1:2], atol=1e-5)
+    run = Tracking(mlflow_uri, "faces").client.get_run(trained.results["run_id"])
+    assert run.info.status == "FINISHED" and run.data.metrics["held_out_identity_rank1"] == scores["identity_rank1"]
+
+
+def test_a_short_training_tells_the_figures_it_saw_better_than_chance(rendered: Finished) -> None:
+    heads = examples.load_heads(rendered)
+    config = FaceNetworkConfig(steps=25, batch=16)
+    state, seen = learning.new_state(config, make=lambda: identity.network_for(heads)), []
+    loss_of = identity.telling_apart(heads)
+    learning.fit(state, state.network, config, heads, loss_of, lambda state, values: seen.append(values["figures"]))
+    assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
+
+
+def test_the_nearest_of_the_gallery_is_what_is_retrieved() -> None:
+    gallery = np.eye(4, identity.EMBEDDING, dtype=np.float32)
+    asked = np.array([gallery[0], gallery[0] + 0.4 * gallery[3], gallery[2] * 0.3 + gallery[1], gallery[3]])
+    hits = identity.retrieved(asked, np.array(["a", "a", "c", "d"]), gallery, np.array(["a", "b", "c", "d"]))
+    assert hits.tolist() == [True, True, False, True]
+
+
+def test_a_crop_and_what_the_network_sees_of_it_are_framed_alike() -> None:
+    """The corners of a crop's pixels are the corners of the network's, at any size."""
+    for side in (64, 128, 200):
+        matrix = identity.whole_crop(side)
+        for place in (-0.5, side - 0.5):
+            np.testing.assert_allclose(matrix @ (place, place, 1), (place + 0.5) * SIZE / side - 0.5, atol=1e-4)
+
+
+def test_figures_that_are_shown_once_cannot_be_learned(rendered: Finished) -> None:
+    heads = examples.load_heads(rendered)
+    _, first = np.unique(heads.sources, return_index=True)
+    with pytest.raises(Problem, match="show each figure once"):
+        identity.network_for(heads.of(first))
+
+
+def test_files_that_hold_no_such_network_are_problems(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"fc.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    for name, words in (
+        ("none.safetensors", "is not there"),
+        ("other.safetensors", "weights of another model"),
+        ("broken.safetensors", "is not a safetensors file"),
+    ):
+        with pytest.raises(Problem, match=words):
+            identity.open_identity(str(tmp_path / name))
