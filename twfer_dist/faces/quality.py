@@ -26,7 +26,7 @@ class Gate:
         eyes = float(np.linalg.norm(face.points[45] - face.points[36]))
         yaw, pitch = (float(abs(angle)) for angle in face.pose[:2])
         if eyes < self.eyes:
-            return f"The face is too small: its eyes span {eyes:.0f} pixels, and {self.eyes:.0f} are needed."
+            return f"The face is too small: its eyes span {eyes:.1f} pixels, and {self.eyes:.0f} are needed."
         if face.sharpness < self.sharpness:
             return f"The face is too blurred: its sharpness is {face.sharpness:.3f}, and {self.sharpness:.3f} is needed."
         if max(yaw, pitch) > self.turned:
