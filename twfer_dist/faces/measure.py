@@ -75,32 +75,29 @@ class NetworkMeter:
     sha256: str
 
     def measure(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
-        """See `Meter`."""
-        matrices = framings
+        """See `Meter`. Each face by itself: what is found does not depend on its neighbours, to the last bit."""
+        return [self._one(picture, framing) for framing in framings]
+
+    def _one(self, picture: np.ndarray, matrix: np.ndarray) -> Face:
         for number in range(LOOKS):
-            crops = np.stack([cv2.cvtColor(cut(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY) for matrix in matrices])
-            found = look(self.network, torch.from_numpy(crops))
-            seen = found.points.numpy()
-            points = [moved(p, cv2.invertAffineTransform(matrix)) for p, matrix in zip(seen, matrices, strict=True)]
+            crop = cv2.cvtColor(cut(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY)
+            found = look(self.network, torch.from_numpy(crop[None]))
+            seen = found.points[0].numpy()
+            points = moved(seen, cv2.invertAffineTransform(matrix))
             if number < LOOKS - 1:
-                matrices = [aligned_matrix(p, SIZE) for p in points]
-        faces: list[Face | None] = []
-        for k, matrix in enumerate(matrices):
-            eyes = float(np.linalg.norm(seen[k, 45] - seen[k, 36]))
-            pose = found.pose[k].numpy().copy()
-            pose[2] += np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
-            faces.append(
-                Face(
-                    points=points[k].astype(np.float32),
-                    matrix=matrix,
-                    doubt=float(found.point_scales[k].mean()) * 1.5 / max(eyes, 1.0),
-                    units=np.clip(found.units[k].numpy(), 0, MAX_INTENSITY),
-                    reach=self.factors * found.unit_scales[k].numpy(),
-                    pose=pose,
-                    sharpness=sharpness(crops[k]),
-                )
-            )
-        return faces
+                matrix = aligned_matrix(points, SIZE)
+        eyes = float(np.linalg.norm(seen[45] - seen[36]))
+        pose = found.pose[0].numpy().copy()
+        pose[2] += np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
+        return Face(
+            points=points.astype(np.float32),
+            matrix=matrix,
+            doubt=float(found.point_scales[0].mean()) * 1.5 / max(eyes, 1.0),
+            units=np.clip(found.units[0].numpy(), 0, MAX_INTENSITY),
+            reach=self.factors * found.unit_scales[0].numpy(),
+            pose=pose,
+            sharpness=sharpness(crop),
+        )
 
 
 def to_bytes(network: nn.Module, factors: np.ndarray, *, recipe: str) -> bytes:

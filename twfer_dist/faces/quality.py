@@ -17,7 +17,7 @@ class Gate:
     eyes: float = 16.0  # least distance between the outer corners of the eyes, in pixels of the photograph
     sharpness: float = 0.05  # least `measure.sharpness`
     turned: float = 40.0  # most degrees that the head may be turned, sideways or up and down
-    doubt: float = 0.08  # most that the points may be expected to be off, in distances between the outer corners of the eyes
+    doubt: float = 0.06  # most that the points may be expected to be off, in distances between the outer corners of the eyes
 
     def fault(self, face: Face | None) -> str:
         """Why a face is not fit to be read, in a sentence; empty where it is. None: its points were not found."""
