@@ -272,14 +272,15 @@ def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None
     with torch.no_grad():
         for parameter in (network.points.weight, network.points.bias):
             parameter.zero_()
-        upright = moved(MEAN, aligned_matrix(MEAN, SIZE))
+        even = (MEAN + (MEAN * (-1, 1))[list(MIRRORED)]) / 2  # a face and its mirror image are measured together
+        upright = moved(even, aligned_matrix(even, SIZE))
         network.points.bias.copy_(torch.from_numpy((upright - SIZE / 2) / 10).flatten())
     loaded = measure.NetworkMeter(network, np.ones(17, np.float32), "")
     picture = np.random.default_rng(0).integers(0, 255, (500, 400, 3), np.uint8)
-    truth = turned(MEAN, 15, 11, (210, 240))
+    truth = turned(even, 15, 11, (210, 240))
     (face,) = loaded.measure(picture, [aligned_matrix(truth, SIZE)])
     assert face is not None and face.reach is not None
-    np.testing.assert_allclose(face.points, truth, atol=2)
+    np.testing.assert_allclose(face.points, truth, atol=3)  # half a pixel of the crop at each look: the mean face stands beside its middle
     assert face.pose[2] - network.pose.bias[2].item() * 20 == pytest.approx(-15, abs=15)
     assert (face.units >= 0).all() and (face.units <= 5).all() and (face.reach > 0).all()
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import twfer_dist
 from twfer_dist import engine, schema, storage
@@ -43,9 +43,9 @@ def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         shutil.copy(TW58 / "photographs" / name, folder)
     with Image.open(folder / FIGURES[0]) as picture:
         picture.rotate(25, Image.Resampling.BICUBIC, expand=True, fillcolor=(90, 90, 90)).save(folder / "turned.jpg")
-        picture.resize((34, 34), Image.Resampling.LANCZOS).resize((288, 288)).save(folder / "blurred.jpg")
+        picture.filter(ImageFilter.GaussianBlur(8)).save(folder / "blurred.jpg")
         small = Image.new("RGB", (300, 300), (90, 90, 90))
-        small.paste(picture.resize((40, 40), Image.Resampling.LANCZOS), (130, 130))
+        small.paste(picture.resize((56, 56), Image.Resampling.LANCZOS), (120, 120))
         small.save(folder / "small.png")
     finished = engine.run(faces_job([open_corpus(str(folder))], FacesConfig(size=112)), str(folder.parent / "out"), quiet=True)
     return folder, finished

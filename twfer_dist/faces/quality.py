@@ -15,7 +15,7 @@ class Gate:
     """What a face needs to be read; README.md says how these limits were found."""
 
     eyes: float = 16.0  # least distance between the outer corners of the eyes, in pixels of the photograph
-    sharpness: float = 0.05  # least `measure.sharpness`
+    sharpness: float = 0.07  # least `measure.sharpness`
     turned: float = 40.0  # most degrees that the head may be turned, sideways or up and down
     doubt: float = 0.06  # most that the points may be expected to be off, in distances between the outer corners of the eyes
 
