@@ -48,8 +48,12 @@ class Claim:
         self._fs.create_dir(self._folder, recursive=True)
         while True:
             if (holder := self._other()) is not None:
-                if not said:
-                    print(f"twfer: {self._name} is being made by {_words(holder)}: waiting for it.", file=sys.stderr, flush=True)
+                if holder and not said:
+                    print(
+                        f"twfer: {self._name} is being made by process {holder['pid']} on {holder['host']} since {holder['since']}: waiting for it.",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     said = True
                 time.sleep(LOOK)
                 continue
@@ -145,7 +149,3 @@ def _lives(pid: int, started: float) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < _SAME_START
     except psutil.NoSuchProcess:
         return False
-
-
-def _words(holder: dict) -> str:
-    return f"process {holder['pid']} on {holder['host']} since {holder['since']}" if holder else "another run"
