@@ -49,11 +49,8 @@ class Claim:
         while True:
             if (holder := self._other()) is not None:
                 if holder and not said:
-                    print(
-                        f"twfer: {self._name} is being made by process {holder['pid']} on {holder['host']} since {holder['since']}: waiting for it.",
-                        file=sys.stderr,
-                        flush=True,
-                    )
+                    who = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+                    print(f"twfer: {self._name} is being made by {who}: waiting for it.", file=sys.stderr, flush=True)
                     said = True
                 time.sleep(LOOK)
                 continue
