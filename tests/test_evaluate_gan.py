@@ -16,7 +16,7 @@ from twfer_dist import storage
 from twfer_dist.cli import main
 from twfer_dist.corpus import facs
 from twfer_dist.corpus.clay import ClayConfig
-from twfer_dist.faces import identity, measure
+from twfer_dist.faces import checkpoint, identity, measure
 from twfer_dist.faces.network import FaceNetwork
 from twfer_dist.schema import FACES
 from twfer_dist.storage import Finished
@@ -97,12 +97,12 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("networks")
     torch.manual_seed(0)
     copies = WarpingGenerator(4)
-    torch.nn.init.constant_(copies.get_parameter("attetion_reg.0.weight"), 1e3)
+    torch.nn.init.constant_(copies.get_parameter("attention.bias"), 1e3)
     files = {
         "ours": checkpoints.save(copies, size=64),
         "public": checkpoints.save(Generator(4), size=64),
         "judge": measure.to_bytes(FaceNetwork(), np.ones(17, np.float32), recipe="none"),
-        "identity": identity.to_bytes(identity.IdentityNetwork(3), recipe="none"),
+        "identity": checkpoint.to_bytes(identity.IdentityNetwork(), recipe="none"),
     }
     for name, data in files.items():
         (folder / f"{name}.safetensors").write_bytes(data)

@@ -46,6 +46,7 @@ def test_skin_folds_show_in_the_picture_and_only_where_units_are_learned() -> No
     units = np.full(17, 5, np.float32)
     learned, shown = ClayConfig(plan="units", materials=("skin",)), ClayConfig(plan="expressions")
     depths = [clay.folds(learned, f"figure-{number}", units).max() for number in range(40)]
+    assert depths == [clay.folds(ClayConfig(plan="changes"), f"figure-{number}", units).max() for number in range(40)]
     assert min(depths) == 0 and max(depths) > 0.8 and len(set(depths)) > 20  # the young have none
     assert not any(clay.folds(shown, f"figure-{number}", units).any() for number in range(40))
     figure = workshop.figure(Dress("bald", "bare", "none", "blank", False), np.random.default_rng(5))

@@ -207,6 +207,16 @@ def test_pairs_keep_figures_apart_and_differ_in_action_units_alone(pairs):
     torch.testing.assert_close(torch.cat([left, right]), image)
 
 
+def test_a_draw_can_take_away_colour_and_the_detail_of_single_pixels(pairs):
+    plain = pairs[0].calm_draw(2)
+    image = pairs[0].batch(plain)[0]
+    grey = pairs[0].batch(dataclasses.replace(plain, grey=np.ones(2, np.float32)))[0]
+    torch.testing.assert_close(grey, image.mean(1, keepdim=True).expand_as(image))
+    soft = pairs[0].batch(dataclasses.replace(plain, soft=np.ones(2, np.float32)))[0]
+    detail, kept = ((x[..., 1:] - x[..., :-1]).abs().mean() for x in (image, soft))
+    assert kept < 0.7 * detail and (F.avg_pool2d(soft, 8) - F.avg_pool2d(image, 8)).abs().max() < 0.1
+
+
 def test_faces_lend_their_action_units_to_each_other(tmp_path):
     loaded = load_faces([faces(str(tmp_path), 1)], 64)
     assert loaded.images.shape == (7, 64, 64, 3) and len(loaded.scenes) == 1

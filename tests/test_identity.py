@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
-import torch
 from tiny_head import rendered as rendered_heads
 
 from twfer_dist import engine, storage
@@ -48,10 +46,21 @@ def test_the_stage_leaves_weights_log_and_scores(rendered: Finished, tmp_path: P
 def test_a_short_training_tells_the_figures_it_saw_better_than_chance(rendered: Finished) -> None:
     heads = examples.load_heads(rendered)
     config = FaceNetworkConfig(steps=25, batch=16)
-    state, seen = learning.new_state(config, make=lambda: identity.network_for(heads)), []
-    loss_of = identity.telling_apart(heads)
-    learning.fit(state, state.network, config, heads, loss_of, lambda state, values: seen.append(values["figures"]))
+    state, seen = learning.new_state(config, make=identity.new_network), []
+    lesson = identity.telling_apart(heads, config)
+    learning.fit(state, state.network, config, heads, lesson, lambda state, values: seen.append(values["figures"]))
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
+
+
+def test_a_batch_shows_two_pictures_of_each_of_its_figures(rendered: Finished) -> None:
+    heads = examples.load_heads(rendered)
+    rows_of = identity.two_of_each(heads, FaceNetworkConfig(batch=8))
+    epoch = [rows_of(step) for step in range(3)]
+    one, other = (np.concatenate([rows[part] for rows in epoch]) for part in (slice(4), slice(4, None)))
+    assert (heads.sources[one] == heads.sources[other]).all() and (one != other).all()
+    assert sorted(heads.sources[one]) == sorted(set(heads.sources))
+    np.testing.assert_array_equal(rows_of(2), epoch[2])
+    assert rows_of(3).tolist() != epoch[0].tolist()
 
 
 def test_the_nearest_of_the_gallery_is_what_is_retrieved() -> None:
@@ -73,16 +82,4 @@ def test_figures_that_are_shown_once_cannot_be_learned(rendered: Finished) -> No
     heads = examples.load_heads(rendered)
     _, first = np.unique(heads.sources, return_index=True)
     with pytest.raises(Problem, match="show each figure once"):
-        identity.network_for(heads.of(first))
-
-
-def test_files_that_hold_no_such_network_are_problems(tmp_path: Path) -> None:
-    safetensors.torch.save_file({"fc.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
-    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
-    for name, words in (
-        ("none.safetensors", "is not there"),
-        ("other.safetensors", "weights of another model"),
-        ("broken.safetensors", "is not a safetensors file"),
-    ):
-        with pytest.raises(Problem, match=words):
-            identity.open_identity(str(tmp_path / name))
+        identity.two_of_each(heads.of(first), FaceNetworkConfig())

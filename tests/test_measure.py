@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from twfer_dist.corpus.clay import ClayConfig
 from twfer_dist.corpus.head import save_head
 from twfer_dist.corpus.pipeline import rendered_job
 from twfer_dist.errors import Problem
-from twfer_dist.faces import examples, learning, measure
+from twfer_dist.faces import examples, identity, learning, measure
 from twfer_dist.faces.crop import cut
 from twfer_dist.faces.learning import FaceNetworkConfig
 from twfer_dist.faces.network import MIRRORED, SIZE, FaceNetwork, look
@@ -156,9 +157,9 @@ def test_points_stay_on_what_they_mark(heads: examples.Heads) -> None:
         np.testing.assert_allclose(found, points[30], atol=0.5)
 
 
-def test_each_epoch_shows_each_head_once() -> None:
-    config = FaceNetworkConfig(batch=7)
-    shown = np.concatenate([learning._rows(10, config, step)[:, 0] for step in range(10)])
+def test_each_epoch_shows_each_head_once(heads: examples.Heads) -> None:
+    rows_of = learning.measuring(heads.of(np.arange(10)), FaceNetworkConfig(batch=7)).rows_of
+    shown = np.concatenate([rows_of(step) for step in range(10)])
     assert all(sorted(shown[k : k + 10]) == list(range(10)) for k in range(0, 70, 10))
 
 
@@ -181,7 +182,9 @@ def test_intervals_hold_nine_in_ten_new_faces() -> None:
 def test_training_lowers_the_loss(heads: examples.Heads) -> None:
     config = FaceNetworkConfig(steps=30, batch=16)
     state, seen = learning.new_state(config), []
-    learning.fit(state, state.network, config, heads, learning.measuring(heads), lambda state, values: seen.append(values["points"]))
+    learning.fit(
+        state, state.network, config, heads, learning.measuring(heads, config), lambda state, values: seen.append(values["points"])
+    )
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
 
 
@@ -190,7 +193,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(heads: examples.Heads) -> 
     with torch.no_grad():
         state.network.get_parameter("points.weight").fill_(float("nan"))
     with pytest.raises(Problem, match="at step 0: the loss is nan"):
-        learning.fit(state, state.network, SMALL, heads, learning.measuring(heads), lambda state, values: None)
+        learning.fit(state, state.network, SMALL, heads, learning.measuring(heads, SMALL), lambda state, values: None)
 
 
 @pytest.fixture(scope="module")
@@ -213,12 +216,11 @@ def test_a_training_leaves_weights_log_and_scores(trained: Finished) -> None:
     assert len(storage.read_bytes(trained.path(measure.WEIGHTS))) < 8_000_000
 
 
-def test_evaluation_and_bench_print_one_object(rendered: Finished, trained: Finished) -> None:
+def test_evaluation_prints_one_object(rendered: Finished, trained: Finished) -> None:
     weights = trained.path(measure.WEIGHTS)
     result = CliRunner().invoke(main, ["evaluate", "faces", "--weights", weights, "--rendered", rendered.uri, "--json"])
     told = json.loads(result.stdout)
     assert told["n"] == 48 and len(told["au_pearson"]) == 17 and told["points_nme"] > 0 and 0 <= told["interval_coverage_90"] <= 1
-    assert json.loads(CliRunner().invoke(main, ["bench", "faces", "--weights", weights, "--json"]).stdout)["faces_per_second"] > 0
     wrong = CliRunner().invoke(main, ["evaluate", "faces", "--weights", weights, "--rendered", trained.uri])
     assert wrong.exit_code == 2 and "holds no table" in wrong.stderr
 
@@ -254,7 +256,8 @@ def test_a_killed_training_ends_as_an_unbroken_one(rendered: Finished, mlflow_ur
     assert storage.read_bytes(resumed.path(measure.WEIGHTS)) == storage.read_bytes(whole.path(measure.WEIGHTS))
 
 
-def test_files_that_hold_no_such_network_are_problems(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened", [measure.open_network, identity.open_identity])
+def test_files_that_hold_no_such_network_are_problems(opened: Callable[[str], object], tmp_path: Path) -> None:
     safetensors.torch.save_file({"fc.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     for name, words in (
@@ -263,7 +266,7 @@ def test_files_that_hold_no_such_network_are_problems(tmp_path: Path) -> None:
         ("broken.safetensors", "is not a safetensors file"),
     ):
         with pytest.raises(Problem, match=words):
-            measure.open_network(str(tmp_path / name))
+            opened(str(tmp_path / name))
 
 
 def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None:

@@ -87,5 +87,7 @@ def test_the_stage_shows_each_figure_once(ray_cluster, tmp_path):
         assert strip is not None and strip.shape == (7 * 48, 4 * 48, 3)
         pasted = cv2.imread(shown.path(f"{face}-surprise.jpg"))
         assert pasted is not None and pasted.shape == (SIDE, SIDE, 3) and f"{face}.gif" in names
+    together = cv2.imread(shown.path("sheet.jpg"))
+    assert together is not None and together.shape == (len(ok) * 48, 8 * 48, 3)
     with pytest.raises(Problem, match="is in none of the given faces"):
         engine.run(strips_job([animated], [], StripsConfig()), str(tmp_path), quiet=True)

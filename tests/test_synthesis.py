@@ -203,7 +203,11 @@ def test_training_writes_weights_log_scores_and_a_run_and_goes_on_after_a_kill(t
     scenes = rendered(str(tmp_path))
     tracking = Tracking(mlflow_uri, "synthesis")
     monkeypatch.setattr(train, "LOG_EVERY", -1.0)
-    whole = engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "whole"))
+    kept = dataclasses.replace(SMALL, keep_at=(1,))
+    whole = engine.run(train.train_generator_job(scenes, kept, tracking), str(tmp_path / "whole"))
+    assert storage.read_bytes(whole.path("generator-000001.safetensors")) == storage.read_bytes(whole.path(train.GENERATOR))
+    with pytest.raises(Problem, match="keep_at names steps outside the 1 of the adversarial phase"):
+        train.train_generator_job(scenes, dataclasses.replace(SMALL, keep_at=(2,)), tracking)
     log = [json.loads(line) for line in storage.read_bytes(whole.path(train.LOG)).decode().splitlines()]
     assert [(line["phase"], line["step"]) for line in log] == [*(("supervised", k) for k in (1, 2, 3)), ("adversarial", 1)]
     generator = checkpoints.load_generator(whole.path(train.GENERATOR))

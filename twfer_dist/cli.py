@@ -159,16 +159,13 @@ def inspect_command(folder: str, as_json: bool) -> None:
                 click.echo(f"{'':>11}{example['id']}  {example['error']}")
 
 
-weights_option = click.option("--weights", metavar="FILE", help="Weights of `twfer train-faces`; those that ship where not given.")
-
-
 @main.group("evaluate")
 def evaluate_group() -> None:
     """How good a network is where the truth is known."""
 
 
 @evaluate_group.command("faces")
-@weights_option
+@click.option("--weights", metavar="FILE", help="Weights of `twfer train-faces`; those that ship where not given.")
 @click.option("--rendered", metavar="DIR", help="Output of a stage of kind render, plan units; heads that ship where not given.")
 @json_option
 def evaluate_faces_command(weights: str | None, rendered: str | None, as_json: bool) -> None:
@@ -183,9 +180,13 @@ def evaluate_faces_command(weights: str | None, rendered: str | None, as_json: b
 @evaluate_group.command("gan")
 @click.option("--ours", required=True, metavar="FILE", help="The generator's weights.")
 @click.option("--public", metavar="FILE", help="Weights of the public generator, to compare with.")
-@click.option("--rendered", required=True, metavar="DIR", help="Output of a stage of kind render, plan pairs: figures new to all networks.")
+@click.option(
+    "--rendered", required=True, metavar="DIR", help="Output of a stage of kind render, plan changes: figures new to all networks."
+)
 @click.option("--faces", multiple=True, metavar="DIR", help="Output of a stage of kind faces: sculpture. May be given several times.")
-@click.option("--judge", required=True, metavar="FILE", help="Weights of `twfer train-faces` that took no part in the training.")
+@click.option(
+    "--judge", metavar="FILE", help="Weights of `twfer train-faces`, instead of those that ship: none that a generator learned by."
+)
 @click.option("--beside", metavar="FILE", help="What measures Action Units too: MediaPipe's face_landmarker.task, or other weights.")
 @click.option("--identity", required=True, metavar="FILE", help="Weights of a stage of kind identity-network.")
 @click.option("--figures", type=click.IntRange(min=20), default=40, show_default=True, help="So many, of each output.")
@@ -209,18 +210,35 @@ def _flat(facts: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 @main.group("bench")
 def bench_group() -> None:
-    """How fast a network is here."""
+    """How fast stages and networks are here, in ratios of one run. Minutes."""
+
+
+images_option = click.option("--images", type=click.IntRange(min=100), default=600, show_default=True, help="Rows of the larger run.")
+actors_option = click.option(
+    "--actors", type=click.IntRange(min=1), help="Actors, and plain processes; the cluster's CPUs where not given."
+)
 
 
 @bench_group.command("faces")
-@weights_option
+@images_option
+@actors_option
 @json_option
-def bench_faces_command(weights: str | None, as_json: bool) -> None:
-    """Faces a second through the network that measures them."""
-    from twfer_dist.faces.evaluate import bench
-    from twfer_dist.faces.measure import SHIPPED
+def bench_faces_command(images: int, actors: int | None, as_json: bool) -> None:
+    """Photographs a second through the faces stage, beside the same code in plain loops; faces a second through the network."""
+    from twfer_dist.bench import bench_faces
 
-    _print_facts(bench(weights or SHIPPED), as_json)
+    _print_facts(bench_faces(images, actors), as_json)
+
+
+@bench_group.command("animate")
+@images_option
+@actors_option
+@json_option
+def bench_animate_command(images: int, actors: int | None, as_json: bool) -> None:
+    """Images a second through the animate stage, beside the same code in plain loops; our generator beside the public one."""
+    from twfer_dist.bench import bench_animate
+
+    _print_facts(bench_animate(images, actors), as_json)
 
 
 @main.group("corpus")

@@ -15,7 +15,8 @@ from twfer_dist.errors import Problem
 from twfer_dist.framing import crop_matrix
 from twfer_dist.taxonomy import EXPRESSIONS, MAX_INTENSITY, NEUTRAL, POSTURES
 
-PLANS = ("pairs", "expressions", "postures", "units")
+PLANS = ("pairs", "changes", "expressions", "postures", "units")
+_ANYWHERE = ("changes", "units")
 FRAMINGS = ("crop", "loose", "portrait")
 CLAY = ("terracotta", "marble", "bronze", "basalt")
 
@@ -43,7 +44,8 @@ FREE_SHARE = 0.4
 class ClayConfig:
     """A rendered corpus.
 
-    plan: "pairs" (each scene neutral and with `states - 1` other expressions or free Action Units, to train on), "expressions"
+    plan: "pairs" (each scene neutral and with `states - 1` other expressions or free Action Units, to train on), "changes" (the
+    same, with Action Units in any company, old and young figures, before cluttered walls and in any light), "expressions"
     (each figure neutral and with the six expressions), "postures" (85 figures in five postures, a picture each; `figures`
     and `states` are not asked) or "units" (Action Units in any company, before cluttered walls, to learn the units from).
     """
@@ -117,7 +119,8 @@ def action_units(config: ClayConfig, image_id: str, label: int | None, intensity
     if config.plan == "units":
         return varied(rng)
     if label is None or intensity is None:
-        return free(rng), None
+        # A lean is not part of what is asked of a generator.
+        return (varied(rng)[0] if config.plan == "changes" else free(rng)), None
     return performed(EXPRESSIONS[label - 1], intensity, rng), None
 
 
@@ -125,10 +128,12 @@ _BESIDE = {"eyeLook": 0.5, "jaw": 0.25, "cheekPuff": 0.5, "mouthPucker": 0.35, "
 
 
 def beside(config: ClayConfig, image_id: str, names: np.ndarray) -> np.ndarray:
-    """Weights (E,) float32 of shapes that are no Action Units of ours: looks, a pushed jaw, full cheeks. None but in plan "units"."""
+    """Weights (E,) float32 of shapes that are no Action Units of ours: looks, a pushed jaw, full cheeks. In plan "changes" the same in
+    all pictures of a scene; none in plans without clutter.
+    """
     weights = np.zeros(len(names), np.float32)
-    if config.plan == "units":
-        rng = seeded("beside", config.seed, image_id)
+    if config.plan in _ANYWHERE:
+        rng = seeded("beside", config.seed, image_id if config.plan == "units" else image_id.rpartition("-")[0])
         for number, name in enumerate(names):
             most = next((w for start, w in _BESIDE.items() if str(name).startswith(start) and name != "jawOpen"), 0.0)
             weights[number] = rng.uniform(0, most) * (rng.random() < 0.12)
@@ -136,9 +141,11 @@ def beside(config: ClayConfig, image_id: str, names: np.ndarray) -> np.ndarray:
 
 
 def folds(config: ClayConfig, source: str, units: np.ndarray) -> np.ndarray:
-    """How deep the folds of each unit are (17,), 0 to 1 (`material.wrinkles`): the older a figure, the deeper. None but in plan "units"."""
+    """How deep the folds of each unit are (17,), 0 to 1 (`material.wrinkles`): the older a figure, the deeper. None in plans without
+    clutter.
+    """
     rng = seeded("age", config.seed, source)
-    age = rng.uniform(0.1, 1) * (rng.random() < 0.75) if config.plan == "units" else 0.0
+    age = rng.uniform(0.1, 1) * (rng.random() < 0.75) if config.plan in _ANYWHERE else 0.0
     return (age * units / MAX_INTENSITY).astype(np.float32)
 
 
@@ -193,7 +200,7 @@ def scene(config: ClayConfig, name: str) -> Scene:
         noise_seed=int(rng.integers(1 << 31)),
         noise=float(rng.uniform(0.5, 2.0)),
     )
-    return _anywhere(made, rng) if config.plan == "units" else made
+    return _anywhere(made, rng) if config.plan in _ANYWHERE else made
 
 
 def _anywhere(scene: Scene, rng: np.random.Generator) -> Scene:

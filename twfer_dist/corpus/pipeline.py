@@ -60,7 +60,7 @@ class Studio:
         )
         return {
             **{name: planned[name] for name in ("image_id", "source", "scene", "label", "intensity")},
-            "votes": "" if config.plan in ("pairs", "units") else votes(units, clay.seeded("votes", config.seed, image_id)),
+            "votes": "" if config.plan in ("pairs", "changes", "units") else votes(units, clay.seeded("votes", config.seed, image_id)),
             "groups": sorted(groups.items()),
             "action_units": units,
             "landmarks68": points.astype(np.float32).reshape(-1),

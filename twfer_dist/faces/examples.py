@@ -74,7 +74,8 @@ def drawn(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
     crops, points, matrices, mirrored = [], [], [], []
     for row, place in rows:
         rng = np.random.default_rng((*seed, int(place)))
-        matrix = _jittered(aligned_matrix(heads.points[row], SIZE), rng)
+        loose = 1.0 if rng.random() < 0.5 else 0.25  # half of the crops are as good as the points' own
+        matrix = _jittered(aligned_matrix(heads.points[row], SIZE), loose, rng)
         where = moved(heads.points[row], matrix)
         crop = _cut(heads.images[row], matrix, rng)
         if rng.random() < 0.5:
@@ -97,6 +98,17 @@ def drawn(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
     return _examples(crops, points, heads.units[rows[:, 0]], pose)
 
 
+def framed(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
+    """Examples of heads `rows` as they are, in a crop that is a little off. seed: as in `drawn`."""
+    crops, points, matrices = [], [], []
+    for row, place in rows:
+        matrix = _jittered(aligned_matrix(heads.points[row], SIZE), 0.4, np.random.default_rng((*seed, int(place))))
+        crops.append(_cut(heads.images[row], matrix))
+        points.append(moved(heads.points[row], matrix))
+        matrices.append(matrix)
+    return _examples(crops, points, heads.units[rows[:, 0]], _turned(heads.pose[rows[:, 0]], matrices))
+
+
 def _examples(crops: list[np.ndarray], points: list[np.ndarray], units: np.ndarray, pose: np.ndarray) -> Examples:
     stacked = torch.from_numpy(np.stack(crops)), torch.from_numpy(np.stack(points).astype(np.float32))
     return Examples(*stacked, torch.from_numpy(units), torch.from_numpy(pose.astype(np.float32)))
@@ -109,9 +121,8 @@ def _turned(pose: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
     return turned
 
 
-def _jittered(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Half of the crops are as good as the points' own, the others as loose as a detector's."""
-    loose = 1.0 if rng.random() < 0.5 else 0.25
+def _jittered(matrix: np.ndarray, loose: float, rng: np.random.Generator) -> np.ndarray:
+    """A crop that is turned, larger or smaller, and shifted: as loose as a detector's where loose is 1."""
     angle, scale = np.radians(rng.normal(0, 12 * loose)), np.exp(rng.normal(0, 0.10 * loose))
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
     turn = np.array([[cosine, -sine], [sine, cosine]])

@@ -1,72 +1,92 @@
 """The network that tells figures apart, in whatever light, material and expression they are shown: is an animated figure still itself?
 
-It learns from rendered heads, whose figures are known: each is a class, and the cosine between a picture's embedding and the
-class's own direction is its score (Wang et al. 2017, NormFace). The classes are left behind; what is kept is the embedding.
-Plain PyTorch.
+It learns from rendered heads, whose figures are known: of each figure of a batch two pictures are shown, and each must be told from
+all others of the batch by its embedding's cosine with the other's (Chen et al. 2020, NT-Xent). Plain PyTorch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twfer_dist import storage
 from twfer_dist.errors import Problem
-from twfer_dist.faces import examples
+from twfer_dist.faces import checkpoint, examples
 from twfer_dist.faces.crop import cut
 from twfer_dist.faces.examples import Examples, Heads
-from twfer_dist.faces.learning import LossOf
+from twfer_dist.faces.learning import FaceNetworkConfig, Lesson
+from twfer_dist.faces.measure import SHIPPED, open_network
 from twfer_dist.faces.network import SIZE, FaceNetwork, standardised
 
 WEIGHTS = "identity.safetensors"
 EMBEDDING = 128
-_SHARPNESS = 20.0  # cosines are multiplied by it before the softmax, which could not become sure of -1 to 1 otherwise
+_SHARPNESS = 10.0  # cosines are multiplied by it before the softmax, which could not become sure of -1 to 1 otherwise
 _NECK = 64 * 49  # numbers of the trunk's output
-_FIGURES = "figures"
 
 
 class IdentityNetwork(nn.Module):
-    """The trunk of the network that measures faces, an embedding, and the directions of the figures to learn.
+    """The trunk of the network that measures faces, and an embedding.
 
-    forward(crop (B, 1, 112, 112), float32, each with mean 0 and deviation 1) gives the cosines (B, figures).
+    forward(crop (B, 1, 112, 112), float32, each with mean 0 and deviation 1) gives (B, EMBEDDING), each of length 1: what a
+    figure's pictures have in common.
     """
 
-    def __init__(self, figures: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         face = FaceNetwork()
         self.stem, self.body, self.neck = face.stem, face.body, face.neck
-        self.last = nn.Linear(_NECK, EMBEDDING)
-        self.figures = nn.Parameter(torch.randn(figures, EMBEDDING))
-
-    def embed(self, crop: Tensor) -> Tensor:
-        """(B, EMBEDDING), each of length 1: what a figure's pictures have in common."""
-        return F.normalize(self.last(self.neck(self.body(self.stem(crop)))).float())
+        # What all faces have in common is taken away: else all cosines are near 1, and nothing is learned (as in ArcFace's heads).
+        self.last = nn.Sequential(nn.Linear(_NECK, EMBEDDING, bias=False), nn.BatchNorm1d(EMBEDDING, affine=False))
 
     def forward(self, crop: Tensor) -> Tensor:
-        return self.embed(crop) @ F.normalize(self.figures).T
+        return F.normalize(self.last(self.neck(self.body(self.stem(crop)))).float())
 
 
-def network_for(heads: Heads) -> IdentityNetwork:
-    """A network with random weights for the figures of `heads`. Problem where no figure has two pictures."""
-    figures = np.unique(heads.sources)
-    if len(figures) == len(heads.sources):
+def new_network() -> IdentityNetwork:
+    """A network on the trunk of the shipped one that measures faces: from random weights it hardly begins to learn."""
+    network, face = IdentityNetwork(), open_network(SHIPPED).network
+    for name in ("stem", "body", "neck"):
+        getattr(network, name).load_state_dict(getattr(face, name).state_dict())
+    return network
+
+
+def two_of_each(heads: Heads, config: FaceNetworkConfig) -> Callable[[int], np.ndarray]:
+    """Which heads a step shows: a function of the step to int64 (batch,), of which the second half shows the figures of the first
+    half again, in the same order. Each epoch shows each figure once, in its own order. Problem where no figure has two pictures.
+    """
+    order = np.argsort(heads.sources, kind="stable")
+    _, first, number = np.unique(heads.sources[order], return_index=True, return_counts=True)
+    first, number = first[number > 1], number[number > 1]
+    if not len(first):
         raise Problem("The rendered heads show each figure once, and nothing tells what makes it itself: render more scenes of each.")
-    return IdentityNetwork(len(figures))
+    half = min(config.batch // 2, len(first))
+
+    def rows(step: int) -> np.ndarray:
+        epoch, place = divmod(step, len(first) // half)
+        figures = np.random.default_rng((config.seed, 1, epoch)).permutation(len(first))[place * half : (place + 1) * half]
+        rng = np.random.default_rng((config.seed, 3, step))
+        one = rng.integers(number[figures])
+        other = (one + rng.integers(1, number[figures])) % number[figures]
+        return order[np.concatenate([first[figures] + one, first[figures] + other])]
+
+    return rows
 
 
-def telling_apart(heads: Heads, device: torch.device | str = "cpu") -> LossOf:
-    """The loss of the network on examples of `heads`: the cross entropy of the figures."""
-    numbers = torch.from_numpy(np.unique(heads.sources, return_inverse=True)[1]).to(device)
+def telling_apart(heads: Heads, config: FaceNetworkConfig, device: torch.device | str = "cpu") -> Lesson:
+    """The lesson of this network: the cross entropy of each picture's other one (`two_of_each`) among all other pictures of the batch.
+    Each of several workers tells its own share of the batch apart. The pictures stay as they were rendered: what else a photograph
+    would do to them hides the little by which figures differ.
+    """
 
-    def loss_of(cosines: Tensor, truth: Examples, rows: np.ndarray) -> dict[str, Tensor]:
-        return {"figures": F.cross_entropy(_SHARPNESS * cosines, numbers[torch.from_numpy(rows).to(device)])}
+    def loss_of(found: Tensor, truth: Examples) -> dict[str, Tensor]:
+        same = torch.eye(len(found), dtype=torch.bool, device=found.device)
+        cosines = (found @ found.T).masked_fill(same, -torch.inf)
+        return {"figures": F.cross_entropy(_SHARPNESS * cosines, torch.arange(len(found), device=found.device).roll(len(found) // 2))}
 
-    return loss_of
+    return Lesson(two_of_each(heads, config), examples.framed, loss_of)
 
 
 @torch.inference_mode()
@@ -74,7 +94,7 @@ def embeddings(network: IdentityNetwork, crops: Tensor, batch: int = 64) -> np.n
     """float32 (N, EMBEDDING) of grey crops, uint8 (N, 112, 112)."""
     network.eval()
     device = next(network.parameters()).device
-    parts = [network.embed(standardised(some.to(device)).contiguous(memory_format=torch.channels_last)) for some in crops.split(batch)]
+    parts = [network(standardised(some.to(device)).contiguous(memory_format=torch.channels_last)) for some in crops.split(batch)]
     return torch.cat(parts).cpu().numpy()
 
 
@@ -98,13 +118,6 @@ def scores(network: IdentityNetwork, heads: Heads) -> dict[str, float]:
     return {"identity_rank1": float(hits.mean()), "figures": float(len(known))}
 
 
-def to_bytes(network: nn.Module, *, recipe: str) -> bytes:
-    """What the embedding needs, in half precision, as a safetensors file with the recipe's digest."""
-    state = {name: value for name, value in network.state_dict().items() if name != _FIGURES}
-    half = {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
-    return safetensors.torch.save(half, metadata={"recipe": recipe})
-
-
 @dataclass(frozen=True)
 class Identity:
     """The network in inference mode, and the sha256 of its file."""
@@ -125,20 +138,10 @@ def whole_crop(side: int) -> np.ndarray:
 
 
 def open_identity(uri: str) -> Identity:
-    """The network in a file that `to_bytes` made. Problem where the file is missing, broken or of another model."""
+    """The network in a file that `checkpoint.to_bytes` made. Problem where the file is missing, broken or of another model."""
     remedy = "name the weights of an identity-network stage"
-    try:
-        data = storage.read_bytes(uri)
-        state = safetensors.torch.load(data)
-    except (FileNotFoundError, IsADirectoryError):
-        raise Problem(f"{uri} is not there: {remedy}.") from None
-    except (SafetensorError, ValueError) as error:
-        raise Problem(f"{uri} is not a safetensors file ({error}): {remedy}.") from None
-    network = IdentityNetwork(1)
-    state[_FIGURES] = network.figures.detach()
-    try:
-        network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
-    except RuntimeError:
-        raise Problem(f"{uri} holds the weights of another model: {remedy}.") from None
+    state, sha256 = checkpoint.read(uri, remedy)
+    network = IdentityNetwork()
+    checkpoint.fill(network, state, uri, remedy)
     network.eval().to(memory_format=torch.channels_last)
-    return Identity(network, storage.sha256(data))
+    return Identity(network, sha256)

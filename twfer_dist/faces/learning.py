@@ -31,8 +31,13 @@ _WARM = 0.03  # of the training, while the learning rate rises
 _CONV_DTYPE = torch.bfloat16
 
 
-LossOf = Callable[[Any, Examples, np.ndarray], dict[str, Tensor]]
-"""(the network's answers to a batch, its truth, which of the heads it shows) -> the parts of the loss."""
+@dataclass(frozen=True)
+class Lesson:
+    """What a network is shown, and how its answers are judged."""
+
+    rows_of: Callable[[int], np.ndarray]  # a step's number -> the heads that it shows, int64 (B,); worker r of w takes each w-th from r on
+    draw: Callable[[Heads, np.ndarray, tuple[int, ...]], Examples]  # `examples.drawn` or another
+    loss_of: Callable[[Any, Examples], dict[str, Tensor]]  # the network's answers to a batch, and its truth -> the parts of the loss
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,18 @@ def loss(found: Measured, truth: Examples, spread: Tensor) -> dict[str, Tensor]:
     }
 
 
-def measuring(heads: Heads, device: torch.device | str = "cpu") -> LossOf:
-    """The loss of the network that measures faces, on examples of `heads`."""
+def measuring(heads: Heads, config: FaceNetworkConfig, device: torch.device | str = "cpu") -> Lesson:
+    """The lesson of the network that measures faces: each epoch shows each head once, in its own order, as photographs might show it."""
     spread = torch.from_numpy(heads.units.std(0) + 0.1).to(device)
-    return lambda found, truth, rows: loss(found, truth, spread)
+    count = len(heads.units)
+
+    def rows_of(step: int) -> np.ndarray:
+        first = step * config.batch
+        epochs = range(first // count, (first + config.batch - 1) // count + 1)
+        drawn = [np.random.default_rng((config.seed, 1, epoch)).permutation(count) for epoch in epochs]
+        return np.concatenate(drawn)[first % count + np.arange(config.batch)]
+
+    return Lesson(rows_of, examples.drawn, lambda found, truth: loss(found, truth, spread))
 
 
 def fit(
@@ -118,7 +131,7 @@ def fit(
     net: nn.Module,
     config: FaceNetworkConfig,
     heads: Heads,
-    loss_of: LossOf,
+    lesson: Lesson,
     observe: Callable[[State, dict[str, float]], None],
 ) -> None:
     """Train from where `state` stands to the end, on this worker's share of each batch.
@@ -135,11 +148,12 @@ def fit(
         rate = config.learning_rate * min(1.0, progress / _WARM, 0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-6
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        rows = _rows(len(heads.units), config, state.step)[rank::workers]
-        batch = examples.drawn(heads, rows, (config.seed, state.step)).to(device)
+        shown = lesson.rows_of(state.step)
+        rows = np.stack([shown, np.arange(len(shown))], 1)[rank::workers]
+        batch = lesson.draw(heads, rows, (config.seed, state.step)).to(device)
         with torch.autocast(device.type, _CONV_DTYPE, enabled=config.bfloat16):
             found = net(standardised(batch.crops).contiguous(memory_format=torch.channels_last))
-        parts = loss_of(found, batch, rows[:, 0])
+        parts = lesson.loss_of(found, batch)
         total = sum(parts.values(), torch.zeros((), device=device))
         if not math.isfinite(float(total.detach())):
             raise Problem(f"The training failed at step {state.step}: the loss is {float(total.detach())}; choose a lower learning_rate.")
@@ -151,17 +165,6 @@ def fit(
         state.seconds += time.monotonic() - started
         progress = _progress(state, config, device)
         observe(state, {"progress": progress, "learning_rate": rate, **{name: float(part.detach()) for name, part in parts.items()}})
-
-
-def _rows(count: int, config: FaceNetworkConfig, step: int) -> np.ndarray:
-    """int64 (batch, 2): which heads a step shows, and their places in its batch. Each epoch shows each head once, in its own order."""
-    first = step * config.batch
-    places = np.arange(config.batch)
-    rows = [
-        np.random.default_rng((config.seed, 1, epoch)).permutation(count)
-        for epoch in range(first // count, (first + config.batch - 1) // count + 1)
-    ]
-    return np.stack([np.concatenate(rows)[first % count + places], places], 1)
 
 
 def _progress(state: State, config: FaceNetworkConfig, device: torch.device) -> float:

@@ -5,13 +5,10 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
-from twfer_dist import storage
-from twfer_dist.errors import Problem
+from twfer_dist.faces import checkpoint
 from twfer_dist.faces.crop import cut
 from twfer_dist.faces.network import SIZE, FaceNetwork, look
 from twfer_dist.framing import aligned_matrix, moved
@@ -101,31 +98,20 @@ class NetworkMeter:
 
 
 def to_bytes(network: nn.Module, factors: np.ndarray, *, recipe: str) -> bytes:
-    """The weights in half precision as a safetensors file, with the intervals and the recipe's digest."""
-    state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
-    state[_FACTORS] = torch.from_numpy(factors)
-    return safetensors.torch.save({name: value.contiguous() for name, value in state.items()}, metadata={"recipe": recipe})
+    """The weights as `checkpoint.to_bytes` writes them, with the intervals."""
+    return checkpoint.to_bytes(network, recipe=recipe, beside={_FACTORS: torch.from_numpy(factors)})
 
 
 def open_network(uri: str) -> NetworkMeter:
     """The network in a file that `to_bytes` made. Problem where the file is missing, broken or of another model."""
-    try:
-        data = storage.read_bytes(uri)
-        state = safetensors.torch.load(data)
-    except (FileNotFoundError, IsADirectoryError):
-        raise Problem(f"{uri} is not there: name the weights of a network that measures faces, or leave it out.") from None
-    except (SafetensorError, ValueError) as error:
-        raise Problem(f"{uri} is not a safetensors file ({error}): name the weights of a network that measures faces.") from None
+    remedy = "name the weights of a network that measures faces, or leave it out"
+    state, sha256 = checkpoint.read(uri, remedy)
+    factors = state.pop(_FACTORS, torch.zeros(0)).numpy()
     network = FaceNetwork()
-    factors = state.pop(_FACTORS, torch.zeros(0)).float().numpy()
-    try:
-        network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
-    except RuntimeError:
-        factors = np.zeros(0)
-    if factors.shape != (len(ACTION_UNITS),):
-        raise Problem(f"{uri} holds the weights of another model: name those of a network that measures faces.")
+    ours = factors.shape == (len(ACTION_UNITS),)
+    checkpoint.fill(network, state if ours else {}, uri, remedy)
     network.eval().to(memory_format=torch.channels_last)
-    return NetworkMeter(network, factors, storage.sha256(data))
+    return NetworkMeter(network, factors, sha256)
 
 
 def sharpness(crop: np.ndarray) -> float:

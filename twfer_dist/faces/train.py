@@ -15,9 +15,9 @@ from torch import nn
 from twfer_dist import cluster, storage
 from twfer_dist.engine import WORK, Job, Work
 from twfer_dist.errors import Problem
-from twfer_dist.faces import examples, identity, learning, measure
+from twfer_dist.faces import checkpoint, examples, identity, learning, measure
 from twfer_dist.faces.examples import Heads
-from twfer_dist.faces.learning import FaceNetworkConfig, LossOf, State
+from twfer_dist.faces.learning import FaceNetworkConfig, Lesson, State
 from twfer_dist.faces.network import FaceNetwork
 from twfer_dist.progress import Teller
 from twfer_dist.storage import Finished
@@ -62,7 +62,7 @@ def identity_network_job(rendered: Finished, config: FaceNetworkConfig, tracking
 
     def do(work: Work) -> None:
         with _trained(work, _TELL_APART, rendered, config, tracking, workers, gpu) as (run, state, held_out):
-            weights = identity.to_bytes(state.network, recipe=work.job.fingerprint)
+            weights = checkpoint.to_bytes(state.network, recipe=work.job.fingerprint)
             work.write_file(identity.WEIGHTS, weights)
             scores = identity.scores(identity.open_identity(storage.join(work.directory, identity.WEIGHTS)).network, held_out)
             figures = round(scores["figures"])
@@ -84,13 +84,9 @@ def _check(config: FaceNetworkConfig, workers: int) -> None:
 class _Task:
     """What a network is trained for. The functions are a module's own: they travel to workers by name."""
 
-    make: Callable[[Heads], nn.Module]  # for the heads that are learned from
-    loss_of: Callable[[Heads, Any], LossOf]
+    make: Callable[[], nn.Module]
+    lesson: Callable[[Heads, FaceNetworkConfig, Any], Lesson]  # for the heads to learn from, and the device
     look: Callable[[Any, Heads], dict[str, float]]  # scores on held-out heads
-
-
-def _measuring_network(heads: Heads) -> nn.Module:
-    return FaceNetwork()
 
 
 def _measuring_scores(network: nn.Module, held_out: Heads) -> dict[str, float]:
@@ -99,8 +95,8 @@ def _measuring_scores(network: nn.Module, held_out: Heads) -> dict[str, float]:
     return {name: value for name, value in told.items() if isinstance(value, float)}
 
 
-_MEASURE = _Task(_measuring_network, learning.measuring, _measuring_scores)
-_TELL_APART = _Task(identity.network_for, identity.telling_apart, identity.scores)
+_MEASURE = _Task(FaceNetwork, learning.measuring, _measuring_scores)
+_TELL_APART = _Task(identity.new_network, identity.telling_apart, identity.scores)
 
 
 @contextlib.contextmanager
@@ -122,8 +118,8 @@ def _trained(
         }
         with work.progress(100, "%").follow(arguments["told"]):
             cluster.train(_worker, arguments, storage.join(work.directory, WORK, "ray"), workers=workers, gpu=gpu)
-        heads, held_out = learning.split(examples.load_heads(rendered), config.held_out, config.seed)
-        state = learning.new_state(config, make=partial(task.make, heads))
+        _, held_out = learning.split(examples.load_heads(rendered), config.held_out, config.seed)
+        state = learning.new_state(config, make=task.make)
         state.load(storage.read_bytes(arguments["checkpoint"]))
         yield run, state, held_out
         work.write_file(LOG, _lines(state.log))
@@ -138,16 +134,16 @@ def _worker(arguments: dict[str, Any]) -> None:
     task: _Task = arguments["task"]
     config: FaceNetworkConfig = arguments["config"]
     heads, held_out = learning.split(examples.load_heads(arguments["rendered"]), config.held_out, config.seed)
-    state = learning.new_state(config, get_device(), partial(task.make, heads))
+    state = learning.new_state(config, get_device(), task.make)
     if storage.exists(arguments["checkpoint"]):
         state.load(storage.read_bytes(arguments["checkpoint"]))
     observer = None
     if ray.train.get_context().get_world_rank() == 0:
-        looked_at = held_out.of(np.linspace(0, len(held_out.units) - 1, min(LOOK_HEADS, len(held_out.units))).astype(int))
+        looked_at = held_out.of(np.arange(min(LOOK_HEADS, len(held_out.units))))  # sorted by figure: whole ones
         run = arguments["tracking"].resume(arguments["run_id"])
         observer = _Observer(run, partial(task.look, state.network, looked_at), arguments["checkpoint"], Teller(arguments["told"]))
-    loss_of = task.loss_of(heads, get_device())
-    learning.fit(state, prepare_model(state.network), config, heads, loss_of, observer or (lambda state, values: None))
+    lesson = task.lesson(heads, config, get_device())
+    learning.fit(state, prepare_model(state.network), config, heads, lesson, observer or (lambda state, values: None))
     if observer:
         observer.keep(state)
 

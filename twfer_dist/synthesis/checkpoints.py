@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from twfer_dist import storage
 from twfer_dist.errors import Problem
-from twfer_dist.synthesis.networks import Critic, Generator, WarpingGenerator
+from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator
 from twfer_dist.taxonomy import ACTION_UNITS
 
 PUBLIC_SIZE = 128  # of the images that the public checkpoints were trained on; their files do not say it
@@ -23,7 +23,7 @@ PUBLIC_SIZE = 128  # of the images that the public checkpoints were trained on; 
 class LoadedGenerator:
     """A generator in inference mode, the size in pixels of the images it was trained on, and the sha256 of its file."""
 
-    network: Generator
+    network: AnyGenerator
     size: int
     sha256: str
 
@@ -44,15 +44,22 @@ def load_generator(uri: str) -> LoadedGenerator:
     state, size = _state(data, uri)
     state = {name.replace("attention_reg.", "attetion_reg."): value for name, value in state.items()}
     try:
-        width, channels = state["main.0.weight"].shape[:2]
-        blocks = len({name.split(".")[1] for name in state if name.startswith("main.") and ".main.0." in name})
-        network = (WarpingGenerator if "flow_reg.weight" in state else Generator)(width, channels - 3, blocks)
+        network: AnyGenerator
+        if "flow.weight" in state:
+            units = state["blocks.0.first_style.weight"].shape[1]
+            blocks = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
+            network = WarpingGenerator(state["flow.weight"].shape[1], units, blocks)
+        else:
+            width, channels = state["main.0.weight"].shape[:2]
+            units = channels - 3
+            blocks = len({name.split(".")[1] for name in state if name.startswith("main.") and ".main.0." in name})
+            network = Generator(width, units, blocks)
         network.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError) as error:
         raise Problem(f"{uri} does not hold a GANimation generator ({_first_line(error)}): name the generator's checkpoint.") from None
-    if channels - 3 != len(ACTION_UNITS):
+    if units != len(ACTION_UNITS):
         raise Problem(
-            f"{uri} holds a generator for {channels - 3} Action Units and this program uses OpenFace's {len(ACTION_UNITS)}: name another."
+            f"{uri} holds a generator for {units} Action Units and this program uses OpenFace's {len(ACTION_UNITS)}: name another."
         )
     return LoadedGenerator(network.eval(), size, storage.sha256(data))
 

@@ -19,7 +19,7 @@ from twfer_dist import schema
 from twfer_dist.corpus import facs
 from twfer_dist.errors import Problem
 from twfer_dist.faces.identity import Identity, open_identity, retrieved
-from twfer_dist.faces.measure import Meter, NetworkMeter, open_meter, open_network
+from twfer_dist.faces.measure import SHIPPED, Meter, NetworkMeter, open_meter, open_network
 from twfer_dist.faces.network import SIZE, FaceNetwork, standardised
 from twfer_dist.intervals import as_dict, share_of
 from twfer_dist.schema import FACES, RENDERED
@@ -51,16 +51,17 @@ def evaluate(
     rendered: Finished,
     faces: Sequence[Finished],
     *,
-    judge: str,
     identity: str,
+    judge: str | None = None,
     beside: str | None = None,
     figures: int = 40,
 ) -> dict[str, Any]:
     """Scores of the generators `ours` and, where given, `public`, beside copying the input.
 
     rendered: scenes of heads (plan pairs, framing crop) of figures that no generator has seen; `figures` of them are taken, evenly.
-    faces: outputs of the faces stage; of each, the first neutral or unlabelled face of each of so many sources. judge, identity: weights
-    of networks. beside: another network that measures faces, such as MediaPipe's. Keys:
+    faces: outputs of the faces stage; of each, the first neutral or unlabelled face of each of so many sources. identity, judge: weights
+    of networks; the judge is the one that ships where none is named. beside: another network that measures faces, such as
+    MediaPipe's. Keys:
         psnr, ssim, feature_distance: on pairs of rendered pictures, of each system `changed` (where the truth changes) and `rest`;
         au_control_r (au_control_r_beside): `control.correlations` of requested and measured change, for `clay` with the `truth`'s own
             and `of_ceiling`, the mean as a share of the truth's;
@@ -75,7 +76,7 @@ def evaluate(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for loaded in systems.values():
         loaded.network.to(device)
-    judges = {"au_control_r": open_network(judge)} | ({"au_control_r_beside": open_meter(beside)} if beside else {})
+    judges = {"au_control_r": open_network(judge or SHIPPED)} | ({"au_control_r_beside": open_meter(beside)} if beside else {})
     jury = _Jury(systems, device, judges, open_identity(identity))
     clay = _scenes(rendered, figures)
     photographed = _all_photographed(faces, figures) if faces else None

@@ -56,7 +56,7 @@ def change(image: Tensor, truth: Tensor) -> Tensor:
 
 
 def paired_loss(
-    fused: Tensor, attention: Tensor, image: Tensor, truth: Tensor, flow: Tensor | None = None, change_weight: float = 4.0
+    fused: Tensor, attention: Tensor, image: Tensor, truth: Tensor, flow: Tensor | None = None, *, change_weight: float = 4.0
 ) -> dict[str, Tensor]:
     """The losses of a generated image whose truth is known (not in the paper: its photographs have no such pairs).
 

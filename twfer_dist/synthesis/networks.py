@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twfer_dist.taxonomy import ACTION_UNITS
+from twfer_dist.taxonomy import ACTION_UNITS, MAX_INTENSITY
 
 
 class ResidualBlock(nn.Module):
@@ -73,32 +73,86 @@ class Generator(nn.Module):
         return self.img_reg(features), self.attetion_reg(features)
 
 
-class WarpingGenerator(Generator):
-    """Ours: GANimation's trunk and heads, told the *change* of the Action Units, and a third head that moves the image's pixels.
+class ModulatedBlock(nn.Module):
+    """A residual block of `width` channels, whose normalised features are stretched and shifted as the wanted change says."""
+
+    def __init__(self, width: int, units: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm = nn.InstanceNorm2d(width)
+        self.first_style, self.second_style = nn.Linear(units, 2 * width), nn.Linear(units, 2 * width)
+
+    def forward(self, x: Tensor, change: Tensor) -> Tensor:
+        change = MAX_INTENSITY * change  # as large as the features: else it takes hundreds of steps to be heard
+        y = torch.relu(self._styled(self.first(x), self.first_style(change)))
+        return x + self._styled(self.second(y), self.second_style(change))
+
+    def _styled(self, y: Tensor, style: Tensor) -> Tensor:
+        stretch, shift = style[:, :, None, None].chunk(2, dim=1)
+        return self.norm(y) * (1 + stretch) + shift
+
+
+class WarpingGenerator(nn.Module):
+    """Ours: it is told the *change* of the Action Units, and beside GANimation's two heads has a third that moves the image's pixels.
 
     An expression is mostly movement, and what is moved keeps its grain and its cracks, at any size of the image; colour is left
-    to paint what movement cannot bring: an opened mouth, a fold and its shadow.
+    to paint what movement cannot bring: an opened mouth, a fold and its shadow. The change enters behind the norms of the residual
+    blocks (Huang and Belongie 2017): GANimation lays it beside the image as constant planes, which the instance norm behind the first
+    convolution takes away again, all but what leaks in from the border. The trunk begins at half the image's side, on FOLD x FOLD
+    pixels at each place (Shi et al. 2016).
 
-    forward(image (B, 3, S, S) in -1..1, change (B, U) in -1..1) gives colour and attention as `Generator` does, and
+    forward(image (B, 3, S, S) in -1..1, change (B, U) in -1..1), S a multiple of 8, gives colour and attention as `Generator` does, and
         flow (B, 2, S, S): how far right and down of itself each pixel is fetched from, in halves of the image's side.
     """
 
+    FOLD = 2
     REACH = 0.25
     """The farthest that a pixel is fetched from, in halves of the side: a dropped jaw moves the chin by 0.15."""
 
     def __init__(self, width: int = 64, units: int = len(ACTION_UNITS), blocks: int = 6) -> None:
-        super().__init__(width, units, blocks)
-        self.flow_reg = nn.Conv2d(width, 2, 7, padding=3)
-        nn.init.zeros_(self.flow_reg.weight)  # at first nothing moves
-        nn.init.zeros_(self.flow_reg.bias)  # type: ignore[arg-type]
+        super().__init__()
+        self.width = width
 
-    def forward(self, image: Tensor, units: Tensor) -> tuple[Tensor, ...]:
-        planes = units[:, :, None, None].expand(-1, -1, *image.shape[2:])
-        features = self.main(torch.cat([image, planes], dim=1))
-        return self.img_reg(features), self.attetion_reg(features), self.REACH * torch.tanh(self.flow_reg(features).float())
+        def step(layer: nn.Module, channels: int) -> nn.Sequential:
+            return nn.Sequential(layer, nn.InstanceNorm2d(channels, affine=True), nn.ReLU(inplace=True))
+
+        self.first = step(nn.Conv2d(3 * self.FOLD**2, width, 7, padding=3, bias=False), width)
+        self.down = nn.Sequential(
+            *(step(nn.Conv2d(width << k, width << k + 1, 4, stride=2, padding=1, bias=False), width << k + 1) for k in (0, 1))
+        )
+        self.blocks = nn.ModuleList(ModulatedBlock(4 * width, units) for _ in range(blocks))
+        self.up = nn.Sequential(*(step(nn.ConvTranspose2d(2 * c, c, 4, stride=2, padding=1, bias=False), c) for c in (2 * width, width)))
+        self.colour = nn.Conv2d(width, 3 * self.FOLD**2, 7, padding=3)
+        self.attention = nn.Conv2d(width, self.FOLD**2, 7, padding=3)
+        self.flow = nn.Conv2d(width, 2, 7, padding=3)
+        for head, start in ((self.attention, 4.0), (self.flow, 0.0)):  # at first nothing moves, and hardly anything is painted
+            nn.init.zeros_(head.weight)
+            nn.init.constant_(head.bias, start)  # type: ignore[arg-type]
+
+    def forward(self, image: Tensor, change: Tensor) -> tuple[Tensor, ...]:
+        return self.changed(self.seen(image), change)
+
+    def seen(self, image: Tensor) -> Tensor:
+        """What the trunk sees in an image, (B, 4 width, S / 8, S / 8): the same whatever the change."""
+        return self.down(self.first(F.pixel_unshuffle(image, self.FOLD)))
+
+    def changed(self, features: Tensor, change: Tensor) -> tuple[Tensor, ...]:
+        """What `forward` gives, of images that have been `seen`."""
+        side = features.shape[-1] * 4 * self.FOLD
+        for block in self.blocks:
+            features = block(features, change)
+        features = self.up(features)
+        colour = F.pixel_shuffle(torch.tanh(self.colour(features)), self.FOLD)
+        attention = F.pixel_shuffle(torch.sigmoid(self.attention(features)), self.FOLD)
+        flow = self.REACH * torch.tanh(self.flow(features).float())
+        return colour, attention, F.interpolate(flow, (side, side), mode="bilinear", align_corners=False)
 
 
-def told(generator: Generator, own: Tensor, wanted: Tensor) -> Tensor:
+AnyGenerator = Generator | WarpingGenerator
+
+
+def told(generator: AnyGenerator, own: Tensor, wanted: Tensor) -> Tensor:
     """What a generator is told, from the Action Units (B, U) in 0..1 that the image shows and those that it shall show."""
     return wanted - own if isinstance(generator, WarpingGenerator) else wanted
 

@@ -1,7 +1,7 @@
 """Images to train a generator on: pairs of one figure that differ in Action Units alone, from heads rendered as crops; and
 faces of photographs, whose Action Units are known and that have no such pairs.
 
-A draw shifts, mirrors and tints both images of a pair alike, because a detector's crops and photographs' light vary.
+A draw shifts, mirrors, tints, greys and softens both images of a pair alike, because a detector's crops and photographs vary.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from twfer_dist import schema, storage
 from twfer_dist.errors import Problem
@@ -32,6 +33,8 @@ class Draw:
     shift: np.ndarray  # int64 (B, 2): pixels down and right
     mirror: np.ndarray  # bool (B,)
     tone: np.ndarray  # float32 (B, 4): exponent, and a factor for each of red, green, blue
+    grey: np.ndarray  # float32 (B,), 0 to 1: how much of the colour is taken away
+    soft: np.ndarray  # float32 (B,), 0 to 1: how much of the detail of single pixels is taken away
     mix: np.ndarray  # float32 (B,): where between real and fake the gradient penalty looks
 
     def share(self, rank: int, workers: int) -> "Draw":
@@ -70,6 +73,8 @@ class Pairs:
             rng.integers(-reach, reach + 1, (count, 2)),
             rng.random(count) < 0.5,
             np.exp(rng.normal(0, [0.2, 0.06, 0.06, 0.06], (count, 4))).astype(np.float32),
+            ((rng.random(count) < 0.4) * rng.random(count)).astype(np.float32),
+            ((rng.random(count) < 0.4) * rng.random(count)).astype(np.float32),
             rng.random(count, dtype=np.float32),
         )
 
@@ -82,8 +87,8 @@ class Pairs:
     def plain(self, source: np.ndarray, target: np.ndarray) -> Draw:
         """The pairs source -> target, unchanged."""
         n = len(source)
-        tone = np.ones((n, 4), np.float32)
-        return Draw(source, target, np.zeros((n, 2), np.int64), np.zeros(n, bool), tone, np.zeros(n, np.float32))
+        none = np.zeros(n, np.float32)
+        return Draw(source, target, np.zeros((n, 2), np.int64), np.zeros(n, bool), np.ones((n, 4), np.float32), none, none, none)
 
     def batch(self, draw: Draw, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A draw as tensors: image and truth float32 (B, 3, S, S) in -1..1, and their Action Units float32 (B, 17) in 0..1."""
@@ -93,7 +98,10 @@ class Pairs:
         across = np.where(np.tile(draw.mirror, 2)[:, None], side - 1 - place[:, 1], place[:, 1])
         pixels = self.images[index[:, None, None], place[:, 0][:, :, None], across[:, None, :]]
         tone = torch.from_numpy(draw.tone).to(device).repeat(2, 1)[:, :, None, None]
+        grey, soft = (torch.from_numpy(share).to(device).repeat(2)[:, None, None, None] for share in (draw.grey, draw.soft))
         image = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+        image = image.lerp(image.mean(1, keepdim=True), grey)
+        image = image.lerp(F.interpolate(F.avg_pool2d(image, 2), scale_factor=2.0, mode="bilinear", align_corners=False), soft)
         image = (image ** tone[:, :1] * tone[:, 1:]).clamp(0, 1) * 2 - 1
         units = torch.from_numpy(self.units[index]).to(device)
         return image[:n], image[n:], units[:n], units[n:]

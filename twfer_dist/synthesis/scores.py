@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twfer_dist.corpus import facs
-from twfer_dist.synthesis.networks import Generator, fuse, told
+from twfer_dist.synthesis.networks import AnyGenerator, fuse, told
 from twfer_dist.synthesis.pairs import Pairs
 from twfer_dist.taxonomy import EXPRESSIONS, to_unit
 
@@ -58,7 +58,7 @@ def _absolute_error(picture: Tensor, truth: Tensor) -> Tensor:
     return ((picture - truth) * 127.5).abs().mean(1, keepdim=True)
 
 
-def score(generator: Generator, pairs: Pairs, count: int, device: torch.device | str = "cpu", batch: int = 16) -> dict[str, float]:
+def score(generator: AnyGenerator, pairs: Pairs, count: int, device: torch.device | str = "cpu", batch: int = 16) -> dict[str, float]:
     """Scores on up to `count` pairs from the calmest image of a scene to its others.
 
     Keys are `<output|copy>_<psnr|ssim|l1>_<all|changed|rest>`, see `Nearness`; `copy` is the input taken as the answer.
@@ -98,7 +98,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return (2 * mx * my + 4e-4) * (2 * vxy + 36e-4) / ((mx * mx + my * my + 4e-4) * (vx + vy + 36e-4))
 
 
-def sample_sheet(generator: Generator, pairs: Pairs, scenes: int, device: torch.device | str = "cpu") -> np.ndarray:
+def sample_sheet(generator: AnyGenerator, pairs: Pairs, scenes: int, device: torch.device | str = "cpu") -> np.ndarray:
     """A sheet for the eye, uint8 (H, W, 3) RGB: for each of some scenes a row of true images and under it the generated ones.
 
     The input stands first; then the strongest image of each expression that the scene has, or its seven strongest images.
@@ -117,7 +117,7 @@ def sample_sheet(generator: Generator, pairs: Pairs, scenes: int, device: torch.
     return _bytes(torch.cat(strips))
 
 
-def prototype_sheet(generator: Generator, pairs: Pairs, count: int, device: torch.device | str = "cpu") -> np.ndarray:
+def prototype_sheet(generator: AnyGenerator, pairs: Pairs, count: int, device: torch.device | str = "cpu") -> np.ndarray:
     """A sheet for the eye, uint8 (H, W, 3) RGB, where no truth is known: some images, each with the seven expressions' prototypes."""
     units = torch.from_numpy(to_unit(np.stack([facs.prototype(expression) for expression in EXPRESSIONS]))).to(device)
     strips = []

@@ -18,7 +18,7 @@ from twfer_dist.schema import ANIMATED, FACES, OK
 from twfer_dist.storage import Finished, absolute
 from twfer_dist.taxonomy import EXPRESSIONS
 
-VERSION = 1
+VERSION = 2
 
 FRAME_MS, REST_MS = 90, 700  # of a GIF: while the face moves, and at its strongest and calmest
 _FEATHER = 0.08  # of the crop's side: over this width from its edge a change fades away
@@ -35,7 +35,8 @@ class StripsConfig:
 
 def strips_job(animated: Sequence[Finished], faces: Sequence[Finished], config: StripsConfig, *, corpora: Sequence[Corpus] = ()) -> Job:
     """Pictures of the first figures of `animated` (by id, one face of a source): `<face_id>.png`, a row for each expression from the
-    face itself to the strongest, and `<face_id>.gif`, which goes through all of them.
+    face itself to the strongest, and `<face_id>.gif`, which goes through all of them; and of all figures together `sheet.jpg`, a row
+    for each: the face itself, and every expression at its strongest.
 
     faces: what was animated. corpora: where given, their photographs with the strongest of each expression put back into them, as
     `<face_id>-<expression>.jpg`. Problem where nothing is animated.
@@ -48,11 +49,13 @@ def strips_job(animated: Sequence[Finished], faces: Sequence[Finished], config: 
             raise Problem(f"No animated face of {', '.join(a.uri for a in animated) or 'no stage'} is ok: nothing can be shown.")
         progress = work.progress(len(shown), " figures")
         progress.start(0)
+        lines = []
         for face, rows in shown:
             source = _pixels(face["image"], config.side)
             frames = {label: [_pixels(row["image"], config.side) for row in rows if row["label"] == label] for label in _labels(rows)}
             work.write_file(f"{face['face_id']}.png", _png(strip(source, frames)))
             work.write_file(f"{face['face_id']}.gif", gif(source, frames))
+            lines.append(np.concatenate([source, *(images[-1] for images in frames.values())], axis=1))
             if corpus := by_name.get(face["corpus"]):
                 photograph = _photograph(corpus, face["path"])
                 strongest = {row["label"]: row for row in rows}
@@ -61,6 +64,7 @@ def strips_job(animated: Sequence[Finished], faces: Sequence[Finished], config: 
                     work.write_file(f"{face['face_id']}-{EXPRESSIONS[label - 1]}.jpg", _jpeg(pasted))
             progress.advance(1)
         progress.close()
+        work.write_file("sheet.jpg", _jpeg(sheet(lines)))
         work.results["say"] = [f"{len(shown)} figures: a strip (.png) and a GIF of each{', and their photographs' if corpora else ''}"]
 
     inputs: dict[str, Any] = {f"animated_{k}": one for k, one in enumerate(animated)} | {f"faces_{k}": one for k, one in enumerate(faces)}
@@ -115,6 +119,17 @@ def strip(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> np.
         blank = [np.full_like(source, 255)] * (longest - len(images))
         lines.append(np.concatenate([name, source, *images, *blank], axis=1))
     return np.concatenate(lines)
+
+
+def sheet(lines: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of pictures, uint8 (side, width, 3) RGB each, one under another; in two columns where there are many."""
+    widest = max(line.shape[1] for line in lines)
+    even = [cv2.copyMakeBorder(line, 0, 0, 0, widest - line.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255)) for line in lines]
+    if len(even) < 8:
+        return np.concatenate(even)
+    even += [np.full_like(even[0], 255)] * (len(even) % 2)
+    gap = np.full((len(even) // 2 * len(even[0]), 8, 3), 255, np.uint8)
+    return np.concatenate([np.concatenate(even[: len(even) // 2]), gap, np.concatenate(even[len(even) // 2 :])], axis=1)
 
 
 def gif(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> bytes:

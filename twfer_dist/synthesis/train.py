@@ -16,13 +16,13 @@ from twfer_dist.errors import Problem
 from twfer_dist.progress import Teller
 from twfer_dist.storage import Finished
 from twfer_dist.synthesis import checkpoints, training
-from twfer_dist.synthesis.networks import Generator
+from twfer_dist.synthesis.networks import AnyGenerator
 from twfer_dist.synthesis.pairs import Pairs, load_faces, load_pairs
 from twfer_dist.synthesis.scores import prototype_sheet, sample_sheet, score
 from twfer_dist.synthesis.training import GeneratorConfig, State
 from twfer_dist.tracking import Run, Tracking
 
-VERSION = 1
+VERSION = 2
 
 GENERATOR = "generator.safetensors"
 CRITIC = "critic.safetensors"
@@ -47,9 +47,10 @@ def train_generator_job(
     gpu: bool = False,
 ) -> Job:
     """Train a generator: the supervised phase on rendered scenes, the adversarial phase on faces with Action Units, or on the
-    rendered heads where no faces are given. Writes generator.safetensors (float16), critic.safetensors where there was an
-    adversarial phase, training.jsonl and samples.png. `results` holds the scores on held-out rendered figures
-    (`scores.score`; none without rendered scenes, because then no truth is known), the last losses, and the MLflow run's id.
+    rendered heads where no faces are given. Writes generator.safetensors (float16), generator-<step>.safetensors of each step of
+    `keep_at`, critic.safetensors where there was an adversarial phase, training.jsonl and samples.png. `results` holds the scores
+    on held-out rendered figures (`scores.score`; none without rendered scenes, because then no truth is known), the last losses,
+    and the MLflow run's id.
 
     initial: a generator's checkpoint to go on from. workers: processes of Ray Train, 0 for this one. A training that was
     killed goes on from its last checkpoint, at most two minutes old.
@@ -60,6 +61,9 @@ def train_generator_job(
         raise Problem(f"A batch of {config.batch} cannot be shared equally by {workers} workers: choose a multiple.")
     if not config.phases():
         raise Problem("A generator is trained for no steps: set supervised_steps or adversarial_steps.")
+    last, steps, *_ = config.phases()[-1]
+    if config.keep_at and not 0 < min(config.keep_at) <= max(config.keep_at) <= steps:
+        raise Problem(f"keep_at names steps outside the {steps} of the {last} phase: name steps from 1 to {steps}.")
     if rendered is None and (config.supervised_steps or not faces):
         raise Problem("A generator learns from nothing: name rendered pairs, or set supervised_steps to 0 and name faces.")
     start = checkpoints.load_generator(storage.absolute(initial)) if initial else None
@@ -152,6 +156,9 @@ class _Observer:
 
     def __call__(self, state: State, values: dict[str, float]) -> None:
         self.waiting.append(values)
+        if state.phase == len(self.config.phases()) - 1 and state.step in self.config.keep_at:
+            kept = checkpoints.save(state.generator, size=self.config.size, half=True)
+            storage.write_bytes(self.checkpoint.replace(CHECKPOINT, _kept(state.step)), kept)
         self.tell(100 * (state.phase + values["progress"]) / len(self.config.phases()))
         now = time.monotonic()
         if now - self.logged > LOG_EVERY or values["progress"] >= 1:
@@ -192,6 +199,9 @@ def _finish(work: Work, run: Run, data: _Data) -> None:
     state.load(storage.read_bytes(storage.join(work.directory, WORK, CHECKPOINT)))
     weights = checkpoints.save(state.generator, size=config.size, half=True)
     work.write_file(GENERATOR, weights)
+    for step in config.keep_at:
+        if storage.exists(kept := storage.join(work.directory, WORK, _kept(step))):  # minutes may have ended the phase before
+            work.write_file(_kept(step), storage.read_bytes(kept))
     if config.adversarial_steps:
         work.write_file(CRITIC, checkpoints.save(state.critic, size=config.size))
     generator = checkpoints.load_generator(storage.join(work.directory, GENERATOR)).network
@@ -206,7 +216,11 @@ def _finish(work: Work, run: Run, data: _Data) -> None:
     work.results |= {"scores": scores, "held_out_scenes": len(held_out.scenes) if held_out else 0, "last": state.log[-1], "run_id": run.id}
 
 
-def _sheet(generator: Generator, held_out: Pairs | None, seen: Pairs) -> bytes:
+def _kept(step: int) -> str:
+    return GENERATOR.replace(".", f"-{step:06d}.")
+
+
+def _sheet(generator: AnyGenerator, held_out: Pairs | None, seen: Pairs) -> bytes:
     """A PNG for the eye: truth and result on held-out scenes, or the prototypes on images that were learnt from."""
     device = next(generator.parameters()).device
     image = sample_sheet(generator, held_out, 6, device) if held_out else prototype_sheet(generator, seen, 6, device)

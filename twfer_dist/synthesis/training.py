@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from twfer_dist.errors import Problem
 from twfer_dist.synthesis import losses
-from twfer_dist.synthesis.networks import Critic, Generator, WarpingGenerator, fuse, told
+from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator, fuse, told
 from twfer_dist.synthesis.pairs import Draw, Pairs
 
-NETWORKS = {"ganimation": Generator, "warping": WarpingGenerator}
+NETWORKS: dict[str, Callable[[int], AnyGenerator]] = {"ganimation": Generator, "warping": WarpingGenerator}
 CRITIC_STEPS = 5  # per step of the generator
 PAIRED = {"pixels": 1.0, "edges": 0.5, "attention": 0.05, "paint": 0.02, "bend": 0.1}
 """The weights of `losses.paired_loss`."""
@@ -48,7 +48,8 @@ class GeneratorConfig:
     adversarial_steps: int = 0
     adversarial_minutes: float | None = None
     adversarial_rate: float = 1e-4
-    bfloat16: bool = False  # the generator's convolutions of the supervised phase: twice the speed where the CPU has it
+    bfloat16: bool = False  # the generator's convolutions: twice the speed where the processor has it; the critic stays at float32
+    keep_at: tuple[int, ...] = ()  # steps of the last phase after which the weights are kept beside, to see what the steps bought
     held_out: float = 0.05  # share of the figures kept for the scores
     scored_pairs: int = 256
     seed: int = 0
@@ -70,7 +71,7 @@ class State:
     random numbers has a state of its own that would have to be kept.
     """
 
-    generator: Generator
+    generator: AnyGenerator
     critic: Critic
     generator_optimizer: torch.optim.Optimizer
     critic_optimizer: torch.optim.Optimizer
@@ -100,7 +101,7 @@ _STATEFUL = ("generator", "critic", "generator_optimizer", "critic_optimizer")
 _PLAIN = ("phase", "step", "seconds", "log", "run_id")
 
 
-def new_state(config: GeneratorConfig, device: torch.device | str = "cpu", initial: Generator | None = None) -> State:
+def new_state(config: GeneratorConfig, device: torch.device | str = "cpu", initial: AnyGenerator | None = None) -> State:
     """The state before the first step, the same on all workers; `initial` is a generator to go on from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -167,9 +168,7 @@ def supervised_step(state: State, pairs: Pairs, draws: list[Draw], config: Gener
     """One step of the generator on pairs: L1 and edges weighted to what changes, and the attention that this asks for."""
     device = next(state.generator.parameters()).device
     image, truth, own, wanted = pairs.batch(draws[0], device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
-        made = state.generator(image, told(state.generator, own, wanted))
-    colour, attention, *flow = (part.float() for part in made)
+    colour, attention, *flow = _made(state.generator, image, told(state.generator, own, wanted), config)
     parts = losses.paired_loss(fuse(image, colour, attention, *flow), attention, image, truth, *flow)
     loss = torch.stack([PAIRED[name] * part for name, part in parts.items()]).sum()
     _step(loss, state.generator, state.generator_optimizer, f"supervised step {state.step}")
@@ -187,7 +186,7 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], config: Gene
     for draw in draws:
         image, _, own, wanted = pairs.batch(draw, device)
         with torch.no_grad():
-            fake = fuse(image, *generator(image, told(generator, own, wanted)))
+            fake = fuse(image, *_made(generator, image, told(generator, own, wanted), config))
         score, seen = critic(image)
         mix = torch.from_numpy(draw.mix).to(device)[:, None, None, None]
         penalty = losses.gradient_penalty(lambda x: critic(x)[0], image, fake, mix)
@@ -195,10 +194,10 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], config: Gene
         units_real = losses.action_unit_loss(seen, own)
         critic_loss = -distance + losses.GRADIENT_PENALTY * penalty + losses.ACTION_UNITS * units_real
         _step(critic_loss, critic, state.critic_optimizer, where)
-    made = generator(image, told(generator, own, wanted))
+    made = _made(generator, image, told(generator, own, wanted), config)
     fake = fuse(image, *made)
     score, seen = critic(fake)
-    back = generator(fake, told(generator, wanted, own))
+    back = _made(generator, fake, told(generator, wanted, own), config)
     attention, attention_back = made[1], back[1]
     units_fake = losses.action_unit_loss(seen, wanted)
     cycle = F.l1_loss(fuse(fake, *back), image)
@@ -218,6 +217,13 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], config: Gene
         "smoothness": smooth,
     }
     return {name: value.item() for name, value in named.items()}
+
+
+def _made(generator: AnyGenerator, image: Tensor, units: Tensor, config: GeneratorConfig) -> tuple[Tensor, ...]:
+    """What the generator makes, in float32, whatever its convolutions compute in."""
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=config.bfloat16):
+        made = generator(image, units)
+    return tuple(part.float() for part in made)
 
 
 def _step(loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, where: str) -> None:

@@ -1,0 +1,57 @@
+"""Put a trained network into the package: weights, training log, settings and scores.
+
+twfer train-faces jobs/faces.yaml;   python jobs/ship.py runs/faces
+twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from twfer_dist import recipe, storage
+from twfer_dist.faces import evaluate, measure
+from twfer_dist.faces import train as faces_train
+from twfer_dist.settings import package_path
+from twfer_dist.storage import Finished
+from twfer_dist.synthesis import train as generator_train
+
+
+def ship_faces(network: Finished, heads: Finished, test: Finished) -> Path:
+    weights = Path(measure.SHIPPED)
+    shutil.copyfile(network.path(measure.WEIGHTS), weights)
+    shutil.copyfile(network.path(faces_train.LOG), weights.with_suffix(".jsonl"))
+    shutil.rmtree(evaluate.TEST, ignore_errors=True)
+    shutil.copytree(test.uri, evaluate.TEST)
+    _write_facts(weights, network, heads, evaluation=evaluate.evaluate(str(weights), storage.open_finished(evaluate.TEST)))
+    return weights
+
+
+def ship_generator(generator: Finished, pairs: Finished) -> Path:
+    weights = Path(package_path("package:weights/generator.safetensors"))
+    shutil.copyfile(generator.path(generator_train.GENERATOR), weights)
+    shutil.copyfile(generator.path(generator_train.LOG), weights.with_suffix(".jsonl"))
+    shutil.copyfile(generator.path(generator_train.SHEET), weights.with_suffix(".png"))
+    _write_facts(weights, generator, pairs)
+    return weights
+
+
+def _write_facts(weights: Path, network: Finished, rendered: Finished, **more: object) -> None:
+    facts = {
+        "file": weights.name,
+        "sha256": storage.sha256_file(str(weights)),
+        **{key: network.manifest[key] for key in ("stage", "fingerprint", "version", "config", "seconds")},
+        "rendered": {key: rendered.manifest[key] for key in ("fingerprint", "digest", "config", "models", "rows")},
+        "scores": network.results["scores"],
+        **more,
+    }
+    weights.with_suffix(".json").write_text(storage.json_text(facts, indent=2) + "\n")
+
+
+def main(folder: str) -> None:
+    made = {stage["name"]: storage.open_finished(stage["output"]) for stage in recipe.status(folder)["stages"]}
+    weights = ship_generator(made["generator"], made["pairs"]) if "generator" in made else ship_faces(**made)
+    print(f"{weights} and beside it its settings, log and scores. Next: look at them, and make test")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

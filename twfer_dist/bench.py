@@ -1,0 +1,191 @@
+"""How fast stages are: the same work in plain loops and through the engine, in one run, one after the other, several times.
+
+What is given out are images a second and ratios; a ratio of one run tells more than a rate, which hangs on the machine and on
+what else it does.
+"""
+
+import concurrent.futures
+import multiprocessing
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from twfer_dist import cluster, engine, schema, storage
+from twfer_dist.corpus.corpus import open_corpus
+from twfer_dist.engine import Job, Step, Work
+from twfer_dist.faces.evaluate import bench
+from twfer_dist.faces.measure import SHIPPED
+from twfer_dist.faces.pipeline import FacesConfig, faces_job
+from twfer_dist.settings import package_path
+from twfer_dist.storage import Finished
+from twfer_dist.synthesis.animate import animate
+from twfer_dist.synthesis.checkpoints import PUBLIC_SIZE, LoadedGenerator, load_generator
+from twfer_dist.synthesis.networks import Generator
+from twfer_dist.synthesis.pipeline import AnimateConfig, animate_job
+from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
+
+CORPUS = package_path("package:demo/tw58")
+GENERATOR = package_path("package:weights/generator.safetensors")
+ROUNDS = 3
+_BATCHES = (1, 4, 16)  # of the public network
+
+
+def bench_faces(images: int, actors: int | None) -> dict[str, Any]:
+    """Photographs a second through the faces stage: see `_compared`. The photographs are those of the demo's corpus, over and over.
+    Beside it the faces a second through the network alone (`evaluate.bench`).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+
+        def job(count: int) -> Job:
+            photographs = Path(folder) / f"photographs-{count}"
+            if not photographs.exists():
+                photographs.mkdir()
+                originals = sorted(Path(CORPUS).rglob("*.jpg"))
+                for number in range(count):
+                    shutil.copyfile(originals[number % len(originals)], photographs / f"{number:06d}.jpg")
+            return faces_job([open_corpus(str(photographs))], FacesConfig(), actors=actors)
+
+        return _compared(job, images, actors, folder) | bench(SHIPPED)
+
+
+def bench_animate(images: int, actors: int | None) -> dict[str, Any]:
+    """Animated images a second through the animate stage: see `_compared`. Beside it `public_rate`, of GANimation's public network (128
+    pixels, width 64) in eager PyTorch on one thread at its best batch size, `ours_rate`, of ours at the stage's, and `ours_over_public`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        faces = engine.run(faces_job([open_corpus(CORPUS)], FacesConfig()), folder, quiet=True)
+        count = len(EXPRESSIONS)
+
+        def job(wanted: int) -> Job:
+            config = AnimateConfig(per_expression=-(-wanted // count))
+            return animate_job([faces], config, GENERATOR, actors=actors)
+
+        told = _compared(job, images, actors, folder)
+        return told | _networks(faces)
+
+
+def _networks(faces: Finished) -> dict[str, Any]:
+    """Rates of the two networks alone, in turn, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    ours, public = load_generator(GENERATOR), LoadedGenerator(Generator(64).eval(), PUBLIC_SIZE, "")
+    rng = np.random.default_rng(0)
+    crop = rng.integers(0, 255, (PUBLIC_SIZE, PUBLIC_SIZE, 3), np.uint8)
+
+    def rate(loaded: LoadedGenerator, batch: int) -> float:
+        units = rng.uniform(0, MAX_INTENSITY, (2, batch, len(ACTION_UNITS))).astype(np.float32)
+        started = time.perf_counter()
+        animate(loaded, np.repeat(crop[None], batch, axis=0), *units)
+        return batch / (time.perf_counter() - started)
+
+    systems = {"ours": (ours, AnimateConfig().batch), **{f"public_{b}": (public, b) for b in _BATCHES}}
+    rates: dict[str, list[float]] = {name: [] for name in systems}
+    for number in range(ROUNDS + 1):
+        for name, (loaded, batch) in systems.items():
+            found = rate(loaded, batch)
+            if number:  # the first one warms the caches
+                rates[name].append(found)
+    torch.set_num_threads(threads)
+    middle = {name: float(np.median(values)) for name, values in rates.items()}
+    batch = max(_BATCHES, key=lambda b: middle[f"public_{b}"])
+    best = middle[f"public_{batch}"]
+    return {
+        "ours_rate": round(middle["ours"], 2),
+        "public_rate": round(best, 2),
+        "public_batch": batch,
+        "ours_over_public": round(middle["ours"] / best, 2),
+    }
+
+
+class _Asked:
+    """What a job asks of the engine: it stands in for `Work`, and nothing is done."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, Any] = {}
+
+    def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int) -> None:
+        self.plan, self.steps, self.rows_per_part = plan, steps, rows_per_part
+
+    def parts(self, name: str) -> tuple[()]:
+        return ()
+
+
+def _compared(job: Callable[[int], Job], images: int, actors: int | None, folder: str) -> dict[str, Any]:
+    """`bare_rate`: rows a second of the stage's own steps, one after the other in a plain loop in each of `actors` processes, Parquet
+    parts written as the stage writes them. `pipeline_rate`: through the engine, start-up apart: what the second half of the rows took.
+    `pipeline_over_bare`; medians of ROUNDS rounds. job: of so many rows.
+    """
+    processes = actors or max(4, os.cpu_count() or 1)
+    cluster.start()
+    bare, pipeline, starts = [], [], []
+    for number in range(ROUNDS):
+        bare.append(_bare_rate(job(images), processes, folder))
+        half, whole = (_seconds(job(count), f"{folder}/{number}") for count in (images // 2, images))
+        pipeline.append((images - images // 2) / (whole - half))
+        starts.append(max(0.0, 2 * half - whole))
+    rates = {"bare_rate": float(np.median(bare)), "pipeline_rate": float(np.median(pipeline))}
+    return {
+        **{name: round(value, 2) for name, value in rates.items()},
+        "pipeline_over_bare": round(rates["pipeline_rate"] / rates["bare_rate"], 3),
+        "start_seconds": round(float(np.median(starts)), 1),
+        "images": images,
+        "rounds": ROUNDS,
+        "processes": processes,
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+    }
+
+
+def _seconds(job: Job, out: str) -> float:
+    started = time.perf_counter()
+    engine.run(job, out, quiet=True)
+    return time.perf_counter() - started
+
+
+def _bare_rate(job: Job, processes: int, folder: str) -> float:
+    """Rows a second of all processes together, each over its share of the parts; what they build first is not counted."""
+    asked = _Asked()
+    job.do(cast(Work, asked))
+    rows = asked.rows_per_part
+    parts = [asked.plan.slice(start, rows) for start in range(0, len(asked.plan), rows)]
+    shares = [share for k in range(processes) if (share := parts[k::processes])]
+    with concurrent.futures.ProcessPoolExecutor(len(shares), multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(_built, [asked.steps] * len(shares)))
+        return sum(pool.map(_loop, [asked.steps] * len(shares), shares, [folder] * len(shares), [job.tables] * len(shares)))
+
+
+_STEPS: list[Callable[[Any], Any]] = []  # of this process, built once
+
+
+def _built(steps: Sequence[Step]) -> None:
+    time.sleep(0.5)  # so that each process takes one
+    _STEPS[:] = [step.call(**step.kwargs) if isinstance(step.call, type) else _with(step) for step in steps]
+
+
+def _with(step: Step) -> Callable[[Any], Any]:
+    return lambda table: step.call(table, **step.kwargs)
+
+
+def _loop(steps: Sequence[Step], parts: list[pa.Table], folder: str, tables: Mapping[str, pa.Schema]) -> float:
+    if not _STEPS:
+        _built(steps)
+    started = time.perf_counter()
+    for number, part in enumerate(parts):
+        result = part
+        for step in _STEPS:
+            result = step(result)
+        made = result if isinstance(result, Mapping) else {next(iter(tables)): result}
+        for name, expected in tables.items():
+            place = storage.join(folder, f"bare-{os.getpid()}-{number}-{name.strip('.')}.parquet")
+            storage.write_parquet(place, schema.conform(made[name], expected))
+    return sum(map(len, parts)) / (time.perf_counter() - started)
