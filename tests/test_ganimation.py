@@ -177,13 +177,25 @@ def test_losses_of_a_split_batch_average_to_those_of_the_whole():
     values = {
         "action units": lambda part: losses.action_unit_loss(seen[part], wanted[part]),
         "smoothness": lambda part: losses.smoothness(attention[part]),
-        "paired": lambda part: torch.stack([*losses.paired_loss(fused[part], attention[part], image[part], truth[part]).values()]).sum(),
+        "paired": lambda part: torch.stack([*losses.paired_loss(image[part], truth[part], fused[part], attention[part]).values()]).sum(),
     }
     for name, value in values.items():
         for size in (1, 4, 10):
             split = torch.stack([value(slice(k, k + size)) for k in range(0, 20, size)]).mean()
             torch.testing.assert_close(split, value(slice(0, 20)), msg=name)
     assert losses.ACTION_UNITS == 160
+
+
+def test_attention_is_asked_for_paint_where_paint_is_nearer_than_what_was_moved():
+    image, still = torch.zeros(1, 3, 16, 16), torch.zeros(1, 2, 16, 16)
+    truth = image.clone()
+    truth[:, :, 4:12, 4:12] = -0.9  # a mouth opens
+    painted, kept = torch.full((1, 1, 16, 16), 0.95), torch.full((1, 1, 16, 16), 0.95)
+    painted[:, :, 4:12, 4:12] = 0.05
+    asked = [losses.paired_loss(image, truth, truth, attention, still)["attention"] for attention in (painted, kept)]
+    assert asked[0] < 0.5 * asked[1]
+    refused = [losses.paired_loss(image, truth, image, attention, still)["attention"] for attention in (painted, kept)]
+    assert refused[1] < 0.5 * refused[0]  # paint that is no nearer is not asked for
 
 
 def test_smoothness_is_the_public_sum_at_its_batch():

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from twfer_dist.synthesis.networks import fuse, warp
+
 PUBLIC_BATCH = 25
 GRADIENT_PENALTY = 10.0
 ACTION_UNITS = 4000.0 / PUBLIC_BATCH  # 160, whatever the batch and however it is split
@@ -55,27 +57,41 @@ def change(image: Tensor, truth: Tensor) -> Tensor:
     return 1 - torch.exp(-(largest - NOISE).clamp(min=0) / CHANGE)
 
 
+MARGIN, SPREAD = 0.06, 0.02
+"""By how much nearer to the truth (mean difference of channels, in -1..1) paint must be than what was moved, and how sharp the limit is."""
+
+
 def paired_loss(
-    fused: Tensor, attention: Tensor, image: Tensor, truth: Tensor, flow: Tensor | None = None, *, change_weight: float = 4.0
+    image: Tensor, truth: Tensor, colour: Tensor, attention: Tensor, flow: Tensor | None = None, *, change_weight: float = 4.0
 ) -> dict[str, Tensor]:
     """The losses of a generated image whose truth is known (not in the paper: its photographs have no such pairs).
 
-    All images (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1. With m = `change`(image, truth), the losses are
+    image, truth and colour (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1. With m = `change`(image, truth), the losses are
         pixels: |fused - truth|, each pixel weighted 1 + change_weight * m;
         edges: the same of the differences of neighbouring pixels, which L1 alone leaves soft;
         attention: binary cross entropy of attention with 1 - m: keep the input's pixel as far as it does not change.
-    Where pixels are moved (flow (B, 2, S, S) in halves of the side), attention is free, and instead of its loss there are
-        paint: the mean of 1 - attention: move what can be moved, and paint the rest;
+    Where pixels are moved (flow (B, 2, S, S) in halves of the side), attention is asked to keep a pixel but where paint is nearer to
+    the truth than what was moved there, by MARGIN, and there are two more:
+        colour: |colour - truth|, each pixel weighted m: paint is learned also where nothing is painted yet;
         bend: the mean absolute difference of neighbouring flows in pixels: what is near moves together.
     """
     changed = change(image, truth)
     weight = 1 + change_weight * changed
-    error = fused - truth
+    moved = image if flow is None else warp(image, flow)
+    error = fuse(moved, colour, attention) - truth
     pixels = (weight * error.abs()).mean()
     down = (weight[:, :, 1:] * (error[:, :, 1:] - error[:, :, :-1]).abs()).mean()
     right = (weight[:, :, :, 1:] * (error[:, :, :, 1:] - error[:, :, :, :-1]).abs()).mean()
     parts = {"pixels": pixels, "edges": down + right}
+    attention = attention.clamp(1e-4, 1 - 1e-4)
     if flow is None:
-        return parts | {"attention": F.binary_cross_entropy(attention.clamp(1e-4, 1 - 1e-4), 1 - changed)}
+        return parts | {"attention": F.binary_cross_entropy(attention, 1 - changed)}
+    with torch.no_grad():
+        off = [F.avg_pool2d((picture - truth).abs().mean(1, keepdim=True), 3, stride=1, padding=1) for picture in (colour, moved)]
+        keep = torch.sigmoid((off[0] - off[1] + MARGIN) / SPREAD)
     bend = (flow[:, :, 1:] - flow[:, :, :-1]).abs().mean() + (flow[:, :, :, 1:] - flow[:, :, :, :-1]).abs().mean()
-    return parts | {"paint": (1 - attention).mean(), "bend": bend * flow.shape[-1] / 2}
+    return parts | {
+        "attention": F.binary_cross_entropy(attention, keep),
+        "colour": (changed * (colour - truth).abs()).mean(),
+        "bend": bend * flow.shape[-1] / 2,
+    }

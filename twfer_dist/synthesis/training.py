@@ -25,7 +25,7 @@ from twfer_dist.synthesis.pairs import Draw, Pairs
 
 NETWORKS: dict[str, Callable[[int], AnyGenerator]] = {"ganimation": Generator, "warping": WarpingGenerator}
 CRITIC_STEPS = 5  # per step of the generator
-PAIRED = {"pixels": 1.0, "edges": 0.5, "attention": 0.05, "paint": 0.02, "bend": 0.1}
+PAIRED = {"pixels": 1.0, "edges": 0.5, "attention": 0.1, "colour": 1.0, "bend": 0.1}
 """The weights of `losses.paired_loss`."""
 
 
@@ -169,7 +169,7 @@ def supervised_step(state: State, pairs: Pairs, draws: list[Draw], config: Gener
     device = next(state.generator.parameters()).device
     image, truth, own, wanted = pairs.batch(draws[0], device)
     colour, attention, *flow = _made(state.generator, image, told(state.generator, own, wanted), config)
-    parts = losses.paired_loss(fuse(image, colour, attention, *flow), attention, image, truth, *flow)
+    parts = losses.paired_loss(image, truth, colour, attention, *flow)
     loss = torch.stack([PAIRED[name] * part for name, part in parts.items()]).sum()
     _step(loss, state.generator, state.generator_optimizer, f"supervised step {state.step}")
     return {"loss": loss.item(), **{name: value.item() for name, value in parts.items()}}
