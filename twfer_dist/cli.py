@@ -141,11 +141,19 @@ def status_command(folder: str, as_json: bool) -> None:
 
 @main.command("inspect")
 @click.argument("folder", metavar="DIR")
+@click.option("--html", metavar="FILE", help="Write a page of the faces of a faces stage, to mark on it what is wrong.")
+@click.option("--first", type=click.IntRange(min=0), default=0, help="The number of the first face of the page, which shows a thousand.")
 @json_option
-def inspect_command(folder: str, as_json: bool) -> None:
+def inspect_command(folder: str, html: str | None, first: int, as_json: bool) -> None:
     """What came of every row of a stage: counts by status, with examples of what has no result."""
     from twfer_dist.inspection import inspect
 
+    if html:
+        from twfer_dist.faces.page import page
+
+        storage.write_bytes(storage.absolute(html), page(storage.open_finished(storage.absolute(folder)), first).encode())
+        click.echo(f"{html} shows the faces. Next: open it, mark what is wrong, save corrections.csv, name it in a stage of kind corrected")
+        return
     found = inspect(folder)
     if as_json:
         click.echo(storage.json_text(found, indent=2))

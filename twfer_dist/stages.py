@@ -18,6 +18,7 @@ INPUTS = {  # the keys of each kind that name inputs; True: several
     "face-network": {"rendered": False, "test": False},
     "identity-network": {"rendered": False},
     "faces": {"corpora": True},
+    "corrected": {"faces": False},
     "animate": {"faces": True},
     "strips": {"animated": True, "faces": True, "corpora": True},
     "dataset": {"faces": True, "animated": True},
@@ -35,6 +36,7 @@ SETTINGS = {  # the frozen dataclass that the other keys of each kind fill, and 
     "face-network": ("faces.learning", "FaceNetworkConfig", ()),
     "identity-network": ("faces.learning", "FaceNetworkConfig", ()),
     "faces": ("faces.pipeline", "FacesConfig", ("detector", "model", "network")),
+    "corrected": ("faces.corrections", "CorrectedConfig", ("corrections",)),
     "animate": ("synthesis.pipeline", "AnimateConfig", ("generator",)),
     "strips": ("synthesis.strips", "StripsConfig", ()),
     "dataset": ("dataset.pipeline", "DatasetConfig", ()),
@@ -135,6 +137,13 @@ def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
 
             options = {"detector": str(stage.settings.get("detector", "auto")), "network": path("network") or SHIPPED}
             return faces_job(_corpora(inputs, place), config, model=path("model"), actors=compute.actors, **options)
+        case "corrected":
+            from twfer_dist.faces.corrections import corrected_job
+
+            corrections = path("corrections")
+            if corrections is None:
+                raise Problem(f"{place}: 'corrections' is missing: name the table that the page of `twfer inspect --html` saves.")
+            return corrected_job(only("faces"), config, corrections)
         case "animate":
             from twfer_dist.synthesis.pipeline import animate_job
 

@@ -19,7 +19,7 @@ from twfer_dist.storage import Finished
 VERSION = 1
 PART_ROWS = 256
 
-SOURCES = {"faces": ("faces", FACES), "animated": (".", ANIMATED), "dataset": (".", DATASET)}
+SOURCES = {"faces": ("faces", FACES), "corrected": ("faces", FACES), "animated": (".", ANIMATED), "dataset": (".", DATASET)}
 """The stages whose images can be answered for, with the table and schema that the images are in."""
 
 _SEVEN = PREDICTIONS.field("probabilities").type

@@ -1,0 +1,91 @@
+"""The page of faces, and what a table that was saved with it changes."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from twfer_dist import engine, recipe, storage
+from twfer_dist.cli import main
+from twfer_dist.corpus.corpus import open_corpus
+from twfer_dist.errors import Problem
+from twfer_dist.faces.corrections import CorrectedConfig, corrected_job
+from twfer_dist.faces.pipeline import FacesConfig, faces_job
+from twfer_dist.schema import FACES, PHOTOGRAPHS
+from twfer_dist.settings import package_path
+from twfer_dist.storage import Finished
+from twfer_dist.taxonomy import EXPRESSIONS
+
+HEAD = "face_id,path,fault,label\n"
+
+
+@pytest.fixture(scope="module")
+def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Six photographs of the demo, and one that shows nothing."""
+    folder = tmp_path_factory.mktemp("corrections")
+    (folder / "photographs").mkdir()
+    shipped = Path(package_path("package:demo/tw58"))
+    lines = (shipped / "manifest.csv").read_text().splitlines()
+    (folder / "photographs" / "manifest.csv").write_text("\n".join(lines[:7]) + "\nblank.png" + "," * lines[0].count(",") + "\n")
+    for name in [line.split(",")[0] for line in lines[1:7]]:
+        place = folder / "photographs" / name
+        place.parent.mkdir(exist_ok=True, parents=True)
+        place.write_bytes((shipped / name).read_bytes())
+    (folder / "photographs" / "blank.png").write_bytes(b"nothing")
+    return engine.run(faces_job([open_corpus(str(folder / "photographs"))], FacesConfig(size=64)), str(folder / "out"), quiet=True)
+
+
+def test_the_page_shows_each_face_and_each_photograph_without_one(faces: Finished, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["inspect", faces.uri, "--html", str(tmp_path / "page.html")])
+    assert result.exit_code == 0 and "mark what is wrong" in result.stdout
+    text = (tmp_path / "page.html").read_text()
+    rows = faces.table("faces", FACES).to_pylist()
+    assert re.findall(r'<figure data-id="([^"]+)"', text) == [row["face_id"] for row in rows]
+    assert text.count("<circle") == 68 * len(rows) and text.count("data:image/jpeg") == len(rows)
+    assert "blank.png" in text and "unreadable" in text and "http" not in text  # nothing is fetched from elsewhere
+
+
+def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished, tmp_path: Path) -> None:
+    before = faces.table("faces", FACES).to_pylist()
+    crop, label = before[0], before[1]
+    other = next(name for number, name in enumerate(EXPRESSIONS, start=1) if number != label["label"])
+    table = tmp_path / "corrections.csv"
+    table.write_text(f'{HEAD}"{crop["face_id"]}","{crop["path"]}","wrong crop",""\n"{label["face_id"]}","{label["path"]}","","{other}"\n')
+    text = f"name: mended\nout: {tmp_path}/out\nstages:\n  mended: {{kind: corrected, faces: {faces.uri}, corrections: {table}}}\n"
+    (tmp_path / "mended.yaml").write_text(text)
+    (outcome,) = recipe.run(recipe.load(str(tmp_path / "mended.yaml")))
+    assert (after := outcome.finished) is not None
+    changed: dict[str, dict[str, object]] = {
+        crop["face_id"]: {"status": "rejected", "error": f"{crop['path']}: a person marked it: wrong crop"},
+        label["face_id"]: {"label": EXPRESSIONS.index(other) + 1},
+    }
+    assert after.table("faces", FACES).to_pylist() == [{**row, **changed.get(row["face_id"], {})} for row in before]
+    assert after.table("photographs", PHOTOGRAPHS) == faces.table("photographs", PHOTOGRAPHS)
+    assert after.results["say"] == ["1 faces rejected, 1 labels corrected"] and after.results["detector"] == faces.results["detector"]
+    assert storage.exists(after.path("sheet.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("face_id,label\n", "there is no column 'fault'"),
+        (f"{HEAD}FACE,,wrong crop,\nFACE,,,fear\n", "line 3: .* is there already"),
+        (f"{HEAD}FACE,,wrong nose,\n", "'wrong nose' is no fault: say wrong crop or wrong points"),
+        (f"{HEAD}FACE,,,joy\n", "line 2: .*joy"),
+        (f"{HEAD}abc-00,,wrong crop,\n", "abc-00 is no face of"),
+    ],
+)
+def test_a_wrong_table_is_one_sentence(faces: Finished, tmp_path: Path, text: str, words: str) -> None:
+    face = faces.table("faces", FACES, columns=["face_id"])["face_id"][0].as_py()
+    (tmp_path / "corrections.csv").write_text(text.replace("FACE", face))
+    with pytest.raises(Problem, match=words):
+        corrected_job(faces, CorrectedConfig(), str(tmp_path / "corrections.csv"))
+
+
+def test_a_page_of_something_else_is_refused(faces: Finished, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    text = storage.read_bytes(faces.path("_manifest.json")).decode().replace('"stage": "faces"', '"stage": "dataset"')
+    (tmp_path / "other" / "_manifest.json").write_text(text)
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path / "other"), "--html", str(tmp_path / "page.html")])
+    assert result.exit_code == 2 and "the output of stage 'dataset'" in result.stderr

@@ -1,0 +1,97 @@
+"""What a person marked as wrong on the page of `faces.page`: the faces with these marks, and all others as they were."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twfer_dist import storage
+from twfer_dist.corpus.files import read_csv
+from twfer_dist.corpus.votes import parse_label
+from twfer_dist.engine import Job, Step, Work
+from twfer_dist.errors import Problem
+from twfer_dist.faces.sheet import FILE as SHEET
+from twfer_dist.faces.sheet import sheet
+from twfer_dist.schema import FACES, PHOTOGRAPHS
+from twfer_dist.storage import Finished
+
+VERSION = 1
+FAULTS = ("wrong crop", "wrong points")
+REJECTED = "rejected"
+_ROWS_PER_PART = 256
+
+
+@dataclass(frozen=True)
+class CorrectedConfig:
+    """Nothing is set: the table of corrections decides."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """fault: one of FAULTS, or empty. label: 1 to 7, or None where the face keeps its own."""
+
+    fault: str
+    label: int | None
+
+
+def read_corrections(place: str) -> dict[str, Correction]:
+    """The corrections of a CSV table by face_id: columns face_id, fault and label; others are for the reader.
+
+    Problem, with the line, where a column is missing, a face is named twice, or a fault or a label is unknown.
+    """
+    header, rows = read_csv(place)
+    if missing := [name for name in ("face_id", "fault", "label") if name not in header]:
+        raise Problem(f"{place}, line 1: there is no column '{missing[0]}': save the table with the page of `twfer inspect --html`.")
+    found: dict[str, Correction] = {}
+    for line, row in rows:
+        face_id, fault = row["face_id"], row["fault"]
+        if face_id in found:
+            raise Problem(f"{place}, line {line}: {face_id} is there already: remove one of its lines.")
+        if fault and fault not in FAULTS:
+            raise Problem(f"{place}, line {line}: '{fault}' is no fault: say {' or '.join(FAULTS)}, or leave it empty.")
+        try:
+            found[face_id] = Correction(fault, parse_label(row["label"]) if row["label"] else None)
+        except ValueError as error:
+            raise Problem(f"{place}, line {line}: {error}; correct the field or leave it empty.") from None
+    return found
+
+
+def corrected_job(faces: Finished, config: CorrectedConfig, place: str) -> Job:
+    """The output of a faces stage, with the corrections of the CSV table at `place`; nothing is found or measured anew.
+
+    A face with a fault gets the status "rejected", one with another label gets it. Tables and results as those of the faces stage.
+    Problem where the table names a face that is not there.
+    """
+    corrections = read_corrections(place)
+    known = set(faces.table("faces", FACES, columns=["face_id"])["face_id"].to_pylist())
+    if strange := sorted(corrections.keys() - known):
+        raise Problem(f"{place}: {strange[0]} is no face of {faces.uri}: save the table anew with the page of that output.")
+
+    def do(work: Work) -> None:
+        plan = faces.table("photographs", PHOTOGRAPHS, columns=["photo_id"])
+        work.map(plan, [Step(carry, {"faces": faces, "corrections": corrections})], rows_per_part=_ROWS_PER_PART)
+        if picture := sheet(work.parts("faces")):
+            work.write_file(SHEET, picture)
+        rejected = sum(bool(c.fault) for c in corrections.values())
+        labelled = sum(c.label is not None for c in corrections.values())
+        work.results = {**faces.results, "say": [f"{rejected} faces rejected, {labelled} labels corrected"]}
+
+    models = {"corrections": storage.sha256(storage.read_bytes(place))}
+    return Job("corrected", VERSION, {"faces": faces}, config, models, {"photographs": PHOTOGRAPHS, "faces": FACES}, do)
+
+
+def carry(plan: pa.Table, *, faces: Finished, corrections: Mapping[str, Correction]) -> dict[str, pa.Table]:
+    """The photographs of a part and their faces, the corrected ones corrected."""
+    photographs = faces.table("photographs", PHOTOGRAPHS, ids=plan["photo_id"].to_pylist())
+    of_part = pc.field("photo_id").isin(plan["photo_id"].combine_chunks())
+    rows = faces.scan("faces", FACES).to_table(filter=of_part).to_pylist()
+    corrected = [_corrected(row, corrections[row["face_id"]]) if row["face_id"] in corrections else row for row in rows]
+    return {"photographs": photographs, "faces": pa.Table.from_pylist(corrected, schema=FACES)}
+
+
+def _corrected(row: dict[str, Any], correction: Correction) -> dict[str, Any]:
+    label = correction.label if correction.label is not None else row["label"]
+    status = {"status": REJECTED, "error": f"{row['path']}: a person marked it: {correction.fault}"} if correction.fault else {}
+    return {**row, "label": label, **status}
