@@ -4,6 +4,7 @@ twfer train-faces jobs/faces.yaml;   python jobs/ship.py runs/faces
 twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
 """
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -48,7 +49,8 @@ def _write_facts(weights: Path, network: Finished, rendered: Finished, **more: o
 
 
 def main(folder: str) -> None:
-    made = {stage["name"]: storage.open_finished(stage["output"]) for stage in recipe.status(folder)["stages"]}
+    index = json.loads(storage.read_bytes(storage.join(storage.absolute(folder), recipe.INDEX)))
+    made = {name: storage.open_finished(storage.absolute(f"{folder}/{output}")) for name, output in index["stages"].items()}
     weights = ship_generator(made["generator"], made["pairs"]) if "generator" in made else ship_faces(**made)
     print(f"{weights} and beside it its settings, log and scores. Next: look at them, and make test")
 
