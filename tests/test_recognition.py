@@ -278,7 +278,7 @@ def test_wrong_inputs_of_answers_are_problems(ray_cluster, trained, images, tmp_
     model, _ = trained
     with pytest.raises(Problem, match="holds no recogniser: it is the output of stage 'dataset'"):
         predict_job([images], images, PredictConfig())
-    with pytest.raises(Problem, match="output of stage 'train': images come from faces, animated, dataset"):
+    with pytest.raises(Problem, match="output of stage 'train': images come from faces, corrected, animated, dataset"):
         predict_job([model], model, PredictConfig())
     with pytest.raises(Problem, match="the same images twice"):
         engine.run(predict_job([images, images], model, PredictConfig()), str(tmp_path), quiet=True)

@@ -250,6 +250,8 @@ def test_faces_alone_train_adversarially_from_a_given_generator(generator, tmp_p
         train.train_generator_job(None, SMALL, tracking, faces=[learnt])
     with pytest.raises(Problem, match="of width 4 and width is 8"):
         train.train_generator_job(None, dataclasses.replace(config, width=8), tracking, faces=[learnt], initial=generator)
+    with pytest.raises(Problem, match="does not hold a generator of the kind 'warping'"):
+        train.train_generator_job(None, dataclasses.replace(config, network="warping"), tracking, faces=[learnt], initial=generator)
     with pytest.raises(Problem, match="cannot be shared equally by 3 workers"):
         train.train_generator_job(None, config, tracking, faces=[learnt], workers=3)
     with pytest.raises(Problem, match="multiple of 64"):

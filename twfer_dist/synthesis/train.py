@@ -69,6 +69,8 @@ def train_generator_job(
     start = checkpoints.load_generator(storage.absolute(initial)) if initial else None
     if start and start.network.width != config.width:
         raise Problem(f"{initial} holds a generator of width {start.network.width} and width is {config.width}: set the same.")
+    if start and not isinstance(start.network, training.NETWORKS[config.network]):
+        raise Problem(f"{initial} does not hold a generator of the kind '{config.network}': set network to the other kind.")
     data = _Data(rendered, tuple(faces), config)
 
     def do(work: Work) -> None:

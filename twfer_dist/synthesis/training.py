@@ -23,7 +23,7 @@ from twfer_dist.synthesis import losses
 from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator, fuse, told
 from twfer_dist.synthesis.pairs import Draw, Pairs
 
-NETWORKS: dict[str, Callable[[int], AnyGenerator]] = {"ganimation": Generator, "warping": WarpingGenerator}
+NETWORKS: dict[str, type[Generator] | type[WarpingGenerator]] = {"ganimation": Generator, "warping": WarpingGenerator}
 CRITIC_STEPS = 5  # per step of the generator
 PAIRED = {"pixels": 1.0, "edges": 0.5, "attention": 0.1, "colour": 1.0, "bend": 0.1}
 """The weights of `losses.paired_loss`."""
