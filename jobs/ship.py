@@ -7,6 +7,7 @@ twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from twfer_dist import recipe, storage
@@ -50,8 +51,12 @@ def _write_facts(weights: Path, network: Finished, rendered: Finished, **more: o
 
 def main(folder: str) -> None:
     index = json.loads(storage.read_bytes(storage.join(storage.absolute(folder), recipe.INDEX)))
-    made = {name: storage.open_finished(storage.absolute(f"{folder}/{output}")) for name, output in index["stages"].items()}
-    weights = ship_generator(made["generator"], made["pairs"]) if "generator" in made else ship_faces(**made)
+    ships: dict[str, Callable[..., Path]] = {"faces": ship_faces, "generator": ship_generator}
+    if (ship := ships.get(index["recipe"])) is None:
+        sys.exit(
+            f"{folder} was last made by the recipe {index['recipe']}, of which nothing ships: run jobs/faces.yaml or jobs/generator.yaml."
+        )
+    weights = ship(**{name: storage.open_finished(storage.absolute(f"{folder}/{output}")) for name, output in index["stages"].items()})
     print(f"{weights} and beside it its settings, log and scores. Next: look at them, and make test")
 
 

@@ -38,7 +38,7 @@ def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finish
 
 def test_the_page_shows_each_face_and_each_photograph_without_one(faces: Finished, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["inspect", faces.uri, "--html", str(tmp_path / "page.html")])
-    assert result.exit_code == 0 and "mark what is wrong" in result.stdout
+    assert result.exit_code == 0 and "mark on it what is wrong" in result.stdout
     text = (tmp_path / "page.html").read_text()
     rows = faces.table("faces", FACES).to_pylist()
     assert re.findall(r'<figure data-id="([^"]+)"', text) == [row["face_id"] for row in rows]

@@ -83,3 +83,13 @@ def test_figures_that_are_shown_once_cannot_be_learned(rendered: Finished) -> No
     _, first = np.unique(heads.sources, return_index=True)
     with pytest.raises(Problem, match="show each figure once"):
         identity.two_of_each(heads.of(first), FaceNetworkConfig())
+
+
+def test_a_batch_that_cannot_be_told_apart_is_refused(rendered: Finished, mlflow_uri: str) -> None:
+    tracking = Tracking(mlflow_uri, "faces")
+    with pytest.raises(Problem, match="shows 16 figures twice and there are 12"):
+        identity.two_of_each(examples.load_heads(rendered), FaceNetworkConfig(batch=32))
+    with pytest.raises(Problem, match="A batch of 7 cannot show each of its figures twice"):
+        identity_network_job(rendered, FaceNetworkConfig(batch=7), tracking)
+    with pytest.raises(Problem, match="The 3 faces of a batch cannot be shared equally by 2 workers"):
+        identity_network_job(rendered, FaceNetworkConfig(batch=6), tracking, workers=2)

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,29 +161,15 @@ def _bare_rate(job: Job, processes: int, folder: str) -> float:
     parts = [asked.plan.slice(start, rows) for start in range(0, len(asked.plan), rows)]
     shares = [share for k in range(processes) if (share := parts[k::processes])]
     with concurrent.futures.ProcessPoolExecutor(len(shares), multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(_built, [asked.steps] * len(shares)))
         return sum(pool.map(_loop, [asked.steps] * len(shares), shares, [folder] * len(shares), [job.tables] * len(shares)))
 
 
-_STEPS: list[Callable[[Any], Any]] = []  # of this process, built once
-
-
-def _built(steps: Sequence[Step]) -> None:
-    time.sleep(0.5)  # so that each process takes one
-    _STEPS[:] = [step.call(**step.kwargs) if isinstance(step.call, type) else _with(step) for step in steps]
-
-
-def _with(step: Step) -> Callable[[Any], Any]:
-    return lambda table: step.call(table, **step.kwargs)
-
-
 def _loop(steps: Sequence[Step], parts: list[pa.Table], folder: str, tables: Mapping[str, pa.Schema]) -> float:
-    if not _STEPS:
-        _built(steps)
+    calls = [step.call(**step.kwargs) if isinstance(step.call, type) else partial(step.call, **step.kwargs) for step in steps]
     started = time.perf_counter()
     for number, part in enumerate(parts):
         result = part
-        for step in _STEPS:
+        for step in calls:
             result = step(result)
         made = result if isinstance(result, Mapping) else {next(iter(tables)): result}
         for name, expected in tables.items():

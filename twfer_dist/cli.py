@@ -152,7 +152,7 @@ def inspect_command(folder: str, html: str | None, first: int, as_json: bool) ->
         from twfer_dist.faces.page import page
 
         storage.write_bytes(storage.absolute(html), page(storage.open_finished(storage.absolute(folder)), first).encode())
-        click.echo(f"{html} shows the faces. Next: open it, mark what is wrong, save corrections.csv, name it in a stage of kind corrected")
+        _print_facts({"page": html, "next": "mark on it what is wrong, and name the saved table in a stage of kind corrected"}, as_json)
         return
     found = inspect(folder)
     if as_json:

@@ -55,14 +55,17 @@ def new_network() -> IdentityNetwork:
 
 def two_of_each(heads: Heads, config: FaceNetworkConfig) -> Callable[[int], np.ndarray]:
     """Which heads a step shows: a function of the step to int64 (batch,), of which the second half shows the figures of the first
-    half again, in the same order. Each epoch shows each figure once, in its own order. Problem where no figure has two pictures.
+    half again, in the same order. Each epoch shows each figure once, in its own order. Problem where no figure has two pictures,
+    or too few have.
     """
     order = np.argsort(heads.sources, kind="stable")
     _, first, number = np.unique(heads.sources[order], return_index=True, return_counts=True)
     first, number = first[number > 1], number[number > 1]
     if not len(first):
         raise Problem("The rendered heads show each figure once, and nothing tells what makes it itself: render more scenes of each.")
-    half = min(config.batch // 2, len(first))
+    half = config.batch // 2
+    if half > len(first):
+        raise Problem(f"A batch of {config.batch} shows {half} figures twice and there are {len(first)}: choose a smaller batch.")
 
     def rows(step: int) -> np.ndarray:
         epoch, place = divmod(step, len(first) // half)

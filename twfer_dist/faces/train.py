@@ -24,6 +24,7 @@ from twfer_dist.storage import Finished
 from twfer_dist.tracking import Run, Tracking
 
 VERSION = 1
+IDENTITY_VERSION = 2
 
 LOG = "training.jsonl"
 CHECKPOINT = "checkpoint.pt"
@@ -42,7 +43,7 @@ def face_network_job(
     figures (`learning.scores`) and, where given, on the heads of `test`; the number of heads; the MLflow run's id. workers: processes
     of Ray Train, 0 for this one. A training that was killed goes on from its last checkpoint, at most two minutes old.
     """
-    _check(config, workers)
+    _check(config.batch, workers)
 
     def do(work: Work) -> None:
         with _trained(work, _MEASURE, rendered, config, tracking, workers, gpu) as (run, state, held_out):
@@ -58,7 +59,9 @@ def identity_network_job(rendered: Finished, config: FaceNetworkConfig, tracking
     Writes identity.safetensors (float16, for `identity.open_identity`) and training.jsonl. `results`: scores on the held-out figures
     (`identity.scores`), the number of heads, the MLflow run's id. All else as in `face_network_job`.
     """
-    _check(config, workers)
+    if config.batch % 2:
+        raise Problem(f"A batch of {config.batch} cannot show each of its figures twice: choose an even one.")
+    _check(config.batch // 2, workers)  # both pictures of a figure go to one worker
 
     def do(work: Work) -> None:
         with _trained(work, _TELL_APART, rendered, config, tracking, workers, gpu) as (run, state, held_out):
@@ -72,12 +75,12 @@ def identity_network_job(rendered: Finished, config: FaceNetworkConfig, tracking
                 "say": [f"held out: {round(scores['identity_rank1'] * figures)} of {figures} figures known again in another scene"],
             }
 
-    return Job("identity-network", VERSION, {"rendered": rendered}, config, {}, {}, do)
+    return Job("identity-network", IDENTITY_VERSION, {"rendered": rendered}, config, {}, {}, do)
 
 
-def _check(config: FaceNetworkConfig, workers: int) -> None:
-    if workers and config.batch % workers:
-        raise Problem(f"A batch of {config.batch} cannot be shared equally by {workers} workers: choose a multiple.")
+def _check(shared: int, workers: int) -> None:
+    if workers and shared % workers:
+        raise Problem(f"The {shared} faces of a batch cannot be shared equally by {workers} workers: choose another batch.")
 
 
 @dataclass(frozen=True)
