@@ -81,6 +81,8 @@ def test_a_wrong_table_is_one_sentence(faces: Finished, tmp_path: Path, text: st
     (tmp_path / "corrections.csv").write_text(text.replace("FACE", face))
     with pytest.raises(Problem, match=words):
         corrected_job(faces, CorrectedConfig(), str(tmp_path / "corrections.csv"))
+    with pytest.raises(Problem, match="none.csv is not there: name the table"):
+        corrected_job(faces, CorrectedConfig(), str(tmp_path / "none.csv"))
 
 
 def test_a_page_of_something_else_is_refused(faces: Finished, tmp_path: Path) -> None:

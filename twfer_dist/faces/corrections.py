@@ -39,9 +39,12 @@ class Correction:
 def read_corrections(place: str) -> dict[str, Correction]:
     """The corrections of a CSV table by face_id: columns face_id, fault and label; others are for the reader.
 
-    Problem, with the line, where a column is missing, a face is named twice, or a fault or a label is unknown.
+    Problem where the file is missing, and, with the line, where a column is missing, a face is named twice, or a fault or a label is unknown.
     """
-    header, rows = read_csv(place)
+    try:
+        header, rows = read_csv(place)
+    except (FileNotFoundError, IsADirectoryError):
+        raise Problem(f"{place} is not there: name the table that the page of `twfer inspect --html` saves.") from None
     if missing := [name for name in ("face_id", "fault", "label") if name not in header]:
         raise Problem(f"{place}, line 1: there is no column '{missing[0]}': save the table with the page of `twfer inspect --html`.")
     found: dict[str, Correction] = {}
