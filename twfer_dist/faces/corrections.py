@@ -39,7 +39,8 @@ class Correction:
 def read_corrections(place: str) -> dict[str, Correction]:
     """The corrections of a CSV table by face_id: columns face_id, fault and label; others are for the reader.
 
-    Problem where the file is missing, and, with the line, where a column is missing, a face is named twice, or a fault or a label is unknown.
+    Problem where the file is missing, and, with the line, where a column is missing, a face is named twice, or a fault or a label is
+    unknown.
     """
     try:
         header, rows = read_csv(place)
