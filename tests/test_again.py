@@ -1,14 +1,25 @@
-"""Rows without a result are done again, and no others; what a first start would have given is what a second gives."""
+"""Rows without a result are done again, rows that another output holds are kept: what comes out is what one start would have given."""
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from engine_jobs import DIGITS, NUMBERS, Config, Reaches, numbers_job
+from engine_jobs import DIGITS, NUMBERS, Config, Reaches, doubled, numbers_job
 from s3_server import Server
 
 from twfer_dist import engine, schema, storage
-from twfer_dist.again import Again
+from twfer_dist.again import with_result
+from twfer_dist.corpus.corpus import open_corpus
+from twfer_dist.faces.pipeline import FacesConfig, faces_job
+from twfer_dist.settings import package_path
+from twfer_dist.storage import Finished
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    digest: str
 
 
 def job(unreached: Path) -> engine.Job:
@@ -50,6 +61,74 @@ def test_failed_rows_are_done_again_and_no_others(ray_cluster, s3: Server, tmp_p
     assert old.table("numbers", NUMBERS)["status"].to_pylist().count("unreachable") == 4
 
 
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_rows_that_another_output_holds_are_kept_and_the_others_done(ray_cluster, s3: Server, tmp_path, place):
+    out = s3.uri("kept") if place == "s3" else str(tmp_path / "out")
+    unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
+    unreached.write_text("")
+
+    def grown(rows: int, other: int) -> engine.Job:
+        """`rows` ids; the value of the id `other` is another than it was."""
+        plan = pa.table({"id": [f"{i:05d}" for i in range(rows)], "value": [-1 if i == other else i for i in range(rows)]})
+        steps = [engine.Step(doubled), engine.Step(Reaches, {"unreached": str(unreached)}, actors=1)]
+        inputs = {"plan": Input(storage.digest([rows, other]))}
+        tables = {"numbers": NUMBERS, "digits": DIGITS}
+        return engine.Job(
+            "numbers", 1, inputs, {}, {}, tables, lambda work: work.map(plan, steps, rows_per_part=16, decides=["id", "value"])
+        )
+
+    engine.run(grown(40, other=-1), out)
+    healthy = engine.run(grown(70, other=7), str(tmp_path / "healthy"))
+    asked.unlink()
+    more = engine.run(grown(70, other=7), out)
+    assert sorted(asked.read_text().split()) == ["00007", *(f"{i:05d}" for i in range(40, 70))]
+    assert more.manifest["kept"]["rows"] == 39
+    assert more.digest == healthy.digest
+    assert more.table("digits", DIGITS).equals(healthy.table("digits", DIGITS))
+
+    asked.unlink()
+    fewer = engine.run(grown(50, other=7), out)
+    assert not asked.exists() and fewer.manifest["kept"] == {"of": more.name, "rows": 50}
+    other = engine.run(dataclasses.replace(grown(50, other=7), config={"another": 1}), out)
+    assert len(asked.read_text().split()) == 50 and other.manifest["kept"] is None
+
+
+def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, tmp_path):
+    """Meanwhile another output comes that shares more rows; then the one that rows were kept of is deleted."""
+    unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
+    unreached.write_text("")
+
+    def job(rows: int, stop: bool = False) -> engine.Job:
+        plan = pa.table({"id": [f"{i:05d}" for i in range(rows)], "value": list(range(rows))})
+        steps = [engine.Step(Reaches, {"unreached": str(unreached)}, actors=1)]
+
+        def do(work: engine.Work) -> None:
+            work.map(plan, steps, rows_per_part=8, decides=["id", "value"])
+            if stop:
+                raise KeyboardInterrupt
+
+        return engine.Job("numbers", 1, {"plan": Input(str(rows))}, {}, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
+
+    few = engine.run(job(20), str(tmp_path / "out"))
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(job(60, stop=True), str(tmp_path / "out"))
+    many = engine.run(job(50), str(tmp_path / "out"))
+    asked.unlink()
+    healthy = engine.run(job(60), str(tmp_path / "healthy"))
+    asked.unlink()
+    whole = engine.run(job(60), str(tmp_path / "out"))
+    assert not asked.exists() and whole.manifest["kept"] == {"of": few.name, "rows": 20} and whole.digest == healthy.digest
+
+    shutil.rmtree(whole.uri)
+    shutil.rmtree(many.uri)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(job(60, stop=True), str(tmp_path / "out"))
+    shutil.rmtree(few.uri)
+    asked.unlink()
+    alone = engine.run(job(60), str(tmp_path / "out"))
+    assert len(asked.read_text().split()) == 60 and alone.manifest["kept"] is None and alone.digest == healthy.digest
+
+
 def test_kept_rows_and_new_ones_are_joined_part_by_part(tmp_path):
     """Faces of photographs of which one was not read before, one has two faces, and one has none."""
 
@@ -67,10 +146,31 @@ def test_kept_rows_and_new_ones_are_joined_part_by_part(tmp_path):
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     before = engine.run(engine.Job("faces", 1, {}, {}, {}, tables, do), str(tmp_path))
-    again = Again(before, "photographs", schema.PHOTOGRAPHS)
-    assert again.failed.to_pylist() == ["b", "c"]
+    again = with_result(before, "photographs", schema.PHOTOGRAPHS)
+    assert again.keep == {"a", "d"}
     joined = again.joined("faces", schema.FACES, ["c", None], iter([faces(["b-00"]), faces(["c-00"])]))
     assert [piece["face_id"].to_pylist() for piece in joined] == [["a-00", "a-01", "b-00"], ["c-00", "d-00"]]
     made = iter([photographs({"b": "ok", "c": "no_face"})])
     joined = again.joined("photographs", schema.PHOTOGRAPHS, ["c", None], made)
     assert [piece["status"].to_pylist() for piece in joined] == [["ok", "ok"], ["no_face", "ok"]]
+
+
+def test_photographs_that_are_added_or_changed_are_looked_at_alone(ray_cluster, tmp_path):
+    shipped = sorted(Path(package_path("package:demo/tw58")).rglob("*.jpg"))[:4]
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+
+    def found() -> Finished:
+        return engine.run(faces_job([open_corpus(str(folder))], FacesConfig(size=64)), str(tmp_path / "out"))
+
+    for number, place in enumerate(shipped[:3]):
+        shutil.copyfile(place, folder / f"{number}.jpg")
+    first = found()
+    shutil.copyfile(shipped[3], folder / "3.jpg")
+    (folder / "1.jpg").write_bytes(b"no longer a picture")
+    second = found()
+    assert second.manifest["kept"] == {"of": first.name, "rows": 2}
+    rows = {row["path"]: row["status"] for row in second.table("photographs", schema.PHOTOGRAPHS).to_pylist()}
+    assert rows == {"0.jpg": "ok", "1.jpg": "unreadable", "2.jpg": "ok", "3.jpg": "ok"}
+    before, after = ({row["path"]: row for row in out.table("faces", schema.FACES).to_pylist()} for out in (first, second))
+    assert after.keys() == {"0.jpg", "2.jpg", "3.jpg"} and all(after[name] == before[name] for name in ("0.jpg", "2.jpg"))

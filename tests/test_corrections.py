@@ -12,7 +12,7 @@ from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.errors import Problem
 from twfer_dist.faces.corrections import CorrectedConfig, corrected_job
 from twfer_dist.faces.pipeline import FacesConfig, faces_job
-from twfer_dist.schema import FACES, PHOTOGRAPHS
+from twfer_dist.schema import ANIMATED, FACES, PHOTOGRAPHS
 from twfer_dist.settings import package_path
 from twfer_dist.storage import Finished
 from twfer_dist.taxonomy import EXPRESSIONS
@@ -64,6 +64,33 @@ def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished,
     assert after.table("photographs", PHOTOGRAPHS) == faces.table("photographs", PHOTOGRAPHS)
     assert after.results["say"] == ["1 faces rejected, 1 labels corrected"] and after.results["detector"] == faces.results["detector"]
     assert storage.exists(after.path("sheet.jpg"))
+
+
+def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: Finished, tmp_path: Path) -> None:
+    """The face that fear was copied from is rejected, and another is said to show it: other references' pictures are kept."""
+    fear = EXPRESSIONS.index("fear") + 1
+    labels = {row["face_id"]: row["label"] for row in faces.table("faces", FACES, columns=["face_id", "label"]).to_pylist()}
+    first = next(face for face, label in labels.items() if label == fear)
+    second = next(face for face, label in labels.items() if label != fear)
+    (tmp_path / "corrections.csv").write_text(f"{HEAD}{first},,wrong crop,\n{second},,,fear\n")
+    animated = "{kind: animate, faces: [INPUT], generator: package:weights/generator.safetensors, levels: 2, sources: all, size: 64}"
+    corrected = f"{{kind: corrected, faces: {faces.uri}, corrections: {tmp_path}/corrections.csv}}"
+    before = f"  before: {animated.replace('INPUT', faces.uri)}\n"
+    after = f"  mended: {corrected}\n  after: {animated.replace('INPUT', 'mended')}\n"
+
+    def made(out: str, stages: str) -> dict[str, Finished]:
+        (tmp_path / "recipe.yaml").write_text(f"out: {tmp_path}/{out}\nstages:\n{stages}")
+        return {o.stage.name: o.finished for o in recipe.run(recipe.load(str(tmp_path / "recipe.yaml"))) if o.finished}
+
+    known, anew = made("known", before + after), made("anew", after)["after"]
+    rows = known["after"].table(".", ANIMATED).to_pylist()
+    assert {row["reference_id"] for row in rows if row["label"] == fear} == {second}
+    assert not any(row["face_id"] == first for row in rows)
+    earlier = {row["image_id"]: row["reference_id"] for row in known["before"].table(".", ANIMATED).to_pylist()}
+    same = [row for row in rows if row["reference_id"] == earlier[row["image_id"]]]
+    assert {EXPRESSIONS[row["label"] - 1] for row in same} == set(EXPRESSIONS) - {"fear", EXPRESSIONS[labels[second] - 1]}
+    assert known["after"].manifest["kept"] == {"of": known["before"].name, "rows": len(same)} and anew.manifest["kept"] is None
+    assert anew.table(".", ANIMATED).to_pylist() == rows
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,29 @@
-"""A finished output of which the rows without a result are done again: what is kept of it, and how the two become one."""
+"""What a finished output holds already: which of its rows are kept, and how they become one with those that are made.
 
-from collections.abc import Iterator, Sequence
+Rows are kept of the output whose rows without a result are done again, and of another output of the same stage whose inputs
+were others: photographs were added, a face was corrected. There a row is kept where all that decides it is the same.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist import schema, storage
+from twfer_dist.errors import Problem
 from twfer_dist.storage import Finished
+
+DECIDED = "decided.parquet"
+"""The file of an output that holds, for each planned id, a digest of what decided its row."""
 
 
 class Again:
-    """failed: the ids of the `planned` table whose status is not ok, sorted; they and their relatives are not kept."""
+    """keep: ids of rows of the table `planned` of `before` that are kept, with their relatives."""
 
-    def __init__(self, before: Finished, planned: str, expected: pa.Schema) -> None:
-        self.before = before
-        self._planned = planned
-        rows = before.table(planned, expected, columns=[expected.names[0], "status"])
-        self.failed = rows.filter(pc.not_equal(rows["status"], schema.OK))[0].combine_chunks()
+    def __init__(self, before: Finished, keep: Set[str]) -> None:
+        self.before, self.keep = before, keep
 
     def joined(self, name: str, expected: pa.Schema, bounds: Sequence[str | None], made: Iterator[pa.Table]) -> Iterator[pa.Table]:
         """The table `name` in pieces: of each bound all rows with smaller ids that are left, kept ones and those `made` again."""
@@ -26,15 +33,65 @@ class Again:
             yield pa.concat_tables([expected.empty_table(), *pieces]).sort_by(expected.names[0])
 
     def _kept(self, name: str) -> Iterator[pa.Table]:
-        failed = set(self.failed.to_pylist())
         for entry in self.before.manifest["files"]:
             if entry.get("table") != name:
                 continue
             with storage.open_parquet(self.before.path(entry["path"])) as file:
                 for batch in file.iter_batches(batch_size=1024):
                     piece = pa.Table.from_batches([batch])
-                    goes = [schema.descends(row_id, failed) for row_id in piece[0].to_pylist()]
-                    yield piece.filter(pc.invert(pa.array(goes, pa.bool_())))
+                    stays = [schema.descends(row_id, self.keep) for row_id in piece[0].to_pylist()]
+                    yield piece.filter(pa.array(stays, pa.bool_()))
+
+
+def with_result(before: Finished, planned: str, expected: pa.Schema) -> Again:
+    """All rows of an output but those without a result."""
+    rows = before.table(planned, expected, columns=[expected.names[0], "status"])
+    return Again(before, set(rows.filter(pc.equal(rows["status"], schema.OK))[0].to_pylist()))
+
+
+def digests(rows: Iterable[Sequence[Any]]) -> pa.Array:
+    """16 bytes for each row, which stand for its values."""
+    found = []
+    for values in rows:
+        state = hashlib.blake2b(digest_size=16)
+        for value in values:
+            data = value if isinstance(value, bytes) else repr(value).encode()
+            state.update(len(data).to_bytes(8, "little") + data)
+        found.append(state.digest())
+    return pa.array(found, pa.binary(16))
+
+
+def content(finished: Finished, table: str, expected: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """`digests` of these columns of a table, as `content` beside the table's id; it is read piece by piece."""
+    key, pieces = expected.names[0], []
+    for batch in finished.scan(table, expected).to_batches(columns=[key, *columns], batch_size=1024):
+        values = zip(*(batch[name].to_pylist() for name in columns), strict=True)
+        pieces.append(pa.table({key: batch[key], "content": digests(values)}))
+    return pa.concat_tables([pa.table({key: pa.array([], pa.string()), "content": digests([])}), *pieces])
+
+
+def akin(covers: dict[str, Any], out: str, decided: pa.Table) -> Iterator[Again]:
+    """The other outputs under `out` of the same stage, version, configuration and models that agree with some rows of `decided` (id,
+    digest), and these rows.
+    """
+    for folder in storage.list_folders(out):
+        if not folder.startswith(f"{covers['stage']}-") or not storage.exists(storage.join(out, folder, DECIDED)):
+            continue
+        try:
+            other = storage.open_finished(storage.join(out, folder))
+        except Problem:  # unfinished, or damaged
+            continue
+        if any(storage.digest(other.manifest.get(key)) != storage.digest(covers[key]) for key in covers.keys() - {"inputs"}):
+            continue
+        with storage.open_parquet(other.path(DECIDED)) as file:
+            if keep := same(decided, file.read()):
+                yield Again(other, keep)
+
+
+def same(decided: pa.Table, theirs: pa.Table) -> set[str]:
+    """The ids that both tables (id, digest) hold with the same digest."""
+    there = theirs[1].take(pc.index_in(decided[0], theirs[0].combine_chunks()))
+    return set(decided[0].filter(pc.fill_null(pc.equal(decided[1], there), False)).to_pylist())
 
 
 class _Pieces:

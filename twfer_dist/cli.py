@@ -344,8 +344,9 @@ def _print_stage(stage: dict[str, Any]) -> None:
     odd = {k: n for counts in stage["counts"].values() for k, n in counts.items() if k != "ok"}
     dead = f" ({', '.join(f'{n} {k}' for k, n in odd.items())})" if odd else ""
     seconds = f" in {stage['seconds']:.0f} s" if stage["state"] == "made" else ""
-    place = (stage["output"] or "").rsplit("/", 1)[-1]
-    click.echo(f"  {stage['state']:<9} {stage['name']:<18} {place}{seconds}  {rows}{dead}")
+    place = storage.name_of(stage["output"] or "")
+    kept = f", {stage['kept']['rows']:,} of them kept of {stage['kept']['of']}" if stage["kept"] else ""
+    click.echo(f"  {stage['state']:<9} {stage['name']:<18} {place}{seconds}  {rows}{dead}{kept}")
 
 
 def _print_results(outcome: Outcome) -> None:

@@ -5,6 +5,7 @@ rows calls `Work.map`: the plan is cut into parts, and Ray Data carries each par
 """
 
 import contextlib
+import json
 import platform
 import time
 import uuid
@@ -19,7 +20,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 import twfer_dist
-from twfer_dist import claim, schema, storage
+from twfer_dist import again, claim, schema, storage
 from twfer_dist.again import Again
 from twfer_dist.errors import Problem
 from twfer_dist.parts import WORK, Step, Target, by_id, through_ray
@@ -28,6 +29,7 @@ from twfer_dist.storage import Finished
 
 TARGET_FILE_BYTES = 256 << 20
 TARGET_ROW_GROUP_BYTES = 8 << 20
+KEPT = "kept.json"  # in WORK: of which other output rows are kept
 
 
 class HasDigest(Protocol):
@@ -100,7 +102,7 @@ def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False) -> Fini
         if found is None and _is_finished(directory):
             _retire(directory)
         started = time.monotonic()
-        work = Work(job, retried if found else directory, quiet, found)
+        work = Work(job, out, retried if found else directory, quiet, found)
         job.do(work)
         claimed.check()
         finished = work.finish(time.monotonic() - started)
@@ -145,12 +147,15 @@ def _move(directory: str, to: str) -> None:
 class Work:
     """What a stage's `do` writes through; `finish` checks, compacts and seals it."""
 
-    def __init__(self, job: Job, directory: str, quiet: bool, before: Finished | None = None) -> None:
+    def __init__(self, job: Job, out: str, directory: str, quiet: bool, before: Finished | None = None) -> None:
         self.job = job
+        self.out = out  # where outputs of the stage lie
         self.directory = directory
         self.results: dict[str, Any] = {}
         self._quiet = quiet
         self._before = before  # whose failed rows are done again, and no others
+        self._again: Again | None = None  # what is kept of another output
+        self._decided: pa.Table | None = None  # (id, digest of what decides the row)
         self._target = Target(directory, tuple(job.tables.items()))
         self._ids: pa.ChunkedArray | None = None  # of the whole plan
         self._rows_per_part = self._parts = 0
@@ -168,18 +173,24 @@ class Work:
         rows = max(1, TARGET_ROW_GROUP_BYTES * len(table) // max(table.nbytes, 1))
         storage.write_parquet(storage.join(self.directory, name, "part-00000.parquet"), table, row_group_size=rows)
 
-    def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int) -> None:
+    def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int, decides: Sequence[str] = ()) -> None:
         """Carry every row of `plan` through `steps` on Ray Data, in parts of `rows_per_part` rows.
 
         The plan's first column is the id. It is sorted by id; the parts, and with them the groups of rows that a network
-        sees together, depend on the plan alone. A row that ends the process which works on it gets status "killed".
+        sees together, depend on the plan and on what is kept alone. A row that ends the process which works on it gets status
+        "killed". decides: the columns that, with the stage's version, configuration and models, decide what comes of a row; given,
+        rows in which another output of the stage agrees are kept of it, and the others alone are done.
         """
         plan = by_id(plan)
         self._ids, self._rows_per_part = plan.column(0), rows_per_part
         if len(plan) != pc.count_distinct(self._ids).as_py():
             raise ValueError(f"the plan of stage {self.job.stage} holds an id twice")
-        if self._before:
-            plan = plan.filter(pc.is_in(self._ids, self._again(self._before).failed))
+        if decides:
+            values = zip(*(plan[name].to_pylist() for name in decides), strict=True)
+            self._decided = pa.table({plan.column_names[0]: self._ids, "decided": again.digests(values)})
+        self._again = self._kept()
+        if self._again:
+            plan = plan.filter(pc.invert(pc.is_in(self._ids, pa.array(sorted(self._again.keep), pa.string()))))
         self._parts = -(-len(plan) // rows_per_part)
         if not self._parts:
             return
@@ -196,10 +207,29 @@ class Work:
     def parts(self, name: str) -> Iterator[pa.Table]:
         """The table that `map` made, part by part, in the order of the ids."""
         made = self._made(name)
-        if self._before is None or self._ids is None:
+        if self._again is None or self._ids is None:
             return made
         first_ids = self._ids.take(pa.array(range(self._rows_per_part, len(self._ids), self._rows_per_part), pa.int64())).to_pylist()
-        return self._again(self._before).joined(name, self.job.tables[name], [*first_ids, None], made)
+        return self._again.joined(name, self.job.tables[name], [*first_ids, None], made)
+
+    def _kept(self) -> Again | None:
+        """What is kept of another output: chosen at the first start and written down, since the parts hang on it."""
+        if self._before:
+            return again.with_result(self._before, *next(iter(self.job.tables.items())))
+        if self._decided is None:
+            return None
+        note = storage.join(self.directory, WORK, KEPT)
+        if storage.exists(note):
+            noted = json.loads(storage.read_bytes(note))
+            if not noted:
+                return None
+            for kept in again.akin(self.job.covers, self.out, self._decided):
+                if noted == {"of": kept.before.name, "stamp": kept.before.stamp}:
+                    return kept
+            storage.delete_folder(storage.join(self.directory, WORK))  # it is there no more: without it the parts are no whole
+        best = max(again.akin(self.job.covers, self.out, self._decided), key=lambda kept: len(kept.keep), default=None)
+        storage.write_json(note, {"of": best.before.name, "stamp": best.before.stamp} if best else {})
+        return best
 
     def _made(self, name: str) -> Iterator[pa.Table]:
         for part in range(self._parts):
@@ -210,16 +240,14 @@ class Work:
             except pa.ArrowInvalid as error:
                 raise Problem(f"{uri} is damaged ({error}): delete it and start again, only its rows are done again.") from error
 
-    def _again(self, before: Finished) -> Again:
-        planned, expected = next(iter(self.job.tables.items()))
-        return Again(before, planned, expected)
-
     def finish(self, seconds: float) -> Finished:
         """Compact the parts, check that the ids are the plan's, write checksums, and the manifest last."""
         planned = None if self._ids is None else next(iter(self.job.tables))
         if planned is not None:
             for name, expected in self.job.tables.items():
                 _compact(storage.join(self.directory, name), expected, self.parts(name), self._ids if name == planned else None)
+        if self._decided is not None:
+            storage.write_parquet(storage.join(self.directory, again.DECIDED), self._decided)
         files: list[dict[str, Any]] = []
         rows: dict[str, int] = {}
         counts: dict[str, Counter[str]] = {}
@@ -245,10 +273,11 @@ class Work:
             **self.job.covers,
             "stamps": self.job.stamps,
             "stamp": uuid.uuid4().hex[:12],
-            "digest": storage.digest([(f["path"], f["sha256"]) for f in files]),
+            "digest": storage.digest([(f["path"], f["sha256"]) for f in files if f["path"] != again.DECIDED]),
             "mapped": planned,  # the table with a row for each planned id
             "rows": rows,
             "counts": {name: dict(sorted(c.items())) for name, c in counts.items()},
+            "kept": {"of": self._again.before.name, "rows": len(self._again.keep)} if self._again else None,
             "results": self.results,
             "seconds": round(seconds, 1),
             "versions": {"twfer_dist": twfer_dist.__version__, "python": platform.python_version(), "pyarrow": pa.__version__},

@@ -52,6 +52,7 @@ class Outcome:
             "rows": made.manifest["rows"] if made else {},
             "counts": made.manifest["counts"] if made else {},
             "seconds": made and made.manifest["seconds"],
+            "kept": made and made.manifest.get("kept"),
         }
 
 
@@ -129,7 +130,7 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry:
         index = {stage: directory for directory, stage in _index(recipe.out).items() if stage in {s.name for s in recipe.stages}}
     for outcome in _walk(recipe, lambda job: engine.run(job, recipe.out, quiet=quiet, retry=retry)):
         assert outcome.finished
-        index[outcome.stage.name] = outcome.finished.uri.rstrip("/").rsplit("/", 1)[-1]
+        index[outcome.stage.name] = outcome.finished.name
         storage.write_json(storage.join(recipe.out, INDEX), {"recipe": recipe.name, "stages": index})
         if outcome.stage.kind == "report":
             page = storage.read_bytes(outcome.finished.path("index.html"))
@@ -250,6 +251,6 @@ def status(folder: str) -> dict[str, Any]:
     if not stages:
         raise Problem(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")
     order = list(names)
-    stages.sort(key=lambda s: order.index(d) if (d := s["output"].rsplit("/", 1)[-1]) in order else len(order))
+    stages.sort(key=lambda s: order.index(d) if (d := storage.name_of(s["output"])) in order else len(order))
     finished = sum(s["state"] == "finished" for s in stages)
     return {"out": folder, "finished": finished, "unfinished": len(stages) - finished, "stages": stages}

@@ -66,6 +66,11 @@ def join(uri: str, *names: str) -> str:
     return "/".join([base.rstrip("/"), *(n.strip("/") for n in names if n != ".")]) + mark + query
 
 
+def name_of(uri: str) -> str:
+    """The last name of a path or URI."""
+    return uri.partition("?")[0].rstrip("/").rpartition("/")[2] if "://" in uri else uri.rstrip("/").rpartition("/")[2]
+
+
 def absolute(uri: str) -> str:
     """`uri` in a form that means the same in every process: workers have another working directory."""
     return uri if "://" in uri else str(Path(uri).expanduser().absolute())
@@ -229,6 +234,11 @@ class Finished:
 
     uri: str
     manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the directory: `<stage>-<fingerprint>`."""
+        return name_of(self.uri)
 
     @property
     def digest(self) -> str:

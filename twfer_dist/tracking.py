@@ -125,7 +125,7 @@ class Run:
 
         profile = storage.json_text({"rows": finished.manifest["rows"], "counts": finished.manifest["counts"]})
         dataset = Dataset(
-            name=finished.uri.rstrip("/").rsplit("/", 1)[-1],
+            name=finished.name,
             digest=finished.digest,
             source_type="local" if "://" not in finished.uri else finished.uri.split("://")[0],
             source=storage.json_text({"uri": finished.uri}),

@@ -9,7 +9,7 @@ import pyarrow.fs as pafs
 from twfer_dist import schema, storage
 from twfer_dist.corpus import openface
 from twfer_dist.corpus.entry import Entry
-from twfer_dist.corpus.files import IMAGE_ENDINGS, Listing, fact_of, list_folder
+from twfer_dist.corpus.files import IMAGE_ENDINGS, Fact, Listing, fact_of, list_folder
 from twfer_dist.corpus.folder import read_folder
 from twfer_dist.corpus.manifest import read_manifest
 from twfer_dist.corpus.rafdb import LABELS, read_rafdb
@@ -25,7 +25,8 @@ class Corpus:
     name: str
     root: str  # the folder that `path` is relative to; a path or URI, not part of the digest
     table: pa.Table  # schema CORPUS, sorted by photo_id
-    digest: str  # stands for the table and each file's size and time of change: no file is read for it
+    facts: list[Fact | None]  # of each row's file, None where it is missing
+    digest: str  # stands for the table and the facts: no file is read for it
     notes: dict[str, Any]  # the layout that was found, and counts: photographs, sources, labelled, ties, missing, ...
 
 
@@ -98,4 +99,4 @@ def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes:
         "images_not_named": sum(p.lower().endswith(IMAGE_ENDINGS) for p in listing.files.keys() - {row["path"] for row in rows}),
         "action_units": sum(row["action_units"] is not None for row in rows),
     }
-    return Corpus(name, root, pa.Table.from_pylist(rows, schema=schema.CORPUS), storage.digest([rows, facts]), notes | counts)
+    return Corpus(name, root, pa.Table.from_pylist(rows, schema=schema.CORPUS), facts, storage.digest([rows, facts]), notes | counts)

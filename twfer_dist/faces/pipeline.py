@@ -189,9 +189,10 @@ def faces_job(
     def do(work: Work) -> None:
         roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
         kwargs = {"roots": roots, "config": config, "choice": choice, "network": measuring}
-        plan = pa.concat_tables([corpus.table for corpus in corpora]) if corpora else schema.CORPUS.empty_table()
+        plans = [corpus.table.append_column("fact", pa.array(map(str, corpus.facts), pa.string())) for corpus in corpora]
+        plan = pa.concat_tables(plans) if plans else schema.CORPUS.empty_table()
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
-        work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART)
+        work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART, decides=plan.column_names)
         if picture := sheet(work.parts("faces")):
             work.write_file(SHEET, picture)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from twfer_dist.again import content
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
 from twfer_dist.recognition import data
@@ -53,25 +54,33 @@ def predict_job(inputs: Sequence[Finished], model: Finished, config: PredictConf
     size = open_recogniser(model).size
 
     def do(work: Work) -> None:
-        plan = _plan(inputs)
+        plan = _plan(inputs, model)
         if len(plan) != pc.count_distinct(plan["image_id"]).as_py():
             raise Problem("The inputs hold the same images twice: name every finished output once.")
         fetch = Step(read, {"inputs": tuple(inputs), "size": size})
         answer = Step(Predictor, {"model": model, "batch": config.batch, "gpus": gpus}, gpus=gpus, actors=actors)
-        work.map(plan, [fetch, answer], rows_per_part=PART_ROWS)
+        work.map(plan, [fetch, answer], rows_per_part=PART_ROWS, decides=["image_id", "content", "model"])
 
     named = {"model": model, **{f"images_{k}": finished for k, finished in enumerate(inputs)}}
     versions = {"torch": torch.__version__, "opencv": cv2.__version__}
     return Job("predictions", VERSION, named, config, versions, {".": PREDICTIONS}, do)
 
 
-def _plan(inputs: Sequence[Finished]) -> pa.Table:
+def _plan(inputs: Sequence[Finished], model: Finished) -> pa.Table:
+    """image_id and input (an index) of each image, and what decides its answer: its row's content, and the model."""
     pieces = []
     for number, finished in enumerate(inputs):
         table, expected = SOURCES[finished.manifest["stage"]]
-        ids = finished.table(table, expected, columns=[expected.names[0]]).column(0)
-        pieces.append(pa.table({"image_id": ids, "input": pa.array(np.full(len(ids), number, np.int16))}))
-    return pa.concat_tables(pieces) if pieces else pa.table({"image_id": pa.array([], pa.string()), "input": pa.array([], pa.int16())})
+        rows = content(finished, table, expected, _columns(expected)).rename_columns(["image_id", "content"])
+        pieces.append(rows.append_column("input", pa.array(np.full(len(rows), number, np.int16))))
+    plan = pa.concat_tables(pieces)
+    return plan.append_column("model", pa.array([model.digest] * len(plan), pa.string()))
+
+
+def _columns(expected: pa.Schema) -> list[str]:
+    """What an answer takes from a row of a table of SOURCES."""
+    split = ["split"] if "split" in expected.names else []
+    return ["source", "corpus", "label", "groups", "image", "status", "error", *split]
 
 
 def read(plan: pa.Table, *, inputs: Sequence[Finished], size: int) -> pa.Table:
@@ -79,12 +88,10 @@ def read(plan: pa.Table, *, inputs: Sequence[Finished], size: int) -> pa.Table:
     pieces = []
     for number in plan["input"].unique().to_pylist():
         table, expected = SOURCES[inputs[number].manifest["stage"]]
-        key = expected.names[0]
-        split = ["split"] if "split" in expected.names else []
-        columns = [key, "source", "corpus", "label", "groups", "image", "status", "error", *split]
+        key, columns = expected.names[0], _columns(expected)
         ids = plan.filter(pc.equal(plan["input"], number))["image_id"].to_pylist()
-        rows = inputs[number].table(table, expected, columns=columns, ids=ids)
-        if not split:
+        rows = inputs[number].table(table, expected, columns=[key, *columns], ids=ids)
+        if "split" not in columns:
             rows = rows.append_column("split", pa.nulls(len(rows), pa.string()))
         pieces.append(rows.rename_columns({key: "image_id"}))
     rows = pa.concat_tables(pieces).sort_by("image_id")

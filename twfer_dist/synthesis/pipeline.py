@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import torch
 
 from twfer_dist import schema, storage
+from twfer_dist.again import content
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
 from twfer_dist.schema import ANIMATED, FACES
@@ -24,6 +25,7 @@ from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
 VERSION = 2
 
 PART_ROWS = 256  # about; a part holds whole faces
+DECIDE = ("image_id", "source", "corpus", "reference_id", "groups", "action_units", "own", "content")
 PLAIN = ["face_id", "corpus", "source", "label", "groups", "action_units", "status"]
 
 
@@ -55,7 +57,7 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
     loaded = checkpoints.load_generator(generator)
 
     def do(work: Work) -> None:
-        tables = [finished.table("faces", FACES, columns=PLAIN) for finished in faces]
+        tables = [_plain(finished) for finished in faces]
         chosen = references.choose(tables, config.references, config.reference_corpora)
         sources = pa.concat_tables(
             table.append_column("input", pa.array(np.full(len(table), k, np.int16))) for k, table in enumerate(tables)
@@ -83,11 +85,18 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
                 Step(encode, {"size": config.size, "quality": config.quality}),
             ],
             rows_per_part=PART_ROWS if config.per_expression else whole * max(1, PART_ROWS // whole),
+            decides=DECIDE,
         )
 
     models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
     inputs = {f"faces_{k}": finished for k, finished in enumerate(faces)}
     return Job("animated", VERSION, inputs, config, models, {".": ANIMATED}, do)
+
+
+def _plain(faces: Finished) -> pa.Table:
+    """The faces without their images, and `content`: what stands for each image."""
+    images = content(faces, "faces", FACES, ["image"])  # in the order of the ids, as the table
+    return faces.table("faces", FACES, columns=PLAIN).append_column("content", images["content"])
 
 
 def _wanted(faces: pa.Table, config: AnimateConfig) -> pa.Array:
@@ -99,7 +108,7 @@ def _wanted(faces: pa.Table, config: AnimateConfig) -> pa.Array:
 
 
 def plan(sources: pa.Table, chosen: Sequence[references.Reference], steps: Sequence[float], per_expression: int | None = None) -> pa.Table:
-    """The rows of ANIMATED without images, `input`, and `own`: the Action Units that the source shows.
+    """The rows of ANIMATED without images, `input`, `content`, and `own`: the Action Units that the source shows.
 
     Each of `sources` (FACES rows) meets each reference at each intensity, or, where `per_expression` is given, so many of these
     combinations of each expression that every source, and every reference at every intensity, is taken equally often or once more.
@@ -129,6 +138,7 @@ def plan(sources: pa.Table, chosen: Sequence[references.Reference], steps: Seque
             "action_units": pa.FixedSizeListArray.from_arrays(pa.array((own + amounts * (targets - own)).reshape(-1)), 17),
             "own": pa.FixedSizeListArray.from_arrays(pa.array(own.reshape(-1)), 17),
             "input": repeated["input"],
+            "content": repeated["content"],
         }
     )
 
