@@ -12,8 +12,8 @@ import pyarrow as pa
 from twfer_dist import engine, schema
 from twfer_dist.errors import Problem
 
-NUMBERS = schema._schema(("id", pa.string()), ("value", pa.int64()), ("status", pa.string()))
-DIGITS = schema._schema(("digit_id", pa.string()), ("digit", pa.string()))
+NUMBERS = schema.stamped(("id", pa.string()), ("value", pa.int64()), ("status", pa.string()))
+DIGITS = schema.stamped(("digit_id", pa.string()), ("digit", pa.string()))
 
 
 @dataclass(frozen=True)

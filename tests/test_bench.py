@@ -9,7 +9,7 @@ from twfer_dist import bench
 from twfer_dist.cli import main
 
 
-@pytest.mark.parametrize("stage", ["faces", "animate"])
+@pytest.mark.parametrize("stage", ["faces", "animate", "io"])
 def test_stages_are_timed_beside_plain_loops(ray_cluster: None, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "_BATCHES", (1,))

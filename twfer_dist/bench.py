@@ -11,6 +11,7 @@ import platform
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 CORPUS = package_path("package:demo/tw58")
 GENERATOR = package_path("package:weights/generator.safetensors")
 ROUNDS = 3
+IMAGE_BYTES = 8192  # about a crop of 128 pixels
+ROWS = schema.stamped(("id", pa.string()), ("image", pa.binary()), ("status", pa.string()))
 _BATCHES = (1, 4, 16)  # of the public network
 
 
@@ -72,6 +75,43 @@ def bench_animate(images: int, actors: int | None) -> dict[str, Any]:
 
         told = _compared(job, images, actors, folder)
         return told | _networks(faces)
+
+
+def bench_io(images: int, actors: int | None, out: str | None) -> dict[str, Any]:
+    """Rows a second through a stage that computes nothing and writes an image of IMAGE_BYTES a row: see `_compared`. Beside it
+    `pipeline_mb_per_second`, and `read_mb_per_second` of all rows read back. out: where to, a path or URI, such as `s3://...`; nothing
+    stays there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = storage.join(storage.absolute(out), f"bench-{uuid.uuid4().hex[:8]}") if out else folder
+        try:
+
+            def job(count: int) -> Job:
+                plan = pa.table({"id": [f"{k:09d}" for k in range(count)]})
+                step = Step(with_images, actors=actors)
+                return Job("io", 1, {}, {"rows": count}, {}, {".": ROWS}, lambda work: work.map(plan, [step], rows_per_part=256))
+
+            told = _compared(job, images, actors, place)
+            finished = engine.run(job(images), storage.join(place, "read"), quiet=True)
+            started = time.perf_counter()
+            size = finished.table(".", ROWS).nbytes
+            read = size / (time.perf_counter() - started)
+        finally:
+            storage.delete_folder(place)
+        return told | {
+            "pipeline_mb_per_second": round(told["pipeline_rate"] * IMAGE_BYTES / 1e6, 1),
+            "read_mb_per_second": round(read / 1e6, 1),
+            "image_bytes": IMAGE_BYTES,
+            "out": "this disk" if out is None else out.partition("?")[0],
+        }
+
+
+def with_images(plan: pa.Table) -> pa.Table:
+    """The planned rows with pictures that no compression makes smaller."""
+    pictures = np.random.default_rng(0).integers(0, 256, (len(plan), IMAGE_BYTES), np.uint8)
+    return plan.append_column("image", pa.array([picture.tobytes() for picture in pictures])).append_column(
+        "status", pa.array([schema.OK] * len(plan))
+    )
 
 
 def _networks(faces: Finished) -> dict[str, Any]:
@@ -113,7 +153,7 @@ class _Asked:
     def __init__(self) -> None:
         self.results: dict[str, Any] = {}
 
-    def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int) -> None:
+    def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int, decides: Sequence[str] = ()) -> None:
         self.plan, self.steps, self.rows_per_part = plan, steps, rows_per_part
 
     def parts(self, name: str) -> tuple[()]:
@@ -130,7 +170,7 @@ def _compared(job: Callable[[int], Job], images: int, actors: int | None, folder
     bare, pipeline, starts = [], [], []
     for number in range(ROUNDS):
         bare.append(_bare_rate(job(images), processes, folder))
-        half, whole = (_seconds(job(count), f"{folder}/{number}") for count in (images // 2, images))
+        half, whole = (_seconds(job(count), storage.join(folder, f"{number}-{count}")) for count in (images // 2, images))
         pipeline.append((images - images // 2) / (whole - half))
         starts.append(max(0.0, 2 * half - whole))
     rates = {"bare_rate": float(np.median(bare)), "pipeline_rate": float(np.median(pipeline))}

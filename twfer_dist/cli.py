@@ -249,6 +249,18 @@ def bench_animate_command(images: int, actors: int | None, as_json: bool) -> Non
     _print_facts(bench_animate(images, actors), as_json)
 
 
+@bench_group.command("io")
+@click.option("--images", type=click.IntRange(min=100), default=20000, show_default=True, help="Rows of the larger run.")
+@actors_option
+@click.option("--out", metavar="URI", help="Where to, such as s3://bucket/folder; a temporary folder where not given. Nothing stays.")
+@json_option
+def bench_io_command(images: int, actors: int | None, out: str | None, as_json: bool) -> None:
+    """Rows a second through a stage that only writes, beside the same in plain loops; megabytes a second written and read."""
+    from twfer_dist.bench import bench_io
+
+    _print_facts(bench_io(images, actors, out), as_json)
+
+
 @main.group("corpus")
 def corpus_group() -> None:
     """Make corpora of rendered clay heads, and look at any corpus."""

@@ -24,8 +24,9 @@ from twfer_dist import again, claim, schema, storage
 from twfer_dist.again import Again
 from twfer_dist.errors import Problem
 from twfer_dist.parts import WORK, Step, Target, by_id, through_ray
-from twfer_dist.progress import Progress
+from twfer_dist.progress import Log, Progress
 from twfer_dist.storage import Finished
+from twfer_dist.tracking import Tracking
 
 TARGET_FILE_BYTES = 256 << 20
 TARGET_ROW_GROUP_BYTES = 8 << 20
@@ -82,11 +83,12 @@ def find(job: Job, out: str) -> Finished | None:
     return finished if finished.manifest["stamps"] == job.stamps else None
 
 
-def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False) -> Finished:
+def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False, tracking: Tracking | None = None) -> Finished:
     """The finished output of `job` under `out`: found, resumed or made. Waits where another run is making it.
 
     retry: the rows without a result of a finished output are done again, and no others. The output before is moved aside,
-    unless nothing came out differently. Only a stage that works through `Work.map` has such rows.
+    unless nothing came out differently. Only a stage that works through `Work.map` has such rows. tracking: where the figures of
+    its progress go, beside the terminal.
     """
     out = storage.absolute(out)
     directory = storage.join(out, f"{job.stage}-{job.fingerprint}")
@@ -102,7 +104,7 @@ def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False) -> Fini
         if found is None and _is_finished(directory):
             _retire(directory)
         started = time.monotonic()
-        work = Work(job, out, retried if found else directory, quiet, found)
+        work = Work(job, out, retried if found else directory, quiet, found, tracking)
         job.do(work)
         claimed.check()
         finished = work.finish(time.monotonic() - started)
@@ -147,12 +149,15 @@ def _move(directory: str, to: str) -> None:
 class Work:
     """What a stage's `do` writes through; `finish` checks, compacts and seals it."""
 
-    def __init__(self, job: Job, out: str, directory: str, quiet: bool, before: Finished | None = None) -> None:
+    def __init__(
+        self, job: Job, out: str, directory: str, quiet: bool, before: Finished | None = None, tracking: Tracking | None = None
+    ) -> None:
         self.job = job
         self.out = out  # where outputs of the stage lie
         self.directory = directory
         self.results: dict[str, Any] = {}
         self._quiet = quiet
+        self._tracking = tracking
         self._before = before  # whose failed rows are done again, and no others
         self._again: Again | None = None  # what is kept of another output
         self._decided: pa.Table | None = None  # (id, digest of what decides the row)
@@ -160,8 +165,8 @@ class Work:
         self._ids: pa.ChunkedArray | None = None  # of the whole plan
         self._rows_per_part = self._parts = 0
 
-    def progress(self, total: float, unit: str = "") -> Progress:
-        return Progress(self.job.stage, total, unit=unit, quiet=self._quiet)
+    def progress(self, total: float, unit: str = "", log: Log | None = None) -> Progress:
+        return Progress(self.job.stage, total, unit=unit, quiet=self._quiet, log=log)
 
     def write_file(self, name: str, data: bytes) -> None:
         """Write a file of the output that is not a table."""
@@ -197,12 +202,21 @@ class Work:
         self._target.lay_out(plan, rows_per_part)
         missing = sorted(set(range(self._parts)) - self._target.done())
         missing_rows = sum(min(rows_per_part, len(plan) - part * rows_per_part) for part in missing)
-        progress = self.progress(len(plan))
-        progress.start(len(plan) - missing_rows)
-        if missing:
-            for rows, counts in through_ray(missing, steps, self._target):
-                progress.advance(rows, dead=sum(n for status, n in counts.items() if status != schema.OK))
-        progress.close()
+        with self._logged(len(plan)) if missing else contextlib.nullcontext() as log:
+            progress = self.progress(len(plan), log=log)
+            progress.start(len(plan) - missing_rows)
+            if missing:
+                for rows, counts in through_ray(missing, steps, self._target):
+                    progress.advance(rows, dead=sum(n for status, n in counts.items() if status != schema.OK))
+            progress.close()
+
+    def _logged(self, rows: int) -> contextlib.AbstractContextManager[Log | None]:
+        """Where the figures of the progress go."""
+        if self._tracking is None:
+            return contextlib.nullcontext()
+        config = json.loads(storage.json_text(self.job.config))
+        tags = {"stage": self.job.stage, "fingerprint": self.job.fingerprint}
+        return self._tracking.progress(f"{self.job.stage}-{self.job.fingerprint}", {**config, "rows": rows}, tags)
 
     def parts(self, name: str) -> Iterator[pa.Table]:
         """The table that `map` made, part by part, in the order of the ids."""

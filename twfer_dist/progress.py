@@ -1,23 +1,28 @@
-"""One honest line of progress: done, rate, remaining, dead letters so far. Quiet where nobody watches."""
+"""One honest line of progress: done, rate, remaining, dead letters so far. Quiet where nobody watches; MLflow gets the same figures."""
 
 import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from twfer_dist import storage
 
 LOOK_EVERY = 0.5  # seconds
 TELL_EVERY = 2.0
+LOG_EVERY = 10.0
+
+Log = Callable[[Mapping[str, float], int], None]
+"""Takes done, per_second, seconds_left (not before the first thing is done) and without_result, and how many are done."""
 
 
 class Progress:
-    """Progress of `total` things of a stage, on the standard error output."""
+    """Progress of `total` things of a stage, on the standard error output, and in `log` where given."""
 
-    def __init__(self, stage: str, total: float, *, unit: str = "", quiet: bool = False) -> None:
+    def __init__(self, stage: str, total: float, *, unit: str = "", quiet: bool = False, log: Log | None = None) -> None:
         self._stage, self._total, self._unit = stage, total, unit and f" {unit}"
         self._line = not quiet and sys.stderr.isatty()
+        self._log, self._logged = log, time.monotonic()
         self._done = self._before = 0.0
         self._dead = 0
         self._started = self._shown = time.monotonic()
@@ -33,8 +38,11 @@ class Progress:
         self._dead += dead
         if time.monotonic() - self._shown > LOOK_EVERY:
             self._show()
+        if time.monotonic() - self._logged > LOG_EVERY:
+            self._tell()
 
     def close(self) -> None:
+        self._tell()
         if self._line:
             self._show()
             print(file=sys.stderr)
@@ -71,13 +79,23 @@ class Progress:
         if not self._line:
             return
         self._shown = time.monotonic()
-        rate = (self._done - self._before) / max(self._shown - self._started, 1e-9)
+        rate = self._rate()
         speed = f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
         left = f"{speed}, {_duration((self._total - self._done) / rate)} left" if rate > 0 else "starting"
         dead = f", {self._dead} without result" if self._dead else ""
         digits = 1 if self._unit else 0
         line = f"{self._stage}: {self._done:.{digits}f} of {self._total:g}{self._unit} ({left}{dead})"
         print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
+
+    def _tell(self) -> None:
+        if self._log:
+            self._logged = time.monotonic()
+            rate = self._rate()
+            left = {"seconds_left": (self._total - self._done) / rate} if rate else {}
+            self._log({"done": self._done, "per_second": rate, "without_result": self._dead, **left}, int(self._done))
+
+    def _rate(self) -> float:
+        return (self._done - self._before) / max(time.monotonic() - self._started, 1e-9)
 
 
 class Teller:

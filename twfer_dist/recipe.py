@@ -2,7 +2,7 @@
 
     name: demo
     out: runs/demo                  # a path or URI
-    tracking: http://host:5000      # an MLflow address; SQLite in `out` where not given
+    tracking: http://host:5000      # an MLflow address; SQLite in `out` where not given and something is trained
     compute: {workers: 0, gpus: 0}  # what stages may ask for: in no fingerprint
     corpora:
       warriors: photographs/warriors
@@ -79,7 +79,8 @@ def load(path: str, *, out: str | None = None) -> Recipe:
     corpora = {key: package_path(str(value)) for key, value in (given.get("corpora") or {}).items()}
     for key, settings in given["stages"].items():
         stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
-    uri = given.get("tracking") or (None if "://" in out else f"sqlite:///{out}/mlflow.db")
+    learns = any(stage.kind in TRACKED for stage in stages)
+    uri = given.get("tracking") or (f"sqlite:///{out}/mlflow.db" if learns and "://" not in out else None)
     tracking = Tracking(uri, name) if uri else None
     compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
     return Recipe(name, out, corpora, stages, tracking, compute, text)
@@ -123,12 +124,12 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry:
     if storage.is_file(recipe.out):
         raise Problem(f"{recipe.out} is a file: name a folder for the outputs.")
     remote = recipe.tracking and recipe.tracking.uri.startswith("http")
-    if recipe.tracking and remote and any(o.state == "to do" and o.stage.kind in TRACKED for o in plan(recipe)):
+    if recipe.tracking and remote and any(o.state == "to do" for o in plan(recipe)):
         recipe.tracking.check()  # before hours of other work
     index: dict[str, str] = {}
     with contextlib.suppress(Problem):  # a damaged index is written anew
         index = {stage: directory for directory, stage in _index(recipe.out).items() if stage in {s.name for s in recipe.stages}}
-    for outcome in _walk(recipe, lambda job: engine.run(job, recipe.out, quiet=quiet, retry=retry)):
+    for outcome in _walk(recipe, lambda job: engine.run(job, recipe.out, quiet=quiet, retry=retry, tracking=recipe.tracking)):
         assert outcome.finished
         index[outcome.stage.name] = outcome.finished.name
         storage.write_json(storage.join(recipe.out, INDEX), {"recipe": recipe.name, "stages": index})

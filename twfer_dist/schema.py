@@ -25,11 +25,12 @@ _UNITS = pa.list_(pa.float32())  # 17 or null: Parquet cannot read back a null i
 _GROUPS = pa.map_(pa.string(), pa.string())
 
 
-def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
+def stamped(*fields: tuple[str, pa.DataType]) -> pa.Schema:
+    """A schema that carries SCHEMA_VERSION."""
     return pa.schema(list(fields), metadata={b"twfer_schema": str(SCHEMA_VERSION).encode()})
 
 
-CORPUS = _schema(
+CORPUS = stamped(
     ("photo_id", pa.string()),
     ("corpus", pa.string()),
     ("path", pa.string()),  # relative to the corpus, with forward slashes
@@ -41,7 +42,7 @@ CORPUS = _schema(
     ("action_units", _UNITS),  # from an OpenFace-shaped CSV, else null
 )
 
-PHOTOGRAPHS = _schema(
+PHOTOGRAPHS = stamped(
     *((f.name, f.type) for f in CORPUS),
     ("status", pa.string()),
     ("error", pa.string()),
@@ -51,7 +52,7 @@ PHOTOGRAPHS = _schema(
     ("faces", pa.int16()),  # how many were found
 )
 
-FACES = _schema(
+FACES = stamped(
     ("face_id", pa.string()),
     ("photo_id", pa.string()),
     ("rank", pa.int16()),  # 0 is the largest face of the photograph
@@ -79,7 +80,7 @@ FACES = _schema(
     ("error", pa.string()),
 )
 
-RENDERED = _schema(
+RENDERED = stamped(
     ("image_id", pa.string()),  # <source>-<scene>-<number>
     ("source", pa.string()),  # the figure: one identity
     ("scene", pa.string()),  # images of one scene differ in Action Units alone: same figure, material, light, camera
@@ -97,7 +98,7 @@ RENDERED = _schema(
     ("error", pa.string()),
 )
 
-ANIMATED = _schema(
+ANIMATED = stamped(
     ("image_id", pa.string()),
     ("face_id", pa.string()),
     ("corpus", pa.string()),
@@ -115,7 +116,7 @@ ANIMATED = _schema(
     ("error", pa.string()),
 )
 
-DATASET = _schema(
+DATASET = stamped(
     ("image_id", pa.string()),
     ("split", pa.string()),  # "train", "validation" or "test"
     ("label", pa.int8()),
@@ -132,7 +133,7 @@ DATASET = _schema(
     ("error", pa.string()),
 )
 
-PREDICTIONS = _schema(
+PREDICTIONS = stamped(
     ("image_id", pa.string()),  # a face_id for faces of photographs
     ("model", pa.string()),
     ("source", pa.string()),

@@ -6,10 +6,11 @@ made on the driver, its id travels, and rank 0 or a trial resumes it there.
 
 import contextlib
 import logging
+import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import numpy as np
 
 from twfer_dist import storage
 from twfer_dist.errors import Problem
+from twfer_dist.progress import Log
 from twfer_dist.storage import Finished
 
 if TYPE_CHECKING:
@@ -92,6 +94,31 @@ class Tracking:
             client.set_terminated(run_id, "FAILED")
             raise
         client.set_terminated(run_id, "FINISHED")
+
+    @contextlib.contextmanager
+    def progress(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[Log]:
+        """A run for the progress of a stage: what logs its figures. A store that falls silent meanwhile stops no work: it is said once."""
+        from mlflow.exceptions import MlflowException
+
+        run = Run(self, self.client.create_run(self.experiment_id(), run_name=name, tags=dict(tags)).info.run_id, self.client)
+        run.log_params(params)
+        silent = False
+
+        def attempt(call: Callable[[], None]) -> None:
+            nonlocal silent
+            try:
+                if not silent:
+                    call()
+            except MlflowException as error:
+                silent = True
+                print(f"twfer: MLflow at {self.uri} is silent ({error.message}): {name} goes on without it.", file=sys.stderr, flush=True)
+
+        state = "FAILED"
+        try:
+            yield lambda metrics, step: attempt(lambda: run.log_metrics(metrics, step))
+            state = "FINISHED"
+        finally:
+            attempt(lambda: self.client.set_terminated(run.id, state))
 
     def resume(self, run_id: str) -> "Run":
         """The run `run_id`, to log into it from another process."""
