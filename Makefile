@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint
+.PHONY: help demo test lint chaos
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+chaos: $(READY)  ## runs killed at twenty random points of each kind, a thousand damaged files; minutes
+	@$(BIN)/python jobs/chaos.py
 
 $(READY): requirements.lock pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null \

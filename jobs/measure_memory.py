@@ -50,14 +50,14 @@ def _peak(stage: str, size: int, folder: Path) -> float:
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak = 0.0
     while child.poll() is None:
-        peak = max(peak, _pss(child.pid))
+        peak = max(peak, pss(child.pid))
         time.sleep(0.5)
     if child.returncode:
         raise SystemExit(f"{stage} at {size} images ended with {child.returncode}")
     return peak
 
 
-def _pss(pid: int) -> float:
+def pss(pid: int) -> float:
     """Megabytes of anonymous and file-backed proportional memory of a process and its descendants; shared memory is left out."""
     total = 0
     try:

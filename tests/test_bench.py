@@ -13,10 +13,10 @@ from twfer_dist.cli import main
 def test_stages_are_timed_beside_plain_loops(ray_cluster: None, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "_BATCHES", (1,))
-    result = CliRunner().invoke(main, ["bench", stage, "--images", "140", "--actors", "1", "--json"])
+    result = CliRunner().invoke(main, ["bench", stage, "--images", "100", "--actors", "1", "--json"])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["pipeline_over_bare"] == pytest.approx(told["pipeline_rate"] / told["bare_rate"], abs=0.02)
-    assert told["bare_rate"] > 0 and (told["images"], told["processes"], told["rounds"]) == (140, 1, 1)
+    assert told["bare_rate"] > 0 and (told["images"], told["processes"], told["rounds"]) == (100, 1, 1)
     if stage == "animate":
         assert told["ours_over_public"] == pytest.approx(told["ours_rate"] / told["public_rate"], rel=0.05) and told["public_batch"] == 1

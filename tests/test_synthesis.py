@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from twfer_dist import engine, schema, storage
 from twfer_dist.corpus import facs
 from twfer_dist.errors import Problem
 from twfer_dist.schema import ANIMATED, FACES
+from twfer_dist.settings import package_path
 from twfer_dist.synthesis import animate, checkpoints, pipeline, references, train
 from twfer_dist.synthesis.networks import Generator
 from twfer_dist.synthesis.pipeline import AnimateConfig, animate_job
@@ -192,6 +194,18 @@ def test_animation_keeps_the_source_pixel_for_pixel_where_attention_is_one_at_an
     answer = animate.animate(loaded, crops, *np.zeros((2, 2, 17), np.float32))
     assert (answer[:, :54] == crops[:, :54]).all()
     assert (answer[:, 58:] == 255).all()
+
+
+def test_bfloat16_changes_the_shipped_generators_pictures_as_good_as_not_at_all():
+    loaded = checkpoints.load_generator(package_path("package:weights/generator.safetensors"))
+    photographs = sorted(Path(package_path("package:demo/tw58")).rglob("*.jpg"))[:8]
+    pictures = [np.asarray(cv2.imread(str(place))) for place in photographs]
+    crops = np.stack([cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA)[..., ::-1] for picture in pictures])
+    wanted = np.stack([facs.prototype(name) for name in EXPRESSIONS] + [facs.prototype("surprise")]).astype(np.float32)
+    plain, fast = (animate.animate(loaded, crops, np.zeros_like(wanted), wanted, bfloat16=kind).astype(int) for kind in (False, True))
+    apart = np.abs(plain - fast)
+    assert apart.mean() < 0.5 and np.quantile(apart, 0.999) <= 2
+    assert apart.any()  # it was computed otherwise
 
 
 def test_intensities_leave_out_the_strongest():

@@ -63,7 +63,8 @@ def bench_faces(images: int, actors: int | None) -> dict[str, Any]:
 
 def bench_animate(images: int, actors: int | None) -> dict[str, Any]:
     """Animated images a second through the animate stage: see `_compared`. Beside it `public_rate`, of GANimation's public network (128
-    pixels, width 64) in eager PyTorch on one thread at its best batch size, `ours_rate`, of ours at the stage's, and `ours_over_public`.
+    pixels, width 64) in eager PyTorch on one thread at its best batch size, `ours_rate`, of ours at the stage's, `ours_over_public`, and
+    `bfloat16_over_float32`, of ours.
     """
     with tempfile.TemporaryDirectory() as folder:
         faces = engine.run(faces_job([open_corpus(CORPUS)], FacesConfig()), folder, quiet=True)
@@ -122,17 +123,18 @@ def _networks(faces: Finished) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     crop = rng.integers(0, 255, (PUBLIC_SIZE, PUBLIC_SIZE, 3), np.uint8)
 
-    def rate(loaded: LoadedGenerator, batch: int) -> float:
+    def rate(loaded: LoadedGenerator, batch: int, bfloat16: bool) -> float:
         units = rng.uniform(0, MAX_INTENSITY, (2, batch, len(ACTION_UNITS))).astype(np.float32)
         started = time.perf_counter()
-        animate(loaded, np.repeat(crop[None], batch, axis=0), *units)
+        animate(loaded, np.repeat(crop[None], batch, axis=0), *units, bfloat16=bfloat16)
         return batch / (time.perf_counter() - started)
 
-    systems = {"ours": (ours, AnimateConfig().batch), **{f"public_{b}": (public, b) for b in _BATCHES}}
+    batch = AnimateConfig().batch
+    systems = {"ours": (ours, batch, False), "bfloat16": (ours, batch, True), **{f"public_{b}": (public, b, False) for b in _BATCHES}}
     rates: dict[str, list[float]] = {name: [] for name in systems}
     for number in range(ROUNDS + 1):
-        for name, (loaded, batch) in systems.items():
-            found = rate(loaded, batch)
+        for name, system in systems.items():
+            found = rate(*system)
             if number:  # the first one warms the caches
                 rates[name].append(found)
     torch.set_num_threads(threads)
@@ -144,6 +146,7 @@ def _networks(faces: Finished) -> dict[str, Any]:
         "public_rate": round(best, 2),
         "public_batch": batch,
         "ours_over_public": round(middle["ours"] / best, 2),
+        "bfloat16_over_float32": round(middle["bfloat16"] / middle["ours"], 2),
     }
 
 

@@ -36,7 +36,7 @@ class Step:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     cpus: float = 1
     gpus: float = 0
-    actors: int | None = None  # of a class; as many as the cluster has CPUs where not given
+    actors: int | None = None  # of a class, at most; as many as the cluster has room for at the start where not given
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def through_ray(parts: Sequence[int], steps: Sequence[Step], target: Target) -> 
             dataset = dataset.map_batches(
                 _Actor,
                 fn_constructor_kwargs={"build": step.call, "kwargs": dict(step.kwargs), "place": place},
-                compute=ray.data.ActorPoolStrategy(size=min(len(parts), step.actors or cluster.slots(step.cpus, step.gpus))),
+                compute=_pool(step, len(parts)),
                 **shared,
             )
         else:
@@ -135,6 +135,16 @@ def through_ray(parts: Sequence[int], steps: Sequence[Step], target: Target) -> 
         given = {"fn_kwargs": {"steps": work, "target": target}, "batch_size": 1, "batch_format": "pyarrow"}
         for row in _rows(_one_row_each(suspects).map_batches(_examine_part, **given, **asks)):
             yield row["rows"], json.loads(row["counts"])
+
+
+def _pool(step: Step, parts: int) -> Any:
+    """A step's actors. Where their number is asked for, those that the cluster cannot start yet come with its nodes, and those that
+    find nothing to do are given back.
+    """
+    import ray.data
+
+    size = min(parts, step.actors or cluster.slots(step.cpus, step.gpus))
+    return ray.data.ActorPoolStrategy(min_size=1 if step.actors else size, initial_size=size, max_size=size)
 
 
 def _one_row_each(parts: Sequence[int]) -> Any:

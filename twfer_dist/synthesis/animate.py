@@ -19,12 +19,19 @@ def intensities(levels: int, drop_last: bool) -> list[float]:
 
 
 def animate(
-    generator: LoadedGenerator, crops: np.ndarray, own: np.ndarray, wanted: np.ndarray, device: torch.device | str = "cpu"
+    generator: LoadedGenerator,
+    crops: np.ndarray,
+    own: np.ndarray,
+    wanted: np.ndarray,
+    device: torch.device | str = "cpu",
+    *,
+    bfloat16: bool = False,
 ) -> np.ndarray:
     """Crops uint8 (B, S, S, 3) RGB, carried from their own Action Units float32 (B, 17) in 0..5 to the wanted: uint8 (B, S, S, 3).
 
     The generator sees the crops at its own size. What it makes is enlarged and meets the crop at the crop's size in
     equation 1 of the paper, so that where the source is kept, or moved, the sculpture's texture stays as sharp as it was.
+    bfloat16: of the network's convolutions; on average 0.02 of 255 from float32, one pixel of a thousand by 1 or more.
     """
     image = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     side = image.shape[2:]
@@ -33,7 +40,9 @@ def animate(
         small = F.interpolate(image, (generator.size, generator.size), mode="bilinear", antialias=True, align_corners=False)
     with torch.inference_mode():
         units = [torch.from_numpy(to_unit(u)).to(device) for u in (own, wanted)]
-        made = _made(generator.network, small, told(generator.network, *units))
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=bfloat16):
+            made = _made(generator.network, small, told(generator.network, *units))
+        made = tuple(part.float() for part in made)
         if side[0] != generator.size:
             made = tuple(F.interpolate(part, side, mode="bicubic", align_corners=False) for part in made)
         colour, attention, *flow = made

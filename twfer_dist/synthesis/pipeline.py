@@ -41,6 +41,7 @@ class AnimateConfig:
     reference_corpora: tuple[str, ...] = ()  # where references may come from; all where empty
     sources: Literal["neutral", "unlabelled", "all"] = "neutral"  # "unlabelled": neutral faces and those without a label
     batch: int = 16  # rows that the generator sees together
+    bfloat16: bool = False  # the generator's convolutions: faster where the hardware has it, see `animate`
     quality: int = 95  # of the JPEG images
 
 
@@ -81,7 +82,12 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
             plan(sources, chosen, steps, config.per_expression),
             [
                 Step(decode, {"faces": tuple(faces), "size": config.size}),
-                Step(Animator, {"generator": generator, "batch": config.batch, "gpus": gpus}, gpus=gpus, actors=actors),
+                Step(
+                    Animator,
+                    {"generator": generator, "batch": config.batch, "gpus": gpus, "bfloat16": config.bfloat16},
+                    gpus=gpus,
+                    actors=actors,
+                ),
                 Step(encode, {"size": config.size, "quality": config.quality}),
             ],
             rows_per_part=PART_ROWS if config.per_expression else whole * max(1, PART_ROWS // whole),
@@ -167,12 +173,12 @@ def _combinations(sources: int, labels: np.ndarray, per_expression: int | None) 
 class Animator:
     """An actor: the generator on fixed groups of `batch` rows of a part, one thread; `pixels` become the animated ones."""
 
-    def __init__(self, generator: str, batch: int, gpus: float) -> None:
+    def __init__(self, generator: str, batch: int, gpus: float, bfloat16: bool) -> None:
         torch.set_num_threads(1)
         self.device = "cuda" if gpus and torch.cuda.is_available() else "cpu"
         self.generator = checkpoints.load_generator(generator)
         self.generator.network.to(self.device)
-        self.batch = batch
+        self.batch, self.bfloat16 = batch, bfloat16
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         pixels = rows["pixels"].to_pylist()
@@ -185,7 +191,7 @@ class Animator:
                 np.frombuffer(p or bytes(3 * size * size), np.uint8).reshape(size, size, 3) for p in pixels[start : start + self.batch]
             ]
             part = slice(start, start + self.batch)
-            animated = animate(self.generator, np.stack(group), own[part], wanted[part], self.device)
+            animated = animate(self.generator, np.stack(group), own[part], wanted[part], self.device, bfloat16=self.bfloat16)
             answers += [image.tobytes() for image in animated]
         kept = [answer if p else None for p, answer in zip(pixels, answers, strict=True)]
         return rows.set_column(rows.column_names.index("pixels"), "pixels", pa.array(kept, pa.large_binary()))
