@@ -32,7 +32,13 @@ def make(out: str, size: int) -> None:
     """The stage at one size, in this process; prints its seconds, and those of a second start."""
     plan = pa.table({"id": [f"{k:016x}" for k in range(size)], "path": [f"room/{k % 97}/{k}.jpg" for k in range(size)]})
     job = engine.Job(
-        "scale", 1, {}, {"size": size}, {}, {".": NUMBERS}, lambda work: work.map(plan, [engine.Step(Notes)], rows_per_part=ROWS_PER_PART)
+        "scale",
+        1,
+        {},
+        {"size": size},
+        {},
+        {".": NUMBERS},
+        lambda work: work.map(plan, [engine.Step(Notes)], rows_per_part=ROWS_PER_PART, decides=plan.column_names),
     )
     cluster.start()
     times = []

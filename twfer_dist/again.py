@@ -5,7 +5,7 @@ were others: photographs were added, a face was corrected. There a row is kept w
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,8 @@ from twfer_dist.storage import Finished
 
 DECIDED = "decided.parquet"
 """The file of an output that holds, for each planned id, a digest of what decided its row."""
+
+DIGEST = pa.binary(16)
 
 
 class Again:
@@ -49,25 +51,24 @@ def with_result(before: Finished, planned: str, expected: pa.Schema) -> Again:
     return Again(before, set(rows.filter(pc.equal(rows["status"], schema.OK))[0].to_pylist()))
 
 
-def digests(rows: Iterable[Sequence[Any]]) -> pa.Array:
+def digests(rows: pa.RecordBatch) -> pa.Array:
     """16 bytes for each row, which stand for its values."""
     found = []
-    for values in rows:
+    for values in zip(*(column.to_pylist() for column in rows.columns), strict=True):
         state = hashlib.blake2b(digest_size=16)
         for value in values:
             data = value if isinstance(value, bytes) else repr(value).encode()
             state.update(len(data).to_bytes(8, "little") + data)
         found.append(state.digest())
-    return pa.array(found, pa.binary(16))
+    return pa.array(found, DIGEST)
 
 
 def content(finished: Finished, table: str, expected: pa.Schema, columns: Sequence[str]) -> pa.Table:
     """`digests` of these columns of a table, as `content` beside the table's id; it is read piece by piece."""
     key, pieces = expected.names[0], []
     for batch in finished.scan(table, expected).to_batches(columns=[key, *columns], batch_size=1024):
-        values = zip(*(batch[name].to_pylist() for name in columns), strict=True)
-        pieces.append(pa.table({key: batch[key], "content": digests(values)}))
-    return pa.concat_tables([pa.table({key: pa.array([], pa.string()), "content": digests([])}), *pieces])
+        pieces.append(pa.table({key: batch[key], "content": digests(batch.select(list(columns)))}))
+    return pa.concat_tables([pa.schema([(key, pa.string()), ("content", DIGEST)]).empty_table(), *pieces])
 
 
 def akin(covers: dict[str, Any], out: str, decided: pa.Table) -> Iterator[Again]:

@@ -191,8 +191,8 @@ class Work:
         if len(plan) != pc.count_distinct(self._ids).as_py():
             raise ValueError(f"the plan of stage {self.job.stage} holds an id twice")
         if decides:
-            values = zip(*(plan[name].to_pylist() for name in decides), strict=True)
-            self._decided = pa.table({plan.column_names[0]: self._ids, "decided": again.digests(values)})
+            pieces = [again.digests(batch) for batch in plan.select(decides).to_batches(max_chunksize=1024)]
+            self._decided = pa.table({plan.column_names[0]: self._ids, "decided": pa.chunked_array(pieces, again.DIGEST)})
         self._again = self._kept()
         if self._again:
             plan = plan.filter(pc.invert(pc.is_in(self._ids, pa.array(sorted(self._again.keep), pa.string()))))
