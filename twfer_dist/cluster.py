@@ -48,7 +48,16 @@ def _init(quiet: dict) -> None:
             ) from None
     else:
         cpus = max(4, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=_store_bytes(), **quiet)
+        for last in (False, True):
+            try:
+                ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=_store_bytes(), **quiet)
+                return
+            except Exception as error:  # Ray has no narrower kind for processes that are not up after 30 seconds, as on a busy machine
+                ray.shutdown()
+                if last:
+                    raise Problem(
+                        f"Ray does not start on this machine ({error}): free its processors and memory, or set RAY_ADDRESS to a cluster."
+                    ) from error
 
 
 @contextlib.contextmanager

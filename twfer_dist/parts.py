@@ -204,22 +204,22 @@ def _run_part(batch: pa.Table, *, call: Callable, kwargs: Mapping[str, Any], num
 class _Actor:
     """An actor of a step's pool: builds the step's class once.
 
-    A Problem of its constructor is raised at the first call: Ray would retry the constructor for ever.
+    What its constructor raises is raised at the first call: Ray would retry the constructor for ever.
     """
 
     def __init__(self, build: type, kwargs: Mapping[str, Any], place: Mapping[str, Any]) -> None:
         self._place = place
         try:
             self._call: Callable = build(**kwargs)
-        except Problem as problem:
-            self._call = functools.partial(_raise, problem)
+        except Exception as error:
+            self._call = functools.partial(_raise, error)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return _run_part(batch, call=self._call, kwargs={}, **self._place)
 
 
-def _raise(problem: Problem, table: pa.Table) -> pa.Table:
-    raise problem
+def _raise(error: Exception, table: pa.Table) -> pa.Table:
+    raise error
 
 
 def _examine_part(batch: pa.Table, *, steps: bytes, target: Target) -> pa.Table:
