@@ -1,7 +1,12 @@
 """Rows without a result are done again, rows that another output holds are kept: what comes out is what one start would have given."""
 
 import dataclasses
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -153,6 +158,27 @@ def test_kept_rows_and_new_ones_are_joined_part_by_part(tmp_path):
     made = iter([photographs({"b": "ok", "c": "no_face"})])
     joined = again.joined("photographs", schema.PHOTOGRAPHS, ["c", None], made)
     assert [piece["status"].to_pylist() for piece in joined] == [["ok", "ok"], ["no_face", "ok"]]
+
+
+def test_the_keyboard_stops_a_run_that_goes_on_later(tmp_path):
+    shipped = sorted(Path(package_path("package:demo/tw58")).rglob("*.jpg"))
+    (tmp_path / "photographs").mkdir()
+    for number in range(200):
+        shutil.copyfile(shipped[number % len(shipped)], tmp_path / "photographs" / f"{number:03d}.jpg")
+    command = [sys.executable, "-m", "twfer_dist.cli", "faces", str(tmp_path / "photographs"), "--aligned", "--out", str(tmp_path / "out")]
+    child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 180
+    while not (done := list(tmp_path.glob("out/faces-*/_work/photographs/part-*.parquet"))):
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    said = child.communicate(timeout=120)[1]
+    assert child.returncode == 130 and "stopped. What is done is kept" in said and "Traceback" not in said
+    kept = {path.name: path.stat().st_mtime_ns for path in done}
+    assert (
+        kept.items()
+        <= {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("out/faces-*/_work/photographs/part-*.parquet")}.items()
+    )
 
 
 def test_photographs_that_are_added_or_changed_are_looked_at_alone(ray_cluster, tmp_path):

@@ -18,7 +18,7 @@ out_option = click.option("--out", metavar="DIR", help="Where outputs go: a fold
 
 
 class _Group(click.Group):
-    """Prints a Problem as its sentence and exits with 2, wherever it is raised."""
+    """Prints a Problem as its sentence and exits with 2, wherever it is raised; with 130 where the keyboard stops it."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -26,6 +26,9 @@ class _Group(click.Group):
         except Problem as problem:
             click.echo(f"twfer: {problem}", err=True)
             context.exit(2)
+        except KeyboardInterrupt:
+            click.echo("\ntwfer: stopped. What is done is kept: the same command goes on from there.", err=True)
+            context.exit(130)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
