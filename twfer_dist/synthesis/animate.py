@@ -31,7 +31,7 @@ def animate(
 
     The generator sees the crops at its own size. What it makes is enlarged and meets the crop at the crop's size in
     equation 1 of the paper, so that where the source is kept, or moved, the sculpture's texture stays as sharp as it was.
-    bfloat16: of the network's convolutions; on average 0.02 of 255 from float32, one pixel of a thousand by 1 or more.
+    bfloat16: of the network's convolutions; on average 0.02 of 255 from float32, 999 of 1,000 values by at most 1.
     """
     image = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     side = image.shape[2:]
