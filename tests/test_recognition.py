@@ -280,5 +280,7 @@ def test_wrong_inputs_of_answers_are_problems(ray_cluster, trained, images, tmp_
         predict_job([images], images, PredictConfig())
     with pytest.raises(Problem, match="output of stage 'train': images come from faces, corrected, animated, dataset"):
         predict_job([model], model, PredictConfig())
+    with pytest.raises(Problem, match="no images to answer for: name 'inputs'"):
+        predict_job([], model, PredictConfig())
     with pytest.raises(Problem, match="the same images twice"):
         engine.run(predict_job([images, images], model, PredictConfig()), str(tmp_path), quiet=True)

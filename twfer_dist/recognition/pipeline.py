@@ -45,8 +45,10 @@ def predict_job(inputs: Sequence[Finished], model: Finished, config: PredictConf
     "unlike_training" (further from the training images than their own 99th percentile), "not_readable" (a confidence below
     the threshold of the training), else "ok". Groups of images that the network sees together are fixed, so the answers do
     not depend on how many actors there are. gpus: of each actor; an actor computes on CUDA where its GPU is one.
-    Problem where an input is of another stage or given twice, or `model` is no recogniser.
+    Problem where there is no input, one is of another stage or given twice, or `model` is no recogniser.
     """
+    if not inputs:
+        raise Problem("There are no images to answer for: name 'inputs', outputs of faces, animate or dataset.")
     for finished in inputs:
         if finished.manifest["stage"] not in SOURCES:
             raise Problem(f"{finished.uri} is the output of stage '{finished.manifest['stage']}': images come from {', '.join(SOURCES)}.")
