@@ -16,10 +16,13 @@ BUCKET = "bucket"
 
 @dataclass
 class Server:
-    """failing: how many of the next requests whose path ends so are answered with 500."""
+    """failing: how many of the next requests whose path ends so are answered with 500. growing: how many of the
+    next GETs find more than the HEAD before said, as of a file that is written anew meanwhile.
+    """
 
     port: int = 0
     failing: dict[str, int] = field(default_factory=dict)
+    growing: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)  # method and path of each
 
     def uri(self, path: str) -> str:
@@ -41,6 +44,11 @@ def serve() -> Iterator[Server]:
                 server.failing[ending] = left - 1
                 start_response("500 Internal Server Error", [("Content-Length", "0")])
                 return []
+        for ending, left in server.growing.items():
+            if environment["REQUEST_METHOD"] == "GET" and path.endswith(ending) and left:
+                server.growing[ending] = left - 1
+                start_response("200 OK", [("Content-Length", "100000")])
+                return [bytes(100000)]
         return moto(environment, start_response)
 
     listening = make_server("127.0.0.1", 0, application, threaded=True)

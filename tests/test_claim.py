@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from engine_jobs import Config, numbers_job
 
-from twfer_dist import claim, engine
+from twfer_dist import claim, engine, storage
 from twfer_dist.errors import Problem
 
 HOLD = """
@@ -77,6 +77,18 @@ def test_the_claim_of_a_killed_process_is_void_at_once(tmp_path):
         assert len(list(tmp_path.glob("*.claim"))) == 1
     assert not list(tmp_path.glob("*.claim"))
     child.wait()
+
+
+def test_a_claim_that_is_written_anew_while_it_is_read_is_read_again(s3, tmp_path):
+    uri = s3.uri("runs/a-0123")
+    child = holder(uri, tmp_path / "log", "a", 60)
+    wait_for(tmp_path / "log", "+a")
+    child.kill()
+    child.wait()
+    (name,) = storage.list_files(s3.uri("runs"))
+    s3.growing[f"/{name}"] = 1
+    with claim.hold(uri, quiet=True):
+        assert s3.growing[f"/{name}"] == 0 and name not in storage.list_files(s3.uri("runs"))
 
 
 def test_a_claim_from_another_machine_is_void_when_it_falls_silent(tmp_path, monkeypatch, capsys):

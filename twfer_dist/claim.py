@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 import pyarrow.fs as pafs
@@ -84,6 +85,10 @@ class Claim:
         with self._fs.open_output_stream(self._own) as stream:
             stream.write(storage.json_text(self._holder).encode())
 
+    def _read(self, path: str) -> bytes:
+        with self._fs.open_input_stream(path) as stream:  # breaks off where the file is written anew or removed meanwhile
+            return stream.read()
+
     def _remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._fs.delete_file(path)
@@ -94,8 +99,7 @@ class Claim:
             if not (info.base_name.startswith(self._name + ".") and info.base_name.endswith(".claim")) or info.path == self._own:
                 continue
             try:
-                with self._fs.open_input_stream(info.path) as stream:
-                    holder = json.loads(stream.read())
+                holder = json.loads(storage.patiently(partial(self._read, info.path)))
             except FileNotFoundError:
                 continue
             except ValueError:  # it is being written
