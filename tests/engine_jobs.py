@@ -58,6 +58,16 @@ class Fragile:
         return Adder(1000 * len(table))(table)
 
 
+class Stillborn:
+    """Ends its process each time that it is built."""
+
+    def __init__(self) -> None:
+        os.abort()
+
+    def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
+        raise AssertionError("it was built")
+
+
 def fragile(table: pa.Table, deadly: tuple[int, ...]) -> pa.Table:
     """`doubled` as a function that ends its process over some values."""
     if set(table["value"].to_pylist()) & set(deadly):

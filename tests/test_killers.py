@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from engine_jobs import DIGITS, NUMBERS, Config, Fragile, Refuses, fragile, numbers_job
+from engine_jobs import DIGITS, NUMBERS, Config, Fragile, Refuses, Stillborn, fragile, numbers_job
 
 from twfer_dist import engine, killers, schema, storage
 from twfer_dist.errors import Problem
@@ -65,6 +65,12 @@ def test_rows_that_end_the_process_only_together_are_all_done():
     pieces, killed = killers.examine(rows, lambda some, what: killers.Death("too many") if len(some) > 3 else {"rows": some})
     assert not killed
     assert [row_id for piece in pieces for row_id in piece["rows"]["id"].to_pylist()] == rows["id"].to_pylist()
+
+
+def test_a_class_that_cannot_be_built_without_ending_its_process_is_one_sentence(ray_cluster, tmp_path):
+    """Ray would build it for ever."""
+    with pytest.raises(Problem, match=r"building Stillborn ends its process, \d+ times now"):
+        engine.run(job(engine.Step(Stillborn, actors=2)), str(tmp_path))
 
 
 @pytest.mark.parametrize("where", ["constructor", "call"])

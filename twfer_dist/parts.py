@@ -93,6 +93,25 @@ class Target:
         finally:
             storage.delete_file(mark)
 
+    def built(self, build: Callable[..., Callable], kwargs: Mapping[str, Any], most: int) -> Callable:
+        """What `build` makes. Problem where `most` processes that ended over it, or are at it, have come since the last success."""
+        beginning = f"{build.__name__}."
+        mark = storage.join(self._tries, f"{beginning}{uuid.uuid4().hex[:8]}")
+        begun = [name for name in storage.list_files(self._tries) if name.startswith(beginning)]
+        if len(begun) >= most:
+            raise Problem(
+                f"{self.directory}: building {build.__name__} ends its process, {len(begun)} times now, most often for want of memory: "
+                "give it more, or ask for fewer actors, and start again; what is done is kept."
+            )
+        storage.write_bytes(mark, b"")
+        try:
+            made = build(**kwargs)
+        finally:
+            storage.delete_file(mark)
+        for name in begun:
+            storage.delete_file(storage.join(self._tries, name))
+        return made
+
     @property
     def _tries(self) -> str:
         return storage.join(self.directory, WORK, "tries")
@@ -116,12 +135,10 @@ def through_ray(parts: Sequence[int], steps: Sequence[Step], target: Target) -> 
         place = {"number": number, "last": number == len(steps) - 1, "target": target}
         shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_cpus": step.cpus, "num_gpus": step.gpus or None}
         if isinstance(step.call, type):
-            dataset = dataset.map_batches(
-                _Actor,
-                fn_constructor_kwargs={"build": step.call, "kwargs": dict(step.kwargs), "place": place},
-                compute=_pool(step, len(parts)),
-                **shared,
-            )
+            pool = _pool(step, len(parts))
+            most = pool.max_size * (1 + TRIES)
+            given = {"build": step.call, "kwargs": dict(step.kwargs), "place": place, "most": most}
+            dataset = dataset.map_batches(_Actor, fn_constructor_kwargs=given, compute=pool, **shared)
         else:
             dataset = dataset.map_batches(_run_part, fn_kwargs={"call": step.call, "kwargs": dict(step.kwargs), **place}, **shared)
     for row in _rows(dataset):
@@ -204,13 +221,14 @@ def _run_part(batch: pa.Table, *, call: Callable, kwargs: Mapping[str, Any], num
 class _Actor:
     """An actor of a step's pool: builds the step's class once.
 
-    What its constructor raises is raised at the first call: Ray would retry the constructor for ever.
+    What its constructor raises is raised at the first call: Ray would retry the constructor for ever, as it does where the
+    process ends over it.
     """
 
-    def __init__(self, build: type, kwargs: Mapping[str, Any], place: Mapping[str, Any]) -> None:
+    def __init__(self, build: type, kwargs: Mapping[str, Any], place: Mapping[str, Any], most: int) -> None:
         self._place = place
         try:
-            self._call: Callable = build(**kwargs)
+            self._call = place["target"].built(build, kwargs, most)
         except Exception as error:
             self._call = functools.partial(_raise, error)
 
