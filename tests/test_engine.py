@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 from engine_jobs import DIGITS, NUMBERS, Config, Refuses, numbers_job
 
@@ -68,30 +70,63 @@ def test_same_bytes_on_this_disk_and_on_s3(ray_cluster, s3, tmp_path):
     assert left == sorted(f"{here.uri.rpartition('/')[2]}/{name}" for name in [storage.MANIFEST, *parts_sha256(here)])
 
 
-def test_killed_run_resumes_without_losing_or_doubling_a_row(ray_cluster, tmp_path):
+def test_a_disk_that_is_full_at_the_end_is_one_sentence_and_loses_nothing(ray_cluster, tmp_path):
+    """As far as this process goes: it may write no file of more than 512 bytes when the parts are done."""
+    job = numbers_job(Config())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full(work: engine.Work) -> None:
+        job.do(work)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
+
+    try:
+        with pytest.raises(Problem, match=r"numbers cannot be written \(.*File too large.*\): make room .* what is done is kept"):
+            engine.run(dataclasses.replace(job, do=full), str(tmp_path / "full"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (part,) = tmp_path.glob("full/numbers-*/_work/numbers/part-000000.parquet")
+    stamp, seen = part.stat().st_mtime_ns, []
+
+    def resumed(work: engine.Work) -> None:
+        job.do(work)
+        seen.append(part.stat().st_mtime_ns)
+
+    finished = engine.run(dataclasses.replace(job, do=resumed), str(tmp_path / "full"))
+    assert seen == [stamp]
+    assert finished.digest == engine.run(job, str(tmp_path / "never-full")).digest
+
+
+@pytest.mark.parametrize("place", ["disk", "s3"])
+def test_killed_run_resumes_without_losing_or_doubling_a_row(ray_cluster, s3, tmp_path, place):
     """The driver and all its Ray processes die by SIGKILL in the middle; the finished parts are kept as they are."""
-    undisturbed = engine.run(numbers_job(Config()), str(tmp_path / "undisturbed"))
-    out = tmp_path / "killed"
+    job = numbers_job(Config())
+    undisturbed = engine.run(job, str(tmp_path / "undisturbed"))
+    out = str(tmp_path / "killed") if place == "disk" else s3.uri("killed")
+    fs, parts = storage.resolve(storage.join(out, f"numbers-{job.fingerprint}", "_work", "numbers"))
+
+    def done() -> dict[str, int]:
+        """When each part that is whole was written."""
+        infos = fs.get_file_info(pafs.FileSelector(parts, allow_not_found=True))
+        return {info.path: info.mtime_ns for info in infos if info.path.endswith(".parquet")}
+
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     child = subprocess.Popen(
         [sys.executable, Path(__file__).parent / "engine_jobs.py", out, "0.5"], env=environment, start_new_session=True
     )
     deadline = time.monotonic() + 120
-    while len(done := list(out.glob("numbers-*/_work/numbers/part-*.parquet"))) < 2:
+    while len(kept := done()) < 2:
         assert child.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
         time.sleep(0.05)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    assert not list(out.glob("numbers-*/_manifest.json"))
-    kept = {path: path.stat().st_mtime_ns for path in done}
+    assert engine.find(job, out) is None
     redone: list[str] = []
-    job = numbers_job(Config())
 
     def do(work: engine.Work) -> None:
         job.do(work)
-        redone.extend(path for path, stamp in kept.items() if path.stat().st_mtime_ns != stamp)
+        redone.extend(kept.keys() - {path for path, stamp in done().items() if stamp == kept.get(path)})
 
-    resumed = engine.run(dataclasses.replace(job, do=do), str(out))
+    resumed = engine.run(dataclasses.replace(job, do=do), out)
     assert parts_sha256(resumed) == parts_sha256(undisturbed)
     assert redone == []
 

@@ -125,10 +125,8 @@ class Claim:
 def hold(output: str, *, quiet: bool) -> Iterator[Claim]:
     """Hold the directory `output` (a path or URI), which need not exist, against all other runs; wait for one that holds it."""
     claim = Claim(output)
-    try:
+    with storage.writing(output):
         claim.take(quiet)
-    except OSError as error:
-        raise storage.unwritable(output, error) from error
     try:
         yield claim
     finally:

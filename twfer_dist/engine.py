@@ -318,13 +318,18 @@ def _compact(folder: str, expected: pa.Schema, parts: Iterator[pa.Table], planne
 
         def flush() -> None:
             nonlocal writer, waiting, waiting_bytes
-            if writer is None:
-                fs, path = storage.resolve(storage.join(folder, f"part-{number:05d}.parquet"))
-                fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
-                writer = pq.ParquetWriter(path, expected, filesystem=fs, compression="zstd")
-                stack.callback(writer.close)
-            writer.write_table(pa.concat_tables(waiting) if waiting else expected.empty_table(), row_group_size=1 << 20)
+            with storage.writing(folder):
+                if writer is None:
+                    fs, path = storage.resolve(storage.join(folder, f"part-{number:05d}.parquet"))
+                    fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+                    writer = pq.ParquetWriter(path, expected, filesystem=fs, compression="zstd")
+                    stack.callback(close, writer)
+                writer.write_table(pa.concat_tables(waiting) if waiting else expected.empty_table(), row_group_size=1 << 20)
             waiting, waiting_bytes = [], 0
+
+        def close(writer: pq.ParquetWriter) -> None:
+            with storage.writing(folder):
+                writer.close()
 
         for part, table in enumerate(parts):
             if not len(table):
@@ -340,7 +345,7 @@ def _compact(folder: str, expected: pa.Schema, parts: Iterator[pa.Table], planne
             if waiting_bytes >= TARGET_ROW_GROUP_BYTES:
                 flush()
             if size >= TARGET_FILE_BYTES and writer is not None:
-                writer.close()
+                close(writer)
                 writer, number, size = None, number + 1, 0
         if waiting or (writer is None and number == 0):
             flush()

@@ -135,16 +135,18 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
 
-    try:
+    with writing(uri):
         patiently(write)
+
+
+@contextlib.contextmanager
+def writing(uri: str) -> Iterator[None]:
+    """A failure to write is the Problem of this place."""
+    try:
+        yield
     except OSError as error:
-        raise unwritable(uri, error) from error
-
-
-def unwritable(uri: str, error: OSError) -> Problem:
-    """The Problem of a place that cannot be written."""
-    words = " ".join(str(error).split())
-    return Problem(f"{uri} cannot be written ({words}): make room or allow it, and start again; what is done is kept.")
+        words = " ".join(str(error).split())
+        raise Problem(f"{uri} cannot be written ({words}): make room or allow it, and start again; what is done is kept.") from error
 
 
 def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) -> None:
