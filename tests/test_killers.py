@@ -73,6 +73,12 @@ def test_a_class_that_cannot_be_built_without_ending_its_process_is_one_sentence
         engine.run(job(engine.Step(Stillborn, actors=2)), str(tmp_path))
 
 
+def test_rows_whose_process_was_ended_from_outside_get_the_bytes_that_they_always_get():
+    rows, deaths = pa.table({"id": [f"{k:02d}" for k in range(10)]}), [killers.Death("from outside")]
+    pieces, killed = killers.examine(rows, lambda some, what: deaths.pop() if deaths else {"rows": some})
+    assert not killed and [piece["rows"] for piece in pieces] == [rows]
+
+
 @pytest.mark.parametrize("where", ["constructor", "call"])
 def test_a_problem_in_the_process_of_its_own_is_raised(where):
     with killers.Child(pickle.dumps([(Refuses, {"where": where})])) as child, pytest.raises(Problem, match="name another file"):

@@ -98,7 +98,8 @@ def examine(rows: pa.Table, attempt: Callable[[pa.Table, str], Tables | Death]) 
 
     attempt: works on rows under a name; its first table is the planned one. Once the killers are known, all rows are done in
     one piece with a neighbour in the place of each: so groups of rows keep their size, and the others get the bytes that they
-    always get. Where that does not work, because a step goes by ids or all together end the process, the pieces stand.
+    always get, also where there is no killer and the process was ended from outside. Where that does not work, because a step
+    goes by ids or all together end the process, the pieces stand.
     """
     pieces: list[Tables] = []
     killed: dict[str, str] = {}
@@ -115,7 +116,7 @@ def examine(rows: pa.Table, attempt: Callable[[pa.Table, str], Tables | Death]) 
             halve(middle, stop)
 
     halve(0, len(rows))
-    if killed and pieces:
+    if pieces and len(pieces) + len(killed) > 1:
         answer = attempt(_stood_in(rows, killed), "all")
         if not isinstance(answer, Death) and next(iter(answer.values()))[0].to_pylist() == rows[0].to_pylist():
             pieces = [answer]

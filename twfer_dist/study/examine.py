@@ -210,14 +210,14 @@ def _statuses(several: Sequence[Finished], table: str) -> dict[str, Any]:
 
 
 def _detectors(faces: Sequence[Finished]) -> list[dict[str, Any]]:
-    """For each output of faces: the detector that ran and why, the photographs, the faces found, and those that were kept."""
-    told = []
+    """For each detector that ran, and why: its photographs, the faces that it found, and those that were kept."""
+    told: dict[str, Counter[str]] = {}
     for finished in faces:
         found = finished.scan("photographs", PHOTOGRAPHS).to_table(columns=["faces"])["faces"]
         rows = finished.manifest["rows"]
         counted = {"photographs": rows["photographs"], "found": pc.sum(found).as_py() or 0, "kept": rows["faces"]}
-        told.append({"detector": finished.results["detector"], **counted})
-    return told
+        told.setdefault(finished.results["detector"], Counter()).update(counted)
+    return [{"detector": detector, **counted} for detector, counted in told.items()]
 
 
 def _sum_by(counts: pa.Table, column: str) -> dict[str, int]:
