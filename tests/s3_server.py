@@ -17,12 +17,14 @@ BUCKET = "bucket"
 @dataclass
 class Server:
     """failing: how many of the next requests whose path ends so are answered with 500. growing: how many of the
-    next GETs find more than the HEAD before said, as of a file that is written anew meanwhile.
+    next GETs find more than the HEAD before said, as of a file that is written anew meanwhile. meeting: GETs are answered with 500
+    until as many are there at once as the barrier wants.
     """
 
     port: int = 0
     failing: dict[str, int] = field(default_factory=dict)
     growing: dict[str, int] = field(default_factory=dict)
+    meeting: dict[str, threading.Barrier] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)  # method and path of each
 
     def uri(self, path: str) -> str:
@@ -44,6 +46,13 @@ def serve() -> Iterator[Server]:
                 server.failing[ending] = left - 1
                 start_response("500 Internal Server Error", [("Content-Length", "0")])
                 return []
+        for ending, barrier in server.meeting.items():
+            if environment["REQUEST_METHOD"] == "GET" and path.endswith(ending):
+                try:
+                    barrier.wait(20)
+                except threading.BrokenBarrierError:
+                    start_response("500 Internal Server Error", [("Content-Length", "0")])
+                    return []
         for ending, left in server.growing.items():
             if environment["REQUEST_METHOD"] == "GET" and path.endswith(ending) and left:
                 server.growing[ending] = left - 1

@@ -1,6 +1,7 @@
 """Storage that fails: tried again, then a row that says so."""
 
 import errno
+import threading
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -30,6 +31,18 @@ def test_photographs_on_storage_that_fails(ray_cluster, s3):
     assert s3.failing["/flaky.jpg"] == 0
     assert rows["dead.jpg"]["error"].startswith("dead.jpg: the storage did not give the file, 3 times: ")
     assert rows["flaky.jpg"]["content_sha256"] == rows["steady.jpg"]["content_sha256"] == storage.sha256(PICTURE.read_bytes())
+
+
+def test_photographs_are_read_several_at_a_time(ray_cluster, s3):
+    """Storage that is far away answers late: here it gives nothing unless four are asked for at once."""
+    fs, path = storage.resolve(s3.uri("far-away"))
+    for number in range(8):
+        name = f"{path}/{number}.jpg"
+        pafs.copy_files(str(PICTURE), name, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=fs)
+    job = faces_job([open_corpus(s3.uri("far-away"))], FacesConfig(aligned=True, measure=False))
+    s3.meeting[".jpg"] = threading.Barrier(4)
+    finished = engine.run(job, s3.uri("far-away-out"))
+    assert finished.manifest["counts"]["photographs"] == {schema.OK: 8}
 
 
 def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path, monkeypatch):
