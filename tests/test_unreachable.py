@@ -1,7 +1,10 @@
 """Storage that fails: tried again, then a row that says so."""
 
+import contextlib
 import errno
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -57,6 +60,30 @@ def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path, monkeypatch):
         with pytest.raises(OSError):
             storage.patiently(fails)
         assert len(tried) == times
+
+
+def test_a_folder_is_deleted_while_a_process_that_ends_still_writes_into_it(tmp_path):
+    folder, until = tmp_path / "work" / "tries", time.monotonic() + 0.4
+    folder.mkdir(parents=True)
+
+    def write() -> None:
+        while time.monotonic() < until:
+            folder.mkdir(parents=True, exist_ok=True)
+            mark = folder / f"{time.monotonic_ns()}"
+            with contextlib.suppress(FileNotFoundError):
+                mark.touch()
+            if mark.name.endswith(("1", "3")):
+                mark.unlink(missing_ok=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        writing = [pool.submit(write) for _ in range(4)]
+        while sum(1 for _ in folder.iterdir()) < 50:
+            time.sleep(0.01)
+        storage.delete_folder(str(tmp_path / "work"))
+        for one in writing:
+            one.result()
+    storage.delete_folder(str(tmp_path / "work"))
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_problem(tmp_path):

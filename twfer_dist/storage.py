@@ -172,10 +172,17 @@ def delete_file(uri: str) -> None:
 
 
 def delete_folder(uri: str) -> None:
-    """Delete a folder with all that is in it, if it is there."""
+    """Delete a folder with all that is in it, if it is there; also where a process that ends just now still writes into it."""
     fs, path = resolve(uri)
-    if fs.get_file_info(path).type == pafs.FileType.Directory:
-        fs.delete_dir(path)
+
+    def delete() -> None:
+        if fs.get_file_info(path).type == pafs.FileType.Directory:
+            try:
+                fs.delete_dir(path)
+            except FileNotFoundError as error:  # of a file in it, which went by itself
+                raise OSError(str(error)) from error
+
+    patiently(delete)
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
