@@ -3,10 +3,17 @@
 The driver's own death is in test_engine.py.
 """
 
+import contextlib
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import psutil
+
+from twfer_dist.settings import package_path
 
 CHAOS = Path(__file__).parent.parent / "jobs" / "chaos.py"
 
@@ -30,3 +37,37 @@ def test_damaged_photographs_are_one_row_each() -> None:
     (told,) = chaos("--files", "60", "files")
     assert told["rows"] == 60 and told["lost"] == told["twice"] == 0
     assert told["status"]["ok"] > 0 and told["status"]["unreadable"] > 0
+
+
+def test_the_json_of_a_run_whose_worker_died_is_json(tmp_path: Path) -> None:
+    """Ray says of such a death at the standard output."""
+    shipped = sorted(Path(package_path("package:demo/tw58")).rglob("*.jpg"))
+    (tmp_path / "photographs").mkdir()
+    for number in range(1000):
+        shutil.copyfile(shipped[number % len(shipped)], tmp_path / "photographs" / f"{number:04d}.jpg")
+    command = [
+        sys.executable,
+        "-m",
+        "twfer_dist.cli",
+        "faces",
+        str(tmp_path / "photographs"),
+        "--aligned",
+        "--out",
+        str(tmp_path / "out"),
+        "--json",
+    ]
+    child = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline, killed = time.monotonic() + 180, False
+    while not killed:
+        assert child.poll() is None and time.monotonic() < deadline
+        if list(tmp_path.glob("out/faces-*/_work/photographs/part-*.parquet")):
+            for process in child.children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if not killed and " ".join(process.cmdline()).startswith("ray::MapWorker("):
+                        process.kill()
+                        killed = True
+    told, said = child.communicate(timeout=240)
+    assert child.returncode == 0, said
+    (stage,) = json.loads(told)["stages"]
+    assert stage["rows"]["photographs"] == 1000
+    assert "died" in said

@@ -9,6 +9,7 @@ import click
 
 from twfer_dist import __version__, recipe, storage
 from twfer_dist.errors import Problem
+from twfer_dist.progress import own_output
 from twfer_dist.recipe import Outcome
 from twfer_dist.stages import TRACKED, Recipe
 
@@ -22,7 +23,8 @@ class _Group(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with own_output():
+                return super().invoke(context)
         except Problem as problem:
             click.echo(f"twfer: {problem}", err=True)
             context.exit(2)

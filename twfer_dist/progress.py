@@ -1,10 +1,13 @@
-"""One honest line of progress: done, rate, remaining, dead letters so far. Quiet where nobody watches; MLflow gets the same figures."""
+"""One honest line of progress: done, rate, remaining, dead letters so far. Quiet where nobody watches; MLflow gets the same figures.
+And whose the standard output is.
+"""
 
 import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TextIO, cast
 
 from twfer_dist import storage
 
@@ -109,6 +112,31 @@ class Teller:
         if time.monotonic() - self._told >= TELL_EVERY:
             storage.write_bytes(self._uri, f"{done:.4f}".encode())
             self._told = time.monotonic()
+
+
+@contextlib.contextmanager
+def own_output() -> Iterator[None]:
+    """Meanwhile the standard output is the main thread's alone, and afterwards nobody's; whatever else is printed goes to the error
+    output: Ray prints what it notices, from a thread of its own and once more when the process ends, between the lines of a JSON object.
+    """
+    ours = sys.stdout
+    sys.stdout = cast(TextIO, _OfMainThread(ours))
+    try:
+        yield
+    finally:
+        ours.flush()
+        sys.stdout = sys.stderr
+
+
+class _OfMainThread:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return (self._stream if threading.current_thread() is threading.main_thread() else sys.stderr).write(text)
 
 
 def _duration(seconds: float) -> str:
