@@ -77,8 +77,8 @@ def make(out: str, log: str, parts: int, seconds: float) -> storage.Finished:
 class Run:
     """A process of its own that makes the stage, whose parts can be counted, and who can be killed."""
 
-    def __init__(self, folder: Path, *given: object) -> None:
-        self.folder, self.log = folder, folder / "log"
+    def __init__(self, folder: Path, *given: object, step: str = "") -> None:
+        self.folder, self.log, self.step = folder, folder / "log", step
         self._command = [sys.executable, __file__, "--run", str(folder), *map(str, given)]
         self.child: psutil.Popen | None = None
 
@@ -89,13 +89,19 @@ class Run:
 
     def ahead(self, points: list[int]) -> Iterator[int]:
         """Those of the points that the run has not gone past meanwhile: else it would be killed several times at one."""
-        return (point for point in points if _whole(self.folder) <= point)
+        return (point for point in points if self.parts() <= point)
 
-    def reach(self, parts: int) -> bool:
-        """Wait until so many parts are whole; False where the run ended before."""
+    def parts(self) -> int:
+        """How many parts have come so far: are whole, or for a kill at the first step, which runs ahead, have begun it."""
+        if self.step:
+            return len({path.name.split("-")[1] for path in self.log.glob(f"{self.step}-*")})
+        return len(list(self.folder.glob("numbers-*/_work/numbers/part-*.parquet")))
+
+    def reach(self, point: int) -> bool:
+        """Wait until so many parts have come; False where the run ended before."""
         assert self.child
         while self.child.poll() is None:
-            if _whole(self.folder) >= parts:
+            if self.parts() >= point:
                 return True
             time.sleep(0.02)
         return False
@@ -114,10 +120,6 @@ class Run:
         assert self.child
         if code := self.child.wait():
             raise SystemExit(f"a run ended with {code}:\n{(self.folder / 'said.txt').read_text()[-4000:]}")
-
-
-def _whole(folder: Path) -> int:
-    return len(list(folder.glob("numbers-*/_work/numbers/part-*.parquet")))
 
 
 def _kill(process: psutil.Process) -> bool:
@@ -143,7 +145,7 @@ def disturb_driver(run: Run, points: list[int]) -> int:
 
 
 def disturb_process(run: Run, points: list[int], title: str) -> int:
-    """Kill a process whose title begins so, each time another number of parts is whole."""
+    """Kill a process whose title begins so, each time that another number of parts has come."""
     run.start()
     assert run.child
     killed = 0
@@ -291,7 +293,9 @@ def main() -> int:
                 told = {"kind": kind, "runs": 0, "kills": 0, "rows": 0, "lost": 0, "twice": 0, "differ": 0, "redone": 0}
                 while told["kills"] < given.points:  # a run may go past some of its points
                     points = sorted(random.sample(range(given.parts - 10), given.points - told["kills"]))
-                    run = Run(Path(temporary) / f"{kind}-{told['runs']}", "--parts", given.parts, "--seconds", given.seconds)
+                    folder = Path(temporary) / f"{kind}-{told['runs']}"
+                    step = "worker" if kind == "worker" else ""
+                    run = Run(folder, "--parts", given.parts, "--seconds", given.seconds, step=step)
                     told["kills"] += DISTURB[kind](run, points)
                     told["runs"] += 1
                     for name, value in _compared(run.folder, undisturbed, given.parts).items():
