@@ -22,9 +22,10 @@ from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.frames import decode, encode
 from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
 
-VERSION = 2
+VERSION = 3
 
-PART_ROWS = 256  # about; a part holds whole faces
+PART_ROWS = 256  # at most, about; a part holds whole faces
+LEAST_PARTS = 32  # where there are rows enough, so that a small study keeps many workers busy to its end
 DECIDE = ("image_id", "source", "corpus", "reference_id", "groups", "action_units", "own", "content")
 PLAIN = ["face_id", "corpus", "source", "label", "groups", "action_units", "status"]
 
@@ -78,8 +79,9 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
             "references": [asdict(reference) for reference in chosen],
             "generator_size": loaded.size,
         }
+        planned = plan(sources, chosen, steps, config.per_expression)
         work.map(
-            plan(sources, chosen, steps, config.per_expression),
+            planned,
             [
                 Step(decode, {"faces": tuple(faces), "size": config.size}),
                 Step(
@@ -90,13 +92,18 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
                 ),
                 Step(encode, {"size": config.size, "quality": config.quality}),
             ],
-            rows_per_part=PART_ROWS if config.per_expression else whole * max(1, PART_ROWS // whole),
+            rows_per_part=_rows_per_part(len(planned), config.batch if config.per_expression else whole),
             decides=DECIDE,
         )
 
     models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
     inputs = {f"faces_{k}": finished for k, finished in enumerate(faces)}
     return Job("animated", VERSION, inputs, config, models, {".": ANIMATED}, do)
+
+
+def _rows_per_part(rows: int, together: int) -> int:
+    """A multiple of `together`: of the network's batch, or of a face's rows."""
+    return together * max(1, min(PART_ROWS, rows // LEAST_PARTS) // together)
 
 
 def _plain(faces: Finished) -> pa.Table:
