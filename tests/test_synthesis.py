@@ -77,6 +77,11 @@ def test_every_neutral_face_to_seven_expressions_at_graded_intensities(ray_clust
     ]
 
 
+@pytest.mark.parametrize(("rows", "together", "expected"), [(602, 16, 16), (10**6, 16, 256), (10**6, 28, 252), (10, 28, 28)])
+def test_a_small_study_has_parts_enough_to_keep_many_workers_busy_and_no_face_is_cut(rows, together, expected):
+    assert pipeline._rows_per_part(rows, together) == expected
+
+
 def test_same_bytes_with_one_actor_and_with_two_on_halves_of_a_gpu(ray_cluster, some_faces, generator, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "PART_ROWS", 28)
     config = AnimateConfig(size=64, batch=5)
