@@ -82,8 +82,7 @@ def test_a_small_study_has_parts_enough_to_keep_many_workers_busy_and_no_face_is
     assert pipeline._rows_per_part(rows, together) == expected
 
 
-def test_same_bytes_with_one_actor_and_with_two_on_halves_of_a_gpu(ray_cluster, some_faces, generator, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "PART_ROWS", 28)
+def test_same_bytes_with_one_actor_and_with_two_on_halves_of_a_gpu(ray_cluster, some_faces, generator, tmp_path):
     config = AnimateConfig(size=64, batch=5)
     one = engine.run(animate_job([some_faces], config, generator, actors=1), str(tmp_path / "one"), quiet=True)
     two = engine.run(animate_job([some_faces], config, generator, actors=2, gpus=0.5), str(tmp_path / "two"), quiet=True)
