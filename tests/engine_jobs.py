@@ -92,6 +92,28 @@ class Reaches:
         return {"numbers": tables["numbers"].set_column(2, "status", status), "digits": tables["digits"].filter(there)}
 
 
+class Begins:
+    """Notes in a file that it begins a part."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        _note(self.log, "begins")
+        return table
+
+
+def ends(table: pa.Table, log: str) -> pa.Table:
+    """Notes in a file that it ends one."""
+    _note(log, "ends")
+    return table.append_column("status", pa.array([schema.OK] * len(table)))
+
+
+def _note(log: str, word: str) -> None:
+    with Path(log).open("a") as file:
+        file.write(f"{word}\n")
+
+
 class Refuses:
     def __init__(self, where: str) -> None:
         self.where = where

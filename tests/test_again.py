@@ -16,11 +16,16 @@ from engine_jobs import DIGITS, NUMBERS, Config, Reaches, doubled, numbers_job
 from s3_server import Server
 
 from twfer_dist import engine, schema, storage
-from twfer_dist.again import with_result
+from twfer_dist.again import lasting
 from twfer_dist.corpus.corpus import open_corpus
+from twfer_dist.errors import Problem
 from twfer_dist.faces.pipeline import FacesConfig, faces_job
 from twfer_dist.settings import package_path
 from twfer_dist.storage import Finished
+
+
+def numbers_alone(tables: dict[str, pa.Table]) -> pa.Table:
+    return tables["numbers"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +73,9 @@ def test_failed_rows_are_done_again_and_no_others(ray_cluster, s3: Server, tmp_p
 
 
 @pytest.mark.parametrize("place", ["local", "s3"])
-def test_rows_that_another_output_holds_are_kept_and_the_others_done(ray_cluster, s3: Server, tmp_path, place):
+def test_rows_that_another_output_holds_are_kept_and_the_others_done(ray_cluster, s3: Server, tmp_path, monkeypatch, place):
+    monkeypatch.setattr(engine, "TARGET_ROW_GROUP_BYTES", 500)  # several row groups and files, whose ends must not hang on what is kept
+    monkeypatch.setattr(engine, "TARGET_FILE_BYTES", 1500)
     out = s3.uri("kept") if place == "s3" else str(tmp_path / "out")
     unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
     unreached.write_text("")
@@ -87,6 +94,7 @@ def test_rows_that_another_output_holds_are_kept_and_the_others_done(ray_cluster
     healthy = engine.run(grown(70, other=7), str(tmp_path / "healthy"))
     asked.unlink()
     more = engine.run(grown(70, other=7), out)
+    assert sum(entry["path"].startswith("numbers/") for entry in more.manifest["files"]) > 1
     assert sorted(asked.read_text().split()) == ["00007", *(f"{i:05d}" for i in range(40, 70))]
     assert more.manifest["kept"]["rows"] == 39
     assert more.digest == healthy.digest
@@ -135,6 +143,63 @@ def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, t
     assert len(asked.read_text().split()) == 60 and alone.manifest["kept"] is None and alone.digest == healthy.digest
 
 
+def test_a_planned_row_is_done_again_though_another_one_that_it_descends_from_is_kept(ray_cluster, tmp_path):
+    """As the answers for a face and for the animated images of it."""
+    ids, unreached = ["00000", "00000-1", "00000-2", "00001"], tmp_path / "unreached"
+    plan = pa.table({"id": ids, "value": [0, 1, 2, 3]})
+    given = {"unreached": str(unreached)}
+
+    def do(work: engine.Work) -> None:
+        work.map(plan, [engine.Step(Reaches, given, actors=1), engine.Step(numbers_alone)], rows_per_part=4)
+
+    job = engine.Job("numbers", 1, {}, {}, {}, {".": NUMBERS}, do)
+    unreached.write_text("00000-1")
+    assert engine.run(job, str(tmp_path / "out")).manifest["counts"]["."] == {schema.OK: 3, "unreachable": 1}
+    unreached.write_text("")
+    again = engine.run(job, str(tmp_path / "out"), retry=True)
+    assert again.table(".", NUMBERS)["id"].to_pylist() == ids and again.manifest["counts"]["."] == {schema.OK: 4}
+
+
+def test_nothing_is_kept_of_an_output_that_was_changed(ray_cluster, tmp_path, capfd):
+    unreached = tmp_path / "unreached"
+    unreached.write_text("00003")
+
+    def job(rows: int) -> engine.Job:
+        plan = pa.table({"id": [f"{i:05d}" for i in range(rows)], "value": list(range(rows))})
+        steps = [engine.Step(Reaches, {"unreached": str(unreached)}, actors=1)]
+        tables = {"numbers": NUMBERS, "digits": DIGITS}
+        return engine.Job(
+            "numbers", 1, {"plan": Input(str(rows))}, {}, {}, tables, lambda work: work.map(plan, steps, rows_per_part=8, decides=["id"])
+        )
+
+    few = engine.run(job(10), str(tmp_path / "out"))
+    part = Path(few.uri) / "digits" / "part-00000.parquet"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    assert engine.run(job(20), str(tmp_path / "out")).manifest["kept"] is None
+    assert f"{part} was changed since it was written: no row of {few.uri} is kept." in capfd.readouterr().err
+    with pytest.raises(Problem, match=rf"{part} was changed since it was written: delete {few.uri} and run again"):
+        engine.run(job(10), str(tmp_path / "out"), retry=True)
+
+
+def test_a_retry_that_was_stopped_at_its_very_end_is_not_done_again(ray_cluster, tmp_path, monkeypatch):
+    unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
+    unreached.write_text("00017")
+    failed = engine.run(job(unreached), str(tmp_path / "out"))
+    unreached.write_text("")
+
+    def stop(directory: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(engine, "_retire", stop)
+        engine.run(job(unreached), str(tmp_path / "out"), retry=True)
+    asked.unlink()
+    assert engine.run(job(unreached), str(tmp_path / "out"), retry=True).manifest["counts"]["numbers"] == {schema.OK: 70}
+    assert not asked.exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [failed.name, f"{failed.name}.replaced-{failed.stamp}"]
+
+
 def test_kept_rows_and_new_ones_are_joined_part_by_part(tmp_path):
     """Faces of photographs of which one was not read before, one has two faces, and one has none."""
 
@@ -152,11 +217,11 @@ def test_kept_rows_and_new_ones_are_joined_part_by_part(tmp_path):
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     before = engine.run(engine.Job("faces", 1, {}, {}, {}, tables, do), str(tmp_path))
-    again = with_result(before, "photographs", schema.PHOTOGRAPHS)
-    assert again.keep == {"a", "d"}
-    joined = again.joined("faces", schema.FACES, ["c", None], iter([faces(["b-00"]), faces(["c-00"])]))
-    assert [piece["face_id"].to_pylist() for piece in joined] == [["a-00", "a-01", "b-00"], ["c-00", "d-00"]]
-    made = iter([photographs({"b": "ok", "c": "no_face"})])
+    again = lasting(before, "photographs", schema.PHOTOGRAPHS)
+    assert again.keep == {"a", "c", "d"}  # where there is no face there will be none
+    joined = again.joined("faces", schema.FACES, ["c", None], iter([faces(["b-00"])]))
+    assert [piece["face_id"].to_pylist() for piece in joined] == [["a-00", "a-01", "b-00"], ["d-00"]]
+    made = iter([photographs({"b": "ok"})])
     joined = again.joined("photographs", schema.PHOTOGRAPHS, ["c", None], made)
     assert [piece["status"].to_pylist() for piece in joined] == [["ok", "ok"], ["no_face", "ok"]]
 

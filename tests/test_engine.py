@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
-from engine_jobs import DIGITS, NUMBERS, Config, Refuses, numbers_job
+from engine_jobs import DIGITS, NUMBERS, Begins, Config, Refuses, ends, numbers_job
 
 from twfer_dist import engine, schema, storage
 from twfer_dist.errors import Problem
@@ -94,6 +94,41 @@ def test_a_disk_that_is_full_at_the_end_is_one_sentence_and_loses_nothing(ray_cl
     finished = engine.run(dataclasses.replace(job, do=resumed), str(tmp_path / "full"))
     assert seen == [stamp]
     assert finished.digest == engine.run(job, str(tmp_path / "never-full")).digest
+
+
+def test_a_part_that_is_damaged_is_named_and_once_deleted_its_rows_alone_are_done(ray_cluster, tmp_path):
+    job = numbers_job(Config())
+    seen: list[Path] = []
+
+    def damaged(work: engine.Work) -> None:
+        job.do(work)
+        part = Path(work.directory) / "_work" / "digits" / "part-000003.parquet"
+        part.write_bytes(part.read_bytes()[:100])
+
+    with pytest.raises(Problem, match=r"digits/part-000003\.parquet cannot be read \(.*\): .* or delete it where it is damaged"):
+        engine.run(dataclasses.replace(job, do=damaged), str(tmp_path / "out"))
+    (part,) = tmp_path.glob("out/numbers-*/_work/digits/part-000003.parquet")
+    part.unlink()
+    before = {path: path.stat().st_mtime_ns for path in part.parent.glob("part-*")}
+
+    def resumed(work: engine.Work) -> None:
+        job.do(work)
+        seen.extend(path for path in part.parent.glob("part-*") if path.stat().st_mtime_ns != before.get(path))
+
+    finished = engine.run(dataclasses.replace(job, do=resumed), str(tmp_path / "out"))
+    assert seen == [part] and finished.digest == engine.run(job, str(tmp_path / "never-damaged")).digest
+
+
+def test_actors_on_every_cpu_leave_the_steps_behind_them_a_place(ray_cluster, tmp_path):
+    """Else no part would be whole before the last one was begun, and what is between would fill the object store."""
+    log = tmp_path / "log"
+    log.touch()
+    steps = [engine.Step(Begins, {"log": str(log)}, actors=4), engine.Step(ends, {"log": str(log)})]
+    plan = pa.table({"id": [f"{k:05d}" for k in range(40)], "value": list(range(40))})
+    job = engine.Job("numbers", 1, {}, {}, {}, {".": NUMBERS}, lambda work: work.map(plan, steps, rows_per_part=1))
+    engine.run(job, str(tmp_path / "out"))
+    lines = log.read_text().split()
+    assert len(lines) == 80 and lines.index("ends") < 10
 
 
 @pytest.mark.parametrize("place", ["disk", "s3"])

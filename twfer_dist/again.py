@@ -1,6 +1,6 @@
 """What a finished output holds already: which of its rows are kept, and how they become one with those that are made.
 
-Rows are kept of the output whose rows without a result are done again, and of another output of the same stage whose inputs
+Rows are kept of the output whose failed rows are done again, and of another output of the same stage whose inputs
 were others: photographs were added, a face was corrected. There a row is kept where all that decides it is the same.
 """
 
@@ -41,14 +41,18 @@ class Again:
             with storage.open_parquet(self.before.path(entry["path"])) as file:
                 for batch in file.iter_batches(batch_size=1024):
                     piece = pa.Table.from_batches([batch])
-                    stays = [schema.descends(row_id, self.keep) for row_id in piece[0].to_pylist()]
+                    planned = name == self.before.manifest["mapped"]  # there a relative is another row, which may be done again
+                    stays = [row_id in self.keep if planned else schema.descends(row_id, self.keep) for row_id in piece[0].to_pylist()]
                     yield piece.filter(pa.array(stays, pa.bool_()))
 
 
-def with_result(before: Finished, planned: str, expected: pa.Schema) -> Again:
-    """All rows of an output but those without a result."""
+def lasting(before: Finished, planned: str, expected: pa.Schema) -> Again:
+    """All rows of an output but those that may come out otherwise (`schema.PASSING`). Problem where the output is damaged."""
+    if fault := before.fault():
+        raise Problem(f"{fault}: delete {before.uri} and run again, and it is made anew.")
     rows = before.table(planned, expected, columns=[expected.names[0], "status"])
-    return Again(before, set(rows.filter(pc.equal(rows["status"], schema.OK))[0].to_pylist()))
+    passing = pc.is_in(rows["status"], pa.array(schema.PASSING))
+    return Again(before, set(rows.filter(pc.invert(passing))[0].to_pylist()))
 
 
 def digests(rows: pa.RecordBatch) -> pa.Array:
@@ -85,8 +89,9 @@ def akin(covers: dict[str, Any], out: str, decided: pa.Table) -> Iterator[Again]
         if any(storage.digest(other.manifest.get(key)) != storage.digest(covers[key]) for key in covers.keys() - {"inputs"}):
             continue
         with storage.open_parquet(other.path(DECIDED)) as file:
-            if keep := same(decided, file.read()):
-                yield Again(other, keep)
+            theirs = file.read()
+        if keep := same(decided, theirs):
+            yield Again(other, keep)
 
 
 def same(decided: pa.Table, theirs: pa.Table) -> set[str]:

@@ -7,6 +7,7 @@ rows calls `Work.map`: the plan is cut into parts, and Ray Data carries each par
 import contextlib
 import json
 import platform
+import sys
 import time
 import uuid
 from collections import Counter
@@ -86,9 +87,9 @@ def find(job: Job, out: str) -> Finished | None:
 def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False, tracking: Tracking | None = None) -> Finished:
     """The finished output of `job` under `out`: found, resumed or made. Waits where another run is making it.
 
-    retry: the rows without a result of a finished output are done again, and no others. The output before is moved aside,
-    unless nothing came out differently. Only a stage that works through `Work.map` has such rows. tracking: where the figures of
-    its progress go, beside the terminal.
+    retry: the rows of a finished output that may come out otherwise (`schema.PASSING`) are done again, and no others. The output
+    before is moved aside, unless nothing came out differently. Only a stage that works through `Work.map` has such rows. tracking:
+    where the figures of its progress go, beside the terminal.
     """
     out = storage.absolute(out)
     directory = storage.join(out, f"{job.stage}-{job.fingerprint}")
@@ -96,8 +97,10 @@ def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False, trackin
         return found
     with claim.hold(directory, quiet=quiet) as claimed:
         retried = storage.join(out, f"{job.stage}-{job.fingerprint}.retry")
-        if not _is_finished(directory) and _is_finished(retried):
-            _move(retried, directory)  # a start before this one came to its end but for this
+        if _is_finished(retried):  # a start before this one came to its end but for this
+            if _is_finished(directory):
+                _retire(directory)
+            _move(retried, directory)
         found = find(job, out)
         if found and not (retry and _failed(found)):
             return found
@@ -106,8 +109,7 @@ def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False, trackin
         started = time.monotonic()
         work = Work(job, out, retried if found else directory, quiet, found, tracking)
         job.do(work)
-        claimed.check()
-        finished = work.finish(time.monotonic() - started)
+        finished = work.finish(time.monotonic() - started, claimed.check)
         if found is None:
             return finished
         if finished.digest == found.digest:
@@ -125,7 +127,7 @@ def _is_finished(directory: str) -> bool:
 def _failed(finished: Finished) -> bool:
     """Whether there are rows to be done again."""
     planned = finished.manifest.get("mapped")
-    return planned is not None and bool(finished.manifest["counts"][planned].keys() - {schema.OK})
+    return planned is not None and bool(finished.manifest["counts"][planned].keys() & set(schema.PASSING))
 
 
 def _retire(directory: str) -> None:
@@ -200,11 +202,12 @@ class Work:
         if not self._parts:
             return
         self._target.lay_out(plan, rows_per_part)
-        missing = sorted(set(range(self._parts)) - self._target.done())
+        done = self._target.done() & set(range(self._parts))
+        missing = sorted(set(range(self._parts)) - done)
         missing_rows = sum(min(rows_per_part, len(plan) - part * rows_per_part) for part in missing)
         with self._logged(len(plan)) if missing else contextlib.nullcontext() as log:
             progress = self.progress(len(plan), log=log)
-            progress.start(len(plan) - missing_rows)
+            progress.start(len(plan) - missing_rows, dead=self._target.without_result(done) if missing else 0)
             if missing:
                 for rows, counts in through_ray(missing, steps, self._target):
                     progress.advance(rows, dead=sum(n for status, n in counts.items() if status != schema.OK))
@@ -229,37 +232,40 @@ class Work:
     def _kept(self) -> Again | None:
         """What is kept of another output: chosen at the first start and written down, since the parts hang on it."""
         if self._before:
-            return again.with_result(self._before, *next(iter(self.job.tables.items())))
+            return again.lasting(self._before, *next(iter(self.job.tables.items())))
         if self._decided is None:
             return None
+        akin = sorted(again.akin(self.job.covers, self.out, self._decided), key=lambda kept: len(kept.keep), reverse=True)
         note = storage.join(self.directory, WORK, KEPT)
         if storage.exists(note):
             noted = json.loads(storage.read_bytes(note))
             if not noted:
                 return None
-            for kept in again.akin(self.job.covers, self.out, self._decided):
-                if noted == {"of": kept.before.name, "stamp": kept.before.stamp}:
+            for kept in akin:
+                if noted == {"stamp": kept.before.stamp} and self._is_whole(kept.before):
                     return kept
             storage.delete_folder(storage.join(self.directory, WORK))  # it is there no more: without it the parts are no whole
-        best = max(again.akin(self.job.covers, self.out, self._decided), key=lambda kept: len(kept.keep), default=None)
-        storage.write_json(note, {"of": best.before.name, "stamp": best.before.stamp} if best else {})
+        best = next((kept for kept in akin if self._is_whole(kept.before)), None)
+        storage.write_json(note, {"stamp": best.before.stamp} if best else {})
         return best
+
+    def _is_whole(self, other: Finished) -> bool:
+        """Whether rows may be kept of an output, as far as its checksums tell; said where not."""
+        if fault := other.fault():
+            print(f"twfer: {fault}: no row of {other.uri} is kept.", file=sys.stderr, flush=True)
+        return not fault
 
     def _made(self, name: str) -> Iterator[pa.Table]:
         for part in range(self._parts):
-            uri = self._target.part(name, part)
-            try:
-                with storage.open_parquet(uri) as file:
-                    yield file.read()
-            except pa.ArrowInvalid as error:
-                raise Problem(f"{uri} is damaged ({error}): delete it and start again, only its rows are done again.") from error
+            with storage.open_parquet(self._target.part(name, part)) as file:
+                yield file.read()
 
-    def finish(self, seconds: float) -> Finished:
-        """Compact the parts, check that the ids are the plan's, write checksums, and the manifest last."""
+    def finish(self, seconds: float, check: Callable[[], None]) -> Finished:
+        """Compact the parts, check that the ids are the plan's, write checksums, and the manifest last, once `check` raises nothing."""
         planned = None if self._ids is None else next(iter(self.job.tables))
         if planned is not None:
             for name, expected in self.job.tables.items():
-                _compact(storage.join(self.directory, name), expected, self.parts(name), self._ids if name == planned else None)
+                _compact(self.directory, name, expected, self.parts(name), self._ids if name == planned else None)
         if self._decided is not None:
             storage.write_parquet(storage.join(self.directory, again.DECIDED), self._decided)
         files: list[dict[str, Any]] = []
@@ -269,6 +275,7 @@ class Work:
             rows[name], counts[name] = 0, Counter[str]()
             folder = storage.join(self.directory, name)
             for file in _part_files(folder):
+                storage.settle(storage.join(folder, file))
                 with storage.open_parquet(storage.join(folder, file)) as parquet:
                     found = parquet.metadata.num_rows
                     if "status" in expected.names:
@@ -297,6 +304,7 @@ class Work:
             "versions": {"twfer_dist": twfer_dist.__version__, "python": platform.python_version(), "pyarrow": pa.__version__},
             "files": files,
         }
+        check()
         storage.write_json(storage.join(self.directory, storage.MANIFEST), manifest)
         storage.delete_folder(storage.join(self.directory, WORK))
         return storage.open_finished(self.directory)
@@ -306,8 +314,9 @@ def _part_files(folder: str) -> list[str]:
     return [file for file in storage.list_files(folder) if file.startswith("part-") and file.endswith(".parquet")]
 
 
-def _compact(folder: str, expected: pa.Schema, parts: Iterator[pa.Table], planned: pa.ChunkedArray | None) -> None:
+def _compact(directory: str, name: str, expected: pa.Schema, parts: Iterator[pa.Table], planned: pa.ChunkedArray | None) -> None:
     """Join a table's parts, in order, into few files of about `TARGET_FILE_BYTES`. planned: the ids that it must hold, where known."""
+    folder = storage.join(directory, name)
     for file in _part_files(folder):  # of a start that was interrupted here
         storage.delete_file(storage.join(folder, file))
     number, size, rows, last_id = 0, 0, 0, ""
@@ -324,7 +333,9 @@ def _compact(folder: str, expected: pa.Schema, parts: Iterator[pa.Table], planne
                     fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
                     writer = pq.ParquetWriter(path, expected, filesystem=fs, compression="zstd")
                     stack.callback(close, writer)
-                writer.write_table(pa.concat_tables(waiting) if waiting else expected.empty_table(), row_group_size=1 << 20)
+                # In one chunk: pages end where chunks end, and these hang on what was kept.
+                table = pa.concat_tables(waiting).combine_chunks() if waiting else expected.empty_table()
+                writer.write_table(table, row_group_size=1 << 20)
             waiting, waiting_bytes = [], 0
 
         def close(writer: pq.ParquetWriter) -> None:
@@ -336,12 +347,12 @@ def _compact(folder: str, expected: pa.Schema, parts: Iterator[pa.Table], planne
                 continue
             ids = table.column(0)
             if ids[0].as_py() <= last_id or (planned and not ids.equals(planned.slice(rows, len(ids)).cast(ids.type))):
-                raise Problem(f"part {part} of {folder} does not hold the ids of the plan: delete the folder above it, and start again.")
+                raise Problem(f"part {part} of {folder} does not hold the ids of the plan: delete {directory}, and start again.")
             last_id = ids[-1].as_py()
             rows += len(table)
             waiting.append(table)
-            waiting_bytes += table.nbytes
-            size += table.nbytes
+            waiting_bytes += _bytes(table)
+            size += _bytes(table)
             if waiting_bytes >= TARGET_ROW_GROUP_BYTES:
                 flush()
             if size >= TARGET_FILE_BYTES and writer is not None:
@@ -350,4 +361,10 @@ def _compact(folder: str, expected: pa.Schema, parts: Iterator[pa.Table], planne
         if waiting or (writer is None and number == 0):
             flush()
     if planned and rows != len(planned):
-        raise Problem(f"{folder} holds {rows} rows of {len(planned)} that were planned: delete the folder above it, and start again.")
+        raise Problem(f"{folder} holds {rows} rows of {len(planned)} that were planned: delete {directory}, and start again.")
+
+
+def _bytes(table: pa.Table) -> int:
+    """About how large a table is, by its values alone: what it takes in memory hangs on where it came from."""
+    long = [column for column in table.columns if pa.types.is_binary(column.type) or pa.types.is_string(column.type)]
+    return sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in long) + 16 * len(table) * (table.num_columns - len(long))

@@ -10,7 +10,8 @@ import functools
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from twfer_dist.errors import Problem
 WORK = "_work"  # what an unfinished stage keeps to resume from; removed when it is finished
 TRIES = 2
 _PARTS_PER_FILE = 64  # of the plan: whoever reads a part of it reads the index of its file
+_READERS = 16  # of small files on storage that answers late
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Step:
     """One step of a stage's work on a part, Table -> Table with at least one row.
 
     call: a function, or a class that is built once per actor with `kwargs` (a network is loaded once) and then called.
-    The last step returns a Table, or {table name: Table} where the stage has several.
+    The last step returns a Table, or {table name: Table} where the stage has several. cpus: of a worker without a GPU; one with a
+    GPU asks for no CPU, so that whatever feeds it finds one.
     """
 
     call: Callable[..., Any]
@@ -62,9 +65,27 @@ class Target:
         return storage.join(self.directory, WORK, name, f"part-{part:06d}.parquet")
 
     def done(self) -> set[int]:
-        """The parts that are whole: the planned table's file is written last."""
-        files = storage.list_files(storage.join(self.directory, WORK, self.tables[0][0]))
-        return {int(f[5:-8]) for f in files if f.startswith("part-") and f.endswith(".parquet")}
+        """The parts that are whole: whose files of all tables are there."""
+
+        def written(name: str) -> set[int]:
+            files = storage.list_files(storage.join(self.directory, WORK, name))
+            return {int(f[5:-8]) for f in files if f.startswith("part-") and f.endswith(".parquet")}
+
+        return set.intersection(*(written(name) for name, _ in self.tables))
+
+    def without_result(self, parts: Iterable[int]) -> int:
+        """How many planned rows of these parts, which are done, have no result."""
+        planned, expected = self.tables[0]
+        if "status" not in expected.names:
+            return 0
+
+        def count(part: int) -> int:
+            with storage.open_parquet(self.part(planned, part)) as file:
+                statuses = file.read(columns=["status"])["status"]
+            return len(statuses) - statuses.to_pylist().count(schema.OK)
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            return sum(pool.map(count, parts))
 
     def conformed(self, result: pa.Table | Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         """What a last step returned as the stage's tables, sorted by id."""
@@ -91,7 +112,8 @@ class Target:
         try:
             yield earlier
         finally:
-            storage.delete_file(mark)
+            with contextlib.suppress(Problem):  # one that stays counts as an end without a word, and no more
+                storage.delete_file(mark)
 
     def built(self, build: Callable[..., Callable], kwargs: Mapping[str, Any], most: int) -> Callable:
         """What `build` makes. Problem where `most` processes that ended over it, or are at it, have come since the last success."""
@@ -131,13 +153,15 @@ def through_ray(parts: Sequence[int], steps: Sequence[Step], target: Target) -> 
 
     suspects: list[int] = []
     dataset = _one_row_each(parts)
-    for number, step in enumerate(steps):
-        place = {"number": number, "last": number == len(steps) - 1, "target": target}
-        shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_cpus": step.cpus, "num_gpus": step.gpus or None}
+    operators = _operators(steps)
+    for number, (step, *after) in enumerate(operators):
+        place = {"number": number, "last": number == len(operators) - 1, "target": target}
+        asks = {"num_cpus": 0 if step.gpus else step.cpus, "num_gpus": step.gpus or None}
+        shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", **asks}
         if isinstance(step.call, type):
             pool = _pool(step, len(parts))
             most = pool.max_size * (1 + TRIES)
-            given = {"build": step.call, "kwargs": dict(step.kwargs), "place": place, "most": most}
+            given = {"build": step.call, "kwargs": dict(step.kwargs), "after": after, "place": place, "most": most}
             dataset = dataset.map_batches(_Actor, fn_constructor_kwargs=given, compute=pool, **shared)
         else:
             dataset = dataset.map_batches(_run_part, fn_kwargs={"call": step.call, "kwargs": dict(step.kwargs), **place}, **shared)
@@ -152,6 +176,20 @@ def through_ray(parts: Sequence[int], steps: Sequence[Step], target: Target) -> 
         given = {"fn_kwargs": {"steps": work, "target": target}, "batch_size": 1, "batch_format": "pyarrow"}
         for row in _rows(_one_row_each(suspects).map_batches(_examine_part, **given, **asks)):
             yield row["rows"], json.loads(row["counts"])
+
+
+def _operators(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps as Ray Data does them. Where there is no GPU to feed, functions after a class are its actor's work too: a pool that
+    holds every CPU leaves none to tasks behind it, and once the object store is full each waits for the other for ever.
+    """
+    operators: list[list[Step]] = []
+    for step in steps:
+        before = operators[-1][0] if operators else step
+        if isinstance(before.call, type) and not isinstance(step.call, type) and not before.gpus:
+            operators[-1].append(step)
+        else:
+            operators.append([step])
+    return operators
 
 
 def _pool(step: Step, parts: int) -> Any:
@@ -219,21 +257,25 @@ def _run_part(batch: pa.Table, *, call: Callable, kwargs: Mapping[str, Any], num
 
 
 class _Actor:
-    """An actor of a step's pool: builds the step's class once.
+    """An actor of a step's pool: builds the step's class once, and calls it and the functions after it.
 
     What its constructor raises is raised at the first call: Ray would retry the constructor for ever, as it does where the
     process ends over it.
     """
 
-    def __init__(self, build: type, kwargs: Mapping[str, Any], place: Mapping[str, Any], most: int) -> None:
+    def __init__(self, build: type, kwargs: Mapping[str, Any], after: Sequence[Step], place: Mapping[str, Any], most: int) -> None:
         self._place = place
         try:
-            self._call = place["target"].built(build, kwargs, most)
+            built = place["target"].built(build, kwargs, most)
         except Exception as error:
-            self._call = functools.partial(_raise, error)
+            built = functools.partial(_raise, error)
+        self._calls = [built, *(functools.partial(step.call, **step.kwargs) for step in after)]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return _run_part(batch, call=self._call, kwargs={}, **self._place)
+        return _run_part(batch, call=self._all, kwargs={}, **self._place)
+
+    def _all(self, table: pa.Table) -> pa.Table | Mapping[str, pa.Table]:
+        return functools.reduce(lambda result, call: call(result), self._calls, table)
 
 
 def _raise(error: Exception, table: pa.Table) -> pa.Table:

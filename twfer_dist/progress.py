@@ -30,9 +30,10 @@ class Progress:
         self._dead = 0
         self._started = self._shown = time.monotonic()
 
-    def start(self, done: float) -> None:
-        """Say how much an earlier run has done; it does not count in the rate."""
+    def start(self, done: float, *, dead: int = 0) -> None:
+        """Say how much an earlier run has done, and how much of it without a result; it does not count in the rate."""
         self._done = self._before = done
+        self._dead = dead
         self._started = time.monotonic()
         self._show()
 

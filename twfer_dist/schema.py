@@ -21,6 +21,9 @@ OK = "ok"
 KILLED = "killed"
 """The status of a row that ends the process which works on it, in any stage."""
 
+PASSING = ("unreachable", "missing", "unreadable", KILLED)
+"""The statuses of rows that may come out otherwise when they are done again; every other one says what the row is like."""
+
 _UNITS = pa.list_(pa.float32())  # 17 or null: Parquet cannot read back a null in a list of fixed size
 _GROUPS = pa.map_(pa.string(), pa.string())
 

@@ -77,24 +77,43 @@ def absolute(uri: str) -> str:
 
 
 def exists(uri: str) -> bool:
-    fs, path = resolve(uri)
-    return fs.get_file_info(path).type != pafs.FileType.NotFound
+    return _kind(uri) != pafs.FileType.NotFound
 
 
 def is_file(uri: str) -> bool:
+    return _kind(uri) == pafs.FileType.File
+
+
+def _kind(uri: str) -> pafs.FileType:
     fs, path = resolve(uri)
-    return fs.get_file_info(path).type == pafs.FileType.File
+    with reading(uri):
+        return patiently(lambda: fs.get_file_info(path)).type
 
 
 def read_bytes(uri: str) -> bytes:
-    """The bytes of a file; FileNotFoundError where there is none."""
+    """The bytes of a file; FileNotFoundError or IsADirectoryError where there is none."""
     fs, path = resolve(uri)
 
     def read() -> bytes:
         with fs.open_input_stream(path) as stream:
             return stream.read()
 
-    return patiently(read)
+    with reading(uri):
+        return patiently(read)
+
+
+@contextlib.contextmanager
+def reading(uri: str) -> Iterator[None]:
+    """A failure to read is the Problem of this place, but for a file that is not there."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise
+    except (OSError, pa.ArrowInvalid) as error:
+        words = " ".join(str(error).split())
+        raise Problem(
+            f"{uri} cannot be read ({words}): see that its storage answers, or delete it where it is damaged, and start again."
+        ) from error
 
 
 def patiently(call: Callable[[], T]) -> T:
@@ -131,12 +150,29 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            _settle(os.path.dirname(path))
         except OSError:
             Path(temporary).unlink(missing_ok=True)
             raise
 
     with writing(uri):
         patiently(write)
+
+
+def settle(uri: str) -> None:
+    """See to it that a file which was written otherwise than by `write_bytes` is there also after the machine lost its power."""
+    fs, path = resolve(uri)
+    if isinstance(fs, pafs.LocalFileSystem):
+        _settle(path)
+        _settle(os.path.dirname(path))
+
+
+def _settle(path: str) -> None:
+    place = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 @contextlib.contextmanager
@@ -160,14 +196,14 @@ def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) 
 def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read from."""
     fs, path = resolve(uri)
-    with patiently(lambda: fs.open_input_file(path)) as source, pq.ParquetFile(source) as file:
+    with reading(uri), patiently(lambda: fs.open_input_file(path)) as source, pq.ParquetFile(source) as file:
         yield file
 
 
 def delete_file(uri: str) -> None:
     """Delete a file, if it is there."""
     fs, path = resolve(uri)
-    with contextlib.suppress(FileNotFoundError):
+    with writing(uri), contextlib.suppress(FileNotFoundError):
         patiently(lambda: fs.delete_file(path))
 
 
@@ -182,7 +218,8 @@ def delete_folder(uri: str) -> None:
             except FileNotFoundError as error:  # of a file in it, which went by itself
                 raise OSError(str(error)) from error
 
-    patiently(delete)
+    with writing(uri):
+        patiently(delete)
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -198,14 +235,17 @@ def list_files(uri: str, *, recursive: bool = False) -> list[str]:
     """Paths relative to `uri` of the files under it, sorted; links are listed like files. Empty where there is no directory."""
     fs, path = resolve(uri)
     selector = pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
-    infos = patiently(lambda: fs.get_file_info(selector))
+    with reading(uri):
+        infos = patiently(lambda: fs.get_file_info(selector))
     return sorted(info.path[len(path) :].lstrip("/") for info in infos if info.type == pafs.FileType.File)
 
 
 def list_folders(uri: str) -> list[str]:
     """Names of the folders directly under `uri`, sorted."""
     fs, path = resolve(uri)
-    return sorted(i.base_name for i in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)) if i.type == pafs.FileType.Directory)
+    with reading(uri):
+        infos = patiently(lambda: fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)))
+    return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
 
 
 def sha256(data: bytes) -> str:
@@ -213,13 +253,18 @@ def sha256(data: bytes) -> str:
 
 
 def sha256_file(uri: str) -> str:
-    """The sha256 of a file of any size, read in pieces."""
+    """The sha256 of a file of any size, read in pieces; FileNotFoundError where there is none."""
     fs, path = resolve(uri)
-    state = hashlib.sha256()
-    with fs.open_input_stream(path) as stream:
-        while piece := stream.read(1 << 22):
-            state.update(piece)
-    return state.hexdigest()
+
+    def read() -> str:
+        state = hashlib.sha256()
+        with fs.open_input_stream(path) as stream:
+            while piece := stream.read(1 << 22):
+                state.update(piece)
+        return state.hexdigest()
+
+    with reading(uri):
+        return patiently(read)
 
 
 def digest(value: Any) -> str:
@@ -267,6 +312,17 @@ class Finished:
     def path(self, name: str) -> str:
         """The URI of a file in the directory."""
         return join(self.uri, name)
+
+    def fault(self) -> str | None:
+        """What is wrong with the first file that is missing or holds other bytes than were written; None where all are whole."""
+        for entry in self.manifest["files"]:
+            place = self.path(entry["path"])
+            try:
+                if sha256_file(place) != entry["sha256"]:
+                    return f"{place} was changed since it was written"
+            except FileNotFoundError:
+                return f"{place} is missing"
+        return None
 
     def scan(self, table: str, expected: pa.Schema) -> ds.Dataset:
         """A table ("." is the one in the directory itself) as an Arrow dataset of its parts, its schema checked against `expected`."""
