@@ -79,6 +79,18 @@ def test_the_claim_of_a_killed_process_is_void_at_once(tmp_path):
     child.wait()
 
 
+def test_the_claim_of_an_earlier_process_of_the_same_number_is_void_at_once(tmp_path):
+    """As in a container that is started again: what holds the claim is this process, seconds younger."""
+    with claim.hold(str(tmp_path / "a-0123"), quiet=True):
+        (own,) = tmp_path.glob("*.claim")
+        earlier = json.loads(own.read_text())
+    earlier["started"] -= 100  # a second
+    (tmp_path / "a-0123.deadbeef.claim").write_text(json.dumps(earlier))
+    started = time.monotonic()
+    with claim.hold(str(tmp_path / "a-0123"), quiet=True):
+        assert time.monotonic() - started < claim.SILENT / 2 and len(list(tmp_path.glob("*.claim"))) == 1
+
+
 def test_a_claim_that_is_written_anew_while_it_is_read_is_read_again(s3, tmp_path):
     uri = s3.uri("runs/a-0123")
     child = holder(uri, tmp_path / "log", "a", 60)

@@ -11,6 +11,7 @@ from twfer_dist.cli import main
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.errors import Problem
 from twfer_dist.faces.corrections import CorrectedConfig, corrected_job
+from twfer_dist.faces.page import page
 from twfer_dist.faces.pipeline import FacesConfig, faces_job
 from twfer_dist.schema import ANIMATED, FACES, PHOTOGRAPHS
 from twfer_dist.settings import package_path
@@ -51,7 +52,10 @@ def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished,
     crop, label = before[0], before[1]
     other = next(name for number, name in enumerate(EXPRESSIONS, start=1) if number != label["label"])
     table = tmp_path / "corrections.csv"
-    table.write_text(f'{HEAD}"{crop["face_id"]}","{crop["path"]}","wrong crop",""\n"{label["face_id"]}","{label["path"]}","","{other}"\n')
+    seen = dict(re.findall(r'data-id="([^"]+)".* data-crop="([^"]+)"', page(faces)))
+    marks = (crop, "wrong crop", ""), (label, "", other)
+    lines = [",".join(f'"{v}"' for v in (f["face_id"], f["path"], fault, said, seen[f["face_id"]])) for f, fault, said in marks]
+    table.write_text("\n".join(["face_id,path,fault,label,crop", *lines, ""]))
     text = f"name: mended\nout: {tmp_path}/out\nstages:\n  mended: {{kind: corrected, faces: {faces.uri}, corrections: {table}}}\n"
     (tmp_path / "mended.yaml").write_text(text)
     (outcome,) = recipe.run(recipe.load(str(tmp_path / "mended.yaml")))
@@ -101,6 +105,10 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
         (f"{HEAD}FACE,,wrong nose,\n", "'wrong nose' is no fault: say wrong crop or wrong points"),
         (f"{HEAD}FACE,,,joy\n", "line 2: .*joy"),
         (f"{HEAD}abc-00,,wrong crop,\n", "abc-00 is no face of"),
+        (
+            "face_id,fault,label,crop\nFACE,wrong crop,,01234567\n",
+            r"the crop of .*-00 is another one in .* than when it was marked",
+        ),
     ],
 )
 def test_a_wrong_table_is_one_sentence(faces: Finished, tmp_path: Path, text: str, words: str) -> None:

@@ -55,6 +55,15 @@ def test_an_animated_face_goes_back_into_its_photograph_without_a_seam():
     all_over = strips.paste(photograph, face, np.full_like(crop, 255)).astype(int) - photograph
     far = np.hypot(*(np.mgrid[0:300, 0:400] - np.array([120, 210])[:, None, None])) > 90
     assert (all_over[far] == 0).all() and all_over[115:125, 205:215].mean() > 50
+    # Far out in a panorama: OpenCV warps no side of 32,767 pixels or more.
+    long = np.tile(photograph, (1, 100, 1))[:200]
+    away = matrix - np.column_stack([np.zeros((2, 2)), turn @ (39_000, -50)])
+    wide = strips.paste(long, face | {"crop_matrix": away.ravel().tolist()}, np.full_like(crop, 255)).astype(int) - long
+    assert (wide[:, :39_000] == 0).all() and wide[65:75, 39_205:39_215].mean() > 50
+    there, here = (
+        cut(picture, np.array([[2, 0, -2 * left], [0, 2, 0]], np.float32), 56) for picture, left in ((long, 39_500), (photograph, 300))
+    )
+    assert (there == here).all()
     even = face | {"image": png(np.full_like(crop, 100))}
     steps = np.abs(np.diff(strips.paste(np.full_like(photograph, 100), even, np.full_like(crop, 255)).astype(int), axis=1)).max()
     assert steps < 40  # of 155: the change begins gently

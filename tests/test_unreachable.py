@@ -77,7 +77,7 @@ def test_a_folder_is_deleted_while_a_process_that_ends_still_writes_into_it(tmp_
 
     with ThreadPoolExecutor(4) as pool:
         writing = [pool.submit(write) for _ in range(4)]
-        while sum(1 for _ in folder.iterdir()) < 50:
+        while sum(1 for _ in folder.iterdir()) < 50 and time.monotonic() < until:
             time.sleep(0.01)
         storage.delete_folder(str(tmp_path / "work"))
         for one in writing:

@@ -165,11 +165,12 @@ class _Asked:
 
 def _compared(job: Callable[[int], Job], images: int, actors: int | None, folder: str) -> dict[str, Any]:
     """`bare_rate`: rows a second of the stage's own steps, one after the other in a plain loop in each of `actors` processes, Parquet
-    parts written as the stage writes them. `pipeline_rate`: through the engine, start-up apart: what the second half of the rows took.
+    parts written as the stage writes them; as many as the stage has actors where not given. `pipeline_rate`: through the engine, start-up
+    apart: what the second half of the rows took.
     `pipeline_over_bare`; medians of ROUNDS rounds. job: of so many rows.
     """
-    processes = actors or max(4, os.cpu_count() or 1)
     cluster.start()
+    processes = actors or cluster.slots(1, 0)
     bare, pipeline, starts = [], [], []
     for number in range(ROUNDS):
         bare.append(_bare_rate(job(images), processes, folder))

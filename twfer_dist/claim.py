@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pyarrow.fs as pafs
@@ -27,7 +28,6 @@ from twfer_dist.errors import Problem
 BEAT = 10.0  # seconds between two signs of life
 SILENT = 60.0  # seconds without one, after which another run takes over
 LOOK = 1.0  # seconds between two looks of whoever waits
-_SAME_START = 60.0  # seconds: a clock that is set right moves the time at which a process is said to have started
 
 
 class Claim:
@@ -63,7 +63,9 @@ class Claim:
 
     def check(self) -> None:
         """Problem where another run took over, because this one gave no sign of life for too long."""
-        if self._fs.get_file_info(self._own).type != pafs.FileType.File:
+        with storage.reading(self.output):
+            held = storage.patiently(lambda: self._fs.get_file_info(self._own)).type == pafs.FileType.File
+        if not held:
             raise Problem(
                 f"{self.output} was taken over by another run while this one stood still: let that one end, or start this one again."
             )
@@ -72,7 +74,8 @@ class Claim:
         self._ended.set()
         if self._beating.is_alive():
             self._beating.join()
-        self._remove(self._own)
+        with contextlib.suppress(OSError):  # one that stays is void as soon as this process is gone
+            self._remove(self._own)
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
@@ -134,17 +137,23 @@ def hold(output: str, *, quiet: bool) -> Iterator[Claim]:
 
 
 def _this_process() -> dict:
-    try:
-        processes = os.readlink("/proc/self/ns/pid")  # containers may share a host's name, not its process numbers
+    try:  # two machines, and two containers of one, may share a name, but not a start of the system and process numbers
+        processes = Path("/proc/sys/kernel/random/boot_id").read_text().strip() + " " + os.readlink("/proc/self/ns/pid")
     except OSError:
         processes = ""
-    pid = os.getpid()
-    return {"host": socket.gethostname(), "processes": processes, "pid": pid, "started": psutil.Process(pid).create_time()}
+    return {"host": socket.gethostname(), "processes": processes, "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def _started(pid: int) -> float:
+    """When a process started: in ticks since the system did where it tells, which no clock that is set right moves."""
+    try:
+        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return psutil.Process(pid).create_time()
 
 
 def _lives(pid: int, started: float) -> bool:
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < _SAME_START
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and _started(pid) == started
     except psutil.NoSuchProcess:
         return False

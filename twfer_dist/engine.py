@@ -94,6 +94,7 @@ def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False, trackin
     out = storage.absolute(out)
     directory = storage.join(out, f"{job.stage}-{job.fingerprint}")
     if (found := find(job, out)) and not (retry and _failed(found)):
+        storage.delete_folder(storage.join(directory, WORK))  # where the start that finished it came to no end
         return found
     with claim.hold(directory, quiet=quiet) as claimed:
         retried = storage.join(out, f"{job.stage}-{job.fingerprint}.retry")

@@ -97,11 +97,16 @@ class Tracking:
 
     @contextlib.contextmanager
     def progress(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[Log]:
-        """A run for the progress of a stage: what logs its figures. A store that falls silent meanwhile stops no work: it is said once."""
+        """A run for the progress of a stage: what logs its figures. A store that falls silent meanwhile stops no work: it is said once.
+        Problem where it does not take the run at the start.
+        """
         from mlflow.exceptions import MlflowException
 
-        run = Run(self, self.client.create_run(self.experiment_id(), run_name=name, tags=dict(tags)).info.run_id, self.client)
-        run.log_params(params)
+        try:
+            run = Run(self, self.client.create_run(self.experiment_id(), run_name=name, tags=dict(tags)).info.run_id, self.client)
+            run.log_params(params)
+        except MlflowException as error:
+            raise Problem(f"MLflow at {self.uri} did not take the run '{name}' ({error.message}): mend that, and start again.") from None
         silent = False
 
         def attempt(call: Callable[[], None]) -> None:

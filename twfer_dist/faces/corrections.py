@@ -30,14 +30,22 @@ class CorrectedConfig:
 
 @dataclass(frozen=True)
 class Correction:
-    """fault: one of FAULTS, or empty. label: 1 to 7, or None where the face keeps its own."""
+    """fault: one of FAULTS, or empty. label: 1 to 7, or None where the face keeps its own. crop: `crop_digest` of what the person
+    saw, empty where that is not known.
+    """
 
     fault: str
     label: int | None
+    crop: str
+
+
+def crop_digest(image: bytes) -> str:
+    """8 hex digits that stand for a crop."""
+    return storage.sha256(image)[:8]
 
 
 def read_corrections(place: str) -> dict[str, Correction]:
-    """The corrections of a CSV table by face_id: columns face_id, fault and label; others are for the reader.
+    """The corrections of a CSV table by face_id: columns face_id, fault and label, and crop where there is one; others are for the reader.
 
     Problem where the file is missing, and, with the line, where a column is missing, a face is named twice, or a fault or a label is
     unknown.
@@ -56,7 +64,7 @@ def read_corrections(place: str) -> dict[str, Correction]:
         if fault and fault not in FAULTS:
             raise Problem(f"{place}, line {line}: '{fault}' is no fault: say {' or '.join(FAULTS)}, or leave it empty.")
         try:
-            found[face_id] = Correction(fault, parse_label(row["label"]) if row["label"] else None)
+            found[face_id] = Correction(fault, parse_label(row["label"]) if row["label"] else None, row.get("crop", ""))
         except ValueError as error:
             raise Problem(f"{place}, line {line}: {error}; correct the field or leave it empty.") from None
     return found
@@ -66,12 +74,18 @@ def corrected_job(faces: Finished, config: CorrectedConfig, place: str) -> Job:
     """The output of a faces stage, with the corrections of the CSV table at `place`; nothing is found or measured anew.
 
     A face with a fault gets the status "rejected", one with another label gets it. Tables and results as those of the faces stage.
-    Problem where the table names a face that is not there.
+    Problem where the table names a face that is not there, or whose crop is another than the person saw.
     """
     corrections = read_corrections(place)
     known = set(faces.table("faces", FACES, columns=["face_id"])["face_id"].to_pylist())
     if strange := sorted(corrections.keys() - known):
         raise Problem(f"{place}: {strange[0]} is no face of {faces.uri}: save the table anew with the page of that output.")
+    for row in faces.table("faces", FACES, columns=["face_id", "image"], ids=corrections).to_pylist():
+        if (seen := corrections[row["face_id"]].crop) not in ("", crop_digest(row["image"])):
+            raise Problem(
+                f"{place}: the crop of {row['face_id']} is another one in {faces.uri} than when it was marked ({seen}): look at it on the "
+                "page of that output and save the table anew."
+            )
 
     def do(work: Work) -> None:
         plan = faces.table("photographs", PHOTOGRAPHS, columns=["photo_id"])

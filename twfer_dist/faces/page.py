@@ -10,7 +10,7 @@ import numpy as np
 
 from twfer_dist import schema
 from twfer_dist.errors import Problem
-from twfer_dist.faces.corrections import FAULTS
+from twfer_dist.faces.corrections import FAULTS, crop_digest
 from twfer_dist.framing import moved
 from twfer_dist.schema import FACES, PHOTOGRAPHS
 from twfer_dist.storage import Finished
@@ -59,6 +59,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("face_id", "path", "corpus", "rank", "status", "error")},
         "label": EXPRESSIONS[row["label"] - 1] if row["label"] else "",
+        "crop": crop_digest(row["image"]),
         "image": f"data:image/jpeg;base64,{base64.b64encode(data).decode()}",
         "points": points,
     }

@@ -28,7 +28,7 @@ from twfer_dist.faces.sheet import FILE as SHEET
 from twfer_dist.faces.sheet import sheet
 from twfer_dist.framing import aligned_matrix, crop_matrix
 
-VERSION = 3
+VERSION = 4
 ALIGNED = "aligned"  # stands for a detector where there is none
 OPENFACE, OURS = "openface", "network"  # where Action Units come from
 

@@ -17,7 +17,7 @@ from twfer_dist.recognition.recogniser import open_recogniser
 from twfer_dist.schema import ANIMATED, DATASET, FACES, OK, PREDICTIONS
 from twfer_dist.storage import Finished
 
-VERSION = 1
+VERSION = 2
 PART_ROWS = 256
 
 SOURCES = {"faces": ("faces", FACES), "corrected": ("faces", FACES), "animated": (".", ANIMATED), "dataset": (".", DATASET)}
@@ -125,11 +125,15 @@ class Predictor:
         size, model = self.recogniser.size, self.recogniser
         probabilities = np.zeros((len(pixels), 7), np.float32)
         distances = np.zeros(len(pixels), np.float32)
+        black = bytes(3 * size * size)
         for start in range(0, len(pixels), self.batch):
             group = slice(start, start + self.batch)
-            # A row without an image takes part as black, so that the group keeps its size and the others their bytes.
-            images = [np.frombuffer(p or bytes(3 * size * size), np.uint8).reshape(size, size, 3) for p in pixels[group]]
-            probabilities[group], distances[group] = model.answer(np.stack(images), self.device)
+            count = len(pixels[group])
+            # A row without an image, and a place without a row, take part as black: the size of a batch shows in an answer's last bits.
+            filled = [p or black for p in pixels[group]] + [black] * (self.batch - count)
+            images = np.stack([np.frombuffer(p, np.uint8).reshape(size, size, 3) for p in filled])
+            found, far = model.answer(images, self.device)
+            probabilities[group], distances[group] = found[:count], far[:count]
         predicted = probabilities.argmax(1)
         confidence = probabilities.max(1)
         lowest = np.inf if model.threshold.confidence is None else model.threshold.confidence
@@ -138,7 +142,7 @@ class Predictor:
                 status[k], error[k] = UNLIKE, "the face is unlike the images that the model was trained on"
             elif confidence[k] < lowest:
                 status[k], error[k] = NOT_READABLE, "the model is not sure enough of its answer"
-        found = {
+        columns = {
             "model": pa.array([model.name] * len(pixels)),
             "probabilities": pa.array([row if ok else None for row, ok in zip(probabilities.tolist(), answered, strict=True)], _SEVEN),
             "predicted": pa.array(predicted.astype(np.int8) + 1, pa.int8(), mask=~answered),
@@ -146,5 +150,5 @@ class Predictor:
             "status": pa.array(status, pa.string()),
             "error": pa.array(error, pa.string()),
         }
-        kept = {name: rows[name] for name in rows.column_names if name in PREDICTIONS.names and name not in found}
-        return pa.table(kept | found)
+        kept = {name: rows[name] for name in rows.column_names if name in PREDICTIONS.names and name not in columns}
+        return pa.table(kept | columns)

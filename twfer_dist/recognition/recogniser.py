@@ -122,10 +122,12 @@ class Recogniser:
     def answer(self, pixels: np.ndarray, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
         """Calibrated probabilities, float32 (B, 7), and distances from the training images, float32 (B,).
 
-        pixels: uint8 RGB (B, size, size, 3). An answer does not depend on the other images of the batch.
+        pixels: uint8 RGB (B, size, size, 3). An answer does not depend on the other images of the batch, nor on its place among them,
+        to the last bit.
         """
         features = self.network.features(normalise(pixels, device))
-        logits = self.network.head(features).float().cpu().numpy()
+        # One by one: in which order a product of matrices sums up a row hangs on the row's place.
+        logits = torch.cat([self.network.head(one) for one in features.split(1)]).float().cpu().numpy()
         embedded = features.mean((2, 3)).float().cpu().numpy()
         return probabilities(logits, self.temperature).astype(np.float32), self.novelty.distances(embedded)
 

@@ -22,9 +22,9 @@ from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.frames import decode, encode
 from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
 
-VERSION = 3
+VERSION = 4
 
-PART_ROWS = 256  # at most, about; a part holds whole faces
+PART_ROWS = 256  # at most
 LEAST_PARTS = 32  # where there are rows enough, so that a small study keeps many workers busy to its end
 DECIDE = ("image_id", "source", "corpus", "reference_id", "groups", "action_units", "own", "content")
 PLAIN = ["face_id", "corpus", "source", "label", "groups", "action_units", "status"]
@@ -70,7 +70,6 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
                 f"No face to animate: no row of {', '.join(f.uri for f in faces)} is ok and {config.sources}; set sources to all."
             )
         steps = intensities(config.levels, config.drop_last)
-        whole = len(chosen) * len(steps)  # rows of a face
         work.results |= {
             "faces": len(sources),
             "faces_without_own_action_units": sources["action_units"].null_count,
@@ -92,7 +91,7 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
                 ),
                 Step(encode, {"size": config.size, "quality": config.quality}),
             ],
-            rows_per_part=_rows_per_part(len(planned), config.batch if config.per_expression else whole),
+            rows_per_part=_rows_per_part(len(planned), config.batch),
             decides=DECIDE,
         )
 
@@ -101,9 +100,9 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
     return Job("animated", VERSION, inputs, config, models, {".": ANIMATED}, do)
 
 
-def _rows_per_part(rows: int, together: int) -> int:
-    """A multiple of `together`: of the network's batch, or of a face's rows."""
-    return together * max(1, min(PART_ROWS, rows // LEAST_PARTS) // together)
+def _rows_per_part(rows: int, batch: int) -> int:
+    """A multiple of the network's batch."""
+    return batch * max(1, min(PART_ROWS, rows // LEAST_PARTS) // batch)
 
 
 def _plain(faces: Finished) -> pa.Table:
@@ -192,13 +191,15 @@ class Animator:
         size = max((round((len(p) // 3) ** 0.5) for p in pixels if p), default=self.generator.size)
         wanted, own = (np.array(rows[name].to_pylist(), np.float32) for name in ("action_units", "own"))
         answers: list[bytes] = []
+        black = bytes(3 * size * size)
         for start in range(0, len(pixels), self.batch):
-            # An unreadable crop takes part as black, so that its neighbours' group keeps its size and they their bytes.
-            group = [
-                np.frombuffer(p or bytes(3 * size * size), np.uint8).reshape(size, size, 3) for p in pixels[start : start + self.batch]
-            ]
-            part = slice(start, start + self.batch)
-            animated = animate(self.generator, np.stack(group), own[part], wanted[part], self.device, bfloat16=self.bfloat16)
-            answers += [image.tobytes() for image in animated]
+            group = slice(start, start + self.batch)
+            missing = self.batch - len(pixels[group])
+            # An unreadable crop, and a place without a row, take part as black: the size of a batch shows in an image's last bits.
+            filled = [p or black for p in pixels[group]] + [black] * missing
+            crops = np.stack([np.frombuffer(p, np.uint8).reshape(size, size, 3) for p in filled])
+            before, after = (np.pad(values[group], ((0, missing), (0, 0))) for values in (own, wanted))
+            animated = animate(self.generator, crops, before, after, self.device, bfloat16=self.bfloat16)
+            answers += [image.tobytes() for image in animated[: self.batch - missing]]
         kept = [answer if p else None for p, answer in zip(pixels, answers, strict=True)]
         return rows.set_column(rows.column_names.index("pixels"), "pixels", pa.array(kept, pa.large_binary()))

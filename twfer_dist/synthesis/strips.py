@@ -158,8 +158,14 @@ def paste(photograph: np.ndarray, face: Mapping[str, Any], animated: np.ndarray)
     matrix = np.array(face["crop_matrix"], np.float32).reshape(2, 3) * (side / face["width"])
     matrix[:, 2] += 0.5 * side / face["width"] - 0.5  # a pixel's middle is at its whole number
     height, width = photograph.shape[:2]
-    carried = cv2.warpAffine(change, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return np.clip(photograph + carried + 0.5, 0, 255).astype(np.uint8)
+    corners = (np.array([(x, y) for x in (-1, side) for y in (-1, side)]) - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    x0, y0 = np.floor(corners.min(0)).astype(int).clip(0, (width - 1, height - 1))
+    x1, y1 = (np.ceil(corners.max(0)).astype(int) + 1).clip((x0 + 1, y0 + 1), (width, height))
+    matrix[:, 2] += matrix[:, :2] @ (x0, y0)
+    carried = cv2.warpAffine(change, matrix, (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    pasted = photograph.copy()
+    pasted[y0:y1, x0:x1] = np.clip(photograph[y0:y1, x0:x1] + carried + 0.5, 0, 255).astype(np.uint8)
+    return pasted
 
 
 def _pixels(data: bytes, side: int) -> np.ndarray:
