@@ -14,6 +14,7 @@ from twfer_dist import engine
 from twfer_dist.corpus import facs
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.errors import Problem
+from twfer_dist.faces.crop import cut
 from twfer_dist.schema import ANIMATED, FACES, OK
 from twfer_dist.synthesis import checkpoints, strips
 from twfer_dist.synthesis.networks import WarpingGenerator
@@ -60,10 +61,8 @@ def test_an_animated_face_goes_back_into_its_photograph_without_a_seam():
     away = matrix - np.column_stack([np.zeros((2, 2)), turn @ (39_000, -50)])
     wide = strips.paste(long, face | {"crop_matrix": away.ravel().tolist()}, np.full_like(crop, 255)).astype(int) - long
     assert (wide[:, :39_000] == 0).all() and wide[65:75, 39_205:39_215].mean() > 50
-    there, here = (
-        cut(picture, np.array([[2, 0, -2 * left], [0, 2, 0]], np.float32), 56) for picture, left in ((long, 39_500), (photograph, 300))
-    )
-    assert (there == here).all()
+    twice = [np.array([[2, 0, -2 * left], [0, 2, 0]], np.float32) for left in (39_500, 300)]
+    assert (cut(long, twice[0], 56) == cut(photograph, twice[1], 56)).all()
     even = face | {"image": png(np.full_like(crop, 100))}
     steps = np.abs(np.diff(strips.paste(np.full_like(photograph, 100), even, np.full_like(crop, 255)).astype(int), axis=1)).max()
     assert steps < 40  # of 155: the change begins gently
