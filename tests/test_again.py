@@ -226,7 +226,8 @@ def test_kept_rows_and_new_ones_are_joined_part_by_part(tmp_path):
     assert [piece["status"].to_pylist() for piece in joined] == [["ok", "ok"], ["no_face", "ok"]]
 
 
-def test_the_keyboard_stops_a_run_that_goes_on_later(tmp_path):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_keyboard_and_a_cluster_stop_a_run_that_goes_on_later(tmp_path, end):
     shipped = sorted(Path(package_path("package:demo/tw58")).rglob("*.jpg"))
     (tmp_path / "photographs").mkdir()
     for number in range(1000):  # far more than are done before the signal
@@ -238,7 +239,10 @@ def test_the_keyboard_stops_a_run_that_goes_on_later(tmp_path):
     while not (done := list(tmp_path.glob("out/faces-*/_work/photographs/part-*.parquet"))):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    if end == signal.SIGINT:
+        os.killpg(child.pid, end)  # as a terminal does
+    else:
+        child.send_signal(end)
     said = child.communicate(timeout=120)[1]
     assert child.returncode == 130 and "stopped. What is done is kept" in said and "Traceback" not in said
     kept = {path.name: path.stat().st_mtime_ns for path in done}

@@ -220,6 +220,13 @@ def test_input_that_was_made_again_makes_its_dependents_again_and_keeps_the_old_
     assert len(list(tmp_path.glob("b-*.replaced-*/note.txt"))) == 1
 
 
+def test_an_input_that_was_changed_since_it_was_written_is_not_read(tmp_path):
+    first = engine.run(engine.Job("a", 1, {}, {}, {}, {}, lambda work: work.write_file("note.txt", b"a")), str(tmp_path))
+    Path(first.path("note.txt")).write_bytes(b"b")
+    with pytest.raises(Problem, match=rf"note.txt was changed since it was written: delete {first.uri} and run again"):
+        engine.run(engine.Job("b", 1, {"a": first}, {}, {}, {}, lambda work: None), str(tmp_path))
+
+
 def test_rows_by_id_and_foreign_tables_are_told_apart(ray_cluster, tmp_path):
     finished = engine.run(numbers_job(Config()), str(tmp_path))
     some = finished.table("numbers", NUMBERS, ids=["00150", "00003", "none"])

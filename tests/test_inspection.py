@@ -1,6 +1,7 @@
 """What a person asks of an output: how many rows of each status, and which."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -40,6 +41,8 @@ def test_an_unfinished_stage_is_inspected_as_far_as_it_is(ray_cluster, tmp_path)
     (place,) = tmp_path.iterdir()
     told = inspect(str(place))
     assert told["state"] == "unfinished" and told["tables"]["numbers"]["counts"]["multiple_of_seven"] == len(ODD)
+    run = CliRunner().invoke(main, ["status", str(tmp_path)])
+    assert re.search(rf"unfinished numbers .* 200 numbers, of 200 planned \({len(ODD)} multiple_of_seven\)", run.stdout)
 
 
 def test_what_is_no_output_is_one_clear_problem(tmp_path):

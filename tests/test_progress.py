@@ -14,8 +14,8 @@ with progress.follow(sys.argv[1]):
     Teller(sys.argv[1])(1.5)
     time.sleep(1.2)
 rows = Progress("faces", 100)
-rows.start(40)
-rows.advance(60, dead=3)
+rows.start(40, dead=1)
+rows.advance(60, dead=2)
 rows.close()
 """
 
@@ -26,7 +26,7 @@ def test_progress_of_a_worker_and_of_rows_is_shown_at_a_terminal(tmp_path: Path)
     shown = os.read(ours, 1 << 16).decode()
     assert "train: 0.0 of 4 epochs (starting)" in shown
     assert "train: 1.5 of 4 epochs" in shown
-    assert "faces: 40 of 100 (starting)" in shown
+    assert "faces: 40 of 100 (starting, 1 without result)" in shown
     assert "faces: 100 of 100" in shown and "0 s left, 3 without result" in shown
 
 

@@ -1,6 +1,7 @@
 """The whole road by the command line, on a few of the shipped photographs: recipes, resume, status, a study, wrong input."""
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -123,8 +124,24 @@ def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(made
     assert summary["stages"][0]["counts"]["photographs"]["unreadable"] == 1
     assert summary["stages"][0]["rows"]["photographs"] == 4
     assert "broken.jpg" in Path(summary["report"]).read_text()
+    again = html.unescape(re.search("<pre>(name: my photographs.*?)</pre>", Path(summary["report"]).read_text(), re.S)[1])
+    (tmp_path / "again.yaml").write_text(again)
+    assert states(json.loads(twfer("run", tmp_path / "again.yaml", "--plan", "--json").stdout)) == dict.fromkeys(
+        ["faces", "read", "report"], "finished"
+    )
     same = ["study", folder, "--model", little / "out", "--detector", "haar", "--out", tmp_path / "out"]
     assert "not grouped by 'posture': their columns are none" in refused(*same, "--group", "posture", "--json")
+
+
+def test_studies_of_two_folders_of_one_name_do_not_meet(made: dict, little: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("here/photos.2024", "there/photos.2024"):
+        Path(name).mkdir(parents=True)
+    (index := Path("runs/study-photos.2024/stages.json")).parent.mkdir(parents=True)
+    index.write_text(json.dumps({"stages": {}, "corpora": {"photos.2024": f"{tmp_path}/there/photos.2024"}}))
+    said = refused("study", "here/photos.2024", "--model", little / "out")
+    assert f"runs/study-photos.2024 holds the study of {tmp_path}/there/photos.2024: name another place for this one with --out" in said
+    assert "holds no image" in refused("study", "there/photos.2024", "--model", little / "out")
 
 
 def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:
@@ -175,6 +192,10 @@ def test_wrong_recipe_is_one_sentence_and_exit_code_2(
         ({"compute": 8}, "'compute' is a int"),
         ({"corpora": {"little": None}}, "'little' is null: give the path"),
         ({"stages": {}}, "has no 'stages'"),
+        ({"out": 5}, "'out' is 5: write a word"),
+        ({"name": ["a"]}, "'name' is [\"a\"]: write a word"),
+        ({"tracking": "banana"}, "banana is no MLflow address"),
+        ({"compute": {"actors": 0}}, "actors 1 or more"),
         ({"stages": {"a/b": {"kind": "faces"}}}, "name of a folder too"),
     ],
 )
@@ -182,6 +203,12 @@ def test_recipe_of_the_wrong_shape_is_one_sentence(little: Path, tmp_path: Path,
     given = yaml.safe_load((little / "road.yaml").read_text()) | change
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     assert sentence in refused("run", tmp_path / "wrong.yaml")
+
+
+def test_a_name_that_stands_twice_in_a_recipe_is_one_sentence(little: Path, tmp_path: Path) -> None:
+    text = (little / "road.yaml").read_text()
+    (tmp_path / "twice.yaml").write_text(text + "  faces: {kind: faces, corpora: [little]}\n")
+    assert f"line {text.count(chr(10)) + 1}: 'faces' is there twice" in refused("run", tmp_path / "twice.yaml")
 
 
 def test_mlflow_that_does_not_answer_is_told_and_loses_nothing(made: dict, little: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from twfer_dist import schema, storage
 from twfer_dist.errors import Problem
 from twfer_dist.storage import Finished
 
-DECIDED = "decided.parquet"
+DECIDED = "_decided.parquet"  # who reads the directory as a data set skips names that begin so
 """The file of an output that holds, for each planned id, a digest of what decided its row."""
 
 DIGEST = pa.binary(16)

@@ -1,5 +1,6 @@
 """The `twfer` command: parses, calls one function, prints."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,14 +15,21 @@ from twfer_dist.recipe import Outcome
 from twfer_dist.stages import TRACKED, Recipe
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-retry_option = click.option("--retry", type=click.Choice(["failed"]), help="Do the rows of finished stages that have no result again.")
+retry_option = click.option("--retry", type=click.Choice(["failed"]), help="Do rows of finished stages again that may come out otherwise.")
 out_option = click.option("--out", metavar="DIR", help="Where outputs go: a folder or a URI.")
 
 
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 class _Group(click.Group):
-    """Prints a Problem as its sentence and exits with 2, wherever it is raised; with 130 where the keyboard stops it."""
+    """Prints a Problem as its sentence and exits with 2, wherever it is raised; with 130 where the keyboard stops it, or SIGTERM, by
+    which clusters end a process.
+    """
 
     def invoke(self, context: click.Context) -> Any:
+        signal.signal(signal.SIGTERM, _stop)
         try:
             with own_output():
                 return super().invoke(context)
@@ -29,7 +37,8 @@ class _Group(click.Group):
             click.echo(f"twfer: {problem}", err=True)
             context.exit(2)
         except KeyboardInterrupt:
-            click.echo("\ntwfer: stopped. What is done is kept: the same command goes on from there.", err=True)
+            words = "What is done is kept: the same command goes on from there, a training from its last checkpoint."
+            click.echo(f"\ntwfer: stopped. {words}", err=True)
             context.exit(130)
 
 
@@ -358,6 +367,7 @@ def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, r
 
 def _print_stage(stage: dict[str, Any]) -> None:
     rows = ", ".join(f"{count:,} {'rows' if name == '.' else name}" for name, count in stage["rows"].items())
+    rows += f", of {stage['planned']:,} planned" if stage.get("planned") else ""
     odd = {k: n for counts in stage["counts"].values() for k, n in counts.items() if k != "ok"}
     dead = f" ({', '.join(f'{n} {k}' for k, n in odd.items())})" if odd else ""
     seconds = f" in {stage['seconds']:.0f} s" if stage["state"] == "made" else ""

@@ -4,6 +4,8 @@ import contextlib
 import logging
 import math
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,8 +34,11 @@ def start() -> None:
     if ray.is_initialized():
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    heard = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
     with _silent():
         _init(quiet)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, heard)  # Ray's C++ core would end the process with a page of its own frames
 
 
 def _init(quiet: dict) -> None:

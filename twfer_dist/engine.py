@@ -5,6 +5,7 @@ rows calls `Work.map`: the plan is cut into parts, and Ray Data carries each par
 """
 
 import contextlib
+import functools
 import json
 import platform
 import sys
@@ -107,6 +108,9 @@ def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False, trackin
             return found
         if found is None and _is_finished(directory):
             _retire(directory)
+        for finished in job.inputs.values():
+            if isinstance(finished, Finished) and (fault := _fault(finished.uri, finished.stamp)):
+                raise Problem(f"{fault}: delete {finished.uri} and run again, and it is made anew.")
         started = time.monotonic()
         work = Work(job, out, retried if found else directory, quiet, found, tracking)
         job.do(work)
@@ -119,6 +123,12 @@ def run(job: Job, out: str, *, quiet: bool = False, retry: bool = False, trackin
         _retire(directory)
         _move(retried, directory)
         return storage.open_finished(directory)
+
+
+@functools.cache
+def _fault(uri: str, stamp: str) -> str | None:
+    """`Finished.fault` of this making of an output, looked for once."""
+    return storage.open_finished(uri).fault()
 
 
 def _is_finished(directory: str) -> bool:

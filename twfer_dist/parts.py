@@ -56,6 +56,15 @@ class Target:
             storage.write_parquet(self._plan(number), plan.slice(number * rows, rows), rows_per_part)
         storage.delete_folder(self._tries)
 
+    def planned_rows(self) -> int:
+        """How many rows the plan has, as far as it was laid out."""
+        rows = 0
+        for name in storage.list_files(storage.join(self.directory, WORK, "plan")):
+            if name.endswith(".parquet"):
+                with storage.open_parquet(storage.join(self.directory, WORK, "plan", name)) as file:
+                    rows += file.metadata.num_rows
+        return rows
+
     def planned(self, part: int) -> pa.Table:
         with storage.open_parquet(self._plan(part // _PARTS_PER_FILE)) as file:
             return file.read_row_group(part % _PARTS_PER_FILE)

@@ -14,6 +14,7 @@ from twfer_dist import storage
 LOOK_EVERY = 0.5  # seconds
 TELL_EVERY = 2.0
 LOG_EVERY = 10.0
+SETTLED = 10.0  # since the first thing was done: from then on the start-up before it does not count in the rate
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes done, per_second, seconds_left (not before the first thing is done) and without_result, and how many are done."""
@@ -29,6 +30,7 @@ class Progress:
         self._done = self._before = 0.0
         self._dead = 0
         self._started = self._shown = time.monotonic()
+        self._first: tuple[float, float] | None = None  # how much was done, and when, as the first thing since the start was
 
     def start(self, done: float, *, dead: int = 0) -> None:
         """Say how much an earlier run has done, and how much of it without a result; it does not count in the rate."""
@@ -40,6 +42,8 @@ class Progress:
     def advance(self, done: float, *, dead: int = 0) -> None:
         self._done += done
         self._dead += dead
+        if self._first is None:
+            self._first = self._done, time.monotonic()
         if time.monotonic() - self._shown > LOOK_EVERY:
             self._show()
         if time.monotonic() - self._logged > LOG_EVERY:
@@ -85,10 +89,10 @@ class Progress:
         self._shown = time.monotonic()
         rate = self._rate()
         speed = f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
-        left = f"{speed}, {_duration((self._total - self._done) / rate)} left" if rate > 0 else "starting"
+        left = f"{speed}, {_duration(max(self._total - self._done, 0) / rate)} left" if rate > 0 else "starting"
         dead = f", {self._dead} without result" if self._dead else ""
         digits = 1 if self._unit else 0
-        line = f"{self._stage}: {self._done:.{digits}f} of {self._total:g}{self._unit} ({left}{dead})"
+        line = f"{self._stage}: {min(self._done, self._total):.{digits}f} of {self._total:g}{self._unit} ({left}{dead})"
         print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
 
     def _tell(self) -> None:
@@ -99,7 +103,11 @@ class Progress:
             self._log({"done": self._done, "per_second": rate, "without_result": self._dead, **left}, int(self._done))
 
     def _rate(self) -> float:
-        return (self._done - self._before) / max(time.monotonic() - self._started, 1e-9)
+        now = time.monotonic()
+        done, since = self._before, self._started
+        if self._first and now - self._first[1] > SETTLED:
+            done, since = self._first
+        return (self._done - done) / max(now - since, 1e-9)
 
 
 class Teller:

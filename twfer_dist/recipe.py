@@ -21,12 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from twfer_dist import engine, storage
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
+from twfer_dist.inspection import inspect
+from twfer_dist.parts import Target
 from twfer_dist.settings import fill, package_path, read_yaml
-from twfer_dist.stages import INPUTS, KIND_OF, TRACKED, Compute, Recipe, Stage, config_of, job_of
+from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, config_of, job_of
 from twfer_dist.storage import Finished
 from twfer_dist.tracking import Tracking
 
@@ -71,9 +75,12 @@ def load(path: str, *, out: str | None = None) -> Recipe:
         raise Problem(
             f"{path}, corpora: '{empty[0]}' is {json.dumps(given['corpora'][empty[0]])}: give the path of its folder or manifest."
         )
-    if foreign := sorted(given.keys() - known):
+    for key in ("name", "out", "tracking"):
+        if given.get(key) is not None and not isinstance(given[key], str):
+            raise Problem(f"{path}: '{key}' is {json.dumps(given[key], default=str)}: write a word, in quotes where it is a number.")
+    if foreign := sorted(str(key) for key in given.keys() - known):
         raise Problem(f"{path}: '{foreign[0]}' is not a part of a recipe, which has {', '.join(sorted(known))}.")
-    name = str(given.get("name") or Path(path).stem)
+    name = given.get("name") or Path(path).stem
     out = storage.absolute(out or given.get("out") or f"runs/{name}")
     stages: list[Stage] = []
     corpora = {key: package_path(str(value)) for key, value in (given.get("corpora") or {}).items()}
@@ -81,6 +88,8 @@ def load(path: str, *, out: str | None = None) -> Recipe:
         stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
     learns = any(stage.kind in TRACKED for stage in stages)
     uri = given.get("tracking") or (f"sqlite:///{out}/mlflow.db" if learns and "://" not in out else None)
+    if uri and (database := uri.removeprefix("sqlite:///")) != uri:
+        uri = f"sqlite:///{storage.absolute(database)}"  # workers have another working directory
     tracking = Tracking(uri, name) if uri else None
     compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
     return Recipe(name, out, corpora, stages, tracking, compute, text)
@@ -123,22 +132,33 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry:
         raise Problem(f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(s.name for s in recipe.stages)}.")
     if storage.is_file(recipe.out):
         raise Problem(f"{recipe.out} is a file: name a folder for the outputs.")
-    remote = recipe.tracking and recipe.tracking.uri.startswith("http")
-    if recipe.tracking and remote and any(o.state == "to do" for o in plan(recipe)):
-        recipe.tracking.check()  # before hours of other work
+    if any(outcome.state == "to do" for outcome in plan(recipe)):  # what is wrong is told of before hours of other work
+        _check_files(recipe)
+        if recipe.tracking:
+            recipe.tracking.check()
     index: dict[str, str] = {}
     with contextlib.suppress(Problem):  # a damaged index is written anew
         index = {stage: directory for directory, stage in _index(recipe.out).items() if stage in {s.name for s in recipe.stages}}
     for outcome in _walk(recipe, lambda job: engine.run(job, recipe.out, quiet=quiet, retry=retry, tracking=recipe.tracking)):
         assert outcome.finished
         index[outcome.stage.name] = outcome.finished.name
-        storage.write_json(storage.join(recipe.out, INDEX), {"recipe": recipe.name, "stages": index})
+        corpora = {name: storage.absolute(path) for name, path in recipe.corpora.items()}
+        storage.write_json(storage.join(recipe.out, INDEX), {"recipe": recipe.name, "corpora": corpora, "stages": index})
         if outcome.stage.kind == "report":
             page = storage.read_bytes(outcome.finished.path("index.html"))
             storage.write_bytes(storage.join(recipe.out, outcome.stage.name, "index.html"), page)
         yield outcome
         if outcome.stage.name == until:
             return
+
+
+def _check_files(recipe: Recipe) -> None:
+    """Problem where a file that a stage names is not there, unless the recipe itself may make it."""
+    for stage in recipe.stages:
+        for key in SETTINGS[stage.kind][2]:
+            place = storage.absolute(package_path(str(stage.settings.get(key, "package:"))))
+            if key != "detector" and not place.startswith(recipe.out) and not storage.exists(place):
+                raise Problem(f"recipe {recipe.name}, stage '{stage.name}': {place}, its '{key}', is not there: name another file.")
 
 
 def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outcome]:
@@ -174,25 +194,43 @@ def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence
     `groups` the columns to compare by.
     """
     name = _name(corpus)
-    model = trained(model)
-    options = [f"--{key.replace('_', '-')} {value}" for key, value in settings.items() if key in ("detector", "keep")]
-    command = " ".join(["twfer study", Path(corpus).name, "--model", model.rsplit("/", 1)[-1], *options, *(f"--group {g}" for g in groups)])
+    chosen = trained(model)
+    place = out or f"runs/study-{name}"
+    if out is None and (other := _corpora_of(place).get(name, storage.absolute(corpus))) != storage.absolute(corpus):
+        raise Problem(f"{place} holds the study of {other}: name another place for this one with --out.")
+    report = {"title": f"Expressions in {name}", "groups": list(groups)}
     stages = [
         Stage("faces", "faces", {"corpora": [name]}, settings),
-        Stage("read", "predict", {"inputs": ["faces"], "model": [model]}, {}),
-        Stage(
-            "report",
-            "report",
-            {"predictions": ["read"], "faces": ["faces"], "models": [model]},
-            {"title": f"Expressions in {name}", "groups": list(groups)},
-        ),
+        Stage("read", "predict", {"inputs": ["faces"], "model": [chosen]}, {}),
+        Stage("report", "report", {"predictions": ["read"], "faces": ["faces"], "models": [chosen]}, report),
     ]
-    return Recipe(name, storage.absolute(out or f"runs/study-{name}"), {name: corpus}, stages, text=command)
+    # As it was asked for, so that the same recipe comes from wherever the folder is called the same.
+    said = model if storage.name_of(model) == storage.name_of(chosen) else storage.join(model, storage.name_of(chosen))
+    named = {"model": said if "/" in said else f"./{said}"}
+    text = {
+        "name": name,
+        "out": place,
+        "corpora": {name: corpus},
+        "stages": {
+            "faces": {"kind": "faces", "corpora": [name], **settings},
+            "read": {"kind": "predict", "inputs": ["faces"], **named},
+            "report": {"kind": "report", "predictions": ["read"], "faces": ["faces"], "models": list(named.values()), **report},
+        },
+    }
+    written = yaml.safe_dump(text, sort_keys=False, allow_unicode=True)
+    return Recipe(name, storage.absolute(place), {name: corpus}, stages, text=written)
+
+
+def _corpora_of(folder: str) -> dict[str, str]:
+    """The corpora of the recipe that wrote into an output folder last, by name; none where that is not known."""
+    with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
+        return json.loads(storage.read_bytes(storage.join(storage.absolute(folder), INDEX))).get("corpora", {})
+    return {}
 
 
 def _name(corpus: str) -> str:
     """A corpus is named after its folder or its manifest."""
-    return Path(storage.absolute(corpus).rstrip("/")).stem
+    return storage.name_of(storage.absolute(corpus)).removesuffix(".csv")
 
 
 def trained(place: str) -> str:
@@ -240,15 +278,10 @@ def status(folder: str) -> dict[str, Any]:
                 outcome = Outcome(Stage(names.get(directory, kind), kind, {}, {}), "finished", storage.open_finished(place))
                 stages.append(outcome.summary())
         elif storage.exists(storage.join(place, engine.WORK)):
-            parts = len(
-                [
-                    f
-                    for f in storage.list_files(storage.join(place, engine.WORK), recursive=True)
-                    if f.rpartition("/")[2].startswith("part-")
-                ]
-            )
+            tables, kind = inspect(place)["tables"], KIND_OF.get(kind, kind)
             unfinished = Outcome(Stage(kind, kind, {}, {}), "unfinished", None).summary()
-            stages.append(unfinished | {"output": place, "part_files": parts})
+            rows, counts = ({name: table[what] for name, table in tables.items()} for what in ("rows", "counts"))
+            stages.append(unfinished | {"output": place, "rows": rows, "counts": counts, "planned": Target(place, ()).planned_rows()})
     if not stages:
         raise Problem(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")
     order = list(names)

@@ -13,17 +13,25 @@ from twfer_dist import storage
 from twfer_dist.errors import Problem
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which no name stands twice: the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: '{key.value}' is there twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str) -> tuple[Any, str]:
     """What a YAML file holds, and its text."""
     try:
         text = storage.read_bytes(path).decode()
-        return yaml.safe_load(text), text
+        return yaml.load(text, _Loader), text
     except (FileNotFoundError, IsADirectoryError):
         raise Problem(f"{path} is not there, or is a folder: name a recipe, such as jobs/demo.yaml.") from None
-    except OSError as error:
-        if storage.exists(path) and not storage.is_file(path):
-            raise Problem(f"{path} is a folder: name a recipe, such as jobs/demo.yaml.") from None
-        raise error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Problem(f"{path} is not YAML ({' '.join(str(error).split())}): mend it there.") from None
 

@@ -58,6 +58,10 @@ class Compute:
     gpus: float = 0.0  # GPUs of each actor that animates or predicts, and whether trainings use GPUs
     actors: int | None = None  # of each stage's pool, and trials of a sweep at a time; as many as fit where not given
 
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.gpus < 0 or (self.actors is not None and self.actors < 1):
+            raise ValueError("workers and gpus are 0 or more, and actors 1 or more")
+
 
 @dataclass(frozen=True)
 class Stage:

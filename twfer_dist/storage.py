@@ -49,9 +49,7 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
         parts = urllib.parse.urlsplit(uri)
         return _bucket(parts.netloc, parts.query), urllib.parse.unquote(parts.netloc.rpartition("@")[2] + parts.path).rstrip("/")
     except (pa.ArrowInvalid, OSError) as error:
-        raise Problem(
-            f"{uri} is not a place this program can reach ({error}): give a path, or a URI such as s3://bucket/folder."
-        ) from error
+        raise Problem(f"{uri} is not a place this program can reach ({error}): check the name and your access to it.") from error
 
 
 @functools.cache
@@ -95,8 +93,13 @@ def read_bytes(uri: str) -> bytes:
     fs, path = resolve(uri)
 
     def read() -> bytes:
-        with fs.open_input_stream(path) as stream:
-            return stream.read()
+        try:
+            with fs.open_input_stream(path) as stream:
+                return stream.read()
+        except OSError as error:
+            if fs.get_file_info(path).type == pafs.FileType.Directory:
+                raise IsADirectoryError(path) from error
+            raise
 
     with reading(uri):
         return patiently(read)
@@ -196,8 +199,11 @@ def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) 
 def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read from."""
     fs, path = resolve(uri)
-    with reading(uri), patiently(lambda: fs.open_input_file(path)) as source, pq.ParquetFile(source) as file:
-        yield file
+    try:
+        with reading(uri), patiently(lambda: fs.open_input_file(path)) as source, pq.ParquetFile(source) as file:
+            yield file
+    except FileNotFoundError:
+        raise Problem(f"{uri} is missing: delete the output that it belongs to, and start again.") from None
 
 
 def delete_file(uri: str) -> None:
@@ -332,12 +338,8 @@ class Finished:
                 f"{self.uri} holds no table '{table}': it is the output of stage '{self.manifest['stage']}'; name another directory."
             )
         fs, base = resolve(self.uri)
-        try:
+        with self._whole(table):
             scanned = ds.dataset([f"{base}/{name}" for name in names], filesystem=fs, format="parquet")
-        except (FileNotFoundError, pa.ArrowInvalid) as error:
-            raise Problem(
-                f"{self.uri}: a part of table '{table}' is missing or broken ({error}): delete the directory and run again."
-            ) from error
         schema.check(scanned.schema, expected, f"{self.uri}/{names[0]}")
         return scanned
 
@@ -349,12 +351,24 @@ class Finished:
         scanned = self.scan(table, expected)
         key = expected.names[0]
         if ids is None:
-            return scanned.to_table(columns=columns)
+            with self._whole(table):
+                return scanned.to_table(columns=columns)
         wanted = pa.array(sorted(ids), pa.string())
         if not len(wanted):
             return scanned.schema.empty_table().select(columns or expected.names)
         between = (pc.field(key) >= wanted[0]) & (pc.field(key) <= wanted[-1])
-        return scanned.to_table(columns=columns, filter=between & pc.field(key).isin(wanted))
+        with self._whole(table):
+            return scanned.to_table(columns=columns, filter=between & pc.field(key).isin(wanted))
+
+    @contextlib.contextmanager
+    def _whole(self, table: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowInvalid) as error:
+            words = " ".join(str(error).split())
+            raise Problem(
+                f"{self.uri}: a part of table '{table}' is missing or broken ({words}): delete the directory and run again."
+            ) from error
 
 
 def open_finished(uri: str) -> Finished:

@@ -86,8 +86,9 @@ class Tracking:
     def start(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> Iterator["Run"]:
         """A new run, nested under the run `parent` where given; it is closed as finished or as failed."""
         tags = {"mlflow.runName": name, **(tags or {}), **({PARENT: parent} if parent else {})}
+        experiment = self.experiment_id()
         client = self.client
-        run_id = client.create_run(self.experiment_id(), run_name=name, tags=tags).info.run_id
+        run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
         try:
             yield Run(self, run_id, client)
         except BaseException:
@@ -102,8 +103,9 @@ class Tracking:
         """
         from mlflow.exceptions import MlflowException
 
+        experiment = self.experiment_id()
         try:
-            run = Run(self, self.client.create_run(self.experiment_id(), run_name=name, tags=dict(tags)).info.run_id, self.client)
+            run = Run(self, self.client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id, self.client)
             run.log_params(params)
         except MlflowException as error:
             raise Problem(f"MLflow at {self.uri} did not take the run '{name}' ({error.message}): mend that, and start again.") from None
@@ -190,4 +192,4 @@ class Run:
 
 def _sqlite_path(uri: str) -> Path | None:
     parsed = urlparse(uri)
-    return Path(parsed.path[1:] if parsed.path.startswith("//") else parsed.path) if parsed.scheme == "sqlite" and parsed.path else None
+    return Path(parsed.path[1:]) if parsed.scheme == "sqlite" and parsed.path else None

@@ -29,6 +29,13 @@ class Corpus:
     digest: str  # stands for the table and the facts: no file is read for it
     notes: dict[str, Any]  # the layout that was found, and counts: photographs, sources, labelled, ties, missing, ...
 
+    @property
+    def left_out(self) -> list[str]:
+        """What lies in the folder and is no photograph of the corpus, in sentences."""
+        links, others = self.notes.get("links_not_followed", 0), self.notes["images_not_named"]
+        said = [f"{self.name}: {links} links were not followed: copy what they name into the folder"] if links else []
+        return said + ([f"{self.name}: {others} images are in the folder and not in its table"] if others else [])
+
 
 def open_corpus(uri: str, name: str | None = None) -> Corpus:
     """The corpus at a path or URI: a CSV manifest, or a folder.

@@ -79,12 +79,14 @@ def corrected_job(faces: Finished, config: CorrectedConfig, place: str) -> Job:
     corrections = read_corrections(place)
     known = set(faces.table("faces", FACES, columns=["face_id"])["face_id"].to_pylist())
     if strange := sorted(corrections.keys() - known):
-        raise Problem(f"{place}: {strange[0]} is no face of {faces.uri}: save the table anew with the page of that output.")
+        raise Problem(
+            f"{place}: {strange[0]} is no face of {faces.uri}: delete its line, or save the table anew with the page of that output."
+        )
     for row in faces.table("faces", FACES, columns=["face_id", "image"], ids=corrections).to_pylist():
         if (seen := corrections[row["face_id"]].crop) not in ("", crop_digest(row["image"])):
             raise Problem(
                 f"{place}: the crop of {row['face_id']} is another one in {faces.uri} than when it was marked ({seen}): look at it on the "
-                "page of that output and save the table anew."
+                "page of that output and mark it anew, or delete its line."
             )
 
     def do(work: Work) -> None:

@@ -204,6 +204,7 @@ def faces_job(
         plans = [corpus.table.append_column("fact", pa.array(map(str, corpus.facts), pa.string())) for corpus in corpora]
         plan = pa.concat_tables(plans) if plans else schema.CORPUS.empty_table()
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
+        work.results["say"] = [line for corpus in corpora for line in corpus.left_out]
         work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART, decides=plan.column_names)
         if picture := sheet(work.parts("faces")):
             work.write_file(SHEET, picture)

@@ -67,7 +67,8 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
         sources = sources.filter(_wanted(sources, config))
         if not len(sources):
             raise Problem(
-                f"No face to animate: no row of {', '.join(f.uri for f in faces)} is ok and {config.sources}; set sources to all."
+                f"No face to animate: no row of {', '.join(f.uri for f in faces)} is ok and {config.sources}; "
+                "set sources to unlabelled or all."
             )
         steps = intensities(config.levels, config.drop_last)
         work.results |= {
