@@ -124,11 +124,10 @@ def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(made
     assert summary["stages"][0]["counts"]["photographs"]["unreadable"] == 1
     assert summary["stages"][0]["rows"]["photographs"] == 4
     assert "broken.jpg" in Path(summary["report"]).read_text()
-    again = html.unescape(re.search("<pre>(name: my photographs.*?)</pre>", Path(summary["report"]).read_text(), re.S)[1])
-    (tmp_path / "again.yaml").write_text(again)
-    assert states(json.loads(twfer("run", tmp_path / "again.yaml", "--plan", "--json").stdout)) == dict.fromkeys(
-        ["faces", "read", "report"], "finished"
-    )
+    (again,) = re.findall("<pre>(name: my photographs.*?)</pre>", Path(summary["report"]).read_text(), re.S)
+    (tmp_path / "again.yaml").write_text(html.unescape(again))
+    planned = json.loads(twfer("run", tmp_path / "again.yaml", "--plan", "--json").stdout)
+    assert states(planned) == dict.fromkeys(["faces", "read", "report"], "finished")
     same = ["study", folder, "--model", little / "out", "--detector", "haar", "--out", tmp_path / "out"]
     assert "not grouped by 'posture': their columns are none" in refused(*same, "--group", "posture", "--json")
 
