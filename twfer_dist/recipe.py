@@ -132,10 +132,9 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry:
         raise Problem(f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(s.name for s in recipe.stages)}.")
     if storage.is_file(recipe.out):
         raise Problem(f"{recipe.out} is a file: name a folder for the outputs.")
-    if any(outcome.state == "to do" for outcome in plan(recipe)):  # what is wrong is told of before hours of other work
-        _check_files(recipe)
-        if recipe.tracking:
-            recipe.tracking.check()
+    _check_files(recipe)  # what is wrong is told of before hours of other work
+    if recipe.tracking and any(outcome.state == "to do" for outcome in plan(recipe)):
+        recipe.tracking.check()
     index: dict[str, str] = {}
     with contextlib.suppress(Problem):  # a damaged index is written anew
         index = {stage: directory for directory, stage in _index(recipe.out).items() if stage in {s.name for s in recipe.stages}}

@@ -30,7 +30,7 @@ def _shown(study: Mapping[str, Any]) -> str:
     place = f"In {_n(photographs, 'photograph')}" if photographs else "In what was given"
     found = f"{place} the program found {_n(faces, 'face')}"
     if not everything["readable"]:
-        return f"{found}, and {study['model']} could read none of them."
+        return f"{found}, and {study['model']} could read none of them: train a model on images that are more like these, and ask that one."
     first, second = sorted(everything["expressions"], key=lambda e: -e["k"])[:2]
     then = f", then as {second['expression']}, {say(second)}" if second["k"] else ""
     read = f"{study['model']} could read {everything['readable']:,} of them"

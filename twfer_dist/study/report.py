@@ -21,7 +21,7 @@ from twfer_dist.study.examine import Given, examine, photographs
 from twfer_dist.study.groups import MOST_VALUES, SMALL
 from twfer_dist.taxonomy import EXPRESSIONS
 
-VERSION = 1
+VERSION = 2
 NOT_READ = {
     "not_readable": "where the model is not sure enough",
     "unlike_training": "unlike all training images",
