@@ -126,7 +126,7 @@ def plan(recipe: Recipe) -> list[Outcome]:
 
 def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry: bool = False) -> Iterator[Outcome]:
     """Do the stages in order, each once; yields what became of each. `until` names the last stage to do; `retry`: rows of finished
-    stages that have no result are done again, and what depends on them where something came of it.
+    stages that may come out otherwise are done again, and what depends on them where something came of it.
     """
     if until is not None and until not in {s.name for s in recipe.stages}:
         raise Problem(f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(s.name for s in recipe.stages)}.")
