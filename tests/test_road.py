@@ -129,7 +129,7 @@ def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(made
     planned = json.loads(twfer("run", tmp_path / "again.yaml", "--plan", "--json").stdout)
     assert states(planned) == dict.fromkeys(["faces", "read", "report"], "finished")
     same = ["study", folder, "--model", little / "out", "--detector", "haar", "--out", tmp_path / "out"]
-    assert "not grouped by 'posture': their columns are none" in refused(*same, "--group", "posture", "--json")
+    assert "is not grouped by 'posture': its columns are none" in refused(*same, "--group", "posture", "--json")
 
 
 def test_studies_of_two_folders_of_one_name_do_not_meet(made: dict, little: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +195,7 @@ def test_wrong_recipe_is_one_sentence_and_exit_code_2(
         ({"name": ["a"]}, "'name' is [\"a\"]: write a word"),
         ({"tracking": "banana"}, "banana is no MLflow address"),
         ({"compute": {"actors": 0}}, "actors 1 or more"),
+        ({"compute": {"gpus": 3}}, "asks for 3 GPU per actor and the cluster has"),
         ({"stages": {"a/b": {"kind": "faces"}}}, "name of a folder too"),
     ],
 )

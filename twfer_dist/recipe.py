@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from twfer_dist import engine, storage
+from twfer_dist import cluster, engine, storage
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
@@ -133,8 +133,13 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry:
     if storage.is_file(recipe.out):
         raise Problem(f"{recipe.out} is a file: name a folder for the outputs.")
     _check_files(recipe)  # what is wrong is told of before hours of other work
-    if recipe.tracking and any(outcome.state == "to do" for outcome in plan(recipe)):
-        recipe.tracking.check()
+    gpus = recipe.compute.gpus
+    if (recipe.tracking or gpus) and any(outcome.state == "to do" for outcome in plan(recipe)):
+        if recipe.tracking:
+            recipe.tracking.check()
+        if gpus and recipe.compute.actors is None:
+            cluster.start()
+            cluster.slots(1, gpus)
     index: dict[str, str] = {}
     with contextlib.suppress(Problem):  # a damaged index is written anew
         index = {stage: directory for directory, stage in _index(recipe.out).items() if stage in {s.name for s in recipe.stages}}
@@ -197,6 +202,9 @@ def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence
     place = out or f"runs/study-{name}"
     if out is None and (other := _corpora_of(place).get(name, storage.absolute(corpus))) != storage.absolute(corpus):
         raise Problem(f"{place} holds the study of {other}: name another place for this one with --out.")
+    known = {column for row in open_corpus(corpus).table["groups"].to_pylist() for column, _ in row} if groups else set()
+    if foreign := [column for column in groups if column not in known]:
+        raise Problem(f"{corpus} is not grouped by '{foreign[0]}': its columns are {', '.join(sorted(known)) or 'none'}.")
     report = {"title": f"Expressions in {name}", "groups": list(groups)}
     stages = [
         Stage("faces", "faces", {"corpora": [name]}, settings),
