@@ -37,8 +37,7 @@ class _Group(click.Group):
             click.echo(f"twfer: {problem}", err=True)
             context.exit(2)
         except KeyboardInterrupt:
-            words = "What is done is kept: the same command goes on from there, a training from its last checkpoint."
-            click.echo(f"\ntwfer: stopped. {words}", err=True)
+            click.echo("\ntwfer: stopped. What is done is kept: start again to go on, a training from its last checkpoint.", err=True)
             context.exit(130)
 
 
