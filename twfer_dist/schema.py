@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from twfer_dist.errors import Problem
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with any change of a schema below. It is part of every fingerprint and of every file's metadata."""
 
 OK = "ok"
@@ -53,6 +53,8 @@ PHOTOGRAPHS = stamped(
     ("width", pa.int32()),  # of the upright photograph; null where it could not be read
     ("height", pa.int32()),
     ("faces", pa.int16()),  # how many were found
+    ("note", pa.string()),  # what a person should know of how the file was read, in sentences; empty where there is nothing to say
+    ("thumbnail", pa.binary()),  # 16 x 16 grey pixels, row by row, by which copies are found; null where it could not be read
 )
 
 FACES = stamped(
@@ -81,6 +83,7 @@ FACES = stamped(
     ("height", pa.int32()),
     ("status", pa.string()),
     ("error", pa.string()),
+    ("note", pa.string()),  # what a person should know of how the face was found and measured; empty where there is nothing to say
 )
 
 RENDERED = stamped(

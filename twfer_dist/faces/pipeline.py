@@ -28,7 +28,7 @@ from twfer_dist.faces.sheet import FILE as SHEET
 from twfer_dist.faces.sheet import sheet
 from twfer_dist.framing import aligned_matrix, crop_matrix
 
-VERSION = 4
+VERSION = 5
 ALIGNED = "aligned"  # stands for a detector where there is none
 OPENFACE, OURS = "openface", "network"  # where Action Units come from
 
@@ -84,6 +84,7 @@ class FaceFinder:
         rows = plan.to_pylist()
         for planned, content in zip(rows, self._contents(rows), strict=True):
             row = planned | {"status": schema.OK, "error": "", "content_sha256": "", "width": None, "height": None, "faces": 0}
+            row |= {"note": "", "thumbnail": None}
             try:
                 faces += self._faces(row, content())
             except Refused as refused:
@@ -171,6 +172,7 @@ class FaceFinder:
             "height": size,
             "status": LOW_QUALITY if fault else schema.OK,
             "error": fault and f"{row['path']}: {fault}",
+            "note": "",
         }
 
 
