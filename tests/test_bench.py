@@ -1,6 +1,8 @@
 """`twfer bench`: one object with rates and ratios of one run."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,7 +12,11 @@ from twfer_dist.cli import main
 
 
 @pytest.mark.parametrize("stage", ["faces", "animate", "io"])
-def test_stages_are_timed_beside_plain_loops(ray_cluster: None, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_are_timed_beside_plain_loops(ray_cluster: None, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = shutil.copytree(bench.CORPUS, tmp_path / "few")
+    manifest = few / "manifest.csv"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:57]))
+    monkeypatch.setattr(bench, "CORPUS", str(few))
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "_BATCHES", (1,))
     result = CliRunner().invoke(main, ["bench", stage, "--images", "100", "--actors", "1", "--json"])

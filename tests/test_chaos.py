@@ -15,6 +15,7 @@ import psutil
 
 from twfer_dist.settings import package_path
 
+PHOTOGRAPHS = 320  # five parts: after the first there is work left for a process to die at
 CHAOS = Path(__file__).parent.parent / "jobs" / "chaos.py"
 
 
@@ -43,7 +44,7 @@ def test_the_json_of_a_run_whose_worker_died_is_json(tmp_path: Path) -> None:
     """Ray says of such a death at the standard output."""
     shipped = sorted(Path(package_path("package:demo/tw58")).rglob("*.jpg"))
     (tmp_path / "photographs").mkdir()
-    for number in range(1000):
+    for number in range(PHOTOGRAPHS):
         shutil.copyfile(shipped[number % len(shipped)], tmp_path / "photographs" / f"{number:04d}.jpg")
     command = [
         sys.executable,
@@ -69,5 +70,5 @@ def test_the_json_of_a_run_whose_worker_died_is_json(tmp_path: Path) -> None:
     told, said = child.communicate(timeout=240)
     assert child.returncode == 0, said
     (stage,) = json.loads(told)["stages"]
-    assert stage["rows"]["photographs"] == 1000
+    assert stage["rows"]["photographs"] == PHOTOGRAPHS
     assert "died" in said
