@@ -261,14 +261,15 @@ def test_a_crop_of_a_box_has_the_framing() -> None:
 
 def test_an_aligned_photograph_is_its_own_crop() -> None:
     upright = picture("cmyk.jpg")
-    matrix, size = whole(upright, 300)
-    assert size == 240 and (cut(upright, matrix, size) == upright).all()
-    matrix, size = whole(upright, 60)
-    reduced = cut(upright, matrix, size).astype(int)
-    averaged = cv2.resize(upright, (60, 60), interpolation=cv2.INTER_AREA)
-    assert size == 60 and np.abs(reduced - averaged)[2:-2, 2:-2].mean() < 3
-    matrix, size = whole(upright[:, 40:200], 224)
-    assert size == 224 and abs(matrix[0, 2] - (224 - 160 * 224 / 240) / 2) < 1
+    assert (cut(upright, whole(upright, 240), 240) == upright).all()
+    for size, interpolation in ((60, cv2.INTER_AREA), (480, cv2.INTER_CUBIC)):
+        other = cut(upright, whole(upright, size), size).astype(int)
+        assert np.abs(other - cv2.resize(upright, (size, size), interpolation=interpolation))[2:-2, 2:-2].mean() < 3
+    narrow = upright[:, 40:200]
+    matrix = whole(narrow, 224)
+    assert abs(matrix[0, 2] - (224 - 160 * 224 / 240) / 2) < 1
+    filled = cut(narrow, matrix, 224)
+    assert (np.abs(filled[:, :30].astype(int) - filled[:, 29:30]) <= 1).all()  # the edge, repeated
 
 
 @pytest.fixture(scope="module")

@@ -119,16 +119,23 @@ def test_faces_that_are_not_fit_to_be_read_are_kept_and_say_why(found: tuple[Pat
 
 
 def test_every_fault_has_its_sentence() -> None:
-    points = np.zeros((68, 2), np.float32)
-    points[EYES[1]] = (60, 0)
+    points = np.full((68, 2), 50, np.float32)
+    points[EYES[0]], points[EYES[1]] = (20, 50), (80, 50)
     fine = Face(points, np.eye(2, 3), doubt=0.01, units=np.zeros(17), reach=np.ones(17), pose=np.zeros(3), sharpness=1.0)
     gate = Gate()
-    assert gate.fault(fine) == ""
-    assert "too blurred" in gate.fault(replace(fine, sharpness=0.0))
-    assert "too small" in gate.fault(replace(fine, points=points / 6))
-    assert "turned away: 55 degrees" in gate.fault(replace(fine, pose=np.array([-55.0, 3, 0])))
-    assert "points are uncertain" in gate.fault(replace(fine, doubt=0.3))
-    assert "points were not found" in gate.fault(None)
+
+    def fault(face: Face | None) -> str:
+        return gate.fault(face, 100, 100)
+
+    assert fault(fine) == ""
+    assert "too blurred" in fault(replace(fine, sharpness=0.0))
+    assert "too small" in fault(replace(fine, points=points / 6))
+    assert "turned away: 55 degrees" in fault(replace(fine, pose=np.array([-55.0, 3, 0])))
+    assert "points are uncertain" in fault(replace(fine, doubt=0.3))
+    assert "points were not found" in fault(None)
+    cut = points.copy()
+    cut[48:68, 1] = 120
+    assert fault(replace(fine, points=cut)) == "The photograph cuts off the mouth: 29 % of the points lie outside it."
 
 
 def test_the_sheet_shows_every_face_and_frames_the_refused(found: tuple[Path, Finished], rows: dict[str, dict]) -> None:

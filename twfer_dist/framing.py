@@ -61,3 +61,21 @@ def even_jaw(points: np.ndarray) -> np.ndarray:
         places = np.linspace(0, along[-1], len(line))
         spread[side] = np.column_stack([np.interp(places, along, line[:, axis]) for axis in (0, 1)])
     return spread
+
+
+def quarter_turns(number: int, width: int, height: int) -> np.ndarray:
+    """The 2x3 matrix that takes an image of `width` x `height` pixels to `np.rot90(image, number)`: turned against the clock."""
+    return np.array(
+        [
+            [[1, 0, 0], [0, 1, 0]],
+            [[0, 1, 0], [-1, 0, width - 1]],
+            [[-1, 0, width - 1], [0, -1, height - 1]],
+            [[0, -1, height - 1], [1, 0, 0]],
+        ][number],
+        np.float32,
+    )
+
+
+def after(matrix: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The 2x3 matrix that does what `first` does, and then `matrix`."""
+    return np.column_stack([matrix[:, :2] @ first[:, :2], moved(first[:, 2], matrix)])

@@ -40,18 +40,16 @@ def cut(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def whole(picture: np.ndarray, size: int) -> tuple[np.ndarray, int]:
-    """The matrix and size of the crop that shows all of a photograph which is a face crop already (RAF-DB's aligned images).
+def whole(picture: np.ndarray, size: int) -> np.ndarray:
+    """The matrix of the crop of `size` pixels that shows all of a photograph which is a face crop already (RAF-DB's aligned images).
 
-    It keeps its resolution up to `size`; the shorter side of one that is not square is filled up.
+    Its longer side fills the crop, enlarged or reduced; beside the shorter side, in the middle, the edge is repeated.
     """
     height, width = picture.shape[:2]
-    longest = max(height, width)
-    out = min(size, longest)
-    scale = out / longest
+    scale = size / max(height, width)
     # The middle of the photograph, in whole-number pixel places, to the middle of the crop.
-    shift = [(out - 1) / 2 - scale * (side - 1) / 2 for side in (width, height)]
-    return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32), out
+    shift = [(size - 1) / 2 - scale * (side - 1) / 2 for side in (width, height)]
+    return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32)
 
 
 def encode(crop: np.ndarray) -> bytes:

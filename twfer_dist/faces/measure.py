@@ -85,7 +85,7 @@ class NetworkMeter:
                 matrix = aligned_matrix(points, SIZE)
         eyes = float(np.linalg.norm(seen[45] - seen[36]))
         pose = found.pose[0].numpy().copy()
-        pose[2] += np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
+        pose[2] = (pose[2] + np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) + 180) % 360 - 180
         return Face(
             points=points.astype(np.float32),
             matrix=matrix,

@@ -21,12 +21,13 @@ from twfer_dist.faces.choice import Choice, choose
 from twfer_dist.faces.crop import cut, encode, whole
 from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, Refused, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
+from twfer_dist.faces.finding import Found, finds, measure
 from twfer_dist.faces.measure import SHIPPED, Face, open_meter
 from twfer_dist.faces.network import SIZE
 from twfer_dist.faces.quality import LOW_QUALITY, Gate
 from twfer_dist.faces.sheet import FILE as SHEET
 from twfer_dist.faces.sheet import sheet
-from twfer_dist.framing import aligned_matrix, crop_matrix
+from twfer_dist.framing import aligned_matrix
 
 VERSION = 5
 ALIGNED = "aligned"  # stands for a detector where there is none
@@ -115,34 +116,49 @@ class FaceFinder:
         picture = on_grey(pixels)
         if self.detector is None:
             row["faces"] = 1
-            (measured,) = self._measured(picture, [whole(picture, SIZE)[0]])
-            box = np.array([0, 0, row["width"], row["height"]])
-            return [self._face(row, 0, picture, box, None, measured, "", *whole(picture, config.size))]
-        found = self._find(self.detector, picture)
-        if not len(found) and pixels.shape[2] == 4:  # a mask that hides the face itself: look beneath it
-            picture = pixels[..., :3]
-            found = self._find(self.detector, picture)
-        if not len(found):
-            raise Refused(NO_FACE, f"{self.identity} finds no face of {config.smallest} pixels or more.")
+            return [self._aligned(row, picture)]
+        views = [picture] if pixels.shape[2] == 3 else [picture, pixels[..., :3]]  # a mask may hide the face itself: look beneath it
+        for view in views:
+            for found in finds(self.detector, view, config.smallest, every=config.keep == "all"):
+                if faces := self._kept(self.detector, row, view, found):
+                    return faces
+        least = max(config.smallest, round(self.detector.smallest(row["height"], row["width"])))
+        place = f"this photograph of {row['width']} x {row['height']} pixels"
+        raise Refused(NO_FACE, f"{self.identity} finds no face of about {least} pixels or more in {place}.")
+
+    def _aligned(self, row: dict[str, Any], picture: np.ndarray) -> dict[str, Any]:
+        """The row of a photograph that is a crop of a face already: a picture to read in any case, with Action Units where its points
+        can be trusted.
+        """
+        size = min(self.config.size, max(picture.shape[:2]))  # a crop that is larger than its photograph would show nothing more
+        (measured,) = self.meter.measure(picture, [whole(picture, SIZE)]) if self.meter else [None]
+        box = np.array([0, 0, row["width"], row["height"]])
+        doubt = self.config.gate.doubtful(measured, row["width"], row["height"]) if self.meter and self.config.gate else ""
+        face = self._face(row, 0, picture, box, None, measured, "", whole(picture, size), size)
+        if doubt and face["action_units_from"] != OPENFACE:
+            face |= {"action_units": None, "action_units_from": None, "action_units_reach": None}
+            face["note"] = f"No Action Units: {doubt[0].lower()}{doubt[1:]}"
+        return face
+
+    def _kept(self, detector: Detector, row: dict[str, Any], picture: np.ndarray, found: list[Found]) -> list[dict[str, Any]]:
+        """The rows of the faces that are kept. Faces that were found in the turned photograph count only where the gate takes them."""
+        config, (width, height) = self.config, (row["width"], row["height"])
+        faces: list[dict[str, Any]] = []
         row["faces"] = len(found)
-        kept = found if config.keep == "all" else found[:1]
-        boxes = [self.detector.points_box(box[:4]) for box in kept]
-        faces = []
-        for rank, measured in enumerate(self._measured(picture, [crop_matrix(box, SIZE) for box in boxes])):
-            fault = config.gate.fault(measured) if self.meter and config.gate else ""
-            matrix = crop_matrix(boxes[rank], config.size)
+        for sought in found:
+            if faces and config.keep != "all":
+                break
+            seen, measured = measure(self.meter, detector, picture, sought) if self.meter else (sought, None)
+            fault = config.gate.fault(measured, width, height) if self.meter and config.gate else ""
+            if fault and sought.quarters:
+                row["faces"] -= 1
+                continue
+            matrix = seen.framing(detector, width, height, config.size)
             if measured and not fault:  # points that are not trusted turn nothing
                 matrix = aligned_matrix(measured.points, config.size)
-            faces.append(self._face(row, rank, picture, kept[rank, :4], float(kept[rank, 4]), measured, fault, matrix, config.size))
+            face = self._face(row, len(faces), picture, seen.box, seen.score, measured, fault, matrix, config.size)
+            faces.append(face | {"note": seen.note})
         return faces
-
-    def _measured(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
-        """Each face of a picture, measured; None where nothing is."""
-        return self.meter.measure(picture, framings) if self.meter else [None] * len(framings)
-
-    def _find(self, detector: Detector, picture: np.ndarray) -> np.ndarray:
-        found = detector(picture)
-        return found[found[:, 2:4].min(1) >= self.config.smallest]
 
     def _face(
         self, row: dict[str, Any], rank: int, picture: np.ndarray, box: np.ndarray, score: float | None, measured: Face | None, fault: str,

@@ -9,6 +9,12 @@ from twfer_dist.faces.measure import Face
 LOW_QUALITY = "low_quality"
 """The status of a face that was found and measured, and is not fit to be read."""
 
+_PARTS = {"brow": (slice(17, 22), slice(22, 27)), "eye": (slice(36, 42), slice(42, 48))}  # two of each
+_SINGLE = {"the nose": slice(27, 36), "the mouth": slice(48, 68), "the chin": slice(6, 11)}
+
+_NEEDED = ("the eyes", "one eye", "the mouth")
+"""Without these nothing is read from a face, however its crop was chosen."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -18,19 +24,62 @@ class Gate:
     sharpness: float = 0.07  # least `measure.sharpness`
     turned: float = 40.0  # most degrees that the head may be turned, sideways or up and down
     doubt: float = 0.06  # most that the points may be expected to be off, in distances between the outer corners of the eyes
+    outside: float = 0.06  # largest share of the points that may lie outside the photograph
 
-    def fault(self, face: Face | None) -> str:
-        """Why a face is not fit to be read, in a sentence; empty where it is. None: its points were not found."""
+    def fault(self, face: Face | None, width: int, height: int) -> str:
+        """Why a face is not fit to be read, in a sentence; empty where it is. None: its points were not found.
+
+        width, height: of the photograph.
+        """
         if face is None:
             return "The face's points were not found."
+        outside = _outside(face, width, height)
         eyes = float(np.linalg.norm(face.points[45] - face.points[36]))
         yaw, pitch = (float(abs(angle)) for angle in face.pose[:2])
+        if outside.mean() > self.outside:
+            return _cut_off(outside)
         if eyes < self.eyes:
             return f"The face is too small: its eyes span {eyes:.1f} pixels, and {self.eyes:.0f} are needed."
         if face.sharpness < self.sharpness:
             return f"The face is too blurred: its sharpness is {face.sharpness:.3f}, and {self.sharpness:.3f} is needed."
         if max(yaw, pitch) > self.turned:
             return f"The face is turned away: {yaw:.0f} degrees sideways and {pitch:.0f} up or down, where {self.turned:.0f} may be."
-        if face.doubt > self.doubt:
-            return f"The face's points are uncertain: about {face.doubt:.3f} of the eyes' distance off, where {self.doubt:.3f} may be."
-        return ""
+        return self._uncertain(face)
+
+    def doubtful(self, face: Face | None, width: int, height: int) -> str:
+        """Why the points of an aligned face cannot be trusted, in a sentence; empty where they can.
+
+        Whoever aligned it chose its size, its sharpness and how much of the forehead and the chin it shows: none of these counts.
+        """
+        if face is None:
+            return "The face's points were not found."
+        outside = _outside(face, width, height)
+        if any(part in _NEEDED for part in _missing(outside)):
+            return _cut_off(outside)
+        return self._uncertain(face)
+
+    def _uncertain(self, face: Face) -> str:
+        if face.doubt <= self.doubt:
+            return ""
+        return f"The face's points are uncertain: about {face.doubt:.3f} of the eyes' distance off, where {self.doubt:.3f} may be."
+
+
+def _outside(face: Face, width: int, height: int) -> np.ndarray:
+    """bool (68,): the points that lie outside the photograph; a pixel's middle is at its whole number."""
+    return ((face.points < -0.5) | (face.points > (width - 0.5, height - 0.5))).any(1)
+
+
+def _missing(outside: np.ndarray) -> list[str]:
+    """The parts of a face of whose points half or more are outside."""
+    parts = []
+    for name, both in _PARTS.items():
+        gone = sum(outside[part].mean() >= 0.5 for part in both)
+        if gone:
+            parts.append(f"one {name}" if gone == 1 else f"the {name}s")
+    return parts + [name for name, part in _SINGLE.items() if outside[part].mean() >= 0.5]
+
+
+def _cut_off(outside: np.ndarray) -> str:
+    *others, last = _missing(outside) or ["a part of the face"]
+    what = f"{', '.join(others)} and {last}" if others else last
+    return f"The photograph cuts off {what}: {outside.mean():.0%} of the points lie outside it.".replace("%", " %")
