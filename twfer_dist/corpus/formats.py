@@ -79,16 +79,18 @@ _NOT_READ = {ending: MISSING[known.name] for known in _KNOWN if known.name in MI
 _NOT_READ |= dict.fromkeys(_OTHERS.split(), "save them as JPEG, PNG or TIFF")
 
 
+_ENDING = re.compile(r"(?<=[^/])\.(?=[^./]*[A-Za-z~])[\w~]{1,12}$", re.ASCII)
+
+
 def format_of(data: bytes) -> str | None:
     """Pillow's name for the format of a file that begins with `data`, by content alone; None where it is no picture that is known here."""
     return next((known.name for known in _KNOWN if known.start.match(data[:HEAD])), None)
 
 
 def ending_of(path: str) -> str:
-    """The ending of a file's name in lower case, with its dot; empty where it has none."""
-    name = path.rpartition("/")[2]
-    stem, dot, ending = name.rpartition(".")
-    return f".{ending.lower()}" if stem and ending and " " not in ending else ""
+    """The ending of a file's name in lower case, with its dot; empty where it has none, as "St. Peter" and "head 1.2"."""
+    found = _ENDING.search(path)
+    return found[0].lower() if found else ""
 
 
 def remedy_for(ending: str) -> str | None:
