@@ -105,15 +105,6 @@ def test_sixteen_bits_are_scaled_not_clipped(channels: int) -> None:
     assert (read_back[..., 0] == ramp[..., 0] >> 8).all()
 
 
-def test_other_formats_and_kinds(tmp_path: Path) -> None:
-    Image.fromarray(np.full((30, 40, 3), (200, 10, 60), np.uint8)).save(tmp_path / "a.tif")
-    assert (decode((tmp_path / "a.tif").read_bytes(), MANY).pixels == (200, 10, 60)).all()
-    Image.fromarray(np.full((30, 40), 0.5, np.float32)).save(tmp_path / "float.tif")
-    assert "32 bits" in str(refusal((tmp_path / "float.tif").read_bytes()))
-    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / "a.eps")  # its reader would start another program
-    assert refusal((tmp_path / "a.eps").read_bytes()).status == UNREADABLE
-
-
 def test_transparent_pixels_are_drawn_on_grey() -> None:
     pixels = np.full((2, 2, 4), (200, 100, 0, 255), np.uint8)
     pixels[0, 0, 3], pixels[0, 1, 3] = 0, 51

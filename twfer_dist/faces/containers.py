@@ -99,7 +99,8 @@ def without_end(data: bytes) -> tuple[bytes, bytes] | None:
             return None
     except (struct.error, IndexError, ValueError):
         return None
-    noise = b"".join(b"\x9b\x36\xd5\x6a" * 8 + bytes([0xFF, 0xD0 + k % 8]) for k in range(16))  # whatever restart is waited for
+    restarts = len(re.findall(rb"\xff[\xd0-\xd7]", body[body.rfind(b"\xff\xda") :]))
+    noise = b"".join(b"\x9b\x36\xd5\x6a" * 8 + bytes([0xFF, 0xD0 + (restarts + k) % 8]) for k in range(16))
     return body + b"\xff\xd9", body + noise + b"\xff\xd9"
 
 

@@ -138,7 +138,7 @@ def _open(kind: str, data: bytes, found: Content, max_pixels: int) -> Picture:
     with Image.open(io.BytesIO(data), formats=(kind,)) as image:
         _check_size(image.width, image.height, max_pixels)
         turned = found.orientation
-        if kind == "WEBP" or (kind == "JXL" and image.jpeg):  # type: ignore[attr-defined]
+        if kind in ("WEBP", "AVIF") or (kind == "JXL" and image.jpeg):  # type: ignore[attr-defined]
             turned = orientation(image.info.get("exif") or b"")
         pixels, frame = _first_frame(image, found)
         frames = max(found.count, getattr(image, "n_frames", 1))
