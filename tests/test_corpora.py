@@ -67,7 +67,7 @@ def test_folder_follows_no_link_out(tmp_path):
 
 
 def test_folder_without_images_is_a_problem(tmp_path):
-    with pytest.raises(Problem, match=r"holds no image \(1 other files.*name a folder"):
+    with pytest.raises(Problem, match=r"holds no picture that is read here \(1 file passed over: readme.txt\): name a folder"):
         open_corpus(str(put(tmp_path / "empty", "readme.txt")))
     with pytest.raises(Problem, match="is not there"):
         open_corpus(str(tmp_path / "nowhere"))
@@ -75,10 +75,17 @@ def test_folder_without_images_is_a_problem(tmp_path):
         open_corpus(str(tmp_path / "empty" / "readme.txt"))
 
 
-def test_file_name_that_is_no_text_is_a_problem(tmp_path):
-    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
-    with pytest.raises(Problem, match="not valid UTF-8; rename"):
-        open_corpus(str(tmp_path))
+def test_only_files_are_lost_whose_names_are_not_utf8(tmp_path):
+    folder = put(tmp_path / "figures", "a.jpg")
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
+    (folder / os.fsdecode(b"\xff")).mkdir()
+    put(folder / os.fsdecode(b"\xff"), "b.jpg")
+    corpus = open_corpus(str(folder))
+    assert list(rows(corpus)) == ["a.jpg"]
+    assert corpus.left_out == [r"figures: 2 names are not valid UTF-8, and what bears them was left out: rename \xff, caf\xe9.jpg"]
+    (folder / "a.jpg").unlink()
+    with pytest.raises(Problem, match="2 names are not valid UTF-8"):
+        open_corpus(str(folder))
 
 
 def test_digest_follows_files_names_and_nothing_else(tmp_path):

@@ -103,7 +103,7 @@ def test_a_turned_head_stands_upright_in_its_crop(rows: dict[str, dict]) -> None
         eyes = moved(points_of(row)[list(EYES)], np.array(row["crop_matrix"]).reshape(2, 3))
         across, down = eyes[1] - eyes[0]
         assert abs(np.degrees(np.arctan2(down, across))) < 5
-    crops = [cv2.GaussianBlur(decode(row["image"], 10**6), (0, 0), 3).astype(float)[28:84, 28:84] for row in (straight, turned)]
+    crops = [cv2.GaussianBlur(decode(row["image"], 10**6).pixels, (0, 0), 3).astype(float)[28:84, 28:84] for row in (straight, turned)]
     assert np.corrcoef(crops[0].ravel(), crops[1].ravel())[0, 1] > 0.85
 
 
@@ -139,7 +139,7 @@ def test_every_fault_has_its_sentence() -> None:
 
 
 def test_the_sheet_shows_every_face_and_frames_the_refused(found: tuple[Path, Finished], rows: dict[str, dict]) -> None:
-    picture = decode(Path(found[1].path(sheet.FILE)).read_bytes(), 10**8)
+    picture = decode(Path(found[1].path(sheet.FILE)).read_bytes(), 10**8).pixels
     assert picture.shape == (sheet.TILE, sheet.COLUMNS * sheet.TILE, 3)
     for place, row in enumerate(sorted(rows.values(), key=lambda row: row["face_id"])):
         edge = picture[1, place * sheet.TILE + 20 : (place + 1) * sheet.TILE - 20].mean(0)

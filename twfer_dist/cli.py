@@ -310,9 +310,11 @@ def show_command(folder: str, as_json: bool) -> None:
     """Say how a corpus is read: its layout, labels, ties, groups, missing files."""
     from twfer_dist.corpus.corpus import open_corpus
 
-    notes = open_corpus(folder).notes
-    _print_facts(notes, as_json)
+    corpus = open_corpus(folder)
+    _print_facts(corpus.notes, as_json)
     if not as_json:
+        for line in corpus.left_out:
+            click.echo(line)
         click.echo(f"Next: twfer study {folder} --model RUN")
 
 

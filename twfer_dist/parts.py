@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from twfer_dist import cluster, killers, schema, storage
 from twfer_dist.errors import Problem
+from twfer_dist.storage import WORK
 
-WORK = "_work"  # what an unfinished stage keeps to resume from; removed when it is finished
 TRIES = 2
 _PARTS_PER_FILE = 64  # of the plan: whoever reads a part of it reads the index of its file
 _READERS = 16  # of small files on storage that answers late

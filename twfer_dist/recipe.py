@@ -31,10 +31,8 @@ from twfer_dist.inspection import inspect
 from twfer_dist.parts import Target
 from twfer_dist.settings import fill, package_path, read_yaml
 from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, config_of, job_of
-from twfer_dist.storage import Finished
+from twfer_dist.storage import INDEX, Finished
 from twfer_dist.tracking import Tracking
-
-INDEX = "stages.json"  # in `out`: which directory is the output of which stage
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ from twfer_dist import schema
 from twfer_dist.errors import Problem
 
 MANIFEST = "_manifest.json"
+WORK = "_work"  # what an unfinished output keeps to resume from; removed when it is finished
+INDEX = "stages.json"  # beside the outputs of a recipe: which directory is the output of which stage
 
 WAITS = (0.5, 3.0)
 """Seconds, about, before each further try where storage fails in a way that may pass."""

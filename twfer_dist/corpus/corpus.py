@@ -9,8 +9,9 @@ import pyarrow.fs as pafs
 from twfer_dist import schema, storage
 from twfer_dist.corpus import openface
 from twfer_dist.corpus.entry import Entry
-from twfer_dist.corpus.files import IMAGE_ENDINGS, Fact, Listing, fact_of, list_folder
+from twfer_dist.corpus.files import Fact, Listing, fact_of, list_folder, passed_over, say_not_utf8, say_passed_over
 from twfer_dist.corpus.folder import read_folder
+from twfer_dist.corpus.formats import IMAGE_ENDINGS
 from twfer_dist.corpus.manifest import read_manifest
 from twfer_dist.corpus.rafdb import LABELS, read_rafdb
 from twfer_dist.errors import Problem
@@ -32,9 +33,11 @@ class Corpus:
     @property
     def left_out(self) -> list[str]:
         """What lies in the folder and is no photograph of the corpus, in sentences."""
-        links, others = self.notes.get("links_not_followed", 0), self.notes["images_not_named"]
-        said = [f"{self.name}: {links} links were not followed: copy what they name into the folder"] if links else []
-        return said + ([f"{self.name}: {others} images are in the folder and not in its table"] if others else [])
+        links, others, odd = (self.notes[key] for key in ("links_not_followed", "images_not_named", "names_not_utf8"))
+        said = [f"{links} links were not followed: copy what they name into the folder"] if links else []
+        said += [f"{others} images are in the folder and not in its table"] if others else []
+        said += say_not_utf8(odd) + say_passed_over(self.notes["passed_over"])
+        return [f"{self.name}: {sentence}" for sentence in said]
 
 
 def open_corpus(uri: str, name: str | None = None) -> Corpus:
@@ -98,12 +101,18 @@ def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes:
     ]
     rows.sort(key=lambda row: row["photo_id"])
     facts = [fact_of(root, row["path"], listing) for row in rows]
+    named = {row["path"] for row in rows}
+    others = {path for path in listing.files.keys() - named if path.lower().endswith(IMAGE_ENDINGS)}
     counts = {
         "photographs": len(rows),
         "sources": len({row["source"] for row in rows}),
         "labelled": sum(row["label"] is not None for row in rows),
         "missing": facts.count(None),
-        "images_not_named": sum(p.lower().endswith(IMAGE_ENDINGS) for p in listing.files.keys() - {row["path"] for row in rows}),
+        "images_not_named": len(others),
+        "hidden": listing.hidden,
+        "links_not_followed": listing.links_not_followed,
+        "names_not_utf8": listing.names_not_utf8,
+        "passed_over": passed_over(listing, named | others | {str(notes.get("read_from")), openface.FILE}),
         "action_units": sum(row["action_units"] is not None for row in rows),
     }
     return Corpus(name, root, pa.Table.from_pylist(rows, schema=schema.CORPUS), facts, storage.digest([rows, facts]), notes | counts)

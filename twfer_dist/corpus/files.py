@@ -3,60 +3,81 @@
 import csv
 import io
 import os
+import re
 import stat
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pyarrow.fs as pafs
 
 from twfer_dist import storage
+from twfer_dist.corpus.formats import ending_of, remedy_for
 from twfer_dist.errors import Problem
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 Fact = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds: they stand for a file's content without reading it."""
 
+MACHINE_FOLDERS = {
+    "@eadir", "@recycle", "@recently-snapshot", "@tmp", "@__thumb", "#recycle", "#snapshot", "$recycle.bin", "recycler",
+    "system volume information", "lost+found", "__macosx", "mlartifacts", "mlruns",
+}  # fmt: skip
+"""Folders, in lower case, that storage boxes, archives, operating systems and MLflow make: thumbnails, deleted files, copies."""
+
+OUTPUTS = "earlier outputs/"
+_OUTPUT = re.compile(r".+-[0-9a-f]{12}(\..*)?")
+_MOST_SAID = 8  # kinds of files
+
 
 @dataclass(frozen=True)
 class Listing:
-    """The files under a folder, without what is hidden and without links that are not followed."""
+    """The files under a folder that people put there."""
 
     files: Mapping[str, Fact]  # relative path with forward slashes -> fact, in the order of the paths
     hidden: int  # names that begin with a dot; a hidden folder counts once
     links_not_followed: int  # to folders, to files out of the folder, to nothing
+    folders_left_out: Mapping[str, int]  # name, with a slash at its end -> how many: those of machines, and what this program wrote
+    names_not_utf8: list[str]  # of files and folders that are left out for it
+
+
+Walk = Iterable[tuple[str, list[str], list[str]]]
+"""Each folder as a relative path, the names of its folders (what is taken out of them is not walked through) and of its files."""
 
 
 def list_folder(root: str) -> Listing:
-    """Every file under `root`, at any depth. Links to folders are not followed."""
+    """Every file under `root`, at any depth. Links to folders are not followed.
+
+    Left out are hidden files and folders, the folders of `MACHINE_FOLDERS`, and outputs of this program, whatever the folder is called that
+    they were written to.
+    """
     fs, place = storage.resolve(root)
     return list_local(place) if isinstance(fs, pafs.LocalFileSystem) else list_remote(fs, place)
 
 
 def list_local(place: str) -> Listing:
     """The listing of a folder of this machine."""
-    found: dict[str, Fact] = {}
-    hidden = links = 0
+    links: list[str] = []
     inside = os.path.realpath(place)
 
     def refuse(error: OSError) -> None:
         raise Problem(f"{error.filename} cannot be listed ({error.strerror}): allow reading it, or move it out of the corpus.")
 
-    for folder, folders, names in os.walk(place, onerror=refuse):
-        hidden += sum(n.startswith(".") for n in folders + names)
-        links += sum(os.path.islink(os.path.join(folder, n)) for n in folders)
-        folders[:] = [n for n in folders if not n.startswith(".")]
-        for name in names:
-            path = os.path.join(folder, name)
-            if name.startswith("."):
-                continue
-            fact = _fact(path)
-            if os.path.islink(path) and not (fact and Path(os.path.realpath(path)).is_relative_to(inside)):
-                links += 1
-            elif fact:
-                found[_text(os.path.relpath(path, place))] = fact
-    return Listing(dict(sorted(found.items())), hidden, links)
+    def walk() -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, folders, names in os.walk(place, onerror=refuse):
+            links.extend(n for n in folders if os.path.islink(os.path.join(folder, n)))
+            relative = os.path.relpath(folder, place).replace(os.sep, "/")
+            yield "" if relative == "." else relative, folders, names
+
+    def look(path: str) -> Fact | None:
+        full = os.path.join(place, path)
+        fact = _fact(full)
+        if os.path.islink(full) and not (fact and Path(os.path.realpath(full)).is_relative_to(inside)):
+            links.append(path)
+            return None
+        return fact
+
+    return _listing(walk(), look, links)
 
 
 def list_remote(fs: pafs.FileSystem, place: str) -> Listing:
@@ -64,8 +85,104 @@ def list_remote(fs: pafs.FileSystem, place: str) -> Listing:
     selector = pafs.FileSelector(place, allow_not_found=True, recursive=True)
     infos = [i for i in fs.get_file_info(selector) if i.type == pafs.FileType.File]
     facts = {i.path[len(place) :].lstrip("/"): (int(i.size or 0), int(i.mtime_ns or 0)) for i in infos}
-    seen = {p: f for p, f in sorted(facts.items()) if not any(part.startswith(".") for part in p.split("/"))}
-    return Listing(seen, len(facts) - len(seen), 0)
+
+    def walk() -> Iterator[tuple[str, list[str], list[str]]]:
+        folders, names = defaultdict(set), defaultdict(list)
+        for path in facts:
+            *above, name = path.split("/")
+            names["/".join(above)].append(name)
+            for depth, folder in enumerate(above):
+                folders["/".join(above[:depth])].add(folder)
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            below = sorted(folders[folder])
+            yield folder, below, names[folder]
+            waiting += [f"{folder}/{name}".lstrip("/") for name in below]
+
+    return _listing(walk(), facts.get, [])
+
+
+def _listing(walk: Walk, look: Callable[[str], Fact | None], links: list[str]) -> Listing:
+    """What of the files to list. look: the fact of a file, None where it is not to be read; links: those met on the way."""
+    found: dict[str, Fact] = {}
+    hidden = 0
+    left_out: Counter[str] = Counter()
+    not_utf8: list[str] = []
+    for folder, folders, names in walk:
+        if folder and (storage.MANIFEST in names or storage.WORK in folders):
+            left_out[OUTPUTS] += 1
+            folders.clear()
+            continue
+        hidden += sum(n.startswith(".") for n in folders + names)
+        seen = [n for n in folders + names if not n.startswith(".")]
+        not_utf8 += [repr(os.fsencode(n))[2:-1] for n in seen if not _is_text(n)]
+        machines = [n for n in seen if n in folders and n.casefold() in MACHINE_FOLDERS]
+        unfinished = [n for n in seen if n in folders and _is_output(n, names)]
+        left_out.update([f"{n}/" for n in machines] + [OUTPUTS] * len(unfinished))
+        folders[:] = [n for n in folders if n in seen and _is_text(n) and n not in machines + unfinished]
+        for name in names:
+            path = f"{folder}/{name}" if folder else name
+            if name in seen and _is_text(name) and (fact := look(path)):
+                found[path] = fact
+    return Listing(dict(sorted(found.items())), hidden, len(links), dict(left_out), not_utf8)
+
+
+def _is_output(folder: str, beside: list[str]) -> bool:
+    """Whether a folder is an output that was stopped before it had its manifest or anything to resume from."""
+    return bool(_OUTPUT.fullmatch(folder)) and any(
+        n == storage.INDEX or (n.startswith(f"{folder}.") and n.endswith(".claim")) for n in beside
+    )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def passed_over(listing: Listing, taken: Container[str]) -> dict[str, int]:
+    """How many files and folders were left aside, by ending; a file that is the only one of its ending by its name. taken: the
+    paths of the others.
+    """
+    by_ending: dict[str, list[str]] = defaultdict(list)
+    for path in listing.files:
+        if path not in taken:
+            by_ending[ending_of(path)].append(path.rpartition("/")[2])
+    found = {names[0] if len(names) == 1 else ending or "without an ending": len(names) for ending, names in by_ending.items()}
+    found |= {"hidden": listing.hidden} if listing.hidden else {}
+    return dict(Counter(found).most_common()) | dict(listing.folders_left_out)
+
+
+def say_passed_over(found: Mapping[str, int]) -> list[str]:
+    """What `passed_over` found, in a sentence for the files and one for the folders."""
+    files = [(name, count) for name, count in found.items() if not name.endswith("/")]
+    folders = [(name.rstrip("/"), count) for name, count in found.items() if name.endswith("/")]
+    return [_said(files, "files passed over")] * bool(files) + [_said(folders, "folders left out")] * bool(folders)
+
+
+def _said(counted: list[tuple[str, int]], what: str) -> str:
+    total = sum(count for _, count in counted)
+    words = []
+    for name, count in counted[:_MOST_SAID]:
+        remedy = remedy_for(ending_of(f"x{name}"))
+        words.append((f"{count} " if total > 1 else "") + name + (f" ({remedy})" if remedy else ""))
+    if others := sum(count for _, count in counted[_MOST_SAID:]):
+        words.append(f"{others} of other kinds")
+    return f"{total} {what if total > 1 else what.replace('s ', ' ', 1)}: {', '.join(words)}"
+
+
+def say_not_utf8(names: list[str]) -> list[str]:
+    """A sentence on files and folders that were left out for their names, if there are any."""
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+    return [
+        f"{len(names)} {'names are' if len(names) > 1 else 'name is'} not valid UTF-8, and what bears {'them' if len(names) > 1 else 'it'} "
+        f"was left out: rename {shown}"
+    ]
 
 
 def _fact(path: str) -> Fact | None:
@@ -75,14 +192,6 @@ def _fact(path: str) -> Fact | None:
     except OSError:
         return None
     return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
-
-
-def _text(path: str) -> str:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise Problem(f"{os.fsencode(path)!r}: this file name is not valid UTF-8; rename the file.") from None
-    return path.replace(os.sep, "/")
 
 
 def locate(root: str, path: str) -> tuple[pafs.FileSystem, str]:

@@ -1,21 +1,29 @@
 """A folder of images as a corpus: no labels, every photograph its own source."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from twfer_dist.corpus.entry import Entry
-from twfer_dist.corpus.files import IMAGE_ENDINGS, Listing
+from twfer_dist.corpus.files import Listing, locate, passed_over, say_not_utf8, say_passed_over
+from twfer_dist.corpus.formats import HEAD, IMAGE_ENDINGS, ending_of, format_of
 from twfer_dist.errors import Problem
+
+_AT_ONCE = 16  # files that are looked into: storage far away answers late
 
 
 def read_folder(root: str, listing: Listing) -> tuple[list[Entry], dict]:
-    """Every image under `root`, by its ending, and notes on what was passed over.
+    """Every picture under `root`, by its ending, and where it has none by its content, and notes on what was passed over.
 
-    Where images lie in sub-folders, the grouping column "folder" names the sub-folder of each. Problem where there is no image.
+    Where pictures lie in sub-folders, the grouping column "folder" names the sub-folder of each. Problem where there is no picture.
     """
-    images = [path for path in listing.files if path.lower().endswith(IMAGE_ENDINGS)]
+    without_ending = [path for path in listing.files if not ending_of(path)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        pictures = {
+            path for path, head in zip(without_ending, pool.map(lambda p: _head(root, p), without_ending), strict=True) if format_of(head)
+        }
+    images = [path for path in listing.files if path.lower().endswith(IMAGE_ENDINGS) or path in pictures]
     if not images:
-        raise Problem(
-            f"{root} holds no image ({len(listing.files)} other files; image endings are {', '.join(IMAGE_ENDINGS)}): "
-            "name a folder of photographs, or a CSV manifest."
-        )
+        there = "; ".join(say_not_utf8(listing.names_not_utf8) + say_passed_over(passed_over(listing, ()))) or "it is empty"
+        raise Problem(f"{root} holds no picture that is read here ({there}): name a folder of photographs, or a CSV manifest.")
     entries = []
     for path in images:
         folder = path.rpartition("/")[0]
@@ -23,8 +31,16 @@ def read_folder(root: str, listing: Listing) -> tuple[list[Entry], dict]:
     notes = {
         "layout": "folder",
         "other_files": len(listing.files) - len(images),
-        "hidden": listing.hidden,
-        "links_not_followed": listing.links_not_followed,
         "tables_not_read": [p for p in listing.files if p.lower().endswith(".csv") and "/" not in p and p != "openface.csv"],
     }
     return entries, notes
+
+
+def _head(root: str, path: str) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        fs, place = locate(root, path)
+        with fs.open_input_stream(place) as stream:
+            return stream.read(HEAD)
+    except (OSError, ValueError):
+        return b""

@@ -1,14 +1,19 @@
 """From a stranger's file to an upright picture: what is read, what is refused, and the words for it."""
 
+import contextlib
 import io
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.fs as pafs
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from twfer_dist import storage
 from twfer_dist.corpus.files import locate
+from twfer_dist.corpus.formats import MISSING as NO_READER
+from twfer_dist.corpus.formats import format_of
+from twfer_dist.faces.containers import Content, content, jxl_size, orientation, without_end
 
 MISSING = "missing"
 OUTSIDE = "outside_corpus"
@@ -19,15 +24,22 @@ TOO_SMALL = "too_small"
 NO_FACE = "no_face"
 """The statuses of a photograph beside schema.OK."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
-"""The formats that are opened. Pillow knows many more, some of which start other programs."""
-
 GREY = 128
 """What stands behind transparent pixels."""
 
-Image.init()  # load the readers of all of them
-
 _BYTES_PER_PIXEL = 8  # of an uncompressed file with four channels of 16 bits: no honest file is larger
+
+
+_MOST_BLANK = 50  # so many frames of an animation are looked at for one that shows something
+_FLAT = 8  # grey levels between the darkest and the lightest pixel of a frame that shows nothing
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photograph as it is to be seen."""
+
+    pixels: np.ndarray  # uint8 (height, width, 3) RGB, or (height, width, 4) where it has transparency
+    note: str  # what was taken of several pages or frames, and the like, in sentences; mostly empty
 
 
 class Refused(Exception):
@@ -71,40 +83,119 @@ def _read(fs: pafs.FileSystem, place: str, max_pixels: int) -> bytes:
         return stream.read()
 
 
-def decode(data: bytes, max_pixels: int) -> np.ndarray:
-    """The picture in `data` as it is to be seen: uint8 (height, width, 3) RGB, or (height, width, 4) where it has transparency.
+def decode(data: bytes, max_pixels: int) -> Picture:
+    """The picture in `data`, whatever the name of its file.
 
-    The number of pixels is taken from the header and checked before anything is decoded. EXIF orientation is applied. 16 bits
-    a channel are scaled to 8. Palettes, grey and CMYK become RGB (without a colour profile). Of an animation the first
-    frame is taken. A file that is cut off or damaged is refused, not half read.
+    The number of pixels is taken from the header and checked before anything is decoded. Of EXIF the orientation is taken
+    and applied; nothing else that is not pixels is looked at. 16 bits a channel are scaled to 8. Palettes, grey and CMYK
+    become RGB (without a colour profile). Of several pages the largest is taken, of an animation the first frame that
+    is not blank, and the note says so. A file that is cut off or damaged is refused, not half read.
     """
     if not data:
         raise Refused(UNREADABLE, "the file is empty.")
+    kind = format_of(data)
+    if kind is None:
+        raise Refused(UNREADABLE, "it is no picture in a format that is read here, or its header is damaged.")
+    if kind in NO_READER:
+        raise Refused(UNREADABLE, f"nothing here reads {kind} pictures: {NO_READER[kind]}.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's words on large and untidy files: the bound is ours, the rest no fault
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > max_pixels:
-                    raise Refused(TOO_LARGE, f"it has {image.width} x {image.height} pixels, more than {max_pixels}.")
-                ImageOps.exif_transpose(image, in_place=True)
-                return np.asarray(_eight_bits(image))
+            return _decode(kind, content(kind, data), max_pixels)
     except Refused:
         raise
     except Image.DecompressionBombError:
         raise Refused(TOO_LARGE, f"it has more than {max_pixels} pixels.") from None
     except UnidentifiedImageError:
-        raise Refused(UNREADABLE, "it is no picture in a format that is read here, or its header is damaged.") from None
+        raise Refused(UNREADABLE, f"its header, of a {kind} picture, is damaged.") from None
     except Exception as error:  # a decoder that is fed damaged bytes may raise nearly anything
-        raise Refused(UNREADABLE, f"it could not be decoded: {error}.") from None
+        words = (str(error).splitlines() or [type(error).__name__])[0].strip(" .")
+        raise Refused(UNREADABLE, f"it could not be decoded: {words}.") from None
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _decode(kind: str, found: Content, max_pixels: int) -> Picture:
+    if kind == "JXL":  # opening it decodes it
+        _check_size(*jxl_size(found.data), max_pixels)
+    try:
+        return _open(kind, found.data, found, max_pixels)
+    except OSError:
+        ended = without_end(found.data) if kind == "JPEG" else None
+        if ended is None:
+            raise
+        with contextlib.suppress(OSError):
+            one, other = (_open(kind, data, found, max_pixels).pixels for data in ended)
+            if np.array_equal(one, other):
+                return Picture(one, "The file lacks its end; all pixels are there.")
+        raise
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise Refused(TOO_LARGE, f"it has {width} x {height} pixels, more than {max_pixels}.")
+
+
+def _open(kind: str, data: bytes, found: Content, max_pixels: int) -> Picture:
+    with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        _check_size(image.width, image.height, max_pixels)
+        turned = found.orientation
+        if kind in ("WEBP", "AVIF") or (kind == "JXL" and image.jpeg):  # type: ignore[attr-defined]
+            turned = orientation(image.info.get("exif") or b"")
+        pixels, frame = _first_frame(image, found)
+        frames = max(found.count, getattr(image, "n_frames", 1))
+        return Picture(np.ascontiguousarray(_upright(pixels, turned)), _note(kind, frame, frames, found.largest))
+
+
+def _first_frame(image: Image.Image, found: Content) -> tuple[np.ndarray, int]:
+    """The pixels of the first frame that is not blank, and its number; of the first one where all are."""
+    first = _eight_bits(image, found)
+    if not getattr(image, "is_animated", False) or image.format in ("HEIF", "TIFF") or not _is_blank(first):
+        return first, 0
+    for frame in range(1, min(image.n_frames, _MOST_BLANK)):  # type: ignore[attr-defined]
+        try:
+            image.seek(frame)
+            pixels = _eight_bits(image, found)
+        except Exception:  # what comes later is damaged: the first frame was not
+            break
+        if not _is_blank(pixels):
+            return pixels, frame
+    return first, 0
+
+
+def _is_blank(pixels: np.ndarray) -> bool:
+    seen = on_grey(pixels).reshape(-1, 3)
+    return bool((seen.max(0) - seen.min(0)).max() <= _FLAT)
+
+
+def _note(kind: str, frame: int, count: int, largest: bool) -> str:
+    if count == 1:
+        return ""
+    if kind == "TIFF":
+        return f"The {'largest' if largest else 'first'} of {count} pages was read."
+    if kind == "HEIF":
+        return f"The main one of {count} pictures in the file was read."
+    if frame:
+        return f"Frame {frame + 1} of {count} was read: those before it are blank."
+    return f"The first of {count} frames was read."
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def _eight_bits(image: Image.Image, found: Content) -> np.ndarray:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow would clip at 255
+        grey = (np.asarray(image) >> (found.bits - 8)).astype(np.uint8)
+        return np.repeat((255 - grey if found.white_is_zero else grey)[..., None], 3, 2)
     if image.mode in ("I", "F"):
         raise Refused(UNREADABLE, "its pixels have 32 bits, and which value is white is not known: save it with 8 or 16.")
-    if image.mode.startswith("I;16"):  # Pillow would clip at 255
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
     mode = "RGBA" if image.has_transparency_data else "RGB"
-    return image if image.mode == mode else image.convert(mode)
+    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def on_grey(picture: np.ndarray) -> np.ndarray:

@@ -9,11 +9,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import PIL
 import pyarrow as pa
 import torch
 
 from twfer_dist import schema, storage
+from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
@@ -29,7 +29,7 @@ from twfer_dist.faces.sheet import FILE as SHEET
 from twfer_dist.faces.sheet import sheet
 from twfer_dist.framing import aligned_matrix
 
-VERSION = 5
+VERSION = 6
 ALIGNED = "aligned"  # stands for a detector where there is none
 OPENFACE, OURS = "openface", "network"  # where Action Units come from
 
@@ -109,7 +109,8 @@ class FaceFinder:
         """The rows of a photograph's faces; what is learned of the photograph is written into its `row`."""
         config = self.config
         row["content_sha256"] = storage.sha256(data)
-        pixels = decode(data, config.max_pixels)
+        decoded = decode(data, config.max_pixels)
+        row["note"], pixels = decoded.note, decoded.pixels
         row["height"], row["width"] = pixels.shape[:2]
         if min(pixels.shape[:2]) < config.smallest:
             raise Refused(TOO_SMALL, f"it has {row['width']} x {row['height']} pixels, and a face needs {config.smallest}.")
@@ -227,7 +228,7 @@ def faces_job(
         if picture := sheet(work.parts("faces")):
             work.write_file(SHEET, picture)
 
-    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, "pillow": PIL.__version__}
+    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
     if measuring:
         models |= {"network": open_meter(measuring).sha256, "torch": torch.__version__}
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}

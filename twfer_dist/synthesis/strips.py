@@ -96,7 +96,7 @@ def _figures(animated: Sequence[Finished], faces: Sequence[Finished], limit: int
 
 def _photograph(corpus: Corpus, path: str) -> np.ndarray:
     try:
-        return on_grey(decode(read(absolute(corpus.root), path, _MOST_PIXELS), _MOST_PIXELS))
+        return on_grey(decode(read(absolute(corpus.root), path, _MOST_PIXELS), _MOST_PIXELS).pixels)
     except Refused as refused:
         raise Problem(f"{corpus.name}, {path}: {refused} Its face was found there before: put the photograph back.") from None
 

@@ -1,0 +1,98 @@
+"""The picture formats that are read: their endings, how their files begin, and what reads them."""
+
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from PIL import Image, features
+
+
+@dataclass(frozen=True)
+class Format:
+    """A picture format."""
+
+    name: str  # as Pillow calls it
+    endings: tuple[str, ...]
+    start: re.Pattern[bytes]  # matches the first bytes of its files
+
+
+def _format(name: str, endings: str, start: bytes) -> Format:
+    return Format(name, tuple(endings.split()), re.compile(start, re.DOTALL))
+
+
+_KNOWN = (
+    _format("JPEG", ".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp .mpo", rb"\xff\xd8\xff"),
+    _format("PNG", ".png .apng", rb"\x89PNG\r\n\x1a\n"),
+    _format("WEBP", ".webp", rb"RIFF....WEBP"),
+    _format("GIF", ".gif", rb"GIF8[79]a"),
+    _format("TIFF", ".tif .tiff", rb"II\*\0|MM\0\*|II\+\0|MM\0\+|II\0\*|MM\*\0"),
+    _format("BMP", ".bmp .dib", rb"BM....\0\0\0\0"),
+    _format("PPM", ".ppm .pgm .pbm .pnm", rb"P[1-6]\s+(#[^\n]*\s+)*\d"),
+    _format("JPEG2000", ".jp2 .j2k .j2c .jpc .jpf .jpx", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+    _format("AVIF", ".avif", rb"....ftyp(avi[fs]|(mif1|msf1|miaf)....(....)*?avi[fs])"),
+    _format("HEIF", ".heic .heif .hif", rb"....ftyp(he[iv][cxms]|mif1|msf1)"),
+    _format("JXL", ".jxl", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"),
+)
+
+HEAD = 64
+"""So many bytes of a file are enough to tell its format."""
+
+_INSTALL = "run pip install 'twfer_dist[formats]'"
+_UPDATE = "run pip install --force-reinstall pillow"
+
+
+def _set_up() -> tuple[dict[str, str], dict[str, str]]:
+    """What reads the formats, with its version, and of each format that nothing here reads how to get what does."""
+    Image.init()
+    versions = {"pillow": version("pillow")}
+    missing = {}
+    if not features.check("avif"):
+        missing["AVIF"] = _UPDATE
+    if not features.check("jpg_2000"):
+        missing["JPEG2000"] = _UPDATE
+    try:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+        versions["pillow-heif"] = version("pillow-heif")
+    except ImportError:
+        missing["HEIF"] = _INSTALL
+    try:
+        import pillow_jxl  # noqa: F401  (registers itself)
+
+        versions["pillow-jxl-plugin"] = version("pillow-jxl-plugin")
+    except ImportError:
+        missing["JXL"] = _INSTALL
+    return versions, missing
+
+
+VERSIONS, MISSING = _set_up()
+
+IMAGE_ENDINGS = tuple(ending for known in _KNOWN if known.name not in MISSING for ending in known.endings)
+"""What the names of the pictures end in that are read here, in lower case."""
+
+_OTHERS = (
+    ".psd .psb .xcf .ai .eps .svg .pdf .tga .pcx .ico .exr .hdr "
+    ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .pef .srw .3fr .iiq .raw"
+)
+_NOT_READ = {ending: MISSING[known.name] for known in _KNOWN if known.name in MISSING for ending in known.endings}
+_NOT_READ |= dict.fromkeys(_OTHERS.split(), "save them as JPEG, PNG or TIFF")
+
+
+_ENDING = re.compile(r"(?<=[^/])\.(?=[^./]*[A-Za-z~])[\w~]{1,12}$", re.ASCII)
+
+
+def format_of(data: bytes) -> str | None:
+    """Pillow's name for the format of a file that begins with `data`, by content alone; None where it is no picture that is known here."""
+    return next((known.name for known in _KNOWN if known.start.match(data[:HEAD])), None)
+
+
+def ending_of(path: str) -> str:
+    """The ending of a file's name in lower case, with its dot; empty where it has none, as "St. Peter" and "head 1.2"."""
+    found = _ENDING.search(path)
+    return found[0].lower() if found else ""
+
+
+def remedy_for(ending: str) -> str | None:
+    """What makes pictures with this ending readable; None where it is the ending of no picture, or of one that is read."""
+    return _NOT_READ.get(ending)

@@ -1,0 +1,107 @@
+"""TIFF files taken apart: of several pages the largest, with the tags that its pixels need."""
+
+import struct
+from dataclasses import dataclass
+
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _WHITE, ORIENTATION, _SAMPLES = 254, 256, 257, 258, 262, 274, 277
+_PIXELS = {
+    256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347,
+    512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 50674,
+}  # fmt: skip
+"""Tags without which a page cannot be decoded: its size, layout, compression and kind of colour."""
+
+_MASK = 4  # the bit of _SUBFILE
+_MOST_PAGES, _MOST_TAGS = 1000, 500
+INTEGERS = {1: "B", 6: "b", 3: "H", 8: "h", 4: "I", 9: "i", 16: "Q"}  # of TIFF's types
+
+_Tags = dict[int, tuple[int, int, int]]  # of each tag: where its entry is, its type, its first value
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as a file of its own."""
+
+    data: bytes
+    number: int  # from 0, of `count`
+    count: int
+    orientation: int
+    bits: int  # of a value
+    white_is_zero: bool  # grey of more than 8 bits, which decoders take for black-is-zero
+
+
+def largest_page(data: bytes) -> Page:
+    """The page with the most pixels, the first of several. struct.error, KeyError or ValueError where the file is damaged."""
+    file = _File(data)
+    pages = file.pages()
+    number = max(range(len(pages)), key=lambda k: _pixels(pages[k][1]))
+    place, tags = pages[number]
+    bits = _value(tags, _BITS, 1)
+    negative = bits in (12, 16) and _value(tags, _SAMPLES, 1) == 1 and _value(tags, _WHITE, 0) == 0
+    return Page(file.alone(place, tags, negative), number, len(pages), _value(tags, ORIENTATION, 1), bits, negative)
+
+
+def _value(tags: _Tags, tag: int, default: int) -> int:
+    return tags[tag][2] if tag in tags else default
+
+
+def _pixels(tags: _Tags) -> int:
+    return 0 if _value(tags, _SUBFILE, 0) & _MASK else _value(tags, _WIDTH, 0) * _value(tags, _HEIGHT, 0)
+
+
+class _File:
+    """The directories of a TIFF or BigTIFF file."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.order = {b"II": "<", b"MM": ">"}[data[:2]]
+        big = struct.unpack_from(self.order + "H", data, 2) == (43,)
+        self.counted, self.field, self.first = ("Q", "Q", 8) if big else ("H", "I", 4)
+        self.wide = struct.calcsize(self.field)
+        self.entry_size = 4 + 2 * self.wide
+
+    def _read(self, code: str, place: int) -> int:
+        return struct.unpack_from(self.order + code, self.data, place)[0]
+
+    def pages(self) -> list[tuple[int, _Tags]]:
+        """Where the directory of each page is, and its tags; those before the first fault."""
+        found: dict[int, _Tags] = {}
+        place = self._read(self.field, self.first)
+        while place and place not in found and len(found) < _MOST_PAGES:
+            try:
+                found[place], place = self._page(place)
+            except struct.error:
+                break
+        return list(found.items())
+
+    def _page(self, place: int) -> tuple[_Tags, int]:
+        """The tags of the page whose directory is at `place`, and where the next one's is."""
+        count = self._read(self.counted, place)
+        if count > _MOST_TAGS:
+            raise struct.error("too many tags")
+        start = place + struct.calcsize(self.counted)
+        tags: _Tags = {}
+        for entry in range(start, start + count * self.entry_size, self.entry_size):
+            tag, kind = self._read("H", entry), self._read("H", entry + 2)
+            tags.setdefault(tag, (entry, kind, self._first_value(entry, kind)))
+        return tags, self._read(self.field, start + count * self.entry_size)
+
+    def _first_value(self, entry: int, kind: int) -> int:
+        """The first value of an entry; 0 where it is no integer, or outside of the file."""
+        code, values, place = INTEGERS.get(kind), self._read(self.field, entry + 4), entry + 4 + self.wide
+        if code is None or not values:
+            return 0
+        if values * struct.calcsize(code) > self.wide:
+            place = self._read(self.field, place)
+        return self._read(code, place) if place + struct.calcsize(code) <= len(self.data) else 0
+
+    def alone(self, place: int, tags: _Tags, negative: bool) -> bytes:
+        """The file with the page at `place` alone and those of its tags that make its pixels. negative: let zero be black."""
+        changed = bytearray(self.data)
+        if negative and _WHITE in tags:
+            entry, kind, _ = tags[_WHITE]
+            struct.pack_into(self.order + INTEGERS[kind], changed, entry + 4 + self.wide, 1)
+        entries = [bytes(changed[entry : entry + self.entry_size]) for tag, (entry, _, _) in tags.items() if tag in _PIXELS]
+        directory = struct.pack(self.order + self.counted, len(entries)) + b"".join(entries) + bytes(self.wide)
+        changed[place : place + len(directory)] = directory  # not longer than what was there
+        struct.pack_into(self.order + self.field, changed, self.first, place)
+        return bytes(changed)
