@@ -14,7 +14,7 @@ def read_folder(root: str, listing: Listing) -> tuple[list[Entry], dict]:
     if not images:
         raise Problem(
             f"{root} holds no image ({len(listing.files)} other files; image endings are {', '.join(IMAGE_ENDINGS)}): "
-            "name a folder of photographs, or a CSV manifest."
+            "name a folder of photographs, or a table of them."
         )
     entries = []
     for path in images:
@@ -25,6 +25,5 @@ def read_folder(root: str, listing: Listing) -> tuple[list[Entry], dict]:
         "other_files": len(listing.files) - len(images),
         "hidden": listing.hidden,
         "links_not_followed": listing.links_not_followed,
-        "tables_not_read": [p for p in listing.files if p.lower().endswith(".csv") and "/" not in p and p != "openface.csv"],
     }
     return entries, notes
