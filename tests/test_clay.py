@@ -24,7 +24,7 @@ from twfer_dist.corpus.material import MATERIALS
 from twfer_dist.corpus.pipeline import Studio, make_corpora, rendered_job
 from twfer_dist.corpus.raster import rasterise
 from twfer_dist.corpus.render import draw, project
-from twfer_dist.corpus.votes import label_from_votes
+from twfer_dist.corpus.votes import label_from_votes, parse_votes
 from twfer_dist.errors import Problem
 from twfer_dist.framing import SPAN
 from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS, NEUTRAL
@@ -317,7 +317,7 @@ def test_a_recipe_becomes_corpora_that_can_be_read(ray_cluster: None, head_file:
     for row in corpus.table.to_pylist():
         truth = rendered[row["path"]]
         np.testing.assert_allclose(row["action_units"], truth["action_units"], atol=0.006)
-        assert (row["label"], row["label_rule"]) == label_from_votes(truth["votes"])
+        assert (row["label"], row["label_rule"]) == label_from_votes(parse_votes(truth["votes"]))
         assert said[row["path"]] == EXPRESSIONS[truth["label"] - 1]
     points = list(csv.DictReader((Path(folder) / "landmarks.csv").open()))
     assert [float(points[0][f"y_{k}"]) for k in (0, 67)] == pytest.approx(

@@ -1,9 +1,22 @@
 """The words all rooms agree on: expressions, Action Units, postures."""
 
+import unicodedata
+
 import numpy as np
 
 EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """The seven expressions in RAF-DB's order. On disk a label is 1 to 7, in memory 0 to 6."""
+
+EXPRESSION_WORDS = (
+    ("surprise", "surprised", "惊讶", "惊奇", "吃惊", "惊异", "诧异", "驚訝", "驚奇", "吃驚"),
+    ("fear", "fearful", "afraid", "恐惧", "害怕", "惧怕", "恐慌", "恐懼", "懼怕"),
+    ("disgust", "disgusted", "厌恶", "恶心", "嫌恶", "反感", "厭惡", "噁心", "嫌惡"),
+    ("happiness", "happy", "高兴", "快乐", "开心", "喜悦", "愉快", "高興", "快樂", "開心", "喜悅"),
+    ("sadness", "sad", "悲伤", "伤心", "难过", "悲哀", "忧伤", "悲傷", "傷心", "難過", "憂傷"),
+    ("anger", "angry", "愤怒", "生气", "发怒", "恼怒", "憤怒", "生氣", "發怒", "惱怒"),
+    ("neutral", "中性", "平静", "无表情", "自然", "平靜", "無表情"),
+)
+"""What people write for each expression, in English and in Chinese."""
 
 NEUTRAL = EXPRESSIONS.index("neutral") + 1
 """The label of the neutral expression on disk."""
@@ -28,8 +41,12 @@ POSTURES = ("kneeling", "general", "vertical", "cavalry", "civil")
 
 
 def label_of(name: str) -> int:
-    """The label on disk (1 to 7) of an expression's name; ValueError for any other word."""
-    return EXPRESSIONS.index(name.strip().lower()) + 1
+    """The label on disk (1 to 7) of a word for an expression, in any case; ValueError for any other word."""
+    word = unicodedata.normalize("NFKC", name).strip().lower()
+    for label, words in enumerate(EXPRESSION_WORDS, 1):
+        if word in words:
+            return label
+    raise ValueError(f"'{name}' is no expression")
 
 
 def to_unit(action_units: np.ndarray) -> np.ndarray:

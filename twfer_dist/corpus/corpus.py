@@ -8,15 +8,15 @@ import pyarrow.fs as pafs
 
 from twfer_dist import schema, storage
 from twfer_dist.corpus import openface
+from twfer_dist.corpus.choice import MANIFEST, read_tabled
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Fact, Listing, fact_of, list_folder, passed_over, say_not_utf8, say_passed_over
 from twfer_dist.corpus.folder import read_folder
 from twfer_dist.corpus.formats import IMAGE_ENDINGS
 from twfer_dist.corpus.manifest import read_manifest
 from twfer_dist.corpus.rafdb import LABELS, read_rafdb
+from twfer_dist.corpus.tables import ENDINGS, OTHER_ENDINGS
 from twfer_dist.errors import Problem
-
-MANIFEST = "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,21 @@ class Corpus:
 
     @property
     def left_out(self) -> list[str]:
-        """What lies in the folder and is no photograph of the corpus, in sentences."""
+        """How its tables were read, and what lies in the folder and is no photograph of the corpus, in sentences."""
         links, others, odd = (self.notes[key] for key in ("links_not_followed", "images_not_named", "names_not_utf8"))
-        said = [f"{links} links were not followed: copy what they name into the folder"] if links else []
+        said = list(self.notes.get("said", []))
+        said += [f"{links} links were not followed: copy what they name into the folder"] if links else []
         said += [f"{others} images are in the folder and not in its table"] if others else []
         said += say_not_utf8(odd) + say_passed_over(self.notes["passed_over"])
         return [f"{self.name}: {sentence}" for sentence in said]
 
 
 def open_corpus(uri: str, name: str | None = None) -> Corpus:
-    """The corpus at a path or URI: a CSV manifest, or a folder.
+    """The corpus at a path or URI: a table, or a folder.
 
-    A folder is read as RAF-DB's layout where it has RAF-DB's label file; by its manifest where it has `manifest.csv` or, in
-    a folder `x`, `x.csv`; else as a folder of images. `openface.csv` in it is joined by file name. `notes["layout"]`
-    says which it was. The corpus is named after its folder (or the CSV file) where `name` is not given; photo ids depend on the name.
+    A folder is read as RAF-DB's layout where it has RAF-DB's label file; by its manifest where it has one (see
+    `choice.read_tabled`); else as a folder of images. `openface.csv` in it is joined by file name. `notes["layout"]`
+    says which it was. The corpus is named after its folder (or the table's file) where `name` is not given; photo ids depend on the name.
     """
     uri = storage.absolute(uri).rstrip("/") or "/"
     fs, place = storage.resolve(uri)
@@ -54,34 +55,36 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
     except OSError as error:
         raise Problem(f"{uri} cannot be reached ({error}): check the name and your access to it.") from None
     if kind == pafs.FileType.NotFound:
-        raise Problem(f"{uri} is not there: name a folder of photographs, or a CSV manifest.")
+        raise Problem(f"{uri} is not there: name a folder of photographs, or a table of them.")
     if kind == pafs.FileType.File:
-        if not place.lower().endswith(".csv"):
-            raise Problem(f"{uri} is a file and not a CSV manifest: name a folder of photographs, or a CSV manifest.")
+        if not place.lower().endswith(ENDINGS + OTHER_ENDINGS):
+            raise Problem(f"{uri} is a file and not a table ({', '.join(ENDINGS)}): name a folder of photographs, or a table of them.")
         return _from_manifest(uri, name)
     folder = place.rstrip("/").rpartition("/")[2] or "corpus"
     listing = list_folder(uri)
     if LABELS in listing.files:
         return _corpus(name or folder, uri, listing, *read_rafdb(uri, listing))
-    for manifest in (MANIFEST, f"{folder}.csv"):
-        if manifest in listing.files:
-            return _corpus(name or folder, uri, listing, *read_manifest(storage.join(uri, manifest)))
-    return _corpus(name or folder, uri, listing, *read_folder(uri, listing))
+    tabled, not_read = read_tabled(uri, folder, listing)
+    entries, notes = tabled or read_folder(uri, listing)
+    said = [f"{table} was not read: {why}" for table, why in not_read.items()]
+    return _corpus(name or folder, uri, listing, entries, notes | {"tables_not_read": list(not_read), "said": notes.get("said", []) + said})
 
 
 def _from_manifest(uri: str, name: str | None) -> Corpus:
     base, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
     folder, _, file = base.rpartition("/")
     root = folder + mark + query
-    own = folder.rpartition("/")[2] if file == MANIFEST else file[: -len(".csv")]
-    return _corpus(name or own, root, list_folder(root), *read_manifest(uri))
+    stem = file.rpartition(".")[0]
+    own = folder.rpartition("/")[2] if stem.lower() == MANIFEST else stem
+    listing = list_folder(root)
+    return _corpus(name or own, root, listing, *read_manifest(root, listing, uri))
 
 
 def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes: dict[str, Any]) -> Corpus:
     units: dict[str, list[float] | None] = {}
     if openface.FILE in listing.files:
         place = storage.join(root, openface.FILE)
-        measured = openface.read_openface(place)
+        measured = openface.read_openface(place, listing.files)
         matched = openface.match_names((e.path for e in entries), measured, place)
         units = {path: measured[name] for path, name in matched.items()}
         notes = notes | {"openface_rows": len(measured), "openface_unmatched": len(measured) - len(matched)}
@@ -102,6 +105,7 @@ def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes:
     rows.sort(key=lambda row: row["photo_id"])
     facts = [fact_of(root, row["path"], listing) for row in rows]
     named = {row["path"] for row in rows}
+    tables = {str(notes.get("read_from")), openface.FILE, *notes.get("tables_not_read", [])}
     others = {path for path in listing.files.keys() - named if path.lower().endswith(IMAGE_ENDINGS)}
     counts = {
         "photographs": len(rows),
@@ -112,7 +116,7 @@ def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes:
         "hidden": listing.hidden,
         "links_not_followed": listing.links_not_followed,
         "names_not_utf8": listing.names_not_utf8,
-        "passed_over": passed_over(listing, named | others | {str(notes.get("read_from")), openface.FILE}),
+        "passed_over": passed_over(listing, named | others | tables),
         "action_units": sum(row["action_units"] is not None for row in rows),
     }
     return Corpus(name, root, pa.Table.from_pylist(rows, schema=schema.CORPUS), facts, storage.digest([rows, facts]), notes | counts)

@@ -1,7 +1,5 @@
-"""What lies in a corpus folder: its files, where a photograph may be read, and CSV tables that people wrote."""
+"""What lies in a corpus folder: its files, and where a photograph may be read."""
 
-import csv
-import io
 import os
 import re
 import stat
@@ -219,39 +217,3 @@ def fact_of(root: str, path: str, listing: Listing) -> Fact | None:
     except ValueError:
         return None
     return _fact(place) if isinstance(fs, pafs.LocalFileSystem) else None
-
-
-def read_csv(uri: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of a CSV table (UTF-8, with or without a byte order mark), and its rows with the lines they begin at.
-
-    Names and values are stripped of blanks at both ends; empty lines are skipped. Problem, with the line, where the file is
-    not UTF-8, not CSV, has a column twice or a row of another length than the header.
-    """
-    data = storage.read_bytes(uri)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise Problem(f"{uri}, line {line}: the text is not UTF-8; save the table as CSV in UTF-8.") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    columns: list[str] = []
-    rows: list[tuple[int, dict[str, str]]] = []
-    line = 1
-    try:
-        for values in reader:
-            values = [v.strip() for v in values]
-            if not columns:
-                columns = values
-            elif len(values) == len(columns):
-                rows.append((line, dict(zip(columns, values, strict=True))))
-            elif any(values):
-                raise Problem(
-                    f"{uri}, line {line}: {len(values)} values where the header has {len(columns)} columns; "
-                    "put values that hold a comma into double quotes."
-                )
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise Problem(f"{uri}, line {line}: not CSV ({error}); save the table as CSV with commas and double quotes.") from None
-    if twice := sorted({c for c in columns if columns.count(c) > 1}):
-        raise Problem(f"{uri}, line 1: the column '{twice[0]}' is there twice; rename one.")
-    return columns, rows

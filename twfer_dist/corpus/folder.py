@@ -23,7 +23,7 @@ def read_folder(root: str, listing: Listing) -> tuple[list[Entry], dict]:
     images = [path for path in listing.files if path.lower().endswith(IMAGE_ENDINGS) or path in pictures]
     if not images:
         there = "; ".join(say_not_utf8(listing.names_not_utf8) + say_passed_over(passed_over(listing, ()))) or "it is empty"
-        raise Problem(f"{root} holds no picture that is read here ({there}): name a folder of photographs, or a CSV manifest.")
+        raise Problem(f"{root} holds no picture that is read here ({there}): name a folder of photographs, or a table of them.")
     entries = []
     for path in images:
         folder = path.rpartition("/")[0]
@@ -31,7 +31,6 @@ def read_folder(root: str, listing: Listing) -> tuple[list[Entry], dict]:
     notes = {
         "layout": "folder",
         "other_files": len(listing.files) - len(images),
-        "tables_not_read": [p for p in listing.files if p.lower().endswith(".csv") and "/" not in p and p != "openface.csv"],
     }
     return entries, notes
 

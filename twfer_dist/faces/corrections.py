@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist import storage
-from twfer_dist.corpus.files import read_csv
+from twfer_dist.corpus.tables import read_table
 from twfer_dist.corpus.votes import parse_label
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
@@ -51,13 +51,13 @@ def read_corrections(place: str) -> dict[str, Correction]:
     unknown.
     """
     try:
-        header, rows = read_csv(place)
+        table = read_table(place, {"face id"})
     except (FileNotFoundError, IsADirectoryError):
         raise Problem(f"{place} is not there: name the table that the page of `twfer inspect --html` saves.") from None
-    if missing := [name for name in ("face_id", "fault", "label") if name not in header]:
+    if missing := [name for name in ("face_id", "fault", "label") if name not in table.columns]:
         raise Problem(f"{place}, line 1: there is no column '{missing[0]}': save the table with the page of `twfer inspect --html`.")
     found: dict[str, Correction] = {}
-    for line, row in rows:
+    for line, row in table.rows:
         face_id, fault = row["face_id"], row["fault"]
         if face_id in found:
             raise Problem(f"{place}, line {line}: {face_id} is there already: remove one of its lines.")

@@ -1,0 +1,61 @@
+"""How far annotators agree beyond chance: Fleiss' kappa with an interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from twfer_dist.corpus.votes import Vote
+from twfer_dist.taxonomy import EXPRESSIONS
+
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Agreement:
+    kappa: float
+    low: float  # of the 95 % interval
+    high: float
+    photographs: int  # with two annotators or more
+    annotators: int  # of the photograph that has the most
+
+
+def agreement(votes: Sequence[Sequence[Vote]], sources: Sequence[str]) -> Agreement | None:
+    """Fleiss' kappa of photographs' votes; None where no two annotators saw the same photograph, or all named one label throughout.
+
+    Fleiss, J. L. (1971), Measuring nominal scale agreement among many raters, Psychological Bulletin 76, 378-382, with each
+    photograph's own number of annotators: kappa = (P - C) / (1 - C), P the mean over photographs of the share of agreeing pairs of
+    annotators, C the sum of squares of the labels' mean shares. Photographs of one annotator do not count. An annotator who named k
+    labels counts as one who names one of them at random, each with probability 1/k. The interval is the 2.5 to 97.5 percentile of 1000
+    bootstrap samples of whole sources, since photographs of one figure are not independent.
+    """
+    kept = [(cast, source) for cast, source in zip(votes, sources, strict=True) if len(cast) > 1]
+    if not kept:
+        return None
+    of_photograph = np.array([_pairs_and_shares(cast) for cast, _ in kept])
+    _, number = np.unique([source for _, source in kept], return_inverse=True)
+    of_source = np.zeros((number.max() + 1, of_photograph.shape[1]))
+    np.add.at(of_source, number, of_photograph)
+    value = _kappa(of_source.sum(0))
+    if np.isnan(value):
+        return None
+    rng = np.random.default_rng(0)
+    drawn = [np.bincount(rng.integers(len(of_source), size=len(of_source)), minlength=len(of_source)) for _ in range(_RESAMPLES)]
+    low, high = np.nanpercentile([_kappa(times @ of_source) for times in drawn], [2.5, 97.5])
+    return Agreement(float(value), float(low), float(high), len(kept), max(len(cast) for cast, _ in kept))
+
+
+def _pairs_and_shares(cast: Sequence[Vote]) -> np.ndarray:
+    """1, the share of agreeing pairs of annotators, and the share of each label."""
+    weights = np.zeros((len(cast), len(EXPRESSIONS)))
+    for row, labels in zip(weights, cast, strict=True):
+        row[[label - 1 for label in labels]] = 1 / len(labels)
+    total = weights.sum(0)
+    pairs = (total @ total - (weights * weights).sum()) / (len(cast) * (len(cast) - 1))
+    return np.concatenate([[1.0, pairs], total / len(cast)])
+
+
+def _kappa(sums: np.ndarray) -> float:
+    agreeing, shares = sums[1] / sums[0], sums[2:] / sums[0]
+    by_chance = float(shares @ shares)
+    return (agreeing - by_chance) / (1 - by_chance) if by_chance < 1 - 1e-12 else float("nan")

@@ -1,0 +1,39 @@
+"""What the columns of people's tables are called, and which of our columns each of them is."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_NAMES = {
+    "path": """path|file path|filepath|filename|file name|file|image path|image file|image name|image|img|photo file|photo|photograph
+        |picture|name|路径|文件路径|文件名|文件名称|文件|图片名|图片名称|图像名|图片|图像|照片名|照片|路徑|檔案名稱|檔名|檔案|圖片|圖像|ファイル名|ファイル|画像
+        |dateiname|datei|bild|foto|nom de fichier|fichier|archivo""",
+    "source": """source|subject|subject id|figure|figure id|figure no|object|object id|object no|sculpture|statue|person|person id
+        |来源|俑号|俑编号|陶俑|俑|编号|对象|人物|雕像|雕塑|來源|俑號|編號""",
+    "label": """label|expression|expression label|facial expression|emotion|emotion label
+        |标签|表情|表情标签|面部表情|情绪|情感|標籤|情緒|ラベル""",
+    "votes": "votes|vote|投票",
+    "annotator": """annotator|annotator id|rater|rater id|coder|observer|judge|expert|labeller|labeler|reviewer|voter
+        |标注者|标注员|标注人|标注人员|评价者|评分者|评定者|专家|標註者|專家""",
+    "split": "split|set|partition|subset|划分|数据划分|集合|劃分",
+    "posture": "posture|姿势|姿态|姿勢|姿態",
+    "material": "material|材质|材料|材質",
+}
+NAMES = {ours: tuple(name.strip() for name in names.split("|")) for ours, names in _NAMES.items()}
+"""Each of our columns, and other names for it in the order in which they are trusted; the first is its own."""
+
+KNOWN = frozenset(name for names in NAMES.values() for name in names)
+
+
+def plain(name: str) -> str:
+    """A column's name without regard to case, to kinds of blanks, and to underscores or hyphens in their place."""
+    text = unicodedata.normalize("NFKC", name).replace("\ufeff", "").replace("\u200b", "")
+    return re.sub(r"[\s_-]+", " ", text).strip(" :.").casefold()
+
+
+def called(ours: str, columns: Sequence[str]) -> list[str]:
+    """The columns that may be our column `ours`, the most trusted name first; the column itself alone where it is there."""
+    if ours in columns:
+        return [ours]
+    found = [column for name in NAMES[ours] for column in columns if plain(column) == name]
+    return found[:1] if found and plain(found[0]) == ours else found
