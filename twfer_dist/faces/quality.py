@@ -66,7 +66,7 @@ class Gate:
 
 def _outside(face: Face, width: int, height: int) -> np.ndarray:
     """bool (68,): the points that lie outside the photograph; a pixel's middle is at its whole number."""
-    return ((face.points < -0.5) | (face.points > (width - 0.5, height - 0.5))).any(1)
+    return np.any((face.points < -0.5) | (face.points > (width - 0.5, height - 0.5)), axis=1)
 
 
 def _missing(outside: np.ndarray) -> list[str]:
@@ -82,4 +82,4 @@ def _missing(outside: np.ndarray) -> list[str]:
 def _cut_off(outside: np.ndarray) -> str:
     *others, last = _missing(outside) or ["a part of the face"]
     what = f"{', '.join(others)} and {last}" if others else last
-    return f"The photograph cuts off {what}: {outside.mean():.0%} of the points lie outside it.".replace("%", " %")
+    return f"The photograph cuts off {what}: {100 * outside.mean():.0f} % of the points lie outside it."
