@@ -24,7 +24,7 @@ class Gate:
     sharpness: float = 0.07  # least `measure.sharpness`
     turned: float = 40.0  # most degrees that the head may be turned, sideways or up and down
     doubt: float = 0.06  # most that the points may be expected to be off, in distances between the outer corners of the eyes
-    outside: float = 0.06  # largest share of the points that may lie outside the photograph
+    outside: float = 0.08  # largest share of the points that may lie outside the photograph
 
     def fault(self, face: Face | None, width: int, height: int) -> str:
         """Why a face is not fit to be read, in a sentence; empty where it is. None: its points were not found.
