@@ -1,10 +1,11 @@
-"""How well faces are measured as they get smaller, blurred, turned away and unsure: what the limits of `faces.quality.Gate` stand on.
+"""How well faces are measured as they get smaller, blurred, turned away, cut off and unsure: what the limits of `faces.quality.Gate`
+stand on.
 
     python jobs/measure_gate.py
 
 Each line: how many heads; the mean distance of the points in distances between the eyes' outer corners; how often it is over
 `FAILED`; the mean correlation of the 17 Action Units; the sharpness and the doubt that 1 in 20 is under, half are under, 19 in 20
-are under.
+are under. Of heads that the picture's edge cuts off, also the share of points outside it.
 """
 
 import cv2
@@ -16,6 +17,7 @@ from twfer_dist.faces import evaluate, examples, measure
 FAILED = 0.08
 PIXELS = (48, 32, 24, 20, 16, 12, 10, 8)
 BLUR = (0.02, 0.04, 0.06, 0.1, 0.15, 0.2)
+CUT = (0.0, 0.1, 0.2, 0.3, 0.4)
 DEGREES = (0, 10, 20, 30, 40, 60)
 DOUBT = (0, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 1)
 
@@ -62,6 +64,20 @@ def main() -> None:
     for blur in BLUR:
         blurred = [cv2.GaussianBlur(image, (0, 0), blur * span) for image, span in zip(heads.images, spans, strict=True)]
         told.append(tell(f"blurred by {blur} of the span", blurred, ones))
+    low, high = heads.points[..., 1].min(1), heads.points[..., 1].max(1)
+    for cut in CUT:
+        for side in ("above", "below"):
+            edges = np.round(low + cut * (high - low) if side == "above" else high - cut * (high - low)).astype(int)
+            kept = [image[y:] if side == "above" else image[:y] for image, y in zip(heads.images, edges, strict=True)]
+            shift = edges[:, None] * ((0, 1) if side == "above" else (0, 0))
+            points = heads.points - shift[:, None]
+            found = [face for face in evaluate.measured(meter, kept, points) if face]
+            off = [np.linalg.norm(face.points - p, axis=1).mean() / span for face, p, span in zip(found, points, spans, strict=True)]
+            line(f"cut off {cut:.0%} {side}", np.array(off), found, np.arange(len(off)))
+            outside = [
+                ((face.points[:, 1] < -0.5) | (face.points[:, 1] > len(k) - 0.5)).mean() for face, k in zip(found, kept, strict=True)
+            ]
+            print(f"  share of points outside: {' '.join(f'{v:.3f}' for v in np.quantile(outside, (0.05, 0.5, 0.95)))}")
     errors, doubts = (np.concatenate(values) for values in zip(*told, strict=True))
     print("\nOf all of these together, by doubt:")
     for low, high in zip(DOUBT, DOUBT[1:], strict=False):

@@ -119,7 +119,7 @@ def test_an_aligned_picture_without_sure_points_has_no_numbers(heads: list[tuple
     pictures = {"noise.png": noise, "lower.png": np.ascontiguousarray(lower)}
     _, faces = looked_at(tmp_path / "a", pictures, aligned=True)
     for name, words in (
-        ("noise.png", "No Action Units: the face's points are uncertain"),
+        ("noise.png", "No Action Units are given. The face's points are uncertain"),
         ("lower.png", "cuts off the brows and the eyes"),
     ):
         (row,) = faces[name]

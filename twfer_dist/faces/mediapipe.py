@@ -78,6 +78,7 @@ class MediaPipeMeter:
         turn = np.array(found.facial_transformation_matrixes[0])[:3, :3]
         ahead, right = turn[:, 2], turn[:, 0]
         pose = np.degrees([np.arctan2(ahead[0], ahead[2]), np.arcsin(np.clip(ahead[1], -1, 1)), np.arctan2(right[1], right[0])])
+        pose[2] = (pose[2] + np.degrees(np.arctan2(framing[1, 0], framing[0, 0])) + 180) % 360 - 180  # of the picture, not of the crop
         matrix = aligned_matrix(points, SIZE)
         crop = cv2.cvtColor(cut(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY)
         return Face(points, matrix, 0.0, np.array(units, np.float32), None, pose.astype(np.float32), sharpness(crop))

@@ -138,7 +138,7 @@ class FaceFinder:
         face = self._face(row, 0, picture, box, None, measured, "", whole(picture, size), size)
         if doubt and face["action_units_from"] != OPENFACE:
             face |= {"action_units": None, "action_units_from": None, "action_units_reach": None}
-            face["note"] = f"No Action Units: {doubt[0].lower()}{doubt[1:]}"
+            face["note"] = f"No Action Units are given. {doubt}"
         return face
 
     def _kept(self, detector: Detector, row: dict[str, Any], picture: np.ndarray, found: list[Found]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ class Gate:
     sharpness: float = 0.07  # least `measure.sharpness`
     turned: float = 40.0  # most degrees that the head may be turned, sideways or up and down
     doubt: float = 0.06  # most that the points may be expected to be off, in distances between the outer corners of the eyes
-    outside: float = 0.06  # largest share of the points that may lie outside the photograph
+    outside: float = 0.08  # largest share of the points that may lie outside the photograph
 
     def fault(self, face: Face | None, width: int, height: int) -> str:
         """Why a face is not fit to be read, in a sentence; empty where it is. None: its points were not found.
@@ -66,7 +66,7 @@ class Gate:
 
 def _outside(face: Face, width: int, height: int) -> np.ndarray:
     """bool (68,): the points that lie outside the photograph; a pixel's middle is at its whole number."""
-    return ((face.points < -0.5) | (face.points > (width - 0.5, height - 0.5))).any(1)
+    return np.any((face.points < -0.5) | (face.points > (width - 0.5, height - 0.5)), axis=1)
 
 
 def _missing(outside: np.ndarray) -> list[str]:
@@ -82,4 +82,4 @@ def _missing(outside: np.ndarray) -> list[str]:
 def _cut_off(outside: np.ndarray) -> str:
     *others, last = _missing(outside) or ["a part of the face"]
     what = f"{', '.join(others)} and {last}" if others else last
-    return f"The photograph cuts off {what}: {outside.mean():.0%} of the points lie outside it.".replace("%", " %")
+    return f"The photograph cuts off {what}: {100 * outside.mean():.0f} % of the points lie outside it."
