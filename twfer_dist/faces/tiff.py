@@ -96,12 +96,14 @@ class _File:
 
     def alone(self, place: int, tags: _Tags, negative: bool) -> bytes:
         """The file with the page at `place` alone and those of its tags that make its pixels. negative: let zero be black."""
-        changed = bytearray(self.data)
-        if negative and _WHITE in tags:
-            entry, kind, _ = tags[_WHITE]
-            struct.pack_into(self.order + INTEGERS[kind], changed, entry + 4 + self.wide, 1)
-        entries = [bytes(changed[entry : entry + self.entry_size]) for tag, (entry, _, _) in tags.items() if tag in _PIXELS]
+        entries = []
+        for tag, (entry, kind, _) in tags.items():
+            if tag in _PIXELS:
+                entries.append(self.data[entry : entry + self.entry_size])
+                if negative and tag == _WHITE:
+                    entries[-1] = entries[-1][: 4 + self.wide] + struct.pack(self.order + INTEGERS[kind], 1).ljust(self.wide, b"\0")
         directory = struct.pack(self.order + self.counted, len(entries)) + b"".join(entries) + bytes(self.wide)
-        changed[place : place + len(directory)] = directory  # not longer than what was there
-        struct.pack_into(self.order + self.field, changed, self.first, place)
-        return bytes(changed)
+        start = struct.pack(self.order + self.field, place)
+        whole = memoryview(self.data)  # scans are large: they are copied once
+        end = place + len(directory)  # not beyond the end of what was there
+        return b"".join([whole[: self.first], start, whole[self.first + self.wide : place], directory, whole[end:]])
