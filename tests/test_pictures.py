@@ -219,6 +219,7 @@ def test_the_largest_page_is_taken_and_said(head: Image.Image) -> None:
     found = decode(saved(head, "TIFF", save_all=True, append_images=[head.rotate(180), mask]), MANY)
     assert off(found.pixels, head) == 0 and found.note == "The first of 3 pages was read."
     assert decode(saved(head, "TIFF"), MANY).note == ""
+    assert decode(saved(head, "TIFF", tiffinfo={254: 1}), MANY).note.startswith("A preview in the file was read")  # as of a raw photograph
 
 
 def test_a_damaged_later_page_costs_nothing(head: Image.Image) -> None:

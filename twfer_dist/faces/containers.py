@@ -25,6 +25,7 @@ class Content:
     orientation: int = 1  # 1 to 8, as EXIF counts them
     count: int = 1  # pages or frames in the file
     largest: bool = False  # the page that is left is not the first but the largest
+    is_preview: bool = False  # it is smaller than the picture, which is kept in a way that is not read here
     bits: int = 16  # of grey values with more than 8
     white_is_zero: bool = False  # where the decoder does not see to it
 
@@ -164,7 +165,7 @@ def _raw_profile(body: bytes, compressed: bool) -> bytes:
 def _tiff(data: bytes) -> Content:
     found = tiff.largest_page(data)
     turned = found.orientation if 1 <= found.orientation <= 8 else 1
-    return Content(found.data, turned, found.count, found.number > 0, found.bits, found.white_is_zero)
+    return Content(found.data, turned, found.count, found.number > 0, found.is_preview, found.bits, found.white_is_zero)
 
 
 def _without_exif(data: bytes) -> Content:

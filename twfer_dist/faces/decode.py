@@ -142,7 +142,7 @@ def _open(kind: str, data: bytes, found: Content, max_pixels: int) -> Picture:
             turned = orientation(image.info.get("exif") or b"")
         pixels, frame = _first_frame(image, found)
         frames = max(found.count, getattr(image, "n_frames", 1))
-        return Picture(np.ascontiguousarray(_upright(pixels, turned)), _note(kind, frame, frames, found.largest))
+        return Picture(np.ascontiguousarray(_upright(pixels, turned)), _note(kind, frame, frames, found))
 
 
 def _first_frame(image: Image.Image, found: Content) -> tuple[np.ndarray, int]:
@@ -166,11 +166,13 @@ def _is_blank(pixels: np.ndarray) -> bool:
     return bool((seen.max(0) - seen.min(0)).max() <= _FLAT)
 
 
-def _note(kind: str, frame: int, count: int, largest: bool) -> str:
+def _note(kind: str, frame: int, count: int, found: Content) -> str:
+    if found.is_preview:
+        return "A preview in the file was read: for the picture itself, save it as JPEG, PNG or TIFF."
     if count == 1:
         return ""
     if kind == "TIFF":
-        return f"The {'largest' if largest else 'first'} of {count} pages was read."
+        return f"The {'largest' if found.largest else 'first'} of {count} pages was read."
     if kind == "HEIF":
         return f"The main one of {count} pictures in the file was read."
     if frame:

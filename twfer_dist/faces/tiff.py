@@ -10,7 +10,7 @@ _PIXELS = {
 }  # fmt: skip
 """Tags without which a page cannot be decoded: its size, layout, compression and kind of colour."""
 
-_MASK = 4  # the bit of _SUBFILE
+_PREVIEW, _MASK = 1, 4  # bits of _SUBFILE
 _MOST_PAGES, _MOST_TAGS = 1000, 500
 INTEGERS = {1: "B", 6: "b", 3: "H", 8: "h", 4: "I", 9: "i", 16: "Q"}  # of TIFF's types
 
@@ -25,6 +25,7 @@ class Page:
     number: int  # from 0, of `count`
     count: int
     orientation: int
+    is_preview: bool  # of a picture that is kept otherwise, as raw photographs are
     bits: int  # of a value
     white_is_zero: bool  # grey of more than 8 bits, which decoders take for black-is-zero
 
@@ -37,7 +38,8 @@ def largest_page(data: bytes) -> Page:
     place, tags = pages[number]
     bits = _value(tags, _BITS, 1)
     negative = bits in (12, 16) and _value(tags, _SAMPLES, 1) == 1 and _value(tags, _WHITE, 0) == 0
-    return Page(file.alone(place, tags, negative), number, len(pages), _value(tags, ORIENTATION, 1), bits, negative)
+    preview = bool(_value(tags, _SUBFILE, 0) & _PREVIEW)
+    return Page(file.alone(place, tags, negative), number, len(pages), _value(tags, ORIENTATION, 1), preview, bits, negative)
 
 
 def _value(tags: _Tags, tag: int, default: int) -> int:
