@@ -107,9 +107,10 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     except Image.DecompressionBombError:
         raise Refused(TOO_LARGE, f"it has more than {max_pixels} pixels.") from None
     except UnidentifiedImageError:
-        raise Refused(UNREADABLE, f"its header, of a {kind} picture, is damaged.") from None
+        raise Refused(UNREADABLE, f"its header ({kind}) is damaged.") from None
     except Exception as error:  # a decoder that is fed damaged bytes may raise nearly anything
         words = (str(error).splitlines() or [type(error).__name__])[0].strip(" .")
+        words = "its data is damaged or cut off" if kind == "JXL" else words  # its plugin speaks of how it was built
         raise Refused(UNREADABLE, f"it could not be decoded: {words}.") from None
 
 
@@ -180,12 +181,12 @@ def _note(kind: str, frame: int, count: int, found: Content) -> str:
     return f"The first of {count} frames was read."
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    if orientation >= 5:
+def _upright(pixels: np.ndarray, turned: int) -> np.ndarray:
+    if turned >= 5:
         pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
+    if turned in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+    return pixels[:, ::-1] if turned in (2, 3, 6, 7) else pixels
 
 
 def _eight_bits(image: Image.Image, found: Content) -> np.ndarray:
