@@ -112,18 +112,29 @@ def _listing(walk: Walk, look: Callable[[str], Fact | None], links: list[str]) -
             left_out[OUTPUTS] += 1
             folders.clear()
             continue
-        hidden += sum(n.startswith(".") for n in folders + names)
-        seen = [n for n in folders + names if not n.startswith(".")]
-        not_utf8 += [repr(os.fsencode(n))[2:-1] for n in seen if not _is_text(n)]
-        machines = [n for n in seen if n in folders and n.casefold() in MACHINE_FOLDERS]
-        unfinished = [n for n in seen if n in folders and _is_output(n, names)]
-        left_out.update([f"{n}/" for n in machines] + [OUTPUTS] * len(unfinished))
-        folders[:] = [n for n in folders if n in seen and _is_text(n) and n not in machines + unfinished]
+        kept = []
+        for name in folders:
+            if name.startswith("."):
+                hidden += 1
+            elif not _is_text(name):
+                not_utf8.append(name)
+            elif name.casefold() in MACHINE_FOLDERS:
+                left_out[f"{name}/"] += 1
+            elif _is_output(name, names):
+                left_out[OUTPUTS] += 1
+            else:
+                kept.append(name)
+        folders[:] = kept
         for name in names:
             path = f"{folder}/{name}" if folder else name
-            if name in seen and _is_text(name) and (fact := look(path)):
+            if name.startswith("."):
+                hidden += 1
+            elif not _is_text(name):
+                not_utf8.append(name)
+            elif fact := look(path):
                 found[path] = fact
-    return Listing(dict(sorted(found.items())), hidden, len(links), dict(left_out), not_utf8)
+    odd = sorted(repr(os.fsencode(name))[2:-1] for name in not_utf8)
+    return Listing(dict(sorted(found.items())), hidden, len(links), dict(left_out), odd)
 
 
 def _is_output(folder: str, beside: list[str]) -> bool:
@@ -150,7 +161,8 @@ def passed_over(listing: Listing, taken: Container[str]) -> dict[str, int]:
         if path not in taken:
             by_ending[ending_of(path)].append(path.rpartition("/")[2])
     found = {names[0] if len(names) == 1 else ending or "without an ending": len(names) for ending, names in by_ending.items()}
-    found |= {"hidden": listing.hidden} if listing.hidden else {}
+    if listing.hidden:
+        found["hidden"] = found.get("hidden", 0) + listing.hidden
     return dict(Counter(found).most_common()) | dict(listing.folders_left_out)
 
 

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from twfer_dist import storage
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Listing, locate, passed_over, say_not_utf8, say_passed_over
 from twfer_dist.corpus.formats import HEAD, IMAGE_ENDINGS, ending_of, format_of
@@ -36,10 +37,16 @@ def read_folder(root: str, listing: Listing) -> tuple[list[Entry], dict]:
 
 
 def _head(root: str, path: str) -> bytes:
-    """The first bytes of a file; none where it cannot be read."""
-    try:
-        fs, place = locate(root, path)
+    """The first bytes of a file; none where reading it is not allowed."""
+    fs, place = locate(root, path)
+
+    def read() -> bytes:
         with fs.open_input_stream(place) as stream:
             return stream.read(HEAD)
-    except (OSError, ValueError):
+
+    try:
+        return storage.patiently(read)
+    except (PermissionError, FileNotFoundError):
         return b""
+    except OSError as error:
+        raise Problem(f"{root}: {path} cannot be read ({error}): see that its storage answers, and start again.") from None

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from PIL import Image, features
+from PIL import AvifImagePlugin, Image, features
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ _KNOWN = (
     _format("GIF", ".gif", rb"GIF8[79]a"),
     _format("TIFF", ".tif .tiff", rb"II\*\0|MM\0\*|II\+\0|MM\0\+|II\0\*|MM\*\0"),
     _format("BMP", ".bmp .dib", rb"BM....\0\0\0\0"),
-    _format("PPM", ".ppm .pgm .pbm .pnm", rb"P[1-6]\s+(#[^\n]*\s+)*\d"),
+    _format("PPM", ".ppm .pgm .pbm .pnm", rb"P[1-6]\s+(#[^\n]*\n\s*)*\d"),
     _format("JPEG2000", ".jp2 .j2k .j2c .jpc .jpf .jpx", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
-    _format("AVIF", ".avif", rb"....ftyp(avi[fs]|(mif1|msf1|miaf)....(....)*?avi[fs])"),
+    _format("AVIF", ".avif", rb"....ftyp(avi[fs]|(mif1|msf1|miaf)....(....){0,12}?avi[fs])"),
     _format("HEIF", ".heic .heif .hif", rb"....ftyp(he[iv][cxms]|mif1|msf1)"),
     _format("JXL", ".jxl", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"),
 )
 
-HEAD = 64
+HEAD = 256
 """So many bytes of a file are enough to tell its format."""
 
 _INSTALL = "run pip install 'twfer_dist[formats]'"
@@ -46,6 +46,7 @@ def _set_up() -> tuple[dict[str, str], dict[str, str]]:
     Image.init()
     versions = {"pillow": version("pillow")}
     missing = {}
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # workers read side by side as it is
     if not features.check("avif"):
         missing["AVIF"] = _UPDATE
     if not features.check("jpg_2000"):
@@ -58,8 +59,9 @@ def _set_up() -> tuple[dict[str, str], dict[str, str]]:
     except ImportError:
         missing["HEIF"] = _INSTALL
     try:
-        import pillow_jxl  # noqa: F401  (registers itself)
+        from pillow_jxl import JpegXLImagePlugin
 
+        JpegXLImagePlugin.DECODE_THREADS = 0
         versions["pillow-jxl-plugin"] = version("pillow-jxl-plugin")
     except ImportError:
         missing["JXL"] = _INSTALL

@@ -25,6 +25,7 @@ class Content:
     orientation: int = 1  # 1 to 8, as EXIF counts them
     count: int = 1  # pages or frames in the file
     largest: bool = False  # the page that is left is not the first but the largest
+    is_preview: bool = False  # it is smaller than the picture, which is kept in a way that is not read here
     bits: int = 16  # of grey values with more than 8
     white_is_zero: bool = False  # where the decoder does not see to it
 
@@ -58,8 +59,9 @@ def orientation(exif: bytes) -> int:
     return 1
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, memoryview]]:
     """The marker and the bytes of each segment before the pixels; the last one is all the rest."""
+    whole = memoryview(data)  # scans are large: they are copied once
     place = 2
     while True:
         if data[place] != 0xFF:
@@ -68,18 +70,18 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             place += 1
         marker = data[place + 1]
         if marker == _SCAN:
-            yield marker, data[place:]
+            yield marker, whole[place:]
             return
         length = 0 if marker == 0x01 or 0xD0 <= marker <= 0xD8 else struct.unpack_from(">H", data, place + 2)[0]
-        yield marker, data[place : place + 2 + length]
+        yield marker, whole[place : place + 2 + length]
         place += 2 + length
 
 
 def _jpeg(data: bytes) -> Content:
     """Without APP and COM segments, but for those that tell the colours: JFIF's and Adobe's."""
-    kept, exif = [data[:2]], b""
+    kept, exif = [memoryview(data)[:2]], b""
     for marker, segment in _jpeg_segments(data):
-        body = segment[4:]
+        body = b"" if marker == _SCAN else bytes(segment[4:])
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
             exif += body[6:] if exif else body
         tells_colours = (body.startswith(b"JFIF\0") and len(body) >= 14) or (body.startswith(b"Adobe") and len(body) >= 12)
@@ -107,7 +109,7 @@ def without_end(data: bytes) -> tuple[bytes, bytes] | None:
 def _has_all_scans(data: bytes) -> bool:
     """Whether scans of a JPEG give every coefficient of every component to its last bit."""
     missing: set[tuple[int, int]] = set()
-    rest = b""
+    rest = memoryview(b"")
     for marker, segment in _jpeg_segments(data):
         rest = segment
         if marker in _FRAMES:
@@ -123,16 +125,17 @@ def _has_all_scans(data: bytes) -> bool:
 
 def _png(data: bytes) -> Content:
     """The chunks of the default image, and transparency where its chunk is whole."""
-    kept, place, exif, count, kind = [data[:8]], 8, b"", 1, b""
-    while kind != b"IEND" and place < len(data):
+    whole = memoryview(data)
+    kept, place, exif, count, kind = [whole[:8]], 8, b"", 1, b""
+    while kind != b"IEND" and place + 8 <= len(data):
         (length,), kind = struct.unpack_from(">I", data, place), data[place + 4 : place + 8]
         end = place + 12 + length
         if end > len(data) or not kind.isalpha():
-            kept.append(data[place:])  # cut off: the decoder sees whether pixels are missing
+            kept.append(whole[place:])  # cut off: the decoder sees whether pixels are missing
             break
-        body = data[place + 8 : end - 4]
+        body = b"" if kind in _PNG_PIXELS else data[place + 8 : end - 4]
         if kind in _PNG_PIXELS or (kind == b"tRNS" and _is_sound(data[8:33], kind, body, data[end - 4 : end])):
-            kept.append(data[place:end])
+            kept.append(whole[place:end])
         elif kind == b"eXIf":
             exif = body
         elif kind in (b"tEXt", b"zTXt") and body.startswith((b"Raw profile type exif\0", b"Raw profile type APP1\0")):
@@ -162,7 +165,7 @@ def _raw_profile(body: bytes, compressed: bool) -> bytes:
 def _tiff(data: bytes) -> Content:
     found = tiff.largest_page(data)
     turned = found.orientation if 1 <= found.orientation <= 8 else 1
-    return Content(found.data, turned, found.count, found.number > 0, found.bits, found.white_is_zero)
+    return Content(found.data, turned, found.count, found.number > 0, found.is_preview, found.bits, found.white_is_zero)
 
 
 def _without_exif(data: bytes) -> Content:

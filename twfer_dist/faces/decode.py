@@ -30,7 +30,7 @@ GREY = 128
 _BYTES_PER_PIXEL = 8  # of an uncompressed file with four channels of 16 bits: no honest file is larger
 
 
-_MOST_BLANK = 50  # so many frames of an animation are looked at for one that shows something
+_MOST_BLANK = 20  # so many frames of an animation are looked at for one that shows something
 _FLAT = 8  # grey levels between the darkest and the lightest pixel of a frame that shows nothing
 
 
@@ -107,9 +107,10 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     except Image.DecompressionBombError:
         raise Refused(TOO_LARGE, f"it has more than {max_pixels} pixels.") from None
     except UnidentifiedImageError:
-        raise Refused(UNREADABLE, f"its header, of a {kind} picture, is damaged.") from None
+        raise Refused(UNREADABLE, f"its header ({kind}) is damaged.") from None
     except Exception as error:  # a decoder that is fed damaged bytes may raise nearly anything
         words = (str(error).splitlines() or [type(error).__name__])[0].strip(" .")
+        words = "its data is damaged or cut off" if kind == "JXL" else words  # its plugin speaks of how it was built
         raise Refused(UNREADABLE, f"it could not be decoded: {words}.") from None
 
 
@@ -142,7 +143,7 @@ def _open(kind: str, data: bytes, found: Content, max_pixels: int) -> Picture:
             turned = orientation(image.info.get("exif") or b"")
         pixels, frame = _first_frame(image, found)
         frames = max(found.count, getattr(image, "n_frames", 1))
-        return Picture(np.ascontiguousarray(_upright(pixels, turned)), _note(kind, frame, frames, found.largest))
+        return Picture(np.ascontiguousarray(_upright(pixels, turned)), _note(kind, frame, frames, found))
 
 
 def _first_frame(image: Image.Image, found: Content) -> tuple[np.ndarray, int]:
@@ -166,11 +167,13 @@ def _is_blank(pixels: np.ndarray) -> bool:
     return bool((seen.max(0) - seen.min(0)).max() <= _FLAT)
 
 
-def _note(kind: str, frame: int, count: int, largest: bool) -> str:
+def _note(kind: str, frame: int, count: int, found: Content) -> str:
+    if found.is_preview:
+        return "A preview in the file was read: for the picture itself, save it as JPEG, PNG or TIFF."
     if count == 1:
         return ""
     if kind == "TIFF":
-        return f"The {'largest' if largest else 'first'} of {count} pages was read."
+        return f"The {'largest' if found.largest else 'first'} of {count} pages was read."
     if kind == "HEIF":
         return f"The main one of {count} pictures in the file was read."
     if frame:
@@ -178,12 +181,12 @@ def _note(kind: str, frame: int, count: int, largest: bool) -> str:
     return f"The first of {count} frames was read."
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    if orientation >= 5:
+def _upright(pixels: np.ndarray, turned: int) -> np.ndarray:
+    if turned >= 5:
         pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
+    if turned in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+    return pixels[:, ::-1] if turned in (2, 3, 6, 7) else pixels
 
 
 def _eight_bits(image: Image.Image, found: Content) -> np.ndarray:

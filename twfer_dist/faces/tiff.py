@@ -10,7 +10,7 @@ _PIXELS = {
 }  # fmt: skip
 """Tags without which a page cannot be decoded: its size, layout, compression and kind of colour."""
 
-_MASK = 4  # the bit of _SUBFILE
+_PREVIEW, _MASK = 1, 4  # bits of _SUBFILE
 _MOST_PAGES, _MOST_TAGS = 1000, 500
 INTEGERS = {1: "B", 6: "b", 3: "H", 8: "h", 4: "I", 9: "i", 16: "Q"}  # of TIFF's types
 
@@ -25,6 +25,7 @@ class Page:
     number: int  # from 0, of `count`
     count: int
     orientation: int
+    is_preview: bool  # of a picture that is kept otherwise, as raw photographs are
     bits: int  # of a value
     white_is_zero: bool  # grey of more than 8 bits, which decoders take for black-is-zero
 
@@ -37,7 +38,8 @@ def largest_page(data: bytes) -> Page:
     place, tags = pages[number]
     bits = _value(tags, _BITS, 1)
     negative = bits in (12, 16) and _value(tags, _SAMPLES, 1) == 1 and _value(tags, _WHITE, 0) == 0
-    return Page(file.alone(place, tags, negative), number, len(pages), _value(tags, ORIENTATION, 1), bits, negative)
+    preview = bool(_value(tags, _SUBFILE, 0) & _PREVIEW)
+    return Page(file.alone(place, tags, negative), number, len(pages), _value(tags, ORIENTATION, 1), preview, bits, negative)
 
 
 def _value(tags: _Tags, tag: int, default: int) -> int:
@@ -96,12 +98,14 @@ class _File:
 
     def alone(self, place: int, tags: _Tags, negative: bool) -> bytes:
         """The file with the page at `place` alone and those of its tags that make its pixels. negative: let zero be black."""
-        changed = bytearray(self.data)
-        if negative and _WHITE in tags:
-            entry, kind, _ = tags[_WHITE]
-            struct.pack_into(self.order + INTEGERS[kind], changed, entry + 4 + self.wide, 1)
-        entries = [bytes(changed[entry : entry + self.entry_size]) for tag, (entry, _, _) in tags.items() if tag in _PIXELS]
+        entries = []
+        for tag, (entry, kind, _) in tags.items():
+            if tag in _PIXELS:
+                entries.append(self.data[entry : entry + self.entry_size])
+                if negative and tag == _WHITE:
+                    entries[-1] = entries[-1][: 4 + self.wide] + struct.pack(self.order + INTEGERS[kind], 1).ljust(self.wide, b"\0")
         directory = struct.pack(self.order + self.counted, len(entries)) + b"".join(entries) + bytes(self.wide)
-        changed[place : place + len(directory)] = directory  # not longer than what was there
-        struct.pack_into(self.order + self.field, changed, self.first, place)
-        return bytes(changed)
+        start = struct.pack(self.order + self.field, place)
+        whole = memoryview(self.data)  # scans are large: they are copied once
+        end = place + len(directory)  # not beyond the end of what was there
+        return b"".join([whole[: self.first], start, whole[self.first + self.wide : place], directory, whole[end:]])

@@ -1,0 +1,165 @@
+"""What of a folder is no photograph: other files, folders of machines, links, and outputs of this program."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+from click.testing import CliRunner
+
+from twfer_dist import engine, recipe, storage
+from twfer_dist.cli import main
+from twfer_dist.corpus import formats
+from twfer_dist.corpus.corpus import Corpus, open_corpus
+from twfer_dist.corpus.files import list_folder, list_remote
+from twfer_dist.engine import Job, Work
+from twfer_dist.errors import Problem
+
+PICTURE = Path(__file__).parent / "data" / "trials" / "endings" / "face.jfif"
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder
+
+
+def paths(corpus: Corpus) -> list[str]:
+    return sorted(corpus.table["path"].to_pylist())
+
+
+def both(folder: Path) -> dict[str, tuple[int, int]]:
+    """The files of a folder, listed as this machine's and as those of storage far away, which must agree."""
+    near = list_folder(str(folder))
+    far = list_remote(pafs.SubTreeFileSystem(str(folder.parent), pafs.LocalFileSystem()), folder.name)
+    assert list(near.files.items()) == list(far.files.items())
+    assert (near.hidden, near.folders_left_out) == (far.hidden, far.folders_left_out)
+    return dict(near.files)
+
+
+def test_pictures_are_found_under_every_ending(tmp_path: Path) -> None:
+    endings = [
+        ".jpg", ".JPG", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib",
+        ".ppm", ".pgm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".jxl",
+    ]  # fmt: skip
+    folder = put(tmp_path / "c", *(f"{k:02d}{ending}" for k, ending in enumerate(endings)))
+    assert len(paths(open_corpus(str(folder)))) == len(endings)
+
+
+def test_files_without_an_ending_are_looked_into(tmp_path: Path) -> None:
+    folder = put(tmp_path / "c", "LICENSE", "notes 1.2", "deep/README")
+    for name in ("K9901", "St. Peter", "deep/head 1.2"):
+        shutil.copy(PICTURE, folder / name)
+    corpus = open_corpus(str(folder))
+    assert paths(corpus) == ["K9901", "St. Peter", "deep/head 1.2"]
+    assert corpus.notes["passed_over"] == {"without an ending": 3}
+
+
+def test_what_is_passed_over_is_counted_and_said(tmp_path: Path) -> None:
+    folder = put(tmp_path / "c", "a.jpg", "1.psd", "2.PSD", "b/3.psd", "notes.txt", "x.nef", ".DS_Store", "b/._a.jpg", ".cache/b.jpg")
+    corpus = open_corpus(str(folder))
+    assert corpus.notes["passed_over"] == {".psd": 3, "hidden": 3, "notes.txt": 1, "x.nef": 1}
+    remedy = "(save them as JPEG, PNG or TIFF)"
+    said = f"c: 8 files passed over: 3 .psd {remedy}, 3 hidden, 1 notes.txt, 1 x.nef {remedy}"
+    assert corpus.left_out == [said]
+    shown = CliRunner().invoke(main, ["corpus", "show", str(folder)])
+    assert shown.exit_code == 0 and said in shown.output
+    put(folder, *(f"{k}.e{k}x" for k in range(30)), "31.e0x")
+    assert open_corpus(str(folder)).left_out[0].endswith("2 .e0x, 1 1.e1x, 1 10.e10x, 1 11.e11x, 1 12.e12x, 1 13.e13x, 26 of other kinds")
+
+
+def test_a_table_and_the_images_it_names_are_not_passed_over(tmp_path: Path) -> None:
+    folder = put(tmp_path / "c", "a.jpg", "b.jpg", "catalogue.docx", "openface.txt")
+    (folder / "manifest.csv").write_text("path\na.jpg\n")
+    corpus = open_corpus(str(folder))
+    assert corpus.notes["passed_over"] == {"catalogue.docx": 1, "openface.txt": 1} and corpus.notes["images_not_named"] == 1
+    assert corpus.left_out[0] == "c: 1 images are in the folder and not in its table"
+
+
+def test_pictures_without_a_reader_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where neither pillow-heif nor the plugin of JPEG XL can be installed."""
+    monkeypatch.setitem(formats._NOT_READ, ".heic", "run pip install 'twfer_dist[formats]'")
+    monkeypatch.setattr("twfer_dist.corpus.folder.IMAGE_ENDINGS", (".jpg",))
+    monkeypatch.setattr("twfer_dist.corpus.corpus.IMAGE_ENDINGS", (".jpg",))
+    folder = put(tmp_path / "c", "a.jpg", "1.heic", "2.HEIC")
+    assert open_corpus(str(folder)).left_out == ["c: 2 files passed over: 2 .heic (run pip install 'twfer_dist[formats]')"]
+    (folder / "a.jpg").unlink()
+    with pytest.raises(Problem, match=r"no picture that is read here \(2 files passed over: 2 .heic \(run pip install.*name a folder"):
+        open_corpus(str(folder))
+
+
+def test_folders_of_machines_are_left_out(tmp_path: Path) -> None:
+    folder = put(
+        tmp_path / "c", "a.jpg", "b/c.jpg", "@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg", "b/@eaDir/c.jpg/T.jpg", "#recycle/b.jpg",
+        "$RECYCLE.BIN/c.jpg", "__MACOSX/._a.jpg", ".thumbnails/a.jpg", "lost+found/d.jpg",
+        "System Volume Information/e.jpg", "Thumbs.db", "@eaDir.jpg",
+    )  # fmt: skip
+    assert list(both(folder)) == ["@eaDir.jpg", "Thumbs.db", "a.jpg", "b/c.jpg"]
+    corpus = open_corpus(str(folder))
+    assert paths(corpus) == ["@eaDir.jpg", "a.jpg", "b/c.jpg"]
+    assert corpus.notes["passed_over"] == {
+        "hidden": 1, "Thumbs.db": 1, "@eaDir/": 2, "#recycle/": 1, "$RECYCLE.BIN/": 1, "__MACOSX/": 1, "lost+found/": 1,
+        "System Volume Information/": 1,
+    }  # fmt: skip
+
+
+def test_links_and_names_without_text_do_no_harm(tmp_path: Path) -> None:
+    folder = put(tmp_path / "c", "a.jpg")
+    (folder / "away").symlink_to(tmp_path)
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"")
+    corpus = open_corpus(str(folder))
+    assert corpus.left_out == [
+        "c: 1 links were not followed: copy what they name into the folder",
+        r"c: 1 name is not valid UTF-8, and what bears it was left out: rename caf\xe9.txt",
+    ]
+
+
+# Outputs of this program
+
+
+def pictures(corpus: Corpus, stops: bool = False) -> Job:
+    """A stage whose output holds pictures and nothing else, as strips do."""
+
+    def do(work: Work) -> None:
+        work.write_file("sheet.jpg", b"a picture")
+        if stops:
+            raise Problem("it was stopped")
+
+    return Job("pictures", 1, {"c": corpus}, None, {}, {}, do)
+
+
+@pytest.mark.parametrize("where", [".", "runs/study-c", "b", "b/deep/er"])
+def test_outputs_are_no_photographs_wherever_they_lie(tmp_path: Path, where: str) -> None:
+    folder = put(tmp_path / "c", "a.jpg", "b/c.jpg", "b/figure-0123456789ab/d.jpg")
+    before = open_corpus(str(folder))
+    out = str(folder / where)
+    made = engine.run(pictures(before), out, quiet=True)
+    after = open_corpus(str(folder))
+    assert paths(after) == paths(before) == ["a.jpg", "b/c.jpg", "b/figure-0123456789ab/d.jpg"] and after.digest == before.digest
+    assert engine.find(pictures(after), out) == made
+    assert after.left_out == ["c: 1 folder left out: earlier outputs"]
+    both(folder)
+
+
+def test_unfinished_outputs_are_no_photographs(tmp_path: Path) -> None:
+    folder = put(tmp_path / "c", "a.jpg", "figure-0123456789ab/b.jpg")
+    corpus = open_corpus(str(folder))
+    with pytest.raises(Problem):
+        engine.run(pictures(corpus, stops=True), str(folder / "runs"), quiet=True)
+    put(folder, "runs/other-0123456789ab/_work/plan/x", "runs/other-0123456789ab/sheet.png", f"runs/{storage.INDEX}")
+    put(folder, "more/pictures-0123456789ab/sheet.jpg", "more/pictures-0123456789ab.1f.claim", "runs/mlartifacts/1/a.png")
+    assert open_corpus(str(folder)).digest == corpus.digest
+    assert len([path for path in both(folder) if path.endswith((".jpg", ".png"))]) == 2
+
+
+def test_a_second_run_in_the_folder_finds_the_first(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c").mkdir()
+    shutil.copy(PICTURE, tmp_path / "c" / "a.jfif")
+    monkeypatch.chdir(tmp_path / "c")
+    said = [CliRunner().invoke(main, ["faces", ".", "--aligned", "--out", "runs/faces"]).output for _ in range(2)]
+    assert "1 photographs, 1 faces" in said[0] and "1 stages, 1 finished, 0 to do" in said[1]
+    assert "sheet.jpg" in said[0] and paths(open_corpus(".")) == ["a.jfif"]
+    assert [outcome.state for outcome in recipe.plan(recipe.faces(".", {"aligned": True, "keep": "all"}, "runs/faces"))] == ["finished"]
