@@ -314,7 +314,9 @@ def test_openface_as_it_writes_and_as_people_save_it(tmp_path):
     put(tmp_path, "Deep/A.JPG", "b.jpg")
     units = ";".join(f" {unit.lower()}_R" for unit in ACTION_UNITS)
     row = ";".join("1.5" for _ in ACTION_UNITS)
-    text = f"sep=;\r\nFile; FACE; Success;{units}\r\nC:\\x\\deep\\a.jpg;1;1;{row.replace('1', '2')}\r\nC:\\x\\deep\\a.jpg;0;1;{row}\r\n;;\r\nB;0;1;{row}"
+    image = r"C:\x\deep\a.jpg"
+    lines = ["sep=;", f"File; FACE; Success;{units}", f"{image};1;1;{row.replace('1', '2')}", f"{image};0;1;{row}", ";;", f"B;0;1;{row}"]
+    text = "\r\n".join(lines)
     corpus = read(tmp_path, text.encode("utf-16"), "openface.csv")
     assert corpus.notes["openface_unmatched"] == 0
     assert [row["action_units"] for row in corpus.table.to_pylist()] == [[1.5] * 17] * 2

@@ -151,7 +151,7 @@ def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) ->
 def _relative(root: str, name: str) -> str:
     """A path that lies in the corpus, relative to it; any other as it is."""
     fs, base = storage.resolve(root)
-    bases = {base.rstrip("/"), root.partition("?")[0].rstrip("/")}
+    bases = {base.rstrip("/"), names.tidy(root.partition("?")[0] if "://" in root else root)}
     if isinstance(fs, pafs.LocalFileSystem):
         bases.add(str(Path(base).resolve()))
     return next((name[len(b) + 1 :] for b in bases if name.startswith(f"{b}/")), name)
