@@ -6,7 +6,9 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+from click.testing import CliRunner
 
+from twfer_dist.cli import main
 from twfer_dist.corpus.agreement import agreement
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.names import match, tidy
@@ -104,6 +106,14 @@ def test_excels_first_line_titles_and_empty_columns(tmp_path):
         assert words in said(corpus)
     with pytest.raises(Problem, match="manifest.csv, line 5: 'joy' is no expression"):
         read(tmp_path, text.replace("4.0", "joy"))
+
+
+def test_the_command_says_how_a_table_was_read(tmp_path):
+    read(put(tmp_path, "a.jpg", "b.jpg"), "Inventory,2024\nphoto,rater 1,rater 2\nA.jpg,sad,sad\nb.jpg,sad,fear\n")
+    found = CliRunner().invoke(main, ["corpus", "show", str(tmp_path)])
+    lines = [line.strip() for line in found.stdout.splitlines()]
+    assert "columns were read as: photo as path" in lines and "1 name was matched without regard to case" in lines
+    assert "agreement  kappa -0.333333, low None, high None, photographs 2, annotators 2" in lines
 
 
 def test_which_column_names_the_files(tmp_path):

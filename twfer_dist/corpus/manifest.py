@@ -61,8 +61,9 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
     read_as = {column: name for name, column in columns.items() if name in NAMES and plain(column) != name}
     ties = sorted((e for e in entries if e.label_rule.startswith("tie")), key=lambda e: e.label is not None)
     agreeing = agreement([row.votes for row in rows], [entry.source for entry in entries])
-    blank = {name: sum(is_blank(row.fields[name]) for row in rows) for name in ("source", "label") if name in rows[0].fields}
-    said = [
+    asked = ["source"] if people or "votes" in columns else ["source", "label"]
+    blank = {name: sum(is_blank(row.fields[name]) for row in rows) for name in asked if name in rows[0].fields}
+    remarks = [
         *table.said,
         "columns were read as: " + ", ".join(f"{column} as {name}" for column, name in read_as.items()) if read_as else "",
         f"the columns {', '.join(people)} were read as votes, one annotator each" if people else "",
@@ -85,7 +86,7 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
         "ties": len(ties),
         "ties_without_label": sum(entry.label is None for entry in ties),
         "tied": [f"{entry.path}: {entry.label_rule.removeprefix('tie: ')}" for entry in ties[:_TIES_KEPT]],
-        "said": [line for line in said if line],
+        "remarks": [line for line in remarks if line],
     }
     return entries, notes | ({"agreement": asdict(agreeing)} if agreeing else {})
 
@@ -133,7 +134,7 @@ def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) ->
             raise Problem(f"{table.place}, line {line}: the path is empty; name the image, or remove the line.")
         written.append(_relative(root, names.tidy(row[columns["path"]])))
     exact = {name for name in written if name in listing.files}
-    matches = names.match(written, exact | set(_images(listing)))
+    matches = names.match(written, sorted(exact.union(_images(listing))))
     rows = []
     for name, (line, row) in zip(written, table.rows, strict=True):
         match = matches[name]

@@ -70,11 +70,12 @@ def read_table(uri: str, keys: Collection[str], names: Iterable[str] = ()) -> Ta
 
 
 def _header(grid: _Grid, keys: Collection[str]) -> int | None:
-    """The number of the row that names the columns; rows before it, if any, are titles: they hold less."""
+    """The number of the row that names the columns; rows before it, if any, are titles: they hold less, or nothing that is known."""
     widest = 0
     for number, (_, values) in enumerate(grid.rows[:_TITLE_ROWS]):
         width = sum(map(bool, values))
-        if width > widest and any(plain(value) in keys for value in values):
+        known = sum(plain(value) in KNOWN for value in values)
+        if any(plain(value) in keys for value in values) and (width > widest or known > 1):
             return number
         widest = max(widest, width)
     return None
