@@ -326,7 +326,7 @@ def _print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
         if isinstance(value, dict):
             value = ", ".join(f"{name} {count}" for name, count in value.items())
         elif isinstance(value, list):
-            value = ", ".join(map(str, value))
+            value = (f"\n{'':>27}" if key == "remarks" else ", ").join(map(str, value))
         click.echo(f"{key.replace('_', ' '):>25}  {'none' if value in ('', None) else value}")
 
 

@@ -9,13 +9,14 @@ from twfer_dist.corpus.votes import Vote
 from twfer_dist.taxonomy import EXPRESSIONS
 
 _RESAMPLES = 1000
+_SOURCES = 20  # of fewer, the bootstrap's interval is too narrow to be printed
 
 
 @dataclass(frozen=True)
 class Agreement:
     kappa: float
-    low: float  # of the 95 % interval
-    high: float
+    low: float | None  # of the 95 % interval; None of fewer than 20 sources
+    high: float | None
     photographs: int  # with two annotators or more
     annotators: int  # of the photograph that has the most
 
@@ -39,10 +40,13 @@ def agreement(votes: Sequence[Sequence[Vote]], sources: Sequence[str]) -> Agreem
     value = _kappa(of_source.sum(0))
     if np.isnan(value):
         return None
+    most = max(len(cast) for cast, _ in kept)
+    if len(of_source) < _SOURCES:
+        return Agreement(round(value, 6), None, None, len(kept), most)
     rng = np.random.default_rng(0)
     drawn = [np.bincount(rng.integers(len(of_source), size=len(of_source)), minlength=len(of_source)) for _ in range(_RESAMPLES)]
     low, high = np.nanpercentile([_kappa(times @ of_source) for times in drawn], [2.5, 97.5])
-    return Agreement(float(value), float(low), float(high), len(kept), max(len(cast) for cast, _ in kept))
+    return Agreement(round(value, 6), round(float(low), 6), round(float(high), 6), len(kept), most)
 
 
 def _pairs_and_shares(cast: Sequence[Vote]) -> np.ndarray:
@@ -58,4 +62,4 @@ def _pairs_and_shares(cast: Sequence[Vote]) -> np.ndarray:
 def _kappa(sums: np.ndarray) -> float:
     agreeing, shares = sums[1] / sums[0], sums[2:] / sums[0]
     by_chance = float(shares @ shares)
-    return (agreeing - by_chance) / (1 - by_chance) if by_chance < 1 - 1e-12 else float("nan")
+    return float((agreeing - by_chance) / (1 - by_chance)) if by_chance < 1 - 1e-12 else float("nan")

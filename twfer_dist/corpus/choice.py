@@ -43,7 +43,7 @@ def read_tabled(root: str, folder: str, listing: Listing) -> tuple[tuple[list[En
             why[path] = found
     if len(read) == 1:
         ((path, (entries, notes)),) = read.items()
-        return (entries, notes | {"said": [f"{path} was read as the folder's manifest", *notes["said"]]}), why
+        return (entries, notes | {"remarks": [f"{path} was read as the folder's manifest", *notes["remarks"]]}), why
     return None, why | dict.fromkeys(read, "other tables describe the photographs too: name one of them manifest.csv")
 
 

@@ -34,7 +34,7 @@ class Corpus:
     def left_out(self) -> list[str]:
         """How its tables were read, and what lies in the folder and is no photograph of the corpus, in sentences."""
         links, others, odd = (self.notes[key] for key in ("links_not_followed", "images_not_named", "names_not_utf8"))
-        said = list(self.notes.get("said", []))
+        said = list(self.notes.get("remarks", []))
         said += [f"{links} links were not followed: copy what they name into the folder"] if links else []
         said += [f"{others} images are in the folder and not in its table"] if others else []
         said += say_not_utf8(odd) + say_passed_over(self.notes["passed_over"])
@@ -66,8 +66,8 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
         return _corpus(name or folder, uri, listing, *read_rafdb(uri, listing))
     tabled, not_read = read_tabled(uri, folder, listing)
     entries, notes = tabled or read_folder(uri, listing)
-    said = [f"{table} was not read: {why}" for table, why in not_read.items()]
-    return _corpus(name or folder, uri, listing, entries, notes | {"tables_not_read": list(not_read), "said": notes.get("said", []) + said})
+    remarks = [*notes.get("remarks", []), *(f"{table} was not read: {why}" for table, why in not_read.items())]
+    return _corpus(name or folder, uri, listing, entries, notes | {"tables_not_read": list(not_read), "remarks": remarks})
 
 
 def _from_manifest(uri: str, name: str | None) -> Corpus:
@@ -82,12 +82,14 @@ def _from_manifest(uri: str, name: str | None) -> Corpus:
 
 def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes: dict[str, Any]) -> Corpus:
     units: dict[str, list[float] | None] = {}
-    if openface.FILE in listing.files:
-        place = storage.join(root, openface.FILE)
+    if file := next((path for path in listing.files if path.lower() == openface.FILE), None):
+        place = storage.join(root, file)
         measured = openface.read_openface(place, listing.files)
         matched = openface.match_names((e.path for e in entries), measured, place)
         units = {path: measured[name] for path, name in matched.items()}
-        notes = notes | {"openface_rows": len(measured), "openface_unmatched": len(measured) - len(matched)}
+        strange = len(measured) - len(matched)
+        remarks = [f"{file}: {strange} of its {len(measured)} names are no photograph of the corpus"] if strange else []
+        notes = notes | {"openface_rows": len(measured), "openface_unmatched": strange, "remarks": notes.get("remarks", []) + remarks}
     rows: list[dict[str, Any]] = [
         {
             "photo_id": schema.photo_id(name, entry.path),

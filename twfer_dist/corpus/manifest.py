@@ -26,7 +26,8 @@ _SPLITS = {
     "validation": ("validation", "val", "valid", "dev", "验证", "验证集", "驗證", "驗證集"),
     "test": ("test", "testing", "测试", "测试集", "測試", "測試集"),
 }
-_SHOWN = 10  # of photographs that a sentence names
+_WITHOUT = {"source": ": each of their photographs counts as a figure of its own", "label": ""}
+_TIES_KEPT, _TIES_SAID = 10, 3  # photographs that are named
 
 
 def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry], dict[str, Any]]:
@@ -61,15 +62,20 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
     read_as = {column: name for name, column in columns.items() if name in NAMES and plain(column) != name}
     ties = sorted((e for e in entries if e.label_rule.startswith("tie")), key=lambda e: e.label is not None)
     agreeing = agreement([row.votes for row in rows], [entry.source for entry in entries])
-    blank = sum(is_blank(row.fields["label"]) for row in rows if "label" in row.fields)
-    said = [
+    asked = ["source"] if people or "votes" in columns else ["source", "label"]
+    blank = {name: sum(is_blank(row.fields[name]) for row in rows) for name in asked if name in rows[0].fields}
+    remarks = [
         *table.said,
         "columns were read as: " + ", ".join(f"{column} as {name}" for column, name in read_as.items()) if read_as else "",
         f"the columns {', '.join(people)} were read as votes, one annotator each" if people else "",
         "the rows of one photograph were read as votes, one annotator each" if by_row else "",
         f"{', '.join(dropped)} differ between the rows of one photograph and were not read" if dropped else "",
         *spelt,
-        f"{blank} of {len(rows)} rows give no label: the field is empty, or says -, ?, n/a or unknown" if blank else "",
+        *(
+            f"{n} of {len(rows)} rows give no {name} (the field is empty, -, ?, n/a or unknown){_WITHOUT[name]}"
+            for name, n in blank.items()
+            if n
+        ),
         *_of_votes(ties, agreeing),
     ]
     notes = {
@@ -80,8 +86,8 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
         "annotators": max(len(row.votes) for row in rows),
         "ties": len(ties),
         "ties_without_label": sum(entry.label is None for entry in ties),
-        "tied": [f"{entry.path}: {entry.label_rule.removeprefix('tie: ')}" for entry in ties[:_SHOWN]],
-        "said": [line for line in said if line],
+        "tied": [f"{entry.path}: {entry.label_rule.removeprefix('tie: ')}" for entry in ties[:_TIES_KEPT]],
+        "remarks": [line for line in remarks if line],
     }
     return entries, notes | ({"agreement": asdict(agreeing)} if agreeing else {})
 
@@ -129,7 +135,7 @@ def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) ->
             raise Problem(f"{table.place}, line {line}: the path is empty; name the image, or remove the line.")
         written.append(_relative(root, names.tidy(row[columns["path"]])))
     exact = {name for name in written if name in listing.files}
-    matches = names.match(written, exact | set(_images(listing)))
+    matches = names.match(written, sorted(exact.union(_images(listing))))
     rows = []
     for name, (line, row) in zip(written, table.rows, strict=True):
         match = matches[name]
@@ -138,16 +144,16 @@ def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) ->
             raise Problem(f"{table.place}, line {line}: {name} may be {files}; write the path of the one that is meant.")
         rows.append(Row(match.path or name, line, {ours: row[column] for ours, column in columns.items()}))
     how = Counter(match.how for match in matches.values() if match.path and match.how)
-    spelt = [f"{count} names were matched {words}" for words, count in how.items()]
+    spelt = [f"{count} {'name was' if count == 1 else 'names were'} matched {words}" for words, count in how.items()]
     if not any(match.path for match in matches.values()):
-        spelt.append(f"none of its {len(matches)} names is a file of the folder, such as {written[0]}")
+        spelt.append(f"no name in the table is that of a file in the folder; the first is {written[0]}")
     return rows, spelt
 
 
 def _relative(root: str, name: str) -> str:
     """A path that lies in the corpus, relative to it; any other as it is."""
     fs, base = storage.resolve(root)
-    bases = {base.rstrip("/"), root.partition("?")[0].rstrip("/")}
+    bases = {base.rstrip("/"), names.tidy(root.partition("?")[0] if "://" in root else root)}
     if isinstance(fs, pafs.LocalFileSystem):
         bases.add(str(Path(base).resolve()))
     return next((name[len(b) + 1 :] for b in bases if name.startswith(f"{b}/")), name)
@@ -193,12 +199,11 @@ def _of_votes(ties: Sequence[Entry], agreeing: Agreement | None) -> list[str]:
     said = []
     if ties:
         left = sum(entry.label is None for entry in ties)
-        shown = ", ".join(f"{entry.path} ({entry.label_rule.removeprefix('tie: ')})" for entry in ties[:_SHOWN])
-        more = f" and {len(ties) - _SHOWN} more" if len(ties) > _SHOWN else ""
-        said.append(f"annotators tie on {len(ties)} photographs, {left} of which stay without label: {shown}{more}")
+        shown = ", ".join(f"{entry.path} ({entry.label_rule.removeprefix('tie: ')})" for entry in ties[:_TIES_SAID])
+        more = f" and {len(ties) - _TIES_SAID} more" if len(ties) > _TIES_SAID else ""
+        said.append(f"annotators tie on {len(ties)} of the photographs, and {left} of these have no label: {shown}{more}")
     if agreeing:
-        said.append(
-            f"{agreeing.annotators} annotators agree with Fleiss' kappa {agreeing.kappa:.2f} ({agreeing.low:.2f} to {agreeing.high:.2f}) "
-            f"on {agreeing.photographs} photographs"
-        )
+        interval = "" if agreeing.low is None else f" ({agreeing.low:.2f} to {agreeing.high:.2f})"
+        what = f"on {agreeing.photographs} photographs"
+        said.append(f"{agreeing.annotators} annotators agree with Fleiss' kappa {agreeing.kappa:.2f}{interval} {what}")
     return said

@@ -70,11 +70,12 @@ def read_table(uri: str, keys: Collection[str], names: Iterable[str] = ()) -> Ta
 
 
 def _header(grid: _Grid, keys: Collection[str]) -> int | None:
-    """The number of the row that names the columns; rows before it, if any, are titles: they hold less."""
+    """The number of the row that names the columns; rows before it, if any, are titles: they hold less, or nothing that is known."""
     widest = 0
     for number, (_, values) in enumerate(grid.rows[:_TITLE_ROWS]):
         width = sum(map(bool, values))
-        if width > widest and any(plain(value) in keys for value in values):
+        known = sum(plain(value) in KNOWN for value in values)
+        if any(plain(value) in keys for value in values) and (width > widest or known > 1):
             return number
         widest = max(widest, width)
     return None
@@ -155,17 +156,19 @@ def _sheets(data: bytes, uri: str) -> list[_Grid]:
     import openpyxl  # here, because few corpora need it and it takes a moment
 
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as parts:
-            unpacked = sum(part.file_size for part in parts.infolist())
+        parts = zipfile.ZipFile(io.BytesIO(data))
+        unpacked = sum(part.file_size for part in parts.infolist())
         if unpacked > _MAX_UNPACKED:
             raise Problem(f"{uri} unpacks to {unpacked / 1e6:,.0f} MB, {_MAX_UNPACKED / 1e6:.0f} are allowed: save it as CSV in UTF-8.")
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
         grids = []
         for sheet in book.worksheets:
             sheet.reset_dimensions()  # what programs write there is often wrong
-            rows = ((line, _cells(values)) for line, values in enumerate(sheet.iter_rows(values_only=True), 1))
+            rows = {line: _cells(values) for line, values in enumerate(sheet.iter_rows(values_only=True), 1)}
+            merged = re.findall(rb'<mergeCell ref="([A-Z]+[0-9]+:[A-Z]+[0-9]+)"', parts.read(sheet._worksheet_path))
+            _fill(rows, (openpyxl.utils.range_boundaries(ref.decode()) for ref in merged))
             place = f"{uri}, sheet '{sheet.title}'" if len(book.worksheets) > 1 else uri
-            grids.append(_Grid(place, [(line, cells) for line, cells in rows if cells]))
+            grids.append(_Grid(place, [(line, cells) for line, cells in rows.items() if cells]))
     except Problem:
         raise
     except Exception as error:  # whatever a damaged or foreign archive makes the library say
@@ -174,6 +177,15 @@ def _sheets(data: bytes, uri: str) -> list[_Grid]:
     if not grids:
         raise Problem(f"{uri} has no sheet of cells: put the table into one.")
     return grids
+
+
+def _fill(rows: dict[int, list[str]], merged: Iterable[tuple[int, int, int, int]]) -> None:
+    """Write the value of cells that are merged downwards, which a workbook keeps in the first, into each row that holds anything."""
+    for column, top, _, bottom in merged:
+        for line in range(top + 1, min(bottom, len(rows)) + 1):
+            if cells := rows[line]:
+                cells += [""] * (column - len(cells))
+                cells[column - 1] = rows[top][column - 1] if len(rows[top]) >= column else ""
 
 
 def _cells(values: tuple[Any, ...]) -> list[str]:
