@@ -159,6 +159,9 @@ class _Asked:
     def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int, decides: Sequence[str] = ()) -> None:
         self.plan, self.steps, self.rows_per_part = plan, steps, rows_per_part
 
+    def revise(self, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
+        pass
+
     def parts(self, name: str) -> tuple[()]:
         return ()
 

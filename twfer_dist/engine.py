@@ -175,6 +175,7 @@ class Work:
         self._again: Again | None = None  # what is kept of another output
         self._decided: pa.Table | None = None  # (id, digest of what decides the row)
         self._target = Target(directory, tuple(job.tables.items()))
+        self._revised: dict[str, Callable[[pa.Table], pa.Table]] = {}
         self._ids: pa.ChunkedArray | None = None  # of the whole plan
         self._rows_per_part = self._parts = 0
 
@@ -232,8 +233,18 @@ class Work:
         tags = {"stage": self.job.stage, "fingerprint": self.job.fingerprint}
         return self._tracking.progress(f"{self.job.stage}-{self.job.fingerprint}", {**config, "rows": rows}, tags)
 
+    def revise(self, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
+        """Change what `map` made of a table, rows that are kept of another output too, once all of it is known.
+
+        change: applied to each part of the table; leaves the ids and their order as they are.
+        """
+        self._revised[name] = change
+
     def parts(self, name: str) -> Iterator[pa.Table]:
-        """The table that `map` made, part by part, in the order of the ids."""
+        """The table that `map` made, as it was revised, part by part, in the order of the ids."""
+        return map(self._revised[name], self._joined(name)) if name in self._revised else self._joined(name)
+
+    def _joined(self, name: str) -> Iterator[pa.Table]:
         made = self._made(name)
         if self._again is None or self._ids is None:
             return made

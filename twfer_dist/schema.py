@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Set
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from twfer_dist.errors import Problem
 
@@ -37,7 +38,7 @@ CORPUS = stamped(
     ("photo_id", pa.string()),
     ("corpus", pa.string()),
     ("path", pa.string()),  # relative to the corpus, with forward slashes
-    ("source", pa.string()),  # the figure or photograph that an image descends from
+    ("source", pa.string()),  # the figure or photograph that an image descends from; FACES has one for all copies of a picture
     ("label", pa.int8()),  # 1 to 7, null where unknown
     ("label_rule", pa.string()),  # "given", "majority", "tie: ..." or "none"
     ("split", pa.string()),  # "train", "test" where the corpus says so (RAF-DB), else null
@@ -153,6 +154,18 @@ PREDICTIONS = stamped(
     ("status", pa.string()),  # "ok", "not_readable" or the status of the face
     ("error", pa.string()),
 )
+
+
+SEVERAL_CORPORA = "copies in several corpora: "
+"""Begins the source of faces whose picture lies in several corpora."""
+
+
+def figures(rows: pa.Table | pa.RecordBatch) -> pa.Array:
+    """What counts as one figure: a name for corpus and source of each row, as two corpora may use one name for different sources."""
+    corpus, source = (pc.fill_null(rows[name], "") for name in ("corpus", "source"))
+    named = pc.binary_join_element_wise(corpus, source, "\0")
+    named = pc.if_else(pc.starts_with(source, SEVERAL_CORPORA), source, named)
+    return named.combine_chunks() if isinstance(named, pa.ChunkedArray) else named
 
 
 def photo_id(corpus: str, path: str) -> str:

@@ -149,8 +149,8 @@ def _drop(rows: pa.Table, condition: pa.ChunkedArray, reason: str, left_out: Cou
 
 
 def _source_keys(table: pa.Table) -> np.ndarray:
-    """One key for each source: two corpora may use the same name."""
-    return np.array([f"{c}/{s}" for c, s in zip(table["corpus"].to_pylist(), table["source"].to_pylist(), strict=True)])
+    """One readable key for each source."""
+    return np.array([key.replace("\0", "/", 1) for key in schema.figures(table).to_pylist()])
 
 
 def _choose(candidates: pa.Table, config: DatasetConfig) -> pa.Table:

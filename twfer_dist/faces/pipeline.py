@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
+from twfer_dist.faces import copies
 from twfer_dist.faces.choice import Choice, choose
 from twfer_dist.faces.crop import cut, encode, whole
 from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, Refused, decode, on_grey, read
@@ -115,6 +117,7 @@ class FaceFinder:
         if min(pixels.shape[:2]) < config.smallest:
             raise Refused(TOO_SMALL, f"it has {row['width']} x {row['height']} pixels, and a face needs {config.smallest}.")
         picture = on_grey(pixels)
+        row["thumbnail"] = copies.thumbnail(picture)
         if self.detector is None:
             row["faces"] = 1
             return [self._aligned(row, picture)]
@@ -205,8 +208,9 @@ def faces_job(
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
     Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
-    sheet.jpg shows the first faces and their points; `results` holds the detector that ran and why. detector, model: see
-    `choice.choose`; network: the weights that measure; actors: how many work side by side.
+    The faces of all copies of a picture have one source (see `copies`); copies.csv lists the copies, where there are any. sheet.jpg
+    shows the first faces and their points; `results` holds the detector that ran and why, and counts the copies. detector, model:
+    see `choice.choose`; network: the weights that measure; actors: how many work side by side.
     """
     config.check()
     names = Counter(corpus.name for corpus in corpora)
@@ -225,6 +229,7 @@ def faces_job(
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
         work.results["say"] = [line for corpus in corpora for line in corpus.left_out]
         work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART, decides=plan.column_names)
+        _count_copies_once(work)
         if picture := sheet(work.parts("faces")):
             work.write_file(SHEET, picture)
 
@@ -233,3 +238,16 @@ def faces_job(
         models |= {"network": open_meter(measuring).sha256, "torch": torch.__version__}
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     return Job("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
+
+
+def _count_copies_once(work: Work) -> None:
+    """Give the faces of all copies of a picture one source, and tell of the copies."""
+    columns = ["photo_id", "corpus", "path", "source", "content_sha256", "width", "height", "thumbnail"]
+    empty = schema.PHOTOGRAPHS.empty_table().select(columns)
+    photographs = pa.concat_tables([empty, *(part.select(columns) for part in work.parts("photographs"))])
+    found = copies.find(photographs)
+    work.revise("faces", partial(copies.recount, of=copies.sources(photographs, found)))
+    work.results["copies"] = copies.summary(found)
+    work.results["say"] += copies.say(work.results["copies"])
+    if len(found):
+        work.write_file(copies.FILE, copies.to_csv(found))

@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from twfer_dist.errors import Problem
-from twfer_dist.schema import DATASET, OK
+from twfer_dist.schema import DATASET, OK, figures
 from twfer_dist.storage import Finished
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -78,7 +78,7 @@ def splits(dataset: Finished, *, seed: int) -> Splits:
 
 
 def _lent(train: pa.Table, seed: int) -> pa.Array:
-    keys = [f"{c}\0{s}" for c, s in zip(train["corpus"].to_pylist(), train["source"].to_pylist(), strict=True)]
+    keys = figures(train).to_pylist()
     order = sorted(set(keys), key=lambda key: _hash(seed, key))
     chosen = set(order[: max(1, round(HELD_OUT * len(order)))])
     return pa.array([key in chosen for key in keys], pa.bool_())

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from twfer_dist.intervals import as_dict, share
 from twfer_dist.recognition.recogniser import NAMES, name_of
-from twfer_dist.schema import DATASET, FACES, OK, PHOTOGRAPHS, PREDICTIONS
+from twfer_dist.schema import DATASET, FACES, OK, PHOTOGRAPHS, PREDICTIONS, figures
 from twfer_dist.storage import Finished
 from twfer_dist.study import baselines, groups, tables
 from twfer_dist.study.tables import Evaluation
@@ -128,12 +128,8 @@ def _seen_or_new(rows: pa.Table, given: Given) -> pa.Array:
     seen: set[str] = set()
     for dataset in given["datasets"]:
         for batch in dataset.scan(".", DATASET).to_batches(columns=["corpus", "source"], filter=pc.field("split") == "train"):
-            seen.update(_joined(batch).to_pylist())
-    return pc.if_else(pc.is_in(_joined(rows), pa.array(sorted(seen), pa.string())), SEEN, NEW)
-
-
-def _joined(rows: pa.Table | pa.RecordBatch) -> pa.Array:
-    return pc.binary_join_element_wise(rows["corpus"], rows["source"], "\0")
+            seen.update(figures(batch).to_pylist())
+    return pc.if_else(pc.is_in(figures(rows), pa.array(sorted(seen), pa.string())), SEEN, NEW)
 
 
 def _which_model(counts: pa.Table, accuracy: Sequence[Mapping], recognisers: Sequence[Mapping]) -> tuple[str | None, str]:
@@ -230,7 +226,7 @@ def _training(dataset: Finished) -> dict[str, Any]:
     batches = dataset.scan(".", DATASET).to_batches(columns=columns)
     rows = pa.concat_tables(pa.table(b).group_by(columns).aggregate([([], "count_all")]) for b in batches)
     parts = {split: rows.filter(pc.equal(rows["split"], split)) for split in pc.unique(rows["split"]).to_pylist()}
-    sources = {split: set(_joined(part).to_pylist()) for split, part in parts.items()}
+    sources = {split: set(figures(part).to_pylist()) for split, part in parts.items()}
     found = {}
     for split, part in sorted(parts.items(), key=lambda item: tables.split_order(item[0])):
         generated = part.filter(pc.equal(part["origin"], "animated"))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from twfer_dist.errors import Problem
 from twfer_dist.intervals import Mean, Share, as_dict, mean_of_classes, share
-from twfer_dist.schema import OK, PREDICTIONS
+from twfer_dist.schema import OK, PREDICTIONS, figures
 from twfer_dist.storage import Finished
 from twfer_dist.taxonomy import EXPRESSIONS
 
@@ -126,10 +126,9 @@ def _evaluation(model: str, split: str, rows: pa.Table) -> Evaluation:
 
 def source_codes(rows: pa.Table) -> tuple[np.ndarray, int]:
     """A number from 0 for the source of each row (sources of two corpora are two), and how many there are."""
-    names = pc.binary_join_element_wise(pc.fill_null(rows["corpus"], ""), pc.fill_null(rows["source"], ""), "\0")
     if not len(rows):
         return np.zeros(0, np.int64), 0
-    encoded = names.combine_chunks().dictionary_encode()
+    encoded = figures(rows).dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from twfer_dist.engine import Job, Work
 from twfer_dist.errors import Problem
 from twfer_dist.recognition.recogniser import name_of
-from twfer_dist.schema import DATASET, OK
+from twfer_dist.schema import DATASET, OK, figures
 from twfer_dist.storage import Finished
 from twfer_dist.study import tables
 
@@ -73,17 +73,13 @@ def _images(name: str, dataset: Finished) -> pa.Table:
         raise Problem(f"{dataset.uri} has no test images: split it into train and test at least.")
     if foreign := sorted(set(rows["origin"].to_pylist()) - {ORIGINS[name]}):
         raise Problem(f"{dataset.uri} is given as the {name} faces and holds images of origin '{foreign[0]}': name another data set.")
-    return pa.table({"image_id": rows["image_id"], "source": _sources(rows)})
-
-
-def _sources(rows: pa.Table) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(rows["corpus"], rows["source"], "\0")
+    return pa.table({"image_id": rows["image_id"], "source": figures(rows)})
 
 
 def _score(model: Finished, learned_from: Finished, name: str, images: pa.Table, predictions: Sequence[Finished]) -> dict[str, Any]:
     """How the model answers those of `images` whose sources it did not learn from."""
     train = learned_from.scan(".", DATASET).to_table(columns=["corpus", "source"], filter=pc.field("split") == "train")
-    new = images.filter(pc.invert(pc.is_in(images["source"], pc.unique(_sources(train)))))
+    new = images.filter(pc.invert(pc.is_in(images["source"], pc.unique(figures(train)))))
     left_out = len(images) - len(new)
     if not len(new):
         raise Problem(
