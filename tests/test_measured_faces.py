@@ -76,7 +76,7 @@ def test_points_lie_on_the_features(rows: dict[str, dict]) -> None:
 
 
 def test_action_units_follow_the_muscles(rows: dict[str, dict]) -> None:
-    known = truth("openface.csv")
+    known = truth("action_units.csv")
     measured = np.array([rows[name]["action_units"] for name in FIGURES])
     asked = np.array([[float(value) for key, value in known[name].items() if key.endswith("_r")] for name in FIGURES])
     assert np.corrcoef(measured.ravel(), asked.ravel())[0, 1] > 0.7
@@ -142,7 +142,7 @@ def test_the_sheet_shows_every_face_and_frames_the_refused(found: tuple[Path, Fi
 def test_openface_wins_over_the_network(ray_cluster: None, tmp_path: Path) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
-    known = truth("openface.csv")
+    known = truth("action_units.csv")
     for name in FIGURES[:2]:
         shutil.copy(TW58 / "photographs" / name, folder)
     with (folder / "openface.csv").open("w", encoding="utf-8", newline="") as file:
