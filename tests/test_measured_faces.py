@@ -133,7 +133,7 @@ def test_every_fault_has_its_sentence() -> None:
 
 def test_the_sheet_shows_every_face_and_frames_the_refused(found: tuple[Path, Finished], rows: dict[str, dict]) -> None:
     picture = decode(Path(found[1].path(sheet.FILE)).read_bytes(), 10**8)
-    assert picture.shape == (sheet.TILE, sheet.COLUMNS * sheet.TILE, 3)
+    assert picture.shape == (sheet.TILE + sheet.CAPTION, sheet.COLUMNS * sheet.TILE, 3)
     for place, row in enumerate(sorted(rows.values(), key=lambda row: row["face_id"])):
         edge = picture[1, place * sheet.TILE + 20 : (place + 1) * sheet.TILE - 20].mean(0)
         assert (edge[0] > edge[1] + 60) == (row["status"] == LOW_QUALITY), row["path"]

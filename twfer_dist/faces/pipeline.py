@@ -21,14 +21,14 @@ from twfer_dist.faces.choice import Choice, choose
 from twfer_dist.faces.crop import cut, encode, whole
 from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, Refused, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
+from twfer_dist.faces.handout import write_handout
 from twfer_dist.faces.measure import SHIPPED, Face, open_meter
 from twfer_dist.faces.network import SIZE
 from twfer_dist.faces.quality import LOW_QUALITY, Gate
-from twfer_dist.faces.sheet import FILE as SHEET
-from twfer_dist.faces.sheet import sheet
 from twfer_dist.framing import aligned_matrix, crop_matrix
+from twfer_dist.spreadsheet import group_names
 
-VERSION = 5
+VERSION = 6
 ALIGNED = "aligned"  # stands for a detector where there is none
 OPENFACE, OURS = "openface", "network"  # where Action Units come from
 
@@ -188,8 +188,8 @@ def faces_job(
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
     Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
-    sheet.jpg shows the first faces and their points; `results` holds the detector that ran and why. detector, model: see
-    `choice.choose`; network: the weights that measure; actors: how many work side by side.
+    sheet.jpg shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why,
+    and the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure; actors: how many work side by side.
     """
     config.check()
     names = Counter(corpus.name for corpus in corpora)
@@ -206,10 +206,10 @@ def faces_job(
         plans = [corpus.table.append_column("fact", pa.array(map(str, corpus.facts), pa.string())) for corpus in corpora]
         plan = pa.concat_tables(plans) if plans else schema.CORPUS.empty_table()
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
+        work.results["corpora"] = {corpus.name: {**corpus.notes, "said": corpus.left_out} for corpus in corpora}
         work.results["say"] = [line for corpus in corpora for line in corpus.left_out]
         work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART, decides=plan.column_names)
-        if picture := sheet(work.parts("faces")):
-            work.write_file(SHEET, picture)
+        write_handout(work, group_names(plan["groups"]))
 
     models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, "pillow": PIL.__version__}
     if measuring:
