@@ -189,7 +189,8 @@ def faces_job(
 
     Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
     sheet.jpg shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why,
-    and the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure; actors: how many work side by side.
+    and the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure;
+    actors: how many work side by side.
     """
     config.check()
     names = Counter(corpus.name for corpus in corpora)
