@@ -20,14 +20,14 @@ def say(share: Mapping[str, Any]) -> str:
 
 
 def answer(study: Mapping[str, Any]) -> list[str]:
-    """Three sentences for the head of the page, from `examine`'s data."""
+    """Three sentences for the head of the page, from `examine`'s data; one where no photograph gave a face."""
+    if not study["overall"] and study["photographs"]["rows"]:
+        return [_no_face(study["photographs"])]
     return [_shown(study), _groups(study), _belief(study)]
 
 
 def _shown(study: Mapping[str, Any]) -> str:
     everything = study["overall"]
-    if not everything and study["photographs"]["rows"]:
-        return _no_face(study["photographs"])
     if not everything:
         return "No photographs were given to a model, so there is no answer about any."
     photographs, faces = study["photographs"]["rows"], everything["faces"]
@@ -53,7 +53,7 @@ def _no_face(photographs: Mapping[str, Any]) -> str:
         return f"None of the {_n(rows, 'photograph')} could be read, so there is no answer: the table below says why of each."
     rest = f"; {unread:,} more could not be read" if unread else ""
     seen = _n(rows - unread, "photograph")
-    return f"No face was found in {seen}{rest}, so there is no answer. Check that the photographs show faces, and large enough."
+    return f"No face was found in {seen}{rest}, so there is no answer. Check that they show faces, and show them large enough."
 
 
 def _n(number: int, thing: str) -> str:
@@ -68,7 +68,7 @@ def level(study: Mapping[str, Any]) -> float:
 def _groups(study: Mapping[str, Any]) -> str:
     tested = [g for g in study["groups"] if g["test"]]
     if not tested and not (study["overall"] or {}).get("readable"):
-        return "No groups could be compared, for no face could be read." if study["overall"] else "So there are no groups to compare."
+        return "No groups could be compared, for no face could be read."
     if not tested:
         return "No groups could be compared: that takes a column such as posture with at least two values among the readable faces."
     bound = level(study)

@@ -27,9 +27,13 @@ NOT_READ = {
     "not_readable": "where the model is not sure enough",
     "unlike_training": "unlike all training images",
     "unreadable": "whose crop cannot be decoded",
-    "low_quality": "too small, too blurred or turned too far for their points to be trusted",
+    "low_quality": "too small, too blurred, cut off or turned too far for their points to be trusted",
+    "rejected": "that a person marked as wrong",
 }
 """The words for a status of PREDICTIONS."""
+
+NO_FACE_FOR = {"no_face": "in which no face was found", "unreadable": "damaged or no pictures", "unreachable": "that storage did not give"}
+"""The words for a status of PHOTOGRAPHS, where its own are not plain enough."""
 
 _PAGE = ("report.html.j2", "report.css.j2", "notes.html.j2", "models.html.j2", "validity.html.j2")
 
@@ -110,9 +114,9 @@ def render(study: Mapping[str, Any], shown: Mapping[str, Sequence[Mapping]], *, 
     )
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     words = {
-        "EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES, "LEAST_SOURCES": LEAST_SOURCES,
-        "HIGH": HIGH, "PRESENT": pictures.PRESENT,
-        "level": level(study), "version": twfer_dist.__version__, "recipe": recipe, "output": output,
+        "EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "NO_FACE_FOR": NO_FACE_FOR, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES,
+        "LEAST_SOURCES": LEAST_SOURCES, "HIGH": HIGH, "PRESENT": pictures.PRESENT, "level": level(study),
+        "version": twfer_dist.__version__, "recipe": recipe, "output": output,
     }  # fmt: skip
     return environment.get_template(_PAGE[0]).render(**study, **words, **shown)
 
