@@ -2,6 +2,8 @@
 
 twfer train-faces jobs/faces.yaml;   python jobs/ship.py runs/faces
 twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
+
+`python jobs/ship.py --units` only measures the heads that ship again, and writes into faces.json how strong each Action Unit is read.
 """
 
 import json
@@ -25,6 +27,15 @@ def ship_faces(network: Finished, heads: Finished, test: Finished) -> Path:
     shutil.rmtree(evaluate.TEST, ignore_errors=True)
     shutil.copytree(test.uri, evaluate.TEST)
     _write_facts(weights, network, heads, evaluation=evaluate.evaluate(str(weights), storage.open_finished(evaluate.TEST)))
+    return ship_units()
+
+
+def ship_units() -> Path:
+    """Write what the network that ships reads on the heads that ship into its facts."""
+    weights = Path(measure.SHIPPED)
+    facts = json.loads(weights.with_suffix(".json").read_text())
+    facts["measured_units"] = evaluate.measured_units(str(weights), storage.open_finished(evaluate.TEST))
+    weights.with_suffix(".json").write_text(storage.json_text(facts, indent=2) + "\n")
     return weights
 
 
@@ -50,6 +61,9 @@ def _write_facts(weights: Path, network: Finished, rendered: Finished, **more: o
 
 
 def main(folder: str) -> None:
+    if folder == "--units":
+        print(f"{ship_units()} and what it reads on the heads, in the facts beside it")
+        return
     index = json.loads(storage.read_bytes(storage.join(storage.absolute(folder), recipe.INDEX)))
     ships: dict[str, Callable[..., Path]] = {"faces": ship_faces, "generator": ship_generator}
     if (ship := ships.get(index["recipe"])) is None:

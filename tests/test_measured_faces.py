@@ -76,7 +76,7 @@ def test_points_lie_on_the_features(rows: dict[str, dict]) -> None:
 
 
 def test_action_units_follow_the_muscles(rows: dict[str, dict]) -> None:
-    known = truth("openface.csv")
+    known = truth("action_units.csv")
     measured = np.array([rows[name]["action_units"] for name in FIGURES])
     asked = np.array([[float(value) for key, value in known[name].items() if key.endswith("_r")] for name in FIGURES])
     assert np.corrcoef(measured.ravel(), asked.ravel())[0, 1] > 0.7
@@ -140,7 +140,7 @@ def test_every_fault_has_its_sentence() -> None:
 
 def test_the_sheet_shows_every_face_and_frames_the_refused(found: tuple[Path, Finished], rows: dict[str, dict]) -> None:
     picture = decode(Path(found[1].path(sheet.FILE)).read_bytes(), 10**8).pixels
-    assert picture.shape == (sheet.TILE, sheet.COLUMNS * sheet.TILE, 3)
+    assert picture.shape == (sheet.TILE + sheet.CAPTION, sheet.COLUMNS * sheet.TILE, 3)
     for place, row in enumerate(sorted(rows.values(), key=lambda row: row["face_id"])):
         edge = picture[1, place * sheet.TILE + 20 : (place + 1) * sheet.TILE - 20].mean(0)
         assert (edge[0] > edge[1] + 60) == (row["status"] == LOW_QUALITY), row["path"]
@@ -149,7 +149,7 @@ def test_the_sheet_shows_every_face_and_frames_the_refused(found: tuple[Path, Fi
 def test_openface_wins_over_the_network(ray_cluster: None, tmp_path: Path) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
-    known = truth("openface.csv")
+    known = truth("action_units.csv")
     for name in FIGURES[:2]:
         shutil.copy(TW58 / "photographs" / name, folder)
     with (folder / "openface.csv").open("w", encoding="utf-8", newline="") as file:

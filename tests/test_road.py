@@ -56,7 +56,7 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "little" / "photographs").mkdir(parents=True)
     for row in rows:
         shutil.copy(DEMO / "tw58" / row["path"], folder / "little" / row["path"])
-    shutil.copy(DEMO / "tw58" / "openface.csv", folder / "little")
+    shutil.copy(DEMO / "tw58" / "action_units.csv", folder / "little" / "openface.csv")
     with (folder / "little" / "manifest.csv").open("w") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

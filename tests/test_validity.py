@@ -127,7 +127,7 @@ def test_a_recipe_calls_it_and_the_report_shows_the_table(world: dict, tmp_path:
     (folder,) = (tmp_path / "out").glob("report-*")
     study = json.loads((folder / "report.json").read_text())
     scores = study["validity"][0]["scores"]
-    rows = list(csv.DictReader(io.StringIO((folder / "validity.csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO((folder / "validity.csv").read_text(encoding="utf-8-sig"))))
     means = [float(row["value"]) for row in rows if row["of"] == "mean of classes"]
     assert means == pytest.approx([s["mean"]["value"] for s in scores]) and len(rows) == 4 * 9
     assert rows[0]["images"] == "real faces, learned from real faces"

@@ -1,9 +1,10 @@
 """The `twfer` command: parses, calls one function, prints."""
 
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -11,11 +12,14 @@ import click
 from twfer_dist import __version__, recipe, storage
 from twfer_dist.errors import Problem
 from twfer_dist.progress import own_output
-from twfer_dist.recipe import Outcome
 from twfer_dist.stages import TRACKED, Recipe
+from twfer_dist.terminal import print_end, print_results, print_stage
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 retry_option = click.option("--retry", type=click.Choice(["failed"]), help="Do rows of finished stages again that may come out otherwise.")
+corrections_option = click.option(
+    "--corrections", metavar="FILE", help="What a person marked as wrong: the table that the page of `twfer inspect --html` saves."
+)
 out_option = click.option("--out", metavar="DIR", help="Where outputs go: a folder or a URI.")
 
 
@@ -87,25 +91,38 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
 )
 @click.option("--group", "groups", multiple=True, metavar="COLUMN", help="Compare by this column; by all that group, if none is named.")
 @_faces_options
+@corrections_option
 @out_option
 @json_option
-def study_command(corpus: str, model: str, groups: tuple[str, ...], out: str | None, as_json: bool, **faces: Any) -> None:
+def study_command(
+    corpus: str, model: str, groups: tuple[str, ...], corrections: str | None, out: str | None, as_json: bool, **faces: Any
+) -> None:
     """Answer for a folder of anyone's photographs (or a CSV manifest, or RAF-DB's layout): one report."""
-    loaded = recipe.study(corpus, model, _faces_settings(**faces), groups, out)
+    loaded = recipe.study(corpus, model, _faces_settings(**faces), groups, out, corrections)
     if not as_json:
-        click.echo(f"asks {loaded.stages[1].inputs['model'][0]}")
+        (asked,) = (stage.inputs["model"][0] for stage in loaded.stages if stage.kind == "predict")
+        click.echo(f"asks {asked}")
     _run(loaded, as_json=as_json)
+    _say_corrections(loaded, as_json)
 
 
 @main.command("faces")
 @click.argument("corpus", metavar="FOLDER")
 @_faces_options
+@corrections_option
 @click.option("--out", required=True, metavar="DIR", help="Where the tables go: a folder or a URI.")
 @retry_option
 @json_option
-def faces_command(corpus: str, out: str, retry: str | None, as_json: bool, **faces: Any) -> None:
-    """Find the faces in a folder of photographs: one table of photographs, one of faces."""
-    _run(recipe.faces(corpus, _faces_settings(**faces), out), retry=retry is not None, as_json=as_json)
+def faces_command(corpus: str, corrections: str | None, out: str, retry: str | None, as_json: bool, **faces: Any) -> None:
+    """Find the faces in a folder of photographs: one table of photographs, one of faces, as Parquet and CSV."""
+    loaded = recipe.faces(corpus, _faces_settings(**faces), out, corrections)
+    _run(loaded, retry=retry is not None, as_json=as_json)
+    _say_corrections(loaded, as_json)
+
+
+def _say_corrections(loaded: Recipe, as_json: bool) -> None:
+    if not as_json:
+        click.echo(f"Wrong crops, points or labels? twfer inspect {shlex.quote(loaded.out)} --html faces.html shows every face to mark.")
 
 
 @main.command("sweep")
@@ -143,29 +160,36 @@ def train_faces_command(path: str, out: str | None, as_json: bool) -> None:
 @json_option
 def status_command(folder: str, as_json: bool) -> None:
     """What lies in the output folder of a recipe: stages, rows, counts by status, seconds."""
+    _print_status(folder, as_json)
+
+
+def _print_status(folder: str, as_json: bool) -> None:
     summary = recipe.status(folder)
     if as_json:
         click.echo(storage.json_text(summary, indent=2))
         return
     for stage in summary["stages"]:
-        _print_stage(stage)
+        print_stage(stage)
     click.echo(f"\n{summary['finished']} finished, {summary['unfinished']} unfinished, in {folder}")
 
 
 @main.command("inspect")
 @click.argument("folder", metavar="DIR")
-@click.option("--html", metavar="FILE", help="Write a page of the faces of a faces stage, to mark on it what is wrong.")
+@click.option("--html", metavar="FILE", help="Write a page of all faces, to mark on it what is wrong.")
 @click.option("--first", type=click.IntRange(min=0), default=0, help="The number of the first face of the page, which shows a thousand.")
 @json_option
 def inspect_command(folder: str, html: str | None, first: int, as_json: bool) -> None:
-    """What came of every row of a stage: counts by status, with examples of what has no result."""
-    from twfer_dist.inspection import inspect
+    """What came of every row of a stage: counts by status, with examples of what has no result. Of the folder of a recipe: its stages."""
+    from twfer_dist.inspection import inspect, is_output
 
     if html:
-        from twfer_dist.faces.page import page
+        from twfer_dist.faces.page import AFTER, page
 
-        storage.write_bytes(storage.absolute(html), page(storage.open_finished(storage.absolute(folder)), first).encode())
-        _print_facts({"page": html, "next": "mark on it what is wrong, and name the saved table in a stage of kind corrected"}, as_json)
+        storage.write_bytes(storage.absolute(html), page(storage.open_finished(recipe.faces_in(folder)), first).encode())
+        _print_facts({"page": html, "next": f"mark on it what is wrong, and save it. {AFTER}"}, as_json)
+        return
+    if not is_output(folder) and recipe.has_stages(folder):
+        _print_status(folder, as_json)
         return
     found = inspect(folder)
     if as_json:
@@ -287,7 +311,7 @@ def head_command(folder: str, out: str) -> None:
     from twfer_dist.corpus.head import make_head
 
     make_head(folder, out)
-    click.echo(f"The head model is {out}. Next: twfer corpus clay jobs/demo-corpus.yaml --head {out} --out DIR")
+    click.echo(f"The head model is {out}. Next: twfer corpus clay jobs/demo-corpus.yaml --head {shlex.quote(out)} --out DIR")
 
 
 @corpus_group.command("clay")
@@ -315,7 +339,7 @@ def show_command(folder: str, as_json: bool) -> None:
     if not as_json:
         for line in corpus.left_out:
             click.echo(line)
-        click.echo(f"Next: twfer study {folder} --model RUN")
+        click.echo(f"Next: twfer study {shlex.quote(folder)} --model RUN")
 
 
 def _print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
@@ -352,49 +376,18 @@ def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, r
         for outcome in recipe.run(loaded, until=until, quiet=as_json, retry=retry):
             outcomes.append(outcome)
             if not as_json:
-                _print_stage(outcome.summary())
-                _print_results(outcome)
+                print_stage(outcome.summary())
+                print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
     reports = [storage.join(loaded.out, o.stage.name, "index.html") for o in outcomes if o.stage.kind == "report" and o.finished]
     tracked = loaded.tracking and any(o.stage.kind in TRACKED for o in outcomes)
     uri = loaded.tracking.uri if loaded.tracking and tracked else None
-    interface = f"mlflow ui --backend-store-uri {uri}" if uri and uri.startswith("sqlite") else uri
+    interface = f"mlflow ui --backend-store-uri {shlex.quote(uri)}" if uri and uri.startswith("sqlite") else uri
     if as_json:
         summary = {"recipe": loaded.name, "out": loaded.out, "seconds": seconds, "stages": [o.summary() for o in outcomes]}
         click.echo(storage.json_text(summary | {"report": reports[-1] if reports else None, "mlflow": interface}, indent=2))
     elif not only_plan:
-        _print_end(loaded, outcomes, reports, interface, seconds)
-
-
-def _print_stage(stage: dict[str, Any]) -> None:
-    rows = ", ".join(f"{count:,} {'rows' if name == '.' else name}" for name, count in stage["rows"].items())
-    rows += f", of {stage['planned']:,} planned" if stage.get("planned") else ""
-    odd = {k: n for counts in stage["counts"].values() for k, n in counts.items() if k != "ok"}
-    dead = f" ({', '.join(f'{n} {k}' for k, n in odd.items())})" if odd else ""
-    seconds = f" in {stage['seconds']:.0f} s" if stage["state"] == "made" else ""
-    place = storage.name_of(stage["output"] or "")
-    kept = f", {stage['kept']['rows']:,} of them kept of {stage['kept']['of']}" if stage["kept"] else ""
-    click.echo(f"  {stage['state']:<9} {stage['name']:<18} {place}{seconds}  {rows}{dead}{kept}")
-
-
-def _print_results(outcome: Outcome) -> None:
-    """What a person would ask of a stage at once; everything else is in the report."""
-    assert outcome.finished
-    for line in outcome.finished.results.get("say", []):
-        click.echo(f"            {line}")
-    for file in outcome.finished.manifest["files"]:
-        if file["path"].endswith((".jpg", ".png")):
-            click.echo(f"            look at {outcome.finished.path(file['path'])}")
-
-
-def _print_end(loaded: Recipe, outcomes: Iterable[Outcome], reports: list[str], interface: str | None, seconds: float) -> None:
-    click.echo(f"\nDone in {seconds:.0f} s. Everything is in {loaded.out}")
-    if interface:
-        click.echo(f"Runs:   {interface}")
-    if reports:
-        click.echo(f"Report: {reports[-1]}")
-    else:
-        click.echo(f"Next:   twfer status {loaded.out}")
+        print_end(loaded, reports, interface, seconds)
 
 
 if __name__ == "__main__":

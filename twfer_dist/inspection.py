@@ -14,14 +14,20 @@ from twfer_dist.errors import Problem
 EXAMPLES = 3  # of each status
 
 
+def is_output(directory: str) -> bool:
+    """Whether a path or URI is an output of a stage, finished or not."""
+    directory = storage.absolute(directory)
+    return any(storage.exists(storage.join(directory, name)) for name in (storage.MANIFEST, WORK))
+
+
 def inspect(directory: str) -> dict[str, Any]:
     """Of each table of the output at `directory` (a path or URI) that has a status: rows, counts by status, and of each status that
     is not ok the first ids with their errors. Of an unfinished stage, what is done so far. Problem where there is no output.
     """
     directory = storage.absolute(directory)
-    finished = storage.exists(storage.join(directory, storage.MANIFEST))
-    if not finished and not storage.exists(storage.join(directory, WORK)):
+    if not is_output(directory):
         raise Problem(f"{directory} is not an output of a stage: name one, such as a folder that `twfer status` lists.")
+    finished = storage.exists(storage.join(directory, storage.MANIFEST))
     found = _finished_files(directory) if finished else _unfinished_files(directory)
     tables = {name: table for name, files in found.items() if (table := _table(directory, files))}
     return {"output": directory, "state": "finished" if finished else "unfinished", "tables": tables}

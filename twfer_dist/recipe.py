@@ -27,7 +27,7 @@ from twfer_dist import cluster, engine, storage
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
-from twfer_dist.inspection import inspect
+from twfer_dist.inspection import inspect, is_output
 from twfer_dist.parts import Target
 from twfer_dist.settings import fill, package_path, read_yaml
 from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, config_of, job_of
@@ -184,16 +184,22 @@ def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outc
         yield Outcome(stage, state, finished)
 
 
-def faces(corpus: str, settings: Mapping[str, Any], out: str) -> Recipe:
-    """The recipe that finds the faces of one corpus."""
+def faces(corpus: str, settings: Mapping[str, Any], out: str, corrections: str | None) -> Recipe:
+    """The recipe that finds the faces of one corpus. corrections: what a person marked as wrong in them, where there is such a table."""
     name = _name(corpus)
     stages = [Stage("faces", "faces", {"corpora": [name]}, settings)]
+    if corrections:
+        stages.append(_corrected(corrections))
     return Recipe("faces", storage.absolute(out), {name: corpus}, stages)
 
 
-def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence[str], out: str | None) -> Recipe:
+def _corrected(corrections: str) -> Stage:
+    return Stage("corrected", "corrected", {"faces": ["faces"]}, {"corrections": storage.absolute(corrections)})
+
+
+def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence[str], out: str | None, corrections: str | None) -> Recipe:
     """The recipe that answers for one corpus with a recogniser that is there already. `settings` are those of its faces,
-    `groups` the columns to compare by.
+    `groups` the columns to compare by, `corrections` the table of what a person marked as wrong in its faces.
     """
     name = _name(corpus)
     chosen = trained(model)
@@ -204,10 +210,12 @@ def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence
     if foreign := [column for column in groups if column not in known]:
         raise Problem(f"{corpus} is not grouped by '{foreign[0]}': its columns are {', '.join(sorted(known)) or 'none'}.")
     report = {"title": f"Expressions in {name}", "groups": list(groups)}
+    read_from = "corrected" if corrections else "faces"
     stages = [
         Stage("faces", "faces", {"corpora": [name]}, settings),
-        Stage("read", "predict", {"inputs": ["faces"], "model": [chosen]}, {}),
-        Stage("report", "report", {"predictions": ["read"], "faces": ["faces"], "models": [chosen]}, report),
+        *([_corrected(corrections)] if corrections else []),
+        Stage("read", "predict", {"inputs": [read_from], "model": [chosen]}, {}),
+        Stage("report", "report", {"predictions": ["read"], "faces": [read_from], "models": [chosen]}, report),
     ]
     # As it was asked for, so that the same recipe comes from wherever the folder is called the same.
     said = model if storage.name_of(model) == storage.name_of(chosen) else storage.join(model, storage.name_of(chosen))
@@ -218,8 +226,9 @@ def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence
         "corpora": {name: corpus},
         "stages": {
             "faces": {"kind": "faces", "corpora": [name], **settings},
-            "read": {"kind": "predict", "inputs": ["faces"], **named},
-            "report": {"kind": "report", "predictions": ["read"], "faces": ["faces"], "models": list(named.values()), **report},
+            **({"corrected": {"kind": "corrected", "faces": "faces", "corrections": corrections}} if corrections else {}),
+            "read": {"kind": "predict", "inputs": [read_from], **named},
+            "report": {"kind": "report", "predictions": ["read"], "faces": [read_from], "models": list(named.values()), **report},
         },
     }
     written = yaml.safe_dump(text, sort_keys=False, allow_unicode=True)
@@ -265,6 +274,34 @@ def _index(folder: str) -> dict[str, str]:
         return {directory: stage for stage, directory in json.loads(storage.read_bytes(place))["stages"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Problem(f"{place} is damaged: run the recipe again, it writes the file anew and does nothing twice.") from None
+
+
+def has_stages(folder: str) -> bool:
+    """Whether a folder is the output folder of a recipe."""
+    folder = storage.absolute(folder)
+    return storage.exists(folder) and not storage.is_file(folder) and any(map(is_output, _directories(folder)))
+
+
+def faces_in(folder: str) -> str:
+    """The output of faces at `folder`: this itself, or, of the recipe whose output folder it is, the only one, the corrected one where
+    its faces were corrected. Problem, naming them, where there are several.
+    """
+    folder = storage.absolute(folder)
+    if is_output(folder) or not has_stages(folder):
+        return folder
+    named = _index(folder)
+    outputs = [storage.open_finished(d) for d in _directories(folder) if storage.exists(storage.join(d, storage.MANIFEST))]
+    outputs = [f for f in outputs if f.manifest["stage"] in ("faces", "corrected") and (not named or f.name in named)]
+    before = {digest for f in outputs if f.manifest["stage"] == "corrected" for digest in f.manifest["inputs"].values()}
+    last = [f.uri for f in outputs if f.digest not in before]
+    if len(last) != 1:
+        found = f"holds {len(last)} outputs of faces: name one of them: {', '.join(last)}" if last else "holds no finished output of faces"
+        raise Problem(f"{folder} {found}{'.' if last else ': run the stage of kind faces first.'}")
+    return last[0]
+
+
+def _directories(folder: str) -> list[str]:
+    return [storage.join(folder, name) for name in storage.list_folders(folder)]
 
 
 def status(folder: str) -> dict[str, Any]:

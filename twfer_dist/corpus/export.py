@@ -18,8 +18,9 @@ def export_corpus(rendered: pa.Table, folder: str) -> None:
     """Write a table (schema RENDERED) to `folder` (a path or URI) as a corpus that `open_corpus` reads.
 
     photographs/<image_id>.jpg; manifest.csv with votes and the grouping columns, but no `label`: it comes from the votes;
-    rendered.csv with the expression that was rendered and its intensity; openface.csv with the true Action Units as OpenFace
-    writes them; landmarks.csv with the 68 points in pixels, named as OpenFace does.
+    rendered.csv with the expression that was rendered and its intensity; action_units.csv with the true Action Units and landmarks.csv
+    with the 68 points in pixels, in OpenFace's columns. Neither is called openface.csv: that name would be read as a measurement, and
+    the faces stage would take the truth for what it measured.
     """
     rows = rendered.to_pylist()
     groups = sorted({name for row in rows for name, _ in row["groups"]})
@@ -52,7 +53,7 @@ def export_corpus(rendered: pa.Table, folder: str) -> None:
         | {f"y_{k}": f"{y:.1f}" for k, y in enumerate(row["landmarks68"][1::2])}
         for row in rows
     ]
-    for name, table in (("landmarks.csv", points), ("openface.csv", units), ("rendered.csv", truth), ("manifest.csv", manifest)):
+    for name, table in (("landmarks.csv", points), ("action_units.csv", units), ("rendered.csv", truth), ("manifest.csv", manifest)):
         storage.write_bytes(storage.join(folder, name), _csv(table))
 
 

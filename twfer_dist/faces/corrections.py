@@ -12,12 +12,12 @@ from twfer_dist.corpus.tables import read_table
 from twfer_dist.corpus.votes import parse_label
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
-from twfer_dist.faces.sheet import FILE as SHEET
-from twfer_dist.faces.sheet import sheet
+from twfer_dist.faces.handout import write_handout
 from twfer_dist.schema import FACES, PHOTOGRAPHS
+from twfer_dist.spreadsheet import group_names
 from twfer_dist.storage import Finished
 
-VERSION = 1
+VERSION = 2
 FAULTS = ("wrong crop", "wrong points")
 REJECTED = "rejected"
 _ROWS_PER_PART = 256
@@ -90,10 +90,11 @@ def corrected_job(faces: Finished, config: CorrectedConfig, place: str) -> Job:
             )
 
     def do(work: Work) -> None:
-        plan = faces.table("photographs", PHOTOGRAPHS, columns=["photo_id"])
-        work.map(plan, [Step(carry, {"faces": faces, "corrections": corrections})], rows_per_part=_ROWS_PER_PART)
-        if picture := sheet(work.parts("faces")):
-            work.write_file(SHEET, picture)
+        photographs = faces.table("photographs", PHOTOGRAPHS, columns=["photo_id", "groups"])
+        work.map(
+            photographs.select(["photo_id"]), [Step(carry, {"faces": faces, "corrections": corrections})], rows_per_part=_ROWS_PER_PART
+        )
+        write_handout(work, group_names(photographs["groups"]))
         rejected = sum(bool(c.fault) for c in corrections.values())
         labelled = sum(c.label is not None for c in corrections.values())
         work.results = {**faces.results, "say": [f"{rejected} faces rejected, {labelled} labels corrected"]}

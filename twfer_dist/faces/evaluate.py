@@ -15,7 +15,9 @@ from twfer_dist.faces.network import SIZE, standardised
 from twfer_dist.framing import crop_matrix
 from twfer_dist.settings import package_path
 from twfer_dist.storage import Finished
+from twfer_dist.taxonomy import ACTION_UNITS
 
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
 _OFF = 0.04  # standard deviation of a detector's place and size, of the box's longer side; as measured in faces.detector
 
 TEST = package_path("package:weights/faces-test")
@@ -36,6 +38,14 @@ def evaluate(weights: str, rendered: Finished) -> dict[str, Any]:
     points, units, pose = (np.stack([getattr(face, name) for face in faces]) for name in ("points", "units", "pose"))
     reach = None if faces[0].reach is None else np.stack([face.reach for face in faces])
     return learning.scores(points, units, pose, examples.Examples(*truth), reach) | {"missed": len(heads.images) - len(seen)}
+
+
+def measured_units(weights: str, rendered: Finished) -> dict[str, Any]:
+    """What the network reads on the heads of `rendered`: the `quantiles` of each of `units`, against which a corpus can be held."""
+    heads = examples.load_heads(rendered)
+    values = np.stack([face.units for face in measured(open_meter(weights), heads.images, heads.points) if face])
+    found = np.quantile(values, QUANTILES, axis=0).round(3).T.tolist()
+    return {"heads": len(values), "quantiles": list(QUANTILES), "units": dict(zip(ACTION_UNITS, found, strict=True))}
 
 
 def measured(meter: Meter, images: Iterable[np.ndarray], points: Iterable[np.ndarray]) -> list[Face | None]:

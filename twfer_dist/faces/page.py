@@ -19,6 +19,12 @@ from twfer_dist.taxonomy import EXPRESSIONS
 MOST = 1000
 """Faces of one page: more would be slow to open, and to look at. A longer output is looked at from `first` on."""
 
+AFTER = (
+    "Then run the same twfer study or twfer faces command again with --corrections corrections.csv added, or, in a recipe, "
+    "name the table in a stage of kind corrected."
+)
+"""What to do with the table that the page saves."""
+
 _SIDE = 144
 
 
@@ -43,6 +49,7 @@ def page(faces: Finished, first: int = 0) -> str:
         side=_SIDE,
         faults=FAULTS,
         expressions=EXPRESSIONS,
+        after=AFTER,
     )
 
 

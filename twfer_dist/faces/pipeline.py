@@ -24,12 +24,12 @@ from twfer_dist.faces.crop import cut, encode, whole
 from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, Refused, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.finding import Found, finds, measure
+from twfer_dist.faces.handout import write_handout
 from twfer_dist.faces.measure import SHIPPED, Face, open_meter
 from twfer_dist.faces.network import SIZE
 from twfer_dist.faces.quality import LOW_QUALITY, Gate
-from twfer_dist.faces.sheet import FILE as SHEET
-from twfer_dist.faces.sheet import sheet
 from twfer_dist.framing import aligned_matrix
+from twfer_dist.spreadsheet import group_names
 
 VERSION = 6
 ALIGNED = "aligned"  # stands for a detector where there is none
@@ -209,8 +209,9 @@ def faces_job(
 
     Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
     The faces of all copies of a picture have one source (see `copies`); copies.csv lists the copies, where there are any. sheet.jpg
-    shows the first faces and their points; `results` holds the detector that ran and why, and counts the copies. detector, model:
-    see `choice.choose`; network: the weights that measure; actors: how many work side by side.
+    shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why, counts the
+    copies, and has the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure; actors: how many
+    work side by side.
     """
     config.check()
     names = Counter(corpus.name for corpus in corpora)
@@ -227,11 +228,11 @@ def faces_job(
         plans = [corpus.table.append_column("fact", pa.array(map(str, corpus.facts), pa.string())) for corpus in corpora]
         plan = pa.concat_tables(plans) if plans else schema.CORPUS.empty_table()
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
+        work.results["corpora"] = {corpus.name: {**corpus.notes, "said": corpus.left_out} for corpus in corpora}
         work.results["say"] = [line for corpus in corpora for line in corpus.left_out]
         work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART, decides=plan.column_names)
         _count_copies_once(work)
-        if picture := sheet(work.parts("faces")):
-            work.write_file(SHEET, picture)
+        write_handout(work, group_names(plan["groups"]))
 
     models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
     if measuring:

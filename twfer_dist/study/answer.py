@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from twfer_dist.faces.decode import NO_FACE
+from twfer_dist.schema import OK
 from twfer_dist.study.examine import ALL, NEW, SEEN
 
 LEVEL = 0.05
@@ -18,7 +20,9 @@ def say(share: Mapping[str, Any]) -> str:
 
 
 def answer(study: Mapping[str, Any]) -> list[str]:
-    """Three sentences for the head of the page, from `examine`'s data."""
+    """Three sentences for the head of the page, from `examine`'s data; one where no photograph gave a face."""
+    if not study["overall"] and study["photographs"]["rows"]:
+        return [_no_face(study["photographs"])]
     return [_shown(study), _groups(study), _belief(study)]
 
 
@@ -27,7 +31,7 @@ def _shown(study: Mapping[str, Any]) -> str:
     if not everything:
         return "No photographs were given to a model, so there is no answer about any."
     photographs, faces = study["photographs"]["rows"], everything["faces"]
-    place = f"In {_n(photographs, 'photograph')}" if photographs else "In what was given"
+    place = f"In {_n(photographs - _unread(study['photographs']), 'photograph')}" if photographs else "In what was given"
     found = f"{place} the program found {_n(faces, 'face')}"
     if not everything["readable"]:
         return f"{found}, and {study['model']} could read none of them: train a model on images that are more like these, and ask that one."
@@ -35,6 +39,21 @@ def _shown(study: Mapping[str, Any]) -> str:
     then = f", then as {second['expression']}, {say(second)}" if second["k"] else ""
     read = f"{study['model']} could read {everything['readable']:,} of them"
     return f"{found}, and {read}: most often as {first['expression']}, {say(first)}{then}."
+
+
+def _unread(photographs: Mapping[str, Any]) -> int:
+    """How many photographs no detector saw: missing, damaged, too small."""
+    return photographs["rows"] - sum(photographs["status"].get(status, 0) for status in (OK, NO_FACE))
+
+
+def _no_face(photographs: Mapping[str, Any]) -> str:
+    """What there is to say where no photograph gave a face."""
+    unread, rows = _unread(photographs), photographs["rows"]
+    if unread == rows:
+        return f"None of the {_n(rows, 'photograph')} could be read, so there is no answer: the table below says why of each."
+    rest = f"; {unread:,} more could not be read" if unread else ""
+    seen = _n(rows - unread, "photograph")
+    return f"No face was found in {seen}{rest}, so there is no answer. Check that they show faces, and show them large enough."
 
 
 def _n(number: int, thing: str) -> str:

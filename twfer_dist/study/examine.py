@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twfer_dist.faces.decode import NO_FACE
 from twfer_dist.intervals import as_dict, share
 from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.schema import DATASET, FACES, OK, PHOTOGRAPHS, PREDICTIONS, figures
@@ -47,7 +48,7 @@ def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
         "accuracy": accuracy,
         "validity": [{"output": name(v), "scores": v.results["scores"]} for v in given["validity"]],
         "overall": groups.overall(asked) if len(asked) else None,
-        "groups": groups.distributions(asked) if len(asked) else [],
+        "groups": groups.distributions(asked, columns) if len(asked) else [],
         "recognisers": recognisers,
         "sweeps": [_sweep(m) for m in given["models"] if m.manifest["stage"] == "sweep"],
         "made_from": [_provenance(kind, finished) for kind, several in given.items() for finished in several],
@@ -206,12 +207,12 @@ def _statuses(several: Sequence[Finished], table: str) -> dict[str, Any]:
 
 
 def _detectors(faces: Sequence[Finished]) -> list[dict[str, Any]]:
-    """For each detector that ran, and why: its photographs, the faces that it found, and those that were kept."""
+    """For each detector that ran, and why: the photographs that it saw, the faces that it found, and those that were kept."""
     told: dict[str, Counter[str]] = {}
     for finished in faces:
         found = finished.scan("photographs", PHOTOGRAPHS).to_table(columns=["faces"])["faces"]
-        rows = finished.manifest["rows"]
-        counted = {"photographs": rows["photographs"], "found": pc.sum(found).as_py() or 0, "kept": rows["faces"]}
+        saw = sum(finished.manifest["counts"]["photographs"].get(status, 0) for status in (OK, NO_FACE))
+        counted = {"photographs": saw, "found": pc.sum(found).as_py() or 0, "kept": finished.manifest["rows"]["faces"]}
         told.setdefault(finished.results["detector"], Counter()).update(counted)
     return [{"detector": detector, **counted} for detector, counted in told.items()]
 

@@ -1,5 +1,7 @@
 """Which expressions the faces of each group show: by posture, by material, by any column of the manifest."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,21 +18,29 @@ REGROUPINGS = 999
 """Random regroupings of the sources in the test of difference; its smallest p is 1 in 1,000."""
 
 MOST_VALUES = 20
-"""A column with more values than this, or with more than two for every three sources, names things rather than groups
-them: it is left out, and the report says so."""
+LEAST_SOURCES = 3
+"""A column with more values than MOST_VALUES, or with fewer sources for each value than LEAST_SOURCES, names things rather than groups
+them: it is left out unless it is asked for, and the report says so."""
+
+MOST_CODES, MOST_DIGITS = 8, 2
+"""Whole numbers of so few values and digits may be codes (pit 1 to 3); other numbers are measurements, years or ids."""
+
+MOST_NAMED = 100
+"""Values of a column that is asked for, at most."""
 
 
-def distributions(counts: pa.Table) -> list[dict]:
+def distributions(counts: pa.Table, asked: Sequence[str] = ()) -> list[dict]:
     """The predicted expressions by each grouping column, of one model's count table over photographs.
 
     A JSON-like entry for each column: column, values [{value, faces, readable, sources, small, expressions: shares of the
     readable faces with 95 % intervals that hold together for the seven}], ungrouped (faces with no value), and `test`
-    (see `difference`). A column that groups nothing (MOST_VALUES) has `values` empty and `distinct` says how many there are.
+    (see `difference`). A column that groups nothing (MOST_VALUES, `measured`) has `values` empty and `distinct` says how many there
+    are. asked: columns that a person named; they are compared all the same.
     """
-    columns = [name for name in counts.column_names if name.startswith(GROUP)]
-    found = [_distribution(name.removeprefix(GROUP), counts[name], counts) for name in columns]
+    columns = [name.removeprefix(GROUP) for name in counts.column_names if name.startswith(GROUP)]
+    found = [_distribution(name, counts[GROUP + name], counts, name in asked) for name in columns]
     if pc.count_distinct(counts["corpus"]).as_py() > 1:
-        found.insert(0, _distribution("corpus", counts["corpus"], counts))
+        found.insert(0, _distribution("corpus", counts["corpus"], counts, True))
     return [entry for entry in found if entry["distinct"] > 1]
 
 
@@ -39,17 +49,29 @@ def overall(counts: pa.Table) -> dict:
     return _group("all", counts)
 
 
-def _distribution(column: str, values: pa.ChunkedArray, counts: pa.Table) -> dict:
+def _distribution(column: str, values: pa.ChunkedArray, counts: pa.Table, asked: bool) -> dict:
     held = pc.is_valid(values)
     ungrouped = int(pc.sum(counts["n"].filter(pc.invert(held))).as_py() or 0)
     counts, values = counts.filter(held), values.filter(held)
     order = {value: place for place, value in enumerate(POSTURES)} if column == "posture" else {}
     names = sorted(pc.unique(values).to_pylist(), key=lambda v: (order.get(v, len(order)), v))
-    entry = {"column": column, "distinct": len(names), "ungrouped": ungrouped, "values": [], "test": None}
-    if 1 < len(names) <= min(MOST_VALUES, max(2, 2 * source_codes(counts)[1] // 3)):
+    measured = not asked and _measured(names)
+    entry = {"column": column, "distinct": len(names), "measured": measured, "ungrouped": ungrouped, "values": [], "test": None}
+    most = MOST_NAMED if asked else min(MOST_VALUES, max(2, source_codes(counts)[1] // LEAST_SOURCES))
+    if 1 < len(names) <= most and not measured:
         entry["values"] = [_group(name, counts.filter(pc.equal(values, name))) for name in names]
         entry["test"] = difference(counts, values)
     return entry
+
+
+def _measured(names: Sequence[str]) -> bool:
+    """Whether these values are numbers that measure, date or count things rather than stand for groups."""
+    try:
+        numbers = [float(name.replace(",", ".")) for name in names]
+    except ValueError:
+        return False
+    whole = all(number.is_integer() and abs(number) < 10**MOST_DIGITS for number in numbers)
+    return not whole or len(names) > MOST_CODES
 
 
 def _readable(counts: pa.Table) -> pa.ChunkedArray:

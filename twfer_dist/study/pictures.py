@@ -15,23 +15,27 @@ from PIL import Image
 
 from twfer_dist import storage
 from twfer_dist.faces import sheet
+from twfer_dist.faces.corrections import REJECTED
+from twfer_dist.faces.quality import LOW_QUALITY
 from twfer_dist.framing import moved
 from twfer_dist.schema import ANIMATED, FACES, OK, PREDICTIONS
 from twfer_dist.storage import Finished
-from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
+from twfer_dist.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 
 FACE_PIXELS = 144
 PRESENT = 0.5  # the intensity from which an Action Unit is named in words
 TILE_PIXELS = 72
 _GAP = 2
+REFUSED = (LOW_QUALITY, REJECTED)
+"""The statuses of faces whose picture or points no model is asked about."""
 
 
 def sample(predictions: Sequence[Finished], faces: Sequence[Finished], images: pa.Table, model: str, limit: int) -> list[dict]:
     """The first `limit` of `images` (column image_id) by id that `model` was asked about, as cards by predicted expression.
 
     A card: face_id, corpus, path, source, groups, truth and predicted (names or None), confidence, probabilities (7),
-    status, error, others (the other models' answers), `image` (a JPEG data URI, or None where no face is there), points (68 pairs in
-    percent of the image, or none), action_units (of each: name, value, low, high, there) and action_units_from.
+    status, error, refused, others (the other models' answers), `image` (a JPEG data URI, or None where no face is there), points (68
+    pairs in percent of the image, or none), action_units (of each: name, words, value, low, high, there) and action_units_from.
     """
     ids = sorted({image for p in predictions for image in _first_asked(p, images, model, limit)})[:limit]
     rows = [row for p in predictions for row in p.table(".", PREDICTIONS, ids=ids).to_pylist()]
@@ -69,6 +73,7 @@ def _card(row: dict, face: dict, rows: list[dict]) -> dict:
         "probabilities": row["probabilities"],
         "status": row["status"],
         "error": row["error"],
+        "refused": row["status"] in REFUSED,
         "others": [{"model": r["model"], "predicted": _name(r["predicted"]), "confidence": r["confidence"]} for r in others],
         "image": jpeg_uri(_picture(face["image"], FACE_PIXELS)) if face.get("image") else None,
         "points": _points(face),
@@ -93,12 +98,13 @@ def _action_units(face: dict) -> list[dict]:
     return [
         {
             "name": name,
+            "words": words,
             "value": round(value, 3),
             "low": None if r is None else round(max(0.0, value - r), 3),
             "high": None if r is None else round(min(float(MAX_INTENSITY), value + r), 3),
             "there": value >= PRESENT,
         }
-        for name, value, r in zip(ACTION_UNITS, values, reach, strict=False)
+        for name, words, value, r in zip(ACTION_UNITS, ACTION_UNIT_NAMES, values, reach, strict=False)
     ]
 
 

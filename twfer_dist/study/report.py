@@ -1,7 +1,5 @@
 """The report: one page that holds everything, and the same numbers as JSON and CSV."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,23 +12,30 @@ import jinja2
 import twfer_dist
 from twfer_dist import storage
 from twfer_dist.engine import Job, Work
+from twfer_dist.spreadsheet import rows_to_csv
 from twfer_dist.storage import Finished
 from twfer_dist.study import pictures
 from twfer_dist.study.answer import answer, level
 from twfer_dist.study.examine import Given, examine, photographs
-from twfer_dist.study.groups import MOST_VALUES, SMALL
+from twfer_dist.study.groups import LEAST_SOURCES, MOST_VALUES, SMALL
+from twfer_dist.study.notes import notes
+from twfer_dist.study.units import HIGH, action_units
 from twfer_dist.taxonomy import EXPRESSIONS
 
-VERSION = 2
+VERSION = 3
 NOT_READ = {
     "not_readable": "where the model is not sure enough",
     "unlike_training": "unlike all training images",
     "unreadable": "whose crop cannot be decoded",
-    "low_quality": "too small, too blurred or turned too far for their points to be trusted",
+    "low_quality": "too small, too blurred, cut off or turned too far for their points to be trusted",
+    "rejected": "that a person marked as wrong",
 }
 """The words for a status of PREDICTIONS."""
 
-_PAGE = ("report.html.j2", "report.css.j2", "validity.html.j2")
+NO_FACE_FOR = {"no_face": "in which no face was found", "unreadable": "damaged or no pictures", "unreachable": "that storage did not give"}
+"""The words for a status of PHOTOGRAPHS, where its own are not plain enough."""
+
+_PAGE = ("report.html.j2", "report.css.j2", "notes.html.j2", "models.html.j2", "validity.html.j2")
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def _text(name: str) -> str:
 def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
     images = photographs(given)
     study = {"title": config.title, "question": config.question, **examine(given, images, columns=config.groups, examples=config.examples)}
+    study |= {"notes": notes(given["faces"]), "units": action_units(given["faces"])}
     study["answer"] = answer(study)
     shown = {
         "cards": pictures.sample(given["predictions"], given["faces"], images, study["model"], config.faces),
@@ -89,10 +95,12 @@ def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
     work.write_file("index.html", render(study, shown, recipe=config.recipe, output=output).encode())
     study["sample"] = [{key: value for key, value in card.items() if key != "image"} for card in shown["cards"]]
     work.write_file("report.json", json.dumps(study, indent=1, ensure_ascii=False).encode() + b"\n")
-    work.write_file("accuracy.csv", _csv(_accuracy_rows(study["accuracy"])))
-    work.write_file("validity.csv", _csv(_accuracy_rows(_validity_entries(study["validity"]))))
-    work.write_file("confusion.csv", _csv(_confusion_rows(study["accuracy"])))
-    work.write_file("groups.csv", _csv(_group_rows(study["groups"])))
+    scored = ("images", "model", "split", "of", *_NUMBERS)
+    work.write_file("accuracy.csv", rows_to_csv(scored, _accuracy_rows(study["accuracy"])))
+    work.write_file("validity.csv", rows_to_csv(scored, _accuracy_rows(_validity_entries(study["validity"]))))
+    work.write_file("confusion.csv", rows_to_csv(("images", "model", "split", "truth", *EXPRESSIONS), _confusion_rows(study["accuracy"])))
+    grouped = ("column", "group", "faces", "sources", "expression", *_NUMBERS)
+    work.write_file("groups.csv", rows_to_csv(grouped, _group_rows(study["groups"])))
     work.results = {"answer": study["answer"], "model": study["model"]}
 
 
@@ -106,13 +114,16 @@ def render(study: Mapping[str, Any], shown: Mapping[str, Sequence[Mapping]], *, 
     )
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     words = {
-        "EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES, "PRESENT": pictures.PRESENT,
-        "level": level(study), "version": twfer_dist.__version__, "recipe": recipe, "output": output,
+        "EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "NO_FACE_FOR": NO_FACE_FOR, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES,
+        "LEAST_SOURCES": LEAST_SOURCES, "HIGH": HIGH, "PRESENT": pictures.PRESENT, "level": level(study),
+        "version": twfer_dist.__version__, "recipe": recipe, "output": output,
     }  # fmt: skip
     return environment.get_template(_PAGE[0]).render(**study, **words, **shown)
 
 
 # The same numbers for other programs
+
+_NUMBERS = ("k", "n", "value", "low", "high")
 
 
 def _accuracy_rows(accuracy: Iterable[Mapping]) -> Iterable[dict]:
@@ -150,14 +161,3 @@ def _group_rows(groups: Iterable[Mapping]) -> Iterable[dict]:
 
 def _numbers(share: Mapping, value: str) -> dict:
     return {"k": share.get("k"), "n": share.get("n"), "value": share.get(value), "low": share.get("low"), "high": share.get("high")}
-
-
-def _csv(rows: Iterable[Mapping]) -> bytes:
-    """Rows of one kind as CSV; a word that a spreadsheet would run as a formula gets a quote before it."""
-    rows = [{key: f"'{v}" if isinstance(v, str) and v[:1] in tuple("=+-@\t\r") else v for key, v in row.items()} for row in rows]
-    sink = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(sink, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return sink.getvalue().encode()

@@ -1,6 +1,9 @@
 """What the animation looks like: for each figure a strip and a GIF, and, where wanted, its photographs with the animated face in them."""
 
 import io
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +21,10 @@ from twfer_dist.schema import ANIMATED, FACES, OK
 from twfer_dist.storage import Finished, absolute
 from twfer_dist.taxonomy import EXPRESSIONS
 
-VERSION = 2
+VERSION = 3
 
 FRAME_MS, REST_MS = 90, 700  # of a GIF: while the face moves, and at its strongest and calmest
+_LONGEST_NAME = 120  # bytes: file systems allow 255, and an ending and an expression follow
 _FEATHER = 0.08  # of the crop's side: over this width from its edge a change fades away
 _MOST_PIXELS = 100_000_000
 
@@ -34,12 +38,12 @@ class StripsConfig:
 
 
 def strips_job(animated: Sequence[Finished], faces: Sequence[Finished], config: StripsConfig, *, corpora: Sequence[Corpus] = ()) -> Job:
-    """Pictures of the first figures of `animated` (by id, one face of a source): `<face_id>.png`, a row for each expression from the
-    face itself to the strongest, and `<face_id>.gif`, which goes through all of them; and of all figures together `sheet.jpg`, a row
+    """Pictures of the first figures of `animated` (by id, one face of a source): `<name>.png`, a row for each expression from the
+    face itself to the strongest, and `<name>.gif`, which goes through all of them; and of all figures together `sheet.jpg`, a row
     for each: the face itself, and every expression at its strongest.
 
     faces: what was animated. corpora: where given, their photographs with the strongest of each expression put back into them, as
-    `<face_id>-<expression>.jpg`. Problem where nothing is animated.
+    `<name>-<expression>.jpg`. A name is that of the photograph (see `file_names`). Problem where nothing is animated.
     """
     by_name = {corpus.name: corpus for corpus in corpora}
 
@@ -50,18 +54,18 @@ def strips_job(animated: Sequence[Finished], faces: Sequence[Finished], config: 
         progress = work.progress(len(shown), " figures")
         progress.start(0)
         lines = []
-        for face, rows in shown:
+        for name, (face, rows) in zip(file_names([face for face, _ in shown]), shown, strict=True):
             source = _pixels(face["image"], config.side)
             frames = {label: [_pixels(row["image"], config.side) for row in rows if row["label"] == label] for label in _labels(rows)}
-            work.write_file(f"{face['face_id']}.png", _png(strip(source, frames)))
-            work.write_file(f"{face['face_id']}.gif", gif(source, frames))
+            work.write_file(f"{name}.png", _png(strip(source, frames)))
+            work.write_file(f"{name}.gif", gif(source, frames))
             lines.append(np.concatenate([source, *(images[-1] for images in frames.values())], axis=1))
             if corpus := by_name.get(face["corpus"]):
                 photograph = _photograph(corpus, face["path"])
                 strongest = {row["label"]: row for row in rows}
                 for label, row in strongest.items():
                     pasted = paste(photograph, face, _pixels(row["image"], row["width"]))
-                    work.write_file(f"{face['face_id']}-{EXPRESSIONS[label - 1]}.jpg", _jpeg(pasted))
+                    work.write_file(f"{name}-{EXPRESSIONS[label - 1]}.jpg", _jpeg(pasted))
             progress.advance(1)
         progress.close()
         work.write_file("sheet.jpg", _jpeg(sheet(lines)))
@@ -92,6 +96,21 @@ def _figures(animated: Sequence[Finished], faces: Sequence[Finished], limit: int
             raise Problem(f"The face {face_id} is in none of the given faces: name the output that was animated under 'faces'.")
         found.append((own[0], kept))
     return found
+
+
+def file_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A file name without an ending for each face (rows of FACES): the path of its photograph, its folders joined by "-", without what
+    a file system or a shell would take for something else; the number of the face where it is not the largest; and a part of its
+    id where two would be alike to a file system that ignores case.
+    """
+    names = []
+    for face in faces:
+        path = unicodedata.normalize("NFC", face["path"].rpartition(".")[0] or face["path"])
+        words = re.sub(r"[^\w.]+", "-", path).strip("-.")
+        short = words.encode()[-_LONGEST_NAME:].decode(errors="ignore").strip("-.") or "face"
+        names.append(f"{short}-face-{face['rank'] + 1}" if face["rank"] else short)
+    count = Counter(name.casefold() for name in names)
+    return [name if count[name.casefold()] == 1 else f"{name}-{face['face_id'][:8]}" for name, face in zip(names, faces, strict=True)]
 
 
 def _photograph(corpus: Corpus, path: str) -> np.ndarray:

@@ -1,0 +1,75 @@
+"""Whose Action Units a study has, and which of them lie so far from the heads that the network was tested on that they may be false."""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from scipy import stats
+
+from twfer_dist.faces.measure import SHIPPED
+from twfer_dist.faces.pipeline import OURS
+from twfer_dist.schema import FACES, OK
+from twfer_dist.storage import Finished
+from twfer_dist.study.tables import source_codes
+from twfer_dist.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS
+
+HIGH = 0.75
+"""A figure counts as high in a unit where it lies above this share of the heads. These were drawn with strong Action Units: what more
+than half of a corpus shows above three quarters of them is seldom an expression that all share."""
+
+CHANCE = 0.05
+"""The chance of a warning in a corpus that is like the heads, over all units together (Bonferroni)."""
+
+
+def action_units(faces: Sequence[Finished]) -> list[dict[str, Any]]:
+    """For each corpus: corpus, faces, of them with Action Units from OpenFace's table and from the network, and `far`.
+
+    far: the units in which more than half of the figures are higher than HIGH of the heads, and more figures than chance explains
+    (binomial test). Of each: unit, name, mean, high, figures. A figure's value is the mean of its faces that are fit to be read.
+    Only where the network that ships measured: of no other is it known what it reads on the heads.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    columns = ["corpus", "source", "action_units", "action_units_from", "status"]
+    for finished in faces:
+        rows = finished.scan("faces", FACES).to_table(columns=columns, filter=pc.is_valid(pc.field("action_units")))
+        ours = finished.manifest["models"].get("network") == _facts()["sha256"]
+        for corpus in sorted(pc.unique(rows["corpus"]).to_pylist()):
+            own = rows.filter(pc.equal(rows["corpus"], corpus))
+            measured = own.filter(pc.equal(own["action_units_from"], OURS))
+            entry = found.setdefault(corpus, {"corpus": corpus, "openface": 0, "network": 0, "far": []})
+            entry["openface"] += len(own) - len(measured)
+            entry["network"] += len(measured)
+            fit = measured.filter(pc.equal(measured["status"], OK))
+            if ours and len(fit):
+                entry["far"] += _far(fit)
+    return list(found.values())
+
+
+def _far(rows: Any) -> list[dict[str, Any]]:
+    values = rows["action_units"].combine_chunks().flatten().to_numpy().reshape(-1, len(ACTION_UNITS))
+    source, sources = source_codes(rows)
+    means = np.zeros((sources, len(ACTION_UNITS)))
+    np.add.at(means, source, values)
+    means /= np.bincount(source)[:, None]
+    found = []
+    for unit, name, mean, limit in zip(ACTION_UNITS, ACTION_UNIT_NAMES, means.T, _limits(), strict=True):
+        high = int((mean > limit).sum())
+        by_chance = stats.binom.sf(high - 1, sources, 1 - HIGH)
+        if 2 * high > sources and by_chance < CHANCE / len(ACTION_UNITS):
+            found.append({"unit": unit, "name": name, "mean": round(float(mean.mean()), 3), "high": high, "figures": sources})
+    return found
+
+
+@functools.cache
+def _facts() -> dict[str, Any]:
+    return json.loads(Path(SHIPPED).with_suffix(".json").read_text())
+
+
+def _limits() -> list[float]:
+    """What the network reads in HIGH of the heads, at most, of each unit."""
+    table = _facts()["measured_units"]
+    return [table["units"][unit][table["quantiles"].index(HIGH)] for unit in ACTION_UNITS]
