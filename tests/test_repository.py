@@ -16,7 +16,7 @@ LOCK_LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlin
 LOCK = dict(line.split(";")[0].split("==") for line in LOCK_LINES)
 
 ROOMS = (
-    "errors", "taxonomy", "schema", "storage", "settings", "framing", "intervals", "claim", "progress", "tracking", "cluster", "killers",
+    "errors", "taxonomy", "schema", "storage", "settings", "precision", "trainings", "framing", "intervals", "claim", "progress", "tracking", "cluster", "killers",
     "again", "parts", "engine", "inspection", "corpus", "faces", "synthesis", "dataset", "recognition", "study", "bench", "stages",
     "recipe", "cli",
 )  # fmt: skip

@@ -15,6 +15,7 @@ from twfer_dist.errors import Problem
 from twfer_dist.faces.sheet import FILE as SHEET
 from twfer_dist.faces.sheet import sheet
 from twfer_dist.schema import FACES, PHOTOGRAPHS
+from twfer_dist.settings import Settings
 from twfer_dist.storage import Finished
 
 VERSION = 1
@@ -24,7 +25,7 @@ _ROWS_PER_PART = 256
 
 
 @dataclass(frozen=True)
-class CorrectedConfig:
+class CorrectedConfig(Settings):
     """Nothing is set: the table of corrections decides."""
 
 
