@@ -55,10 +55,15 @@ class DatasetConfig(Settings):
         elif len(sizes) not in splits.PARTS:
             name = "counts" if self.ratios is None else "ratios"
             raise ValueError(f"{name} is {shown(list(sizes))}; use 2 numbers (train, test) or 3 (train, validation, test)")
-        if self.counts and self.per_expression and sum(self.counts) != len(EXPRESSIONS) * self.per_expression:
+        images = len(EXPRESSIONS) * (self.per_expression or 0)
+        if self.ratios and images and not splits.apportion(images, self.ratios).all():
             raise ValueError(
-                f"counts add up to {sum(self.counts)}, and per_expression gives {len(EXPRESSIONS) * self.per_expression} images; "
-                "make them agree, or use ratios"
+                f"per_expression gives {images} images, which do not fill {len(self.ratios)} parts by {shown(list(self.ratios))}; "
+                "use more images, or fewer parts"
+            )
+        if self.counts and images and sum(self.counts) != images:
+            raise ValueError(
+                f"counts add up to {sum(self.counts)}, and per_expression gives {images} images; make them agree, or use ratios"
             )
 
 
