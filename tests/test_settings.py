@@ -125,7 +125,7 @@ TOGETHER = [
     (
         "learn",
         {"dataset": "sett"},
-        "'sett' is not known there: 'dataset' names found, moved, set, or the directory of a finished output; did",
+        "'sett' is not known there: 'dataset' names found, moved, set, or the directory of",
     ),
     ("read", {"model": None}, "'model' is missing: name a stage of kind train, or its finished directory"),
     ("read", {"inputs": []}, "'inputs' is missing: name a stage of kind faces, corrected, animate or dataset"),
