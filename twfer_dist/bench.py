@@ -71,7 +71,7 @@ def bench_animate(images: int, actors: int | None) -> dict[str, Any]:
         count = len(EXPRESSIONS)
 
         def job(wanted: int) -> Job:
-            config = AnimateConfig(per_expression=-(-wanted // count))
+            config = AnimateConfig(per_expression=wanted // count)  # no more: a part of a few rows costs a whole batch
             return animate_job([faces], config, GENERATOR, actors=actors)
 
         told = _compared(job, images, actors, folder)
@@ -165,32 +165,53 @@ class _Asked:
         return ()
 
 
+def _asked(job: Job) -> _Asked:
+    asked = _Asked()
+    job.do(cast(Work, asked))
+    return asked
+
+
 def _compared(job: Callable[[int], Job], images: int, actors: int | None, folder: str) -> dict[str, Any]:
     """`bare_rate`: rows a second of the stage's own steps, one after the other in a plain loop in each of `actors` processes, Parquet
     parts written as the stage writes them; as many as the stage has actors where not given. `pipeline_rate`: through the engine, start-up
     apart: what the second half of the rows took.
-    `pipeline_over_bare`; medians of ROUNDS rounds. job: of so many rows.
+    `pipeline_over_bare`; medians of ROUNDS rounds. job: of so many rows. images: so many rows at least.
     """
     cluster.start()
     processes = actors or cluster.slots(1, 0)
+    half, parts = _even(job, images, processes)
+    images = 2 * half
     bare, pipeline, starts = [], [], []
     for number in range(ROUNDS):
         bare.append(_bare_rate(job(images), processes, folder))
-        half, whole = (_seconds(job(count), storage.join(folder, f"{number}-{count}")) for count in (images // 2, images))
-        pipeline.append((images - images // 2) / (whole - half))
-        starts.append(max(0.0, 2 * half - whole))
+        first, whole = (_seconds(job(count), storage.join(folder, f"{number}-{count}")) for count in (half, images))
+        pipeline.append(half / (whole - first))
+        starts.append(max(0.0, 2 * first - whole))
     rates = {"bare_rate": float(np.median(bare)), "pipeline_rate": float(np.median(pipeline))}
     return {
         **{name: round(value, 2) for name, value in rates.items()},
         "pipeline_over_bare": round(rates["pipeline_rate"] / rates["bare_rate"], 3),
         "start_seconds": round(float(np.median(starts)), 1),
         "images": images,
+        "parts_per_process": parts,
         "rounds": ROUNDS,
         "processes": processes,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "torch": torch.__version__,
     }
+
+
+def _even(job: Callable[[int], Job], images: int, processes: int) -> tuple[int, int]:
+    """The least number of rows, half of `images` or more, that gives each process equally many parts, and how many these are: a last
+    round of parts in which some processes have none would count as slowness of the engine, up to half of it where parts are few.
+    """
+    rows = -(-images // 2)
+    while True:
+        at_once = processes * _asked(job(rows)).rows_per_part
+        if not rows % at_once:
+            return rows, rows // at_once
+        rows += at_once - rows % at_once
 
 
 def _seconds(job: Job, out: str) -> float:
@@ -201,8 +222,7 @@ def _seconds(job: Job, out: str) -> float:
 
 def _bare_rate(job: Job, processes: int, folder: str) -> float:
     """Rows a second of all processes together, each over its share of the parts; what they build first is not counted."""
-    asked = _Asked()
-    job.do(cast(Work, asked))
+    asked = _asked(job)
     rows = asked.rows_per_part
     parts = [asked.plan.slice(start, rows) for start in range(0, len(asked.plan), rows)]
     shares = [share for k in range(processes) if (share := parts[k::processes])]

@@ -112,11 +112,10 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
 
 def _precision(work: Work, wanted: Precision, gpus: float) -> str:
     """float32 or bfloat16, the same on all nodes, and in all starts of this work: parts that were made in the other are made again."""
-    without: list[str] = []
-    if wanted != "float32":
-        cluster.start()
-        without = _lacking_on_nodes(gpus)
-    computed = precision.settle(wanted, without)
+    if wanted == "float32":
+        return wanted
+    cluster.start()
+    computed = precision.settle(wanted, _lacking_on_nodes(gpus))
     note = storage.join(work.directory, WORK, "precision.txt")
     if storage.exists(note) and storage.read_bytes(note).decode() != computed:
         storage.delete_folder(storage.join(work.directory, WORK))
@@ -225,6 +224,8 @@ class Animator:
     def __init__(self, generator: str, batch: int, gpus: float, bfloat16: bool) -> None:
         torch.set_num_threads(1)
         self.device = _device(gpus)
+        if bfloat16:
+            precision.settle("bfloat16", [precision.lacking(self.device)])  # a node that came after all were asked
         self.generator = checkpoints.load_generator(generator)
         self.generator.network.to(self.device)
         self.batch, self.bfloat16 = batch, bfloat16
