@@ -91,5 +91,5 @@ def test_a_batch_that_cannot_be_told_apart_is_refused(rendered: Finished, mlflow
         identity.two_of_each(examples.load_heads(rendered), FaceNetworkConfig(batch=32))
     with pytest.raises(Problem, match="A batch of 7 cannot show each of its figures twice"):
         identity_network_job(rendered, FaceNetworkConfig(batch=7), tracking)
-    with pytest.raises(Problem, match="The 3 faces of a batch cannot be shared equally by 2 workers"):
+    with pytest.raises(Problem, match="A batch of 3 pairs of images cannot be dealt to 2 workers"):
         identity_network_job(rendered, FaceNetworkConfig(batch=6), tracking, workers=2)

@@ -163,7 +163,7 @@ def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) 
     ("stage", "change", "sentence"),
     [
         ("faces", {"sise": 64}, "'sise' is not a setting there"),
-        ("faces", {"size": "large"}, "'size' is 'large' and must be of type int"),
+        ("faces", {"size": "large"}, 'size is "large"; use a whole number, 16 to 2048'),
         ("faces", {"detector": "eyes"}, "'eyes' is no face detector"),
         ("faces", {"corpora": ["others"]}, "'others' is not known there"),
         ("faces", {"kind": "magic"}, "'kind' is one of"),
@@ -194,7 +194,7 @@ def test_wrong_recipe_is_one_sentence_and_exit_code_2(
         ({"out": 5}, "'out' is 5: write a word"),
         ({"name": ["a"]}, "'name' is [\"a\"]: write a word"),
         ({"tracking": "banana"}, "banana is no MLflow address"),
-        ({"compute": {"actors": 0}}, "actors 1 or more"),
+        ({"compute": {"actors": 0}}, "actors is 0; use 1 to 100,000"),
         ({"compute": {"gpus": 3}}, "asks for 3 GPU per actor and the cluster has"),
         ({"stages": {"a/b": {"kind": "faces"}}}, "name of a folder too"),
     ],

@@ -16,6 +16,7 @@ dataclass of its kind. `package:` at the start of a path is the installed packag
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,8 @@ from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
 from twfer_dist.inspection import inspect, is_output
 from twfer_dist.parts import Target
-from twfer_dist.settings import fill, package_path, read_yaml
-from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, config_of, job_of
+from twfer_dist.settings import did_you_mean, fill, package_path, read_yaml
+from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, check, check_kind, config_of, job_of
 from twfer_dist.storage import INDEX, Finished
 from twfer_dist.tracking import Tracking
 
@@ -77,19 +78,21 @@ def load(path: str, *, out: str | None = None) -> Recipe:
         if given.get(key) is not None and not isinstance(given[key], str):
             raise Problem(f"{path}: '{key}' is {json.dumps(given[key], default=str)}: write a word, in quotes where it is a number.")
     if foreign := sorted(str(key) for key in given.keys() - known):
-        raise Problem(f"{path}: '{foreign[0]}' is not a part of a recipe, which has {', '.join(sorted(known))}.")
+        near = did_you_mean(foreign[0], known)
+        raise Problem(f"{path}: '{foreign[0]}' is not a part of a recipe, which has {', '.join(sorted(known))}{near}{'' if near else '.'}")
     name = given.get("name") or Path(path).stem
     out = storage.absolute(out or given.get("out") or f"runs/{name}")
+    compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
     stages: list[Stage] = []
     corpora = {key: package_path(str(value)) for key, value in (given.get("corpora") or {}).items()}
     for key, settings in given["stages"].items():
         stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
+        check(stages[-1], compute, {s.name: s.kind for s in stages}, f"{path}, stage '{key}'")
     learns = any(stage.kind in TRACKED for stage in stages)
     uri = given.get("tracking") or (f"sqlite:///{out}/mlflow.db" if learns and "://" not in out else None)
     if uri and (database := uri.removeprefix("sqlite:///")) != uri:
         uri = f"sqlite:///{storage.absolute(database)}"  # workers have another working directory
     tracking = Tracking(uri, name) if uri else None
-    compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
     return Recipe(name, out, corpora, stages, tracking, compute, text)
 
 
@@ -98,28 +101,40 @@ def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[st
     if "/" in name or name in ("", ".", ".."):
         raise Problem(f"{place}: a stage's name is the name of a folder too: choose another word.")
     if not isinstance(settings, dict) or str(settings.get("kind")) not in INPUTS:
-        raise Problem(f"{place}: 'kind' is one of {', '.join(INPUTS)}.")
+        near = did_you_mean(str(settings.get("kind")), INPUTS) if isinstance(settings, dict) else ""
+        raise Problem(f"{place}: 'kind' is one of {', '.join(INPUTS)}{near or '.'}")
     settings = dict(settings)
     kind = settings.pop("kind")
     inputs: dict[str, list[str]] = {}
-    for key, several in INPUTS[kind].items():
+    for key, takes in INPUTS[kind].items():
         named = settings.pop(key, None)
         if named is None:
             continue
         inputs[key] = [str(n) for n in named] if isinstance(named, list) else [str(named)]
-        if len(inputs[key]) > 1 and not several:
+        if len(inputs[key]) > 1 and not takes.several:
             raise Problem(f"{place}: '{key}' takes one name.")
         for one in inputs[key]:
             if one not in (corpora if key == "corpora" else above) and (key == "corpora" or "/" not in one):
-                known = ", ".join(sorted(corpora if key == "corpora" else above)) or "none"
-                raise Problem(f"{place}: '{one}' is not known there: '{key}' names {known}, or the directory of a finished output.")
-    config_of(kind, settings, place)  # a wrong word is told of before any stage is done
+                known = sorted(corpora if key == "corpora" else above)
+                rest = "" if key == "corpora" else ", or the directory of a finished output"
+                near = did_you_mean(one, known) or "."
+                raise Problem(f"{place}: '{one}' is not known there: '{key}' names {', '.join(known) or 'none'}{rest}{near}")
+    config_of(kind, settings, place)
     return Stage(name, kind, inputs, settings)
 
 
 def plan(recipe: Recipe) -> list[Outcome]:
-    """What is finished and what is to do, without doing any of it."""
-    return list(_walk(recipe, lambda job: engine.find(job, recipe.out)))
+    """What is finished and what is to do, without doing any of it. Problem for whatever could not be done."""
+    _check_files(recipe)
+    outcomes = list(_walk(recipe, lambda job: engine.find(job, recipe.out)))
+    if not os.environ.get("RAY_ADDRESS") and not recipe.compute.gpus:  # all is done by this machine's processor
+        for stage in (outcome.stage for outcome in outcomes if outcome.state == "to do"):
+            wanted = stage.settings.get("train", stage.settings).get("precision", "float32")
+            if wanted == "bfloat16":
+                from twfer_dist import precision
+
+                precision.settle(wanted, [precision.lacking("cpu")])
+    return outcomes
 
 
 def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry: bool = False) -> Iterator[Outcome]:
@@ -172,7 +187,7 @@ def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outc
             if key == "corpora":
                 inputs[key] = [corpora[n] for n in names]
             else:
-                inputs[key] = [made[n] if n in made else storage.open_finished(storage.absolute(package_path(n))) for n in names]
+                inputs[key] = [made[n] if n in made else _finished(recipe, stage, key, n) for n in names]
         if any(one is None for several in inputs.values() for one in several):
             made[stage.name] = None  # what it is made from is not made yet
             yield Outcome(stage, "to do", None)
@@ -182,6 +197,14 @@ def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outc
         finished = made[stage.name] = do(job)
         state = "to do" if finished is None else "finished" if found and found.stamp == finished.stamp else "made"
         yield Outcome(stage, state, finished)
+
+
+def _finished(recipe: Recipe, stage: Stage, key: str, directory: str) -> Finished:
+    """The finished output that a stage names by its directory. Problem where it is of another kind than the stage takes."""
+    found = storage.open_finished(storage.absolute(package_path(directory)))
+    kind = KIND_OF.get(found.manifest["stage"], found.manifest["stage"])
+    check_kind(INPUTS[stage.kind][key], key, found.uri, kind, f"recipe {recipe.name}, stage '{stage.name}'")
+    return found
 
 
 def faces(corpus: str, settings: Mapping[str, Any], out: str, corrections: str | None) -> Recipe:

@@ -1,9 +1,13 @@
 """YAML to frozen dataclasses, with a clear word for whatever does not fit."""
 
 import dataclasses
+import difflib
+import json
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -11,6 +15,9 @@ import yaml
 
 from twfer_dist import storage
 from twfer_dist.errors import Problem
+
+REPLACED = {"bfloat16": "'bfloat16' is now 'precision': write precision: auto, float32 or bfloat16"}
+"""Keys of earlier recipes, and what became of them."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -24,6 +31,13 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def whole_number(self, node: yaml.ScalarNode) -> int | str:
+        """YAML 1.1 reads 7:1:2 as a time of day, in seconds: here it stays what was written."""
+        return node.value if ":" in node.value else self.construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole_number)
+
 
 def read_yaml(path: str) -> tuple[Any, str]:
     """What a YAML file holds, and its text."""
@@ -33,7 +47,7 @@ def read_yaml(path: str) -> tuple[Any, str]:
     except (FileNotFoundError, IsADirectoryError):
         raise Problem(f"{path} is not there, or is a folder: name a recipe, such as jobs/demo.yaml.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Problem(f"{path} is not YAML ({' '.join(str(error).split())}): mend it there.") from None
+        raise Problem(f"{path} is not YAML ({' '.join(str(error).split())}): correct it there.") from None
 
 
 def package_path(path: str) -> str:
@@ -43,37 +57,126 @@ def package_path(path: str) -> str:
     return path
 
 
-def fill(kind: type, settings: Mapping[str, Any], place: str) -> Any:
-    """The frozen dataclass `kind` filled from YAML; Problem for a key that it does not have or a value of another type."""
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]
-    values: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key not in names:
-            raise Problem(f"{place}: '{key}' is not a setting there; there are {', '.join(names) or 'none'}.")
-        values[key] = _value(hints[key], value, f"{place}: '{key}'")
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may have: `batch: Annotated[int, Range(1, 4096)] = 32`. above: `low` itself is too low."""
+
+    low: float
+    high: float
+    above: bool = False
+    multiple_of: int | None = None
+
+    def __contains__(self, value: float) -> bool:
+        inside = self.low < value <= self.high or (value == self.low and not self.above)
+        return inside and not (self.multiple_of and value % self.multiple_of)
+
+    def __str__(self) -> str:
+        low, high = (f"{int(end):,}" if end == int(end) and abs(end) >= 10_000 else f"{end:g}" for end in (self.low, self.high))
+        if self.above:
+            return f"more than {low}, up to {high}"
+        return f"a multiple of {self.multiple_of} from {low} to {high}" if self.multiple_of else f"{low} to {high}"
+
+
+class Settings:
+    """What the frozen dataclasses of settings have in common: values are checked where they are made, from a recipe or in code."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for name in _names(type(self)):
+            _read(hints[name], getattr(self, name), name)
+        self.agree()
+
+    def agree(self) -> None:
+        """ValueError where values do not go together, in a sentence without its full stop."""
+
+
+def fill(kind: type, settings: Mapping[str, Any], place: str, beside: Sequence[str] = ()) -> Any:
+    """The frozen dataclass `kind` filled from YAML; Problem for a key that it does not have or a value that it does not take.
+
+    beside: what else may stand there.
+    """
     try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
+        return _filled(kind, settings, beside)
+    except ValueError as error:
         raise Problem(f"{place}: {error}.") from None
 
 
-def _value(hint: Any, value: Any, place: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return _value(next(a for a in arguments if a is not type(None)), value, place)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_value(arguments[0], one, place) for one in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """`; did you mean 'batch'?` where a word is near; empty where none is."""
+    near = difflib.get_close_matches(word, list(words), 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def either(words: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def shown(value: Any) -> str:
+    """A value as a recipe would have it."""
+    return "empty" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _names(kind: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _filled(kind: type, settings: Mapping[str, Any], beside: Sequence[str] = ()) -> Any:
+    hints, names = typing.get_type_hints(kind, include_extras=True), [*beside, *_names(kind)]
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key in REPLACED and "precision" in names:
+            raise ValueError(REPLACED[key])
+        if key not in hints:
+            near = did_you_mean(str(key), names)
+            raise ValueError(f"'{key}' is not a setting there{near or ':'} {'T' if near else 't'}here are {', '.join(names) or 'none'}")
+        values[key] = _read(hints[key], value, key)
+    return kind(**values)
+
+
+def _read(hint: Any, value: Any, name: str) -> Any:
+    """A value as the hint wants it. ValueError naming the setting, its value and what it may be."""
+    arguments = typing.get_args(hint)
+    match typing.get_origin(hint):
+        case typing.Union | types.UnionType:
+            return None if value is None else _read(next(a for a in arguments if a is not type(None)), value, name)
+        case typing.Annotated:
+            number = _number(arguments[0], value)
+            if number is None or number not in arguments[1]:
+                whole = "a whole number, " if arguments[0] is int and number is None else "a number, " if number is None else ""
+                raise ValueError(f"{name} is {shown(value)}; use {whole}{arguments[1]}")
+            return number
+        case typing.Literal:
+            if value not in arguments:
+                near = did_you_mean(str(value), arguments)
+                raise ValueError(f"{name} is {shown(value)}{f'{near} U' if near else '; u'}se {either(arguments)}")
+            return value
+        case origin if origin is tuple:
+            if not isinstance(value, list | tuple):
+                raise ValueError(f"{name} is {shown(value)}; use a list, such as [{value}]")
+            return tuple(_read(arguments[0], one, f"{name}: one of {shown(list(value))}") for one in value)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return fill(typing.cast(type, hint), value, place)
-    wanted = origin or hint
-    if wanted is typing.Literal:
-        if value not in arguments:
-            raise Problem(f"{place} is {value!r} and must be one of {', '.join(map(str, arguments))}.")
-    elif isinstance(wanted, type) and (not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)):
-        raise Problem(f"{place} is {value!r} and must be of type {wanted.__name__}.")
+        try:
+            return _filled(typing.cast(type, hint), value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    if not isinstance(value, hint):
+        raise ValueError(f"{name} is {shown(value)}; use {_NOUNS.get(hint, 'names and what belongs to them, as {name: value}')}")
     return package_path(value) if isinstance(value, str) else value
+
+
+_NOUNS = {bool: "true or false", str: "a word, in quotes where it is a number"}
+
+
+def _number(kind: type, value: Any) -> float | None:
+    """A number of the kind, int or float; None where it is none. YAML 1.1 reads 3e-4 as text, and a quoted number is one too."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    if kind is float:
+        return float(value)
+    return int(value) if value == int(value) else None

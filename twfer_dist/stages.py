@@ -1,34 +1,65 @@
 """A stage of a recipe -> its job: what each kind takes in, which settings it has, and who makes it."""
 
+import contextlib
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
-from twfer_dist.settings import fill, package_path
+from twfer_dist.settings import Range, Settings, either, fill, package_path
 from twfer_dist.tracking import Tracking
 
-INPUTS = {  # the keys of each kind that name inputs; True: several
-    "render": {},
-    "generator": {"rendered": False, "faces": True},
-    "face-network": {"rendered": False, "test": False},
-    "identity-network": {"rendered": False},
-    "faces": {"corpora": True},
-    "corrected": {"faces": False},
-    "animate": {"faces": True},
-    "strips": {"animated": True, "faces": True, "corpora": True},
-    "dataset": {"faces": True, "animated": True},
-    "train": {"dataset": False, "trunk": False},
-    "sweep": {"dataset": False},
-    "predict": {"inputs": True, "model": False},
-    "validity": {"real": False, "animated": False, "models": True, "predictions": True},
-    "report": {"predictions": True, "faces": True, "animated": True, "datasets": True, "models": True, "validity": True},
-}
 
+@dataclass(frozen=True)
+class Input:
+    """What a key of a stage names: outputs of stages of these kinds, or corpora of the recipe where there are none."""
+
+    kinds: tuple[str, ...]
+    several: bool = False
+    optional: bool = False
+
+
+FACES = ("faces", "corrected")
+INPUTS: dict[str, dict[str, Input]] = {
+    "render": {},
+    "generator": {"rendered": Input(("render",), optional=True), "faces": Input(FACES, several=True, optional=True)},
+    "face-network": {"rendered": Input(("render",)), "test": Input(("render",), optional=True)},
+    "identity-network": {"rendered": Input(("render",))},
+    "faces": {"corpora": Input((), several=True)},
+    "corrected": {"faces": Input(FACES)},
+    "animate": {"faces": Input(FACES, several=True)},
+    "strips": {
+        "animated": Input(("animate",), several=True),
+        "faces": Input(FACES, several=True),
+        "corpora": Input((), several=True, optional=True),
+    },
+    "dataset": {"faces": Input(FACES, several=True, optional=True), "animated": Input(("animate",), several=True, optional=True)},
+    "train": {"dataset": Input(("dataset",)), "trunk": Input(("train",), optional=True)},
+    "sweep": {"dataset": Input(("dataset",))},
+    "predict": {"inputs": Input((*FACES, "animate", "dataset"), several=True), "model": Input(("train",))},
+    "validity": {
+        "real": Input(("dataset",)),
+        "animated": Input(("dataset",)),
+        "models": Input(("train",), several=True),
+        "predictions": Input(("predict",), several=True),
+    },
+    "report": {
+        "predictions": Input(("predict",), several=True, optional=True),
+        "faces": Input(FACES, several=True, optional=True),
+        "animated": Input(("animate",), several=True, optional=True),
+        "datasets": Input(("dataset",), several=True, optional=True),
+        "models": Input(("train", "sweep"), several=True, optional=True),
+        "validity": Input(("validity",), several=True, optional=True),
+    },
+}
+NEEDED = {  # files without which a stage has nothing to work with
+    "render": ("head", "name the head model that `twfer corpus head` makes"),
+    "corrected": ("corrections", "name the table that the page of `twfer inspect --html` saves"),
+    "animate": ("generator", "name a checkpoint, such as package:weights/generator.safetensors"),
+}
 
 SETTINGS = {  # the frozen dataclass that the other keys of each kind fill, and the keys that are not in it
     "render": ("corpus.clay", "ClayConfig", ("head",)),
@@ -51,16 +82,12 @@ TRACKED = ("generator", "face-network", "identity-network", "train", "sweep")
 
 
 @dataclass(frozen=True)
-class Compute:
+class Compute(Settings):
     """What stages may ask for. It changes how fast they are, never what they give."""
 
-    workers: int = 0  # processes of a data-parallel training; 0 trains in this process
-    gpus: float = 0.0  # GPUs of each actor that animates or predicts, and whether trainings use GPUs
-    actors: int | None = None  # of each stage's pool, and trials of a sweep at a time; as many as fit where not given
-
-    def __post_init__(self) -> None:
-        if self.workers < 0 or self.gpus < 0 or (self.actors is not None and self.actors < 1):
-            raise ValueError("workers and gpus are 0 or more, and actors 1 or more")
+    workers: Annotated[int, Range(0, 4096)] = 0  # processes of a data-parallel training; 0 trains in this process
+    gpus: Annotated[float, Range(0, 64)] = 0.0  # GPUs of each actor that animates or predicts, and whether trainings use GPUs
+    actors: Annotated[int, Range(1, 100_000)] | None = None  # of each pool, and trials of a sweep at a time; as many as fit where not given
 
 
 @dataclass(frozen=True)
@@ -86,7 +113,71 @@ def config_of(kind: str, settings: Mapping[str, Any], place: str) -> Any:
     """The configuration of a stage. Its room is imported here, so that a recipe loads no more than it uses."""
     module, name, beside = SETTINGS[kind]
     own = {key: value for key, value in settings.items() if key not in beside}
-    return fill(getattr(importlib.import_module(f"twfer_dist.{module}"), name), own, place)
+    return fill(getattr(importlib.import_module(f"twfer_dist.{module}"), name), own, place, beside=(*INPUTS[kind], *beside))
+
+
+def check(stage: Stage, compute: Compute, kinds: Mapping[str, str], place: str) -> None:
+    """Problem where a stage lacks something, names a stage of a kind that it cannot take, or has settings that do not go together.
+
+    kinds: of the stages above it.
+    """
+    for key, takes in INPUTS[stage.kind].items():
+        named = stage.inputs.get(key, [])
+        if not named and not takes.optional:
+            source = f"a stage of kind {either(takes.kinds)}, or its finished directory" if takes.kinds else "corpora of the recipe"
+            raise Problem(f"{place}: '{key}' is missing: name {source}.")
+        for one in named:
+            if one in kinds and takes.kinds:
+                check_kind(takes, key, f"stage '{one}'", kinds[one], place)
+    if stage.kind in NEEDED and stage.settings.get(NEEDED[stage.kind][0]) is None:
+        raise Problem(f"{place}: '{NEEDED[stage.kind][0]}' is missing: {NEEDED[stage.kind][1]}.")
+    config = config_of(stage.kind, stage.settings, place)
+    with _at(place):
+        _check_together(stage, config, compute)
+
+
+def check_kind(takes: Input, key: str, what: str, kind: str, place: str) -> None:
+    """Problem where what a key names is the output of another kind of stage than it takes."""
+    if kind not in takes.kinds:
+        raise Problem(f"{place}: '{key}' names {what}, which is of kind {kind}: name one of kind {either(takes.kinds)}.")
+
+
+def _check_together(stage: Stage, config: Any, compute: Compute) -> None:
+    match stage.kind:
+        case "generator":
+            from twfer_dist.synthesis.train import check
+
+            check(config, rendered="rendered" in stage.inputs, faces=bool(stage.inputs.get("faces")), workers=compute.workers)
+        case "face-network" | "identity-network":
+            from twfer_dist.faces.train import check_batch
+
+            check_batch(config.batch, compute.workers, pairs=stage.kind == "identity-network")
+        case "train":
+            from twfer_dist.trainings import deal
+
+            deal(config.batch, compute.workers)
+            if stage.settings.get("initial") and stage.inputs.get("trunk"):
+                raise Problem("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
+        case "dataset":
+            wanted = {"photographs": "faces", "animated": "animated"}
+            if missing := [origin for origin in config.include if not stage.inputs.get(wanted[origin])]:
+                raise Problem(f"The data set includes {missing[0]}, and '{wanted[missing[0]]}' is missing: name the stages that have them.")
+            if config.split == "given" and not stage.inputs.get("faces"):
+                raise Problem("The split 'given' is that of the photographs, and 'faces' is missing: name the stages that have them.")
+        case "faces":
+            from twfer_dist.faces.choice import DETECTORS
+
+            if (detector := str(stage.settings.get("detector", "auto"))) not in ("auto", *DETECTORS):
+                raise Problem(f"'{detector}' is no face detector: use {either(('auto', *DETECTORS))}.")
+
+
+@contextlib.contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Meanwhile a Problem names the place."""
+    try:
+        yield
+    except Problem as problem:
+        raise Problem(f"{place}: {problem}") from None
 
 
 def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
@@ -104,22 +195,20 @@ def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
         return recipe.tracking
 
     def only(key: str) -> Any:
-        if not inputs.get(key):
-            raise Problem(f"{place}: '{key}' is missing: name a stage above it, or the directory of a finished output.")
         return inputs[key][0]
 
     def path(key: str) -> str | None:
         value = stage.settings.get(key)
         return None if value is None else package_path(str(value))
 
+    def needed() -> str:
+        return package_path(str(stage.settings[NEEDED[stage.kind][0]]))
+
     match stage.kind:
         case "render":
             from twfer_dist.corpus.pipeline import rendered_job
 
-            head = path("head")
-            if head is None:
-                raise Problem(f"{place}: 'head' is missing: name the head model that `twfer corpus head` makes.")
-            return rendered_job(head, config, actors=compute.actors)
+            return rendered_job(needed(), config, actors=compute.actors)
         case "generator":
             from twfer_dist.synthesis.train import train_generator_job
 
@@ -140,21 +229,15 @@ def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
             from twfer_dist.faces.pipeline import faces_job
 
             options = {"detector": str(stage.settings.get("detector", "auto")), "network": path("network") or SHIPPED}
-            return faces_job(_corpora(inputs, place), config, model=path("model"), actors=compute.actors, **options)
+            return faces_job(inputs["corpora"], config, model=path("model"), actors=compute.actors, **options)
         case "corrected":
             from twfer_dist.faces.corrections import corrected_job
 
-            corrections = path("corrections")
-            if corrections is None:
-                raise Problem(f"{place}: 'corrections' is missing: name the table that the page of `twfer inspect --html` saves.")
-            return corrected_job(only("faces"), config, corrections)
+            return corrected_job(only("faces"), config, needed())
         case "animate":
             from twfer_dist.synthesis.pipeline import animate_job
 
-            generator = path("generator")
-            if generator is None:
-                raise Problem(f"{place}: 'generator' is missing: name a checkpoint, such as package:weights/generator.safetensors.")
-            return animate_job(inputs.get("faces", []), config, generator, gpus=compute.gpus, actors=compute.actors)
+            return animate_job(inputs["faces"], config, needed(), gpus=compute.gpus, actors=compute.actors)
         case "strips":
             from twfer_dist.synthesis.strips import strips_job
 
@@ -185,9 +268,3 @@ def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
 
             config = dataclasses.replace(config, recipe=config.recipe or recipe.text)
             return report_job(**{key: inputs.get(key, []) for key in INPUTS["report"]}, config=config)
-
-
-def _corpora(inputs: Mapping[str, list[Any]], place: str) -> list[Corpus]:
-    if not inputs.get("corpora"):
-        raise Problem(f"{place}: 'corpora' is missing: name corpora of the recipe.")
-    return inputs["corpora"]

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +12,11 @@ from twfer_dist.corpus.dress import EYES, Dress
 from twfer_dist.corpus.facs import free, performed, varied
 from twfer_dist.corpus.material import MATERIALS, Look
 from twfer_dist.corpus.render import Scene
-from twfer_dist.errors import Problem
 from twfer_dist.framing import crop_matrix
+from twfer_dist.settings import Range, Settings, shown
 from twfer_dist.taxonomy import EXPRESSIONS, MAX_INTENSITY, NEUTRAL, POSTURES
 
-PLANS = ("pairs", "changes", "expressions", "postures", "units")
 _ANYWHERE = ("changes", "units")
-FRAMINGS = ("crop", "loose", "portrait")
 CLAY = ("terracotta", "marble", "bronze", "basalt")
 
 POSTURE_FIGURES = {"kneeling": 18, "general": 25, "vertical": 17, "cavalry": 6, "civil": 19}
@@ -41,7 +40,7 @@ FREE_SHARE = 0.4
 
 
 @dataclass(frozen=True)
-class ClayConfig:
+class ClayConfig(Settings):
     """A rendered corpus.
 
     plan: "pairs" (each scene neutral and with `states - 1` other expressions or free Action Units, to train on), "changes" (the
@@ -50,27 +49,20 @@ class ClayConfig:
     and `states` are not asked) or "units" (Action Units in any company, before cluttered walls, to learn the units from).
     """
 
-    plan: str = "pairs"
-    figures: int = 1000
-    scenes: int = 2  # of each figure
-    states: int = 6  # pictures of each scene
-    size: int = 64  # pixels a side
-    framing: str = "crop"  # "crop": as the networks see faces, slightly off; "loose": with room around it; "portrait": head and shoulders
+    plan: Literal["pairs", "changes", "expressions", "postures", "units"] = "pairs"
+    figures: Annotated[int, Range(1, 100_000)] = 1000
+    scenes: Annotated[int, Range(1, 100)] = 2  # of each figure
+    states: Annotated[int, Range(1, 100)] = 6  # pictures of each scene
+    size: Annotated[int, Range(16, 1024)] = 64  # pixels a side
+    framing: Literal["crop", "loose", "portrait"] = "crop"  # as networks see faces, slightly off; with room around; head and shoulders
     materials: tuple[str, ...] = CLAY  # equally likely; name one twice to have more of it
-    yaw: float = 9.0  # standard deviation in degrees; pitch has half of it, roll a quarter
-    quality: int = 95  # of the JPEG
-    seed: int = 0
+    yaw: Annotated[float, Range(0, 60)] = 9.0  # standard deviation in degrees; pitch has half of it, roll a quarter
+    quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
-    def check(self) -> None:
-        """Problem where a field has a value that cannot be rendered."""
-        if self.plan not in PLANS:
-            raise Problem(f"'{self.plan}' is no plan of a rendered corpus: say one of {', '.join(PLANS)}.")
-        if self.framing not in FRAMINGS:
-            raise Problem(f"'{self.framing}' is no framing of a rendered corpus: say one of {', '.join(FRAMINGS)}.")
+    def agree(self) -> None:
         if not self.materials or set(self.materials) - set(MATERIALS):
-            raise Problem(f"the materials {', '.join(self.materials) or '(none)'} cannot be rendered: say some of {', '.join(MATERIALS)}.")
-        if min(self.figures, self.scenes, self.states) < 1 or not 16 <= self.size <= 1024:
-            raise Problem("a rendered corpus needs at least one figure, scene and state, and a size of 16 to 1024 pixels.")
+            raise ValueError(f"materials is {shown(list(self.materials))}; use some of {', '.join(MATERIALS)}")
 
 
 def seeded(*words: object) -> np.random.Generator:

@@ -75,7 +75,6 @@ class Studio:
 
 def rendered_job(head: str, config: ClayConfig, *, actors: int | None = None) -> Job:
     """The stage that renders a corpus with the head model file `head` (a path or URI; table ".": RENDERED, every row ok)."""
-    config.check()
 
     def do(work: Work) -> None:
         step = Step(Studio, {"head": storage.absolute(head), "config": config}, actors=actors)
@@ -112,5 +111,4 @@ def _read_recipe(place: str) -> dict[str, ClayConfig]:
         if "/" in str(name) or str(name) in ("", ".", "..", "rendered"):
             raise Problem(f"{place}: '{name}' cannot be the name of a corpus: choose another word.")
         configs[str(name)] = fill(ClayConfig, settings, f"{place}, corpus '{name}'")
-        configs[str(name)].check()
     return configs

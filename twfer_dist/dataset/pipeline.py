@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from twfer_dist.dataset import splits
 from twfer_dist.dataset.balance import select
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
+from twfer_dist.settings import Range, Settings, shown
 from twfer_dist.storage import Finished
 from twfer_dist.taxonomy import EXPRESSIONS
 
@@ -23,24 +24,47 @@ ROWS_PER_PART = 500
 ORIGINS = {"photographs": ("photograph", "faces", schema.FACES), "animated": ("animated", ".", schema.ANIMATED)}
 """What a data set may include: the origin of its rows, and the table and schema that they come from."""
 
-SPLIT_KINDS = ("by_source", "within_source", "given")
-
 
 @dataclass(frozen=True)
-class DatasetConfig:
+class DatasetConfig(Settings):
     """What a data set holds and how it is split.
 
     The parts are train and test, or train, validation and test, by `ratios` (7, 1, 2) or by `counts` of images (15730, 2960).
     With split "given" the corpus's own split stands.
     """
 
-    include: tuple[str, ...] = ("animated",)  # "animated", "photographs" or both
-    per_expression: int | None = None  # exactly so many of each expression; all there are where None
-    split: str = "by_source"  # no source on two sides (ARM-1), "within_source" (ARM-2) or "given"
-    ratios: tuple[float, ...] | None = None
-    counts: tuple[int, ...] | None = None
+    include: tuple[Literal["animated", "photographs"], ...] = ("animated",)  # or both
+    per_expression: Annotated[int, Range(1, 10**7)] | None = None  # exactly so many of each expression; all there are where None
+    split: Literal["by_source", "within_source", "given"] = "by_source"  # no source on two sides (ARM-1), or each cut in parts (ARM-2)
+    ratios: tuple[Annotated[float, Range(0, 10**9, above=True)], ...] | None = None
+    counts: tuple[Annotated[int, Range(1, 10**9)], ...] | None = None
     corpora: tuple[str, ...] = ()  # only images from these corpora; all where empty
-    seed: int = 0  # another seed chooses and splits otherwise
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # another seed chooses and splits otherwise
+
+    def agree(self) -> None:
+        if not self.include:
+            raise ValueError("include is []; use animated, photographs or both")
+        if self.ratios is not None and self.counts is not None:
+            raise ValueError("a split has both ratios and counts; use one of them")
+        sizes = self.counts if self.ratios is None else self.ratios
+        if self.split == "given":
+            if sizes is not None:
+                raise ValueError("the split 'given' takes the corpus's own; leave ratios and counts out")
+        elif sizes is None:
+            raise ValueError(f"the split '{self.split}' needs ratios, such as [7, 1, 2], or counts")
+        elif len(sizes) not in splits.PARTS:
+            name = "counts" if self.ratios is None else "ratios"
+            raise ValueError(f"{name} is {shown(list(sizes))}; use 2 numbers (train, test) or 3 (train, validation, test)")
+        images = len(EXPRESSIONS) * (self.per_expression or 0)
+        if self.ratios and images and not splits.apportion(images, self.ratios).all():
+            raise ValueError(
+                f"per_expression gives {images} images, which do not fill {len(self.ratios)} parts by {shown(list(self.ratios))}; "
+                "use more images, or fewer parts"
+            )
+        if self.counts and images and sum(self.counts) != images:
+            raise ValueError(
+                f"counts add up to {sum(self.counts)}, and per_expression gives {images} images; make them agree, or use ratios"
+            )
 
 
 def dataset_job(faces: Sequence[Finished], animated: Sequence[Finished], config: DatasetConfig) -> Job:
@@ -50,7 +74,6 @@ def dataset_job(faces: Sequence[Finished], animated: Sequence[Finished], config:
     are never candidates. `Finished.results` holds what was asked, reached and left out; `results["say"]` is a line to print.
     Problem where the configuration cannot be followed.
     """
-    _check(config)
     inputs: dict[str, Finished] = {}
     if "photographs" in config.include or config.split == "given":
         inputs |= {f"photographs-{k}": finished for k, finished in enumerate(faces)}
@@ -75,25 +98,6 @@ def dataset_job(faces: Sequence[Finished], animated: Sequence[Finished], config:
     return Job("dataset", VERSION, inputs, config, {}, {".": schema.DATASET}, do)
 
 
-def _check(config: DatasetConfig) -> None:
-    if not config.include or set(config.include) - set(ORIGINS):
-        raise Problem(f"A data set includes {list(config.include)}: name animated, photographs or both.")
-    if config.split not in SPLIT_KINDS:
-        raise Problem(f"'{config.split}' is no way to split a data set: name one of {', '.join(SPLIT_KINDS)}.")
-    if config.per_expression is not None and config.per_expression < 1:
-        raise Problem(f"per_expression is {config.per_expression}: ask for one image or more, or leave it out to take all.")
-    sizes = config.ratios or config.counts
-    if config.ratios and config.counts:
-        raise Problem("A split has both ratios and counts: give one of them.")
-    if config.split == "given":
-        if sizes:
-            raise Problem("The split 'given' takes the corpus's own: leave ratios and counts out.")
-    elif not sizes or len(sizes) not in splits.PARTS:
-        raise Problem(f"The split '{config.split}' needs ratios or counts for 2 parts (train, test) or 3 (train, validation, test).")
-    if sizes and min(sizes) <= 0:
-        raise Problem(f"A split asks for {':'.join(str(s) for s in sizes)}: every part must be greater than 0.")
-
-
 def _candidates(inputs: Mapping[str, Finished], config: DatasetConfig) -> tuple[pa.Table, dict[str, int]]:
     """The rows that may be chosen, with the input that each comes from, and counts of those that may not."""
     left_out: Counter[str] = Counter()
@@ -116,7 +120,7 @@ def _candidates(inputs: Mapping[str, Finished], config: DatasetConfig) -> tuple[
             rows = _drop(rows, pc.not_equal(rows["rank"], 0), "not the largest face", left_out)
             rows = _drop(rows, pc.is_null(rows["label"]), "no expression known", left_out)
         if config.corpora:
-            rows = _drop(rows, pc.invert(pc.is_in(rows["corpus"], pa.array(list(config.corpora)))), "of another corpus", left_out)
+            rows = _drop(rows, pc.invert(pc.is_in(rows["corpus"], pa.array(config.corpora, pa.string()))), "of another corpus", left_out)
         count = len(rows)
         tables.append(
             pa.table(

@@ -14,6 +14,7 @@ from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
 from twfer_dist.faces.handout import write_handout
 from twfer_dist.schema import FACES, PHOTOGRAPHS
+from twfer_dist.settings import Settings
 from twfer_dist.spreadsheet import group_names
 from twfer_dist.storage import Finished
 
@@ -24,7 +25,7 @@ _ROWS_PER_PART = 256
 
 
 @dataclass(frozen=True)
-class CorrectedConfig:
+class CorrectedConfig(Settings):
     """Nothing is set: the table of corrections decides."""
 
 

@@ -2,22 +2,24 @@
 or a share of a data-parallel group.
 """
 
-import io
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from twfer_dist import trainings
 from twfer_dist.errors import Problem
 from twfer_dist.faces import examples
 from twfer_dist.faces.examples import Examples, Heads
 from twfer_dist.faces.network import FaceNetwork, Measured, look, standardised
+from twfer_dist.precision import Precision
+from twfer_dist.settings import Range, Settings
 from twfer_dist.taxonomy import ACTION_UNITS, MAX_INTENSITY
 
 INTERVAL = 0.90
@@ -28,7 +30,6 @@ PRESENT = 0.5
 
 _EYES = (36, 45)  # the outer corners: their distance is the inter-ocular distance
 _WARM = 0.03  # of the training, while the learning rate rises
-_CONV_DTYPE = torch.bfloat16
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,17 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class FaceNetworkConfig:
+class FaceNetworkConfig(Settings):
     """How a network of faces is trained. It ends with its steps, or with its minutes where they are given and come first."""
 
-    steps: int = 20000
-    minutes: float | None = None
-    batch: int = 64  # over all workers
-    learning_rate: float = 2e-3  # of AdamW at its highest; it rises and then falls along a cosine
-    weight_decay: float = 0.02
-    bfloat16: bool = False  # convolutions while learning: twice the speed where the processor has it
-    held_out: float = 0.05  # share of the figures kept to choose intervals by, or to be told apart
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2 or not 0 < self.held_out < 1:
-            raise ValueError("steps is 1 or more, batch 2 or more, held_out between 0 and 1")
+    steps: Annotated[int, Range(1, 10**9)] = 20000
+    minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None
+    batch: Annotated[int, Range(2, 4096)] = 64  # over all workers
+    learning_rate: Annotated[float, Range(0, 1, above=True)] = 2e-3  # of AdamW at its highest; it rises and then falls along a cosine
+    weight_decay: Annotated[float, Range(0, 1)] = 0.02
+    precision: Precision = "float32"  # of the convolutions while learning, bfloat16 is twice as fast
+    held_out: Annotated[float, Range(0, 0.9, above=True)] = 0.05  # share of the figures kept to choose intervals by, or to be told apart
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
 
 @dataclass
@@ -67,19 +64,23 @@ class State:
     step: int = 0
     seconds: float = 0.0
     log: list[dict[str, float]] = field(default_factory=list)
+    precisions: list[str] = field(default_factory=list)  # in which convolutions were computed; several where the hardware changed
+    begun: float = math.inf  # the loss of the first step
 
     def to_bytes(self) -> bytes:
-        stream = io.BytesIO()
         parts = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        torch.save({**parts, "step": self.step, "seconds": self.seconds, "log": self.log}, stream)
-        return stream.getvalue()
+        return trainings.pack({**parts, **{name: getattr(self, name) for name in _PLAIN}})
 
     def load(self, saved: bytes) -> None:
         """Become the state that `to_bytes` saved."""
-        found = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+        found = trainings.unpack(saved)
         self.network.load_state_dict(found["network"])
         self.optimizer.load_state_dict(found["optimizer"])
-        self.step, self.seconds, self.log = found["step"], found["seconds"], found["log"]
+        for name in _PLAIN:
+            setattr(self, name, found[name])
+
+
+_PLAIN = ("step", "seconds", "log", "precisions", "begun")
 
 
 def new_state(config: FaceNetworkConfig, device: torch.device | str = "cpu", make: Callable[[], nn.Module] = FaceNetwork) -> State:
@@ -137,11 +138,13 @@ def fit(
     """Train from where `state` stands to the end, on this worker's share of each batch.
 
     net: `state.network`, or what wraps it for data-parallel training. observe(state, values) is called after each step with
-    `progress` (0 to 1), the learning rate and the parts of this worker's loss. Problem where the loss is not finite.
+    `progress` (0 to 1), the learning rate and the parts of this worker's loss. Diverged where the loss or its gradient is not finite, or
+    the loss far beyond that of the first step.
     """
     rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     device = next(net.parameters()).device
     net.train()
+    half = trainings.in_bfloat16(config.precision, device, state.precisions)
     progress = _progress(state, config, device)
     while progress < 1:
         started = time.monotonic()
@@ -151,15 +154,18 @@ def fit(
         shown = lesson.rows_of(state.step)
         rows = np.stack([shown, np.arange(len(shown))], 1)[rank::workers]
         batch = lesson.draw(heads, rows, (config.seed, state.step)).to(device)
-        with torch.autocast(device.type, _CONV_DTYPE, enabled=config.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             found = net(standardised(batch.crops).contiguous(memory_format=torch.channels_last))
         parts = lesson.loss_of(found, batch)
         total = sum(parts.values(), torch.zeros((), device=device))
-        if not math.isfinite(float(total.detach())):
-            raise Problem(f"The training failed at step {state.step}: the loss is {float(total.detach())}; choose a lower learning_rate.")
+        if not state.step:
+            state.begun = max(1.0, float(total.detach()))
+        place = f"step {state.step + 1} of {config.steps}", "learning_rate", config.learning_rate
+        trainings.converging(float(total.detach()), state.begun, *place, updates=state.step)
         state.optimizer.zero_grad()
         total.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        length = nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        trainings.converging(float(length), math.inf, *place, updates=state.step, what="gradient")
         state.optimizer.step()
         state.step += 1
         state.seconds += time.monotonic() - started

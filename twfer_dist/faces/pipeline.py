@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -29,6 +29,7 @@ from twfer_dist.faces.measure import SHIPPED, Face, open_meter
 from twfer_dist.faces.network import SIZE
 from twfer_dist.faces.quality import LOW_QUALITY, Gate
 from twfer_dist.framing import aligned_matrix
+from twfer_dist.settings import Range, Settings
 from twfer_dist.spreadsheet import group_names
 
 VERSION = 6
@@ -41,29 +42,18 @@ _AHEAD = 4  # photographs that are read while one is worked on: storage far away
 
 
 @dataclass(frozen=True)
-class FacesConfig:
+class FacesConfig(Settings):
     """How faces are found, measured and cut."""
 
-    keep: str = "largest"  # or "all"
+    keep: Literal["largest", "all"] = "largest"
     aligned: bool = False  # the photographs are face crops already, as RAF-DB's aligned images: nothing is detected or refused
-    size: int = 224  # pixels a side of the crop
-    smallest: int = 20  # shorter side of a face's box in pixels of the photograph; smaller ones are not taken
-    side: int | None = None  # longer side that photographs are reduced to before detection; the detector's own where null
-    threshold: float | None = None  # least score; the detector's own where null
-    max_pixels: int = 100_000_000  # of a photograph; larger ones are not decoded
+    size: Annotated[int, Range(16, 2048)] = 224  # pixels a side of the crop
+    smallest: Annotated[int, Range(1, 4096)] = 20  # shorter side of a face's box in pixels of the photograph; smaller ones are not taken
+    side: Annotated[int, Range(64, 4096, multiple_of=32)] | None = None  # longer side of photographs in detection; null: the detector's own
+    threshold: Annotated[float, Range(0, 100)] | None = None  # least score, of Haar's cascades beyond 1 too; the detector's own where null
+    max_pixels: Annotated[int, Range(1, _MOST_PIXELS)] = 100_000_000  # of a photograph; larger ones are not decoded
     measure: bool = True  # 68 points and 17 Action Units of each face; the crop is turned upright by its points
     gate: Gate | None = field(default_factory=Gate)  # what a measured face needs; null takes every face
-
-    def check(self) -> None:
-        """Problem where a field has a value that cannot be used."""
-        if self.keep not in ("largest", "all"):
-            raise Problem(f"faces to keep are '{self.keep}': say largest or all.")
-        if not 16 <= self.size <= 2048:
-            raise Problem(f"the size of a crop is {self.size} pixels: say 16 to 2048.")
-        if self.side is not None and (not 64 <= self.side <= 4096 or self.side % 32):
-            raise Problem(f"photographs are to be reduced to {self.side} pixels for detection: say a multiple of 32 from 64 to 4096.")
-        if self.smallest < 1 or not 1 <= self.max_pixels <= _MOST_PIXELS:
-            raise Problem(f"the smallest face needs at least 1 pixel, and max_pixels must be 1 to {_MOST_PIXELS}.")
 
 
 class FaceFinder:
@@ -213,7 +203,6 @@ def faces_job(
     copies, and has the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure; actors: how many
     work side by side.
     """
-    config.check()
     names = Counter(corpus.name for corpus in corpora)
     if twice := [name for name, count in names.items() if count > 1]:
         raise Problem(f"two corpora have the name '{twice[0]}', and ids of photographs depend on it: give one of them another name.")

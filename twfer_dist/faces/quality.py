@@ -1,10 +1,12 @@
 """The gate of the paper: a face is taken only where its points can be trusted."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from twfer_dist.faces.measure import Face
+from twfer_dist.settings import Range, Settings
 
 LOW_QUALITY = "low_quality"
 """The status of a face that was found and measured, and is not fit to be read."""
@@ -17,14 +19,14 @@ _NEEDED = ("the eyes", "one eye", "the mouth")
 
 
 @dataclass(frozen=True)
-class Gate:
+class Gate(Settings):
     """What a face needs to be read; README.md says how these limits were found."""
 
-    eyes: float = 16.0  # least distance between the outer corners of the eyes, in pixels of the photograph
-    sharpness: float = 0.07  # least `measure.sharpness`
-    turned: float = 40.0  # most degrees that the head may be turned, sideways or up and down
-    doubt: float = 0.06  # most that the points may be expected to be off, in distances between the outer corners of the eyes
-    outside: float = 0.08  # largest share of the points that may lie outside the photograph
+    eyes: Annotated[float, Range(0, 10_000)] = 16.0  # least distance between the outer corners of the eyes, in pixels of the photograph
+    sharpness: Annotated[float, Range(0, 10)] = 0.07  # least `measure.sharpness`
+    turned: Annotated[float, Range(0, 180)] = 40.0  # most degrees that the head may be turned, sideways or up and down
+    doubt: Annotated[float, Range(0, 10)] = 0.06  # most that the points may be expected to be off, in distances between these corners
+    outside: Annotated[float, Range(0, 1)] = 0.08  # largest share of the points that may lie outside the photograph
 
     def fault(self, face: Face | None, width: int, height: int) -> str:
         """Why a face is not fit to be read, in a sentence; empty where it is. None: its points were not found.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from twfer_dist import cluster, storage
+from twfer_dist import cluster, storage, trainings
 from twfer_dist.engine import WORK, Job, Work
 from twfer_dist.errors import Problem
 from twfer_dist.faces import checkpoint, examples, identity, learning, measure
@@ -43,7 +43,7 @@ def face_network_job(
     figures (`learning.scores`) and, where given, on the heads of `test`; the number of heads; the MLflow run's id. workers: processes
     of Ray Train, 0 for this one. A training that was killed goes on from its last checkpoint, at most two minutes old.
     """
-    _check(config.batch, workers)
+    check_batch(config.batch, workers, pairs=False)
 
     def do(work: Work) -> None:
         with _trained(work, _MEASURE, rendered, config, tracking, workers, gpu) as (run, state, held_out):
@@ -59,9 +59,7 @@ def identity_network_job(rendered: Finished, config: FaceNetworkConfig, tracking
     Writes identity.safetensors (float16, for `identity.open_identity`) and training.jsonl. `results`: scores on the held-out figures
     (`identity.scores`), the number of heads, the MLflow run's id. All else as in `face_network_job`.
     """
-    if config.batch % 2:
-        raise Problem(f"A batch of {config.batch} cannot show each of its figures twice: choose an even one.")
-    _check(config.batch // 2, workers)  # both pictures of a figure go to one worker
+    check_batch(config.batch, workers, pairs=True)
 
     def do(work: Work) -> None:
         with _trained(work, _TELL_APART, rendered, config, tracking, workers, gpu) as (run, state, held_out):
@@ -78,9 +76,13 @@ def identity_network_job(rendered: Finished, config: FaceNetworkConfig, tracking
     return Job("identity-network", IDENTITY_VERSION, {"rendered": rendered}, config, {}, {}, do)
 
 
-def _check(shared: int, workers: int) -> None:
-    if workers and shared % workers:
-        raise Problem(f"The {shared} faces of a batch cannot be shared equally by {workers} workers: choose another batch.")
+def check_batch(batch: int, workers: int, *, pairs: bool) -> None:
+    """Problem where a batch cannot be dealt to the workers. pairs: two pictures of each figure, which one worker gets."""
+    if not pairs:
+        return trainings.deal(batch, workers)
+    if batch % 2:
+        raise Problem(f"A batch of {batch} cannot show each of its figures twice: choose an even one.")
+    trainings.deal(batch // 2, workers, "pairs of images")
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,15 @@ def _trained(
     with tracking.start(f"{work.job.stage}-{work.job.fingerprint}", tags={"stage": work.job.stage}) as run:
         run.log_params(dataclasses.asdict(config))
         run.log_dataset(rendered, context="training")
+        checkpoint = storage.join(work.directory, WORK, CHECKPOINT)
+        trainings.sound(checkpoint, lambda: learning.new_state(config, make=task.make))
         arguments: dict[str, Any] = {
             "task": task,
             "rendered": rendered,
             "config": config,
             "tracking": tracking,
             "run_id": run.id,
-            "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
+            "checkpoint": checkpoint,
             "told": storage.join(work.directory, WORK, "progress.txt"),
         }
         with work.progress(100, "%").follow(arguments["told"]):
@@ -126,7 +130,7 @@ def _trained(
         state.load(storage.read_bytes(arguments["checkpoint"]))
         yield run, state, held_out
         work.write_file(LOG, _lines(state.log))
-        work.results |= {"rendered": rendered.manifest["rows"]["."], "run_id": run.id}
+        work.results |= {"rendered": rendered.manifest["rows"]["."], "precision": " and ".join(state.precisions), "run_id": run.id}
 
 
 def _worker(arguments: dict[str, Any]) -> None:
@@ -179,7 +183,7 @@ class _Observer:
         self.run.log_metrics(values, step=state.step)
 
     def keep(self, state: State) -> None:
-        storage.write_bytes(self.checkpoint, state.to_bytes())
+        trainings.keep(self.checkpoint, state.to_bytes())
         storage.write_bytes(self.checkpoint.replace(CHECKPOINT, LOG), _lines(state.log))
 
 

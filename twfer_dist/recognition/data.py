@@ -66,14 +66,19 @@ def splits(dataset: Finished, *, seed: int) -> Splits:
     if rows["label"].null_count:
         raise Problem(f"{dataset.uri} holds images without a label: a recogniser learns from labelled images only.")
     parts = {name: rows.filter(pc.equal(rows["split"], name)) for name in ("train", "validation", "test")}
+    if not len(parts["train"]):
+        there = ", ".join(name for name, part in parts.items() if len(part)) or "no image"
+        raise Problem(f"{dataset.uri} has no training images, only {there}: make a data set with a part to learn from.")
     held_out = not len(parts["validation"])
     if held_out:
         lent = _lent(parts["train"], seed)
         parts["validation"] = parts["train"].filter(lent)
         parts["train"] = parts["train"].filter(pc.invert(lent))
-    for name in ("train", "validation"):
-        if not len(parts[name]):
-            raise Problem(f"{dataset.uri} has no images for {name}: make a data set with more sources.")
+        if not len(parts["train"]):
+            raise Problem(
+                f"{dataset.uri} has no validation images, and its training images are of one source, which cannot both teach and "
+                "validate: make a data set with more sources, or with a part for validation."
+            )
     return Splits({name: sorted(part["image_id"].to_pylist()) for name, part in parts.items()}, held_out)
 
 
@@ -89,9 +94,8 @@ def load(dataset: Finished, ids: Sequence[str], *, rank: int = 0, world: int = 1
     mine = list(ids[rank::world])
     scanned = dataset.scan(".", DATASET)
     kept = pa.schema([("image_id", pa.string()), ("label", pa.int8()), ("image", pa.binary())])
-    batches = scanned.to_batches(
-        columns=kept.names, filter=pc.field("image_id").isin(mine), batch_size=256, batch_readahead=2, fragment_readahead=1
-    )
+    wanted = pc.field("image_id").isin(pa.array(mine, pa.string()))
+    batches = scanned.to_batches(columns=kept.names, filter=wanted, batch_size=256, batch_readahead=2, fragment_readahead=1)
     with tempfile.NamedTemporaryFile(suffix=".arrow") as file:
         with pa.ipc.new_file(file.name, kept) as writer:
             for batch in batches:
@@ -103,12 +107,13 @@ def load(dataset: Finished, ids: Sequence[str], *, rank: int = 0, world: int = 1
 
 
 def shuffled(images: Images, count: int, batch: int, *, seed: int, epoch: int) -> list[np.ndarray]:
-    """The batches of an epoch: indices of `count` images in random order, in near equal batches of at most `batch`.
+    """The batches of an epoch: indices of `count` images in random order, in near equal batches of at most `batch`; where
+    a last image would be alone, which batch norm cannot learn from, one batch has one more.
 
     `count` is the same for all workers, which must take equally many steps; a worker with one image fewer repeats one.
     """
     order = np.resize(np.random.default_rng([seed, epoch]).permutation(len(images.ids)), count)
-    return np.array_split(order, -(-count // batch))
+    return np.array_split(order, max(1, min(-(-count // batch), count // 2)))
 
 
 def in_order(images: Images, batch: int) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from twfer_dist.errors import Problem
 from twfer_dist.recognition import data
 from twfer_dist.recognition.recogniser import open_recogniser
 from twfer_dist.schema import ANIMATED, DATASET, FACES, OK, PREDICTIONS
+from twfer_dist.settings import Range, Settings
 from twfer_dist.storage import Finished
 
 VERSION = 2
@@ -31,10 +33,10 @@ UNLIKE = "unlike_training"  # sure or not, the face is further from all training
 
 
 @dataclass(frozen=True)
-class PredictConfig:
+class PredictConfig(Settings):
     """How images are answered for."""
 
-    batch: int = 32  # images that the network sees together
+    batch: Annotated[int, Range(1, 4096)] = 32  # images that the network sees together
 
 
 def predict_job(inputs: Sequence[Finished], model: Finished, config: PredictConfig, *, actors: int | None = None, gpus: float = 0) -> Job:

@@ -6,21 +6,24 @@ import itertools
 import os
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import torch
 from scipy.stats import qmc
 
-from twfer_dist import cluster, storage
+from twfer_dist import cluster, storage, trainings
 from twfer_dist.engine import WORK, Job, Work
 from twfer_dist.errors import Problem
 from twfer_dist.progress import Progress
 from twfer_dist.recognition import data, recogniser, training
 from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.settings import Range, Settings, shown
 from twfer_dist.storage import Finished
 from twfer_dist.tracking import Tracking
+from twfer_dist.trainings import Diverged
 
-VERSION = 1
+VERSION = 2
 
 TRIALS = "trials.json"
 METRIC = "accuracy/validation"
@@ -28,23 +31,25 @@ SWEPT = ("alpha", "gamma", "learning_rate")
 
 
 @dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(Settings):
     """Which settings are tried: `trials` points spread evenly (Latin hypercube) over the ranges, low to high."""
 
     train: TrainConfig = field(default_factory=TrainConfig)  # what all trials share
-    trials: int = 12
-    alpha: tuple[float, ...] = (0.1, 0.9)
-    gamma: tuple[float, ...] = (0.0, 4.0)
-    learning_rate: tuple[float, ...] = (3e-5, 1e-3)  # spread over its logarithm
-    patience: int = 2  # epochs of each trial before ASHA may stop it
-    reduction: int = 3  # ASHA lets the best 1 of so many go on
-    seed: int = 0
+    trials: Annotated[int, Range(1, 10_000)] = 12
+    alpha: tuple[Annotated[float, Range(0, 1)], ...] = (0.1, 0.9)
+    gamma: tuple[Annotated[float, Range(0, 20)], ...] = (0.0, 4.0)
+    learning_rate: tuple[Annotated[float, Range(0, 1, above=True)], ...] = (3e-5, 1e-3)  # spread over its logarithm
+    patience: Annotated[int, Range(1, 100_000)] = 2  # epochs of each trial before ASHA may stop it
+    reduction: Annotated[int, Range(2, 100)] = 3  # ASHA lets the best 1 of so many go on
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
-    def __post_init__(self) -> None:
+    def agree(self) -> None:
         if self.train.loss != "sigmoid":
             raise ValueError("a sweep needs the sigmoid loss: an alpha before a softmax changes nothing under Adam")
-        if self.trials < 1 or any(len(r) != 2 or r[0] > r[1] for r in (self.alpha, self.gamma, self.learning_rate)):
-            raise ValueError("a sweep needs one trial or more, and each range is two numbers, low and high")
+        for name in SWEPT:
+            ends = getattr(self, name)
+            if len(ends) != 2 or ends[0] > ends[1]:
+                raise ValueError(f"{name} is {shown(list(ends))}; use two numbers, the lowest and the highest")
 
     def points(self) -> list[TrainConfig]:
         """What each trial trains."""
@@ -82,14 +87,15 @@ def sweep_job(
     with `cpus` (and a GPU with `gpu`); ASHA stops those that fall behind.
 
     Writes trials.json. `results`: trials (in order: alpha, gamma, learning_rate, epochs done, and the metrics of the best
-    epoch), best (the number of the trial with the best accuracy on the validation images), best_config (its TrainConfig),
-    validation_images (how many these are), run_id, say. How many epochs ASHA grants a trial depends on which trials are
-    done before it, so with a concurrency over 1 two sweeps may stop different trials. A killed sweep trains only what its
-    checkpoints do not hold.
+    epoch, or `diverged`, a sentence), best (the number of the one with the best accuracy on the validation images),
+    best_config (its TrainConfig), validation_images (how many these are), run_id, say. How many epochs ASHA grants a trial
+    depends on which trials are done before it, so with a concurrency over 1 two sweeps may stop different trials. A killed
+    sweep trains only what its checkpoints do not hold.
     """
     recogniser.build(config.train.network, config.train.size)
 
     def do(work: Work) -> None:
+        validation = data.splits(dataset, seed=config.train.seed).ids["validation"]
         cluster.start()
         name = f"sweep-{work.job.fingerprint}"
         with contextlib.ExitStack() as stack:
@@ -103,6 +109,7 @@ def sweep_job(
                 nested.log_params(dataclasses.asdict(trial))
                 nested.log_dataset(dataset, context="training")
                 trials.append(Trial(number, trial, nested.id))
+                trainings.sound(_checkpoint(storage.join(work.directory, WORK), number), partial(training.new_state, trial))
             shared = {
                 "dataset": dataset,
                 "tracking": tracking,
@@ -111,20 +118,27 @@ def sweep_job(
                 "gpu": gpu,
             }
             at_once = concurrency or cluster.slots(cpus, int(gpu))
-            histories = _tune(trials, shared, config, at_once, {"cpu": cpus, "gpu": int(gpu)}, work.progress(len(trials), "trials"))
-            table = [_row(trial.config, history) for trial, history in zip(trials, histories, strict=True)]
-            best = max(range(len(table)), key=lambda k: (table[k][METRIC], -table[k]["loss/validation"], -k))
+            ends = _tune(trials, shared, config, at_once, {"cpu": cpus, "gpu": int(gpu)}, work.progress(len(trials), "trials"))
+            table = [_row(trial.config, end) for trial, end in zip(trials, ends, strict=True)]
+            diverged = {number: str(row["diverged"]) for number, row in enumerate(table) if "diverged" in row}
+            for number, sentence in diverged.items():
+                tracking.resume(trials[number].run_id).log_text(sentence, "diverged.txt")
+            if len(diverged) == len(table):
+                raise Problem(f"All {len(table)} trials diverged: lower both ends of the sweep's learning_rate. Trial 0: {diverged[0]}")
+            done = [k for k in range(len(table)) if k not in diverged]
+            best = max(done, key=lambda k: (table[k][METRIC], -table[k]["loss/validation"], -k))
             work.write_file(TRIALS, (storage.json_text(table, indent=2) + "\n").encode())
             chosen = {key: table[best][key] for key in SWEPT}
             work.results |= {
                 "trials": table,
                 "best": best,
                 "best_config": dataclasses.asdict(trials[best].config),
-                "validation_images": len(data.splits(dataset, seed=config.train.seed).ids["validation"]),
+                "validation_images": len(validation),
                 "run_id": run.id,
                 "say": [
                     f"best of {len(table)} trials: number {best} with {', '.join(f'{k} {v:g}' for k, v in chosen.items())}: "
-                    f"{100 * table[best][METRIC]:.1f} % of the validation images"
+                    f"{100 * table[best][METRIC]:.1f} % of the validation images",
+                    *(f"trial {number} is out: {sentence}" for number, sentence in diverged.items()),
                 ],
             }
             run.log_metrics({key: value for key, value in table[best].items() if "/" in key} | {"best_trial": best})
@@ -142,15 +156,22 @@ class Trial:
     run_id: str
 
 
-def _row(config: TrainConfig, history: list[dict[str, float]]) -> dict[str, Any]:
-    best = training.best_epoch(history)
-    return {**history[best - 1], "epochs": len(history), "best_epoch": best} | {key: getattr(config, key) for key in SWEPT}
+def _checkpoint(work: str, number: int) -> str:
+    return storage.join(work, f"trial-{number:03d}.pt")
+
+
+def _row(config: TrainConfig, end: list[dict[str, float]] | Diverged) -> dict[str, Any]:
+    swept = {key: getattr(config, key) for key in SWEPT}
+    if isinstance(end, Diverged):
+        return {"diverged": str(end)} | swept
+    best = training.best_epoch(end)
+    return {**end[best - 1], "epochs": len(end), "best_epoch": best} | swept
 
 
 def _tune(
     trials: list[Trial], shared: dict[str, Any], config: SweepConfig, concurrency: int, resources: dict[str, float], progress: Progress
-) -> list[list[dict[str, float]]]:
-    """Run the trials; the history of each."""
+) -> list[list[dict[str, float]] | Diverged]:
+    """Run the trials; the history of each, or how it diverged."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints a table of the settings in spite of verbose=0
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
@@ -173,7 +194,7 @@ def _tune(
         tune_config=tune.TuneConfig(metric=METRIC, mode="max", scheduler=scheduler, max_concurrent_trials=concurrency),
         run_config=tune.RunConfig(name="trials", storage_path=path, storage_filesystem=fs, verbose=0, callbacks=[Shown()]),
     )
-    histories: list[list[dict[str, float]]] = [[] for _ in trials]
+    ends: dict[int, list[dict[str, float]] | Diverged] = {}
     results = tuner.fit()
     progress.close()
     for result in (results[k] for k in range(len(results))):
@@ -181,9 +202,13 @@ def _tune(
             raise _problem_in(result.error) or result.error
         reported = result.metrics_dataframe
         assert reported is not None and result.config is not None
+        number = result.config["trial"].number
+        if "diverged" in reported.columns:
+            ends[number] = Diverged(reported["diverged"].iloc[-1])
+            continue
         names = ["learning_rate", *(name for name in reported.columns if name.rpartition("/")[2] in ("train", "validation"))]
-        histories[result.config["trial"].number] = reported[names].to_dict("records")
-    return histories
+        ends[number] = reported[names].to_dict("records")
+    return [ends[number] for number in range(len(trials))]
 
 
 def _problem_in(error: BaseException | None) -> Problem | None:
@@ -206,13 +231,18 @@ def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
     splits = data.splits(shared["dataset"], seed=config.seed)
     train, validation = (data.load(shared["dataset"], splits.ids[split]) for split in ("train", "validation"))
     state = training.new_state(config, "cuda" if shared["gpu"] else "cpu")
-    checkpoint = storage.join(shared["work"], f"trial-{trial.number:03d}.pt")
+    checkpoint = _checkpoint(shared["work"], trial.number)
     if storage.exists(checkpoint):
         state.load(storage.read_bytes(checkpoint))
     told, saved = list(state.history), time.monotonic()
-    for epoch, metrics in enumerate(itertools.chain(told, training.fit(state, state.network, config, train, validation)), start=1):
-        run.log_metrics(metrics, step=epoch)
-        if epoch > len(told) and time.monotonic() - saved >= shared["seconds"]:
-            storage.write_bytes(checkpoint, state.to_bytes())
-            saved = time.monotonic()
-        tune.report(metrics | {"epoch": epoch})
+    epoch = 0
+    try:
+        for metrics in itertools.chain(told, training.fit(state, state.network, config, train, validation)):
+            epoch += 1
+            run.log_metrics(metrics, step=epoch)
+            if epoch > len(told) and time.monotonic() - saved >= shared["seconds"]:
+                trainings.keep(checkpoint, state.to_bytes())
+                saved = time.monotonic()
+            tune.report(metrics | {"epoch": epoch})
+    except Diverged as diverged:  # the worst of all trials, and no reason to end the others
+        tune.report({METRIC: 0.0, "epoch": epoch + 1, "diverged": str(diverged)})

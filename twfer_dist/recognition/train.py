@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from twfer_dist import cluster, storage
+from twfer_dist import cluster, storage, trainings
 from twfer_dist.engine import WORK, Job, Work
 from twfer_dist.errors import Problem
 from twfer_dist.progress import Teller
@@ -16,7 +16,7 @@ from twfer_dist.storage import Finished
 from twfer_dist.taxonomy import EXPRESSIONS
 from twfer_dist.tracking import Run, Tracking
 
-VERSION = 2
+VERSION = 3
 
 HISTORY = "history.jsonl"
 CHECKPOINT = "checkpoint.pt"
@@ -38,7 +38,7 @@ def train_job(
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
     scores (for each split loss, accuracy, class_mean_accuracy, n and a confusion matrix), best_epoch, temperature, threshold,
-    novelty, images (of each split), validation_held_out, run_id, say.
+    novelty, images (of each split), validation_held_out, precision (of the products while learning), run_id, say.
 
     initial: a file of weights to start from (recogniser.load_weights). trunk: a finished training whose trunk to start from:
     the papers' networks start from one that has seen many faces. workers: processes of Ray Train with `cpus` each, and
@@ -55,7 +55,9 @@ def train_job(
     inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
 
     def do(work: Work) -> None:
-        name = f"train-{work.job.fingerprint}"
+        data.splits(dataset, seed=config.seed)  # Problem where there is nothing to learn from or to validate with
+        name, checkpoint = f"train-{work.job.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
+        trainings.sound(checkpoint, lambda: training.new_state(config))
         with tracking.start(name, tags={"stage": "train", "network": config.network}) as run:
             run.log_params(dataclasses.asdict(config) | {"workers": workers, "initial": initial, "trunk": trunk and trunk.uri})
             run.log_dataset(dataset, context="training")
@@ -66,7 +68,7 @@ def train_job(
                 "trunk": trunk,
                 "tracking": tracking,
                 "run_id": run.id,
-                "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
+                "checkpoint": checkpoint,
                 "checkpoint_seconds": checkpoint_seconds,
                 "told": storage.join(work.directory, WORK, "progress.txt"),
             }
@@ -107,7 +109,7 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
         if run:
             run.log_metrics(metrics | {"images_per_second": len(splits.ids["train"]) / (now - started)}, step=epoch)
             if now - saved >= arguments["checkpoint_seconds"] or epoch == config.epochs:
-                storage.write_bytes(arguments["checkpoint"], state.to_bytes())
+                trainings.keep(arguments["checkpoint"], state.to_bytes())
                 saved = time.monotonic()
         ray.train.report(metrics)
         started = time.monotonic()
@@ -125,6 +127,7 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
         "best_epoch": training.best_epoch(state.history),
         "answers": found,
         "held_out": splits.held_out,
+        "precision": " and ".join(state.precisions),
     }
 
 
@@ -161,6 +164,7 @@ def _finish(work: Work, run: Run, dataset: Finished, config: TrainConfig, found:
         },
         "images": {split: len(one.labels) for split, one in answers.items()},
         "validation_held_out": found["held_out"],
+        "precision": found["precision"],
         "run_id": run.id,
         "say": _say(config, scores, found),
     }
@@ -185,7 +189,7 @@ def _say(config: TrainConfig, scores: dict[str, Any], found: dict[str, Any]) -> 
         lines.append(
             f"{split}: {100 * one['accuracy']:.1f} % ({right} of {one['n']}), mean of classes {100 * one['class_mean_accuracy']:.1f} %"
         )
-    return lines
+    return lines if "test" in scores else [*lines, "no test images: how good it is on new images is not measured"]
 
 
 def _confusion_page(scores: dict[str, Any]) -> str:

@@ -1,58 +1,68 @@
 """Training and evaluation of a recogniser in plain PyTorch: one process, or a share of a data-parallel group."""
 
 import copy
-import io
+import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from twfer_dist import trainings
 from twfer_dist.errors import Problem
+from twfer_dist.precision import Precision
 from twfer_dist.recognition import data
-from twfer_dist.recognition.arm import ARM
+from twfer_dist.recognition.arm import ARM, SMALLEST
 from twfer_dist.recognition.data import Images
 from twfer_dist.recognition.focal import sigmoid_focal, softmax_focal
 from twfer_dist.recognition.recogniser import Architecture, build
 from twfer_dist.recognition.resnet import CHANNELS, ResNet18
+from twfer_dist.settings import Range, Settings
 from twfer_dist.taxonomy import EXPRESSIONS
 
 CLASSES = len(EXPRESSIONS)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """What is trained and how. The defaults are the paper's, with the decay of the public ARM code."""
 
     network: Architecture = "arm"
-    size: int = 224  # pixels; ARM takes 96 or more
+    size: Annotated[int, Range(32, 1024)] = 224  # pixels; ARM takes 96 or more
     loss: Literal["softmax", "sigmoid"] = "sigmoid"  # the focal loss over the softmax, or one expression against the rest
-    gamma: float = 2.0
-    alpha: float = 0.25  # of the sigmoid loss: the weight of the true expression against the others
-    class_alphas: tuple[float, ...] = (1.0,) * CLASSES  # of the softmax loss: only their ratios matter
-    epochs: int = 40
-    batch: int = 32  # over all workers
-    learning_rate: float = 1e-4  # of Adam
-    decay: float = 0.9  # of the learning rate, after each epoch
+    gamma: Annotated[float, Range(0, 20)] = 2.0
+    alpha: Annotated[float, Range(0, 1)] = 0.25  # of the sigmoid loss: the weight of the true expression against the others
+    class_alphas: tuple[Annotated[float, Range(0, 1000)], ...] = (1.0,) * CLASSES  # of the softmax loss: only their ratios matter
+    epochs: Annotated[int, Range(1, 100_000)] = 40
+    batch: Annotated[int, Range(2, 4096)] = 32  # over all workers
+    learning_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4  # of Adam
+    decay: Annotated[float, Range(0, 1, above=True)] = 0.9  # of the learning rate, after each epoch
     augment: bool = True
-    precision: Literal["float32", "auto"] = "float32"  # auto: bfloat16 products while learning, where the processor has them
-    accuracy_target: float = 0.8  # of the answers that are called readable, on the validation images
-    seed: int = 0
+    precision: Precision = "float32"  # of the products while learning; auto: bfloat16 where the hardware has it
+    accuracy_target: Annotated[float, Range(0, 1)] = 0.8  # of the answers that are called readable, on the validation images
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
-    def __post_init__(self) -> None:
+    def agree(self) -> None:
         if len(self.class_alphas) != CLASSES:
-            raise ValueError(f"class_alphas has {len(self.class_alphas)} numbers and there are {CLASSES} expressions")
-        if self.epochs < 1 or self.batch < 1:
-            raise ValueError("epochs and batch are 1 or more")
+            raise ValueError(f"class_alphas has {len(self.class_alphas)} numbers and there are {CLASSES} expressions; use one for each")
+        if not any(self.class_alphas):
+            raise ValueError("class_alphas are all 0, and nothing is learned; use weights of which some are more than 0")
+        if self.network == "arm" and self.size < SMALLEST:
+            raise ValueError(f"size is {self.size}, and ARM needs {SMALLEST} or more; use that, or network: resnet18")
 
     def loss_of(self, logits: Tensor, target: Tensor) -> Tensor:
         """The configured loss of logits (B, 7) and labels (B,), a scalar: the mean over the batch."""
         if self.loss == "softmax":
             return softmax_focal(logits, target, gamma=self.gamma, alpha=self.class_alphas)
         return sigmoid_focal(logits, target, gamma=self.gamma, alpha=self.alpha)
+
+    def loss_of_no_answer(self, target: Tensor) -> float:
+        """The loss where every expression is as likely, gamma apart: what a network has that has learned nothing."""
+        return float(dataclasses.replace(self, gamma=0.0).loss_of(torch.zeros(len(target), CLASSES, device=target.device), target))
 
 
 @dataclass
@@ -64,19 +74,19 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)  # the metrics of each epoch
     best: dict[str, Tensor] = field(default_factory=dict)  # the state dict of the best epoch
     run_id: str = ""  # the MLflow run that knows the history
+    precisions: list[str] = field(default_factory=list)  # in which the products were computed; several where the hardware changed
 
     def to_bytes(self) -> bytes:
-        stream = io.BytesIO()
         state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best}
-        torch.save({**state, "history": self.history, "run_id": self.run_id}, stream)
-        return stream.getvalue()
+        return trainings.pack({**state, "history": self.history, "run_id": self.run_id, "precisions": self.precisions})
 
     def load(self, saved: bytes) -> None:
         """Go on from what `to_bytes` gave. All else that is random is seeded from epochs and ids, so this is exact."""
-        found = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+        found = trainings.unpack(saved)
         self.network.load_state_dict(found["network"])
         self.optimizer.load_state_dict(found["optimizer"])
-        self.history, self.best, self.run_id = found["history"], found["best"], found["run_id"]
+        self.history, self.best = found["history"], found["best"]
+        self.run_id, self.precisions = found["run_id"], found["precisions"]
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:
@@ -105,15 +115,17 @@ def fit(
 
     net: `state.network`, or what wraps it for data-parallel training. train, validation: this worker's share. tell: is called
     after each batch with the epochs done.
+    Diverged where a loss is not finite, or far beyond that of a network that has learned nothing.
     Metrics, over all workers: learning_rate; loss, accuracy (share of images) and class_mean_accuracy, each of `train` (as
     augmented, while the network learns) and of `validation`.
     """
     world = dist.get_world_size() if dist.is_initialized() else 1
-    if config.batch % world:
-        raise Problem(f"A batch of {config.batch} images cannot be dealt to {world} workers: make it a multiple, or take fewer workers.")
+    trainings.deal(config.batch, world)
     count = max(gather(len(train.ids)))
+    if count < 2:
+        raise Problem(f"{world} workers have {sum(gather(len(train.ids)))} training images: two for each are needed, take fewer workers.")
     device = next(net.parameters()).device
-    half = config.precision == "auto" and has_bfloat16(device)
+    half = trainings.in_bfloat16(config.precision, device, state.precisions)
     for epoch in range(len(state.history) + 1, config.epochs + 1):
         rate = config.learning_rate * config.decay ** (epoch - 1)
         for group in state.optimizer.param_groups:
@@ -121,6 +133,7 @@ def fit(
         order = data.shuffled(train, count, config.batch // world, seed=config.seed, epoch=epoch)
         loss, confusion = torch.zeros((), device=device), np.zeros((CLASSES, CLASSES), np.int64)
         net.train()
+        where = f"epoch {epoch} of {config.epochs}"
         batches = data.batches(train, order, config.size, (config.seed, epoch) if config.augment else None)
         for number, (pixels, labels) in enumerate(batches, start=1):
             target = torch.from_numpy(labels).to(device)
@@ -128,6 +141,8 @@ def fit(
                 logits = net(data.normalise(pixels, device))
             logits = logits.float()
             value = config.loss_of(logits, target)
+            updates = (epoch - 1) * len(order) + number - 1
+            trainings.converging(float(value.detach()), math.inf, where, "learning_rate", rate, updates=updates)
             state.optimizer.zero_grad()
             value.backward()
             state.optimizer.step()
@@ -137,19 +152,18 @@ def fit(
         learned = gather((float(loss), confusion))
         confusion = sum((c for _, c in learned), np.zeros_like(confusion))
         metrics = {"learning_rate": rate, **named("train", sum(v for v, _ in learned) / confusion.sum(), confusion)}
-        metrics |= scores("validation", answers(state.network, config, validation), config)
+        found = answers(state.network, config, validation)
+        metrics |= scores("validation", found, config)
+        limit = config.loss_of_no_answer(torch.from_numpy(found.labels))
+        for split, most in (("train", limit), ("validation", math.inf)):  # a single epoch may answer new images badly and recover
+            trainings.converging(metrics[f"loss/{split}"], most, where, "learning_rate", rate, updates=epoch * len(order))
         state.history.append(metrics)
         if best_epoch(state.history) == epoch:
             state.best = copy.deepcopy(state.network.state_dict())
+        if epoch == config.epochs:
+            best = state.history[best_epoch(state.history) - 1]
+            trainings.converging(best["loss/validation"], limit, "its best epoch", "learning_rate", config.learning_rate, updates=1)
         yield metrics
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 numbers faster than float32 ones."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu.get_capabilities()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 @dataclass(frozen=True)

@@ -174,13 +174,18 @@ def _sweep(finished: Finished) -> dict[str, Any]:
     n = finished.results["validation_images"]
     trials = []
     for number, trial in enumerate(finished.results["trials"]):
+        if "diverged" in trial:
+            continue
         accuracy = trial["accuracy/validation"]
         right = (np.arange(n) < round(accuracy * n)).astype(int)
         kept = {key: trial[key] for key in ("alpha", "gamma", "learning_rate", "epochs", "best_epoch")}
         scores = {"accuracy": accuracy, "class_mean_accuracy": trial["class_mean_accuracy/validation"]}
         trials.append({"number": number, **kept, **scores, "images": as_dict(share(right, np.ones(n, int)))})
     trials.sort(key=lambda t: (t["number"] != finished.results["best"], -t["accuracy"], t["number"]))
-    return {"output": name(finished), "network": NAMES[train["network"]], "size": train["size"], "trials": trials}
+    diverged = len(finished.results["trials"]) - len(trials)
+    return {
+        "output": name(finished), "network": NAMES[train["network"]], "size": train["size"], "trials": trials, "diverged": diverged,
+    }  # fmt: skip
 
 
 # What went in, and what was lost on the way

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any
 
 import jinja2
 
 import twfer_dist
 from twfer_dist import storage
 from twfer_dist.engine import Job, Work
+from twfer_dist.settings import Range, Settings
 from twfer_dist.spreadsheet import rows_to_csv
 from twfer_dist.storage import Finished
 from twfer_dist.study import pictures
@@ -39,14 +40,14 @@ _PAGE = ("report.html.j2", "report.css.j2", "notes.html.j2", "models.html.j2", "
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class ReportConfig(Settings):
     """What the page says and how much it shows; its tables always cover everything."""
 
     title: str = "Expressions in sculpted faces"
     question: str = "Which expressions do these faces show, how do they differ between groups, and how far can the answer be believed?"
-    faces: int = 48  # pictures of faces, at most
-    strips: int = 4  # animated faces, at most
-    examples: int = 12  # photographs that were not read, at most
+    faces: Annotated[int, Range(0, 10_000)] = 48  # pictures of faces, at most
+    strips: Annotated[int, Range(0, 10_000)] = 4  # animated faces, at most
+    examples: Annotated[int, Range(0, 10_000)] = 12  # photographs that were not read, at most
     groups: tuple[str, ...] = ()  # the columns that faces are compared by; where empty, every column that groups them
     recipe: str = ""  # the text of the recipe, printed under "How to make this again"
 

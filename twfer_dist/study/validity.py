@@ -15,6 +15,7 @@ from twfer_dist.engine import Job, Work
 from twfer_dist.errors import Problem
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.schema import DATASET, OK, figures
+from twfer_dist.settings import Settings
 from twfer_dist.storage import Finished
 from twfer_dist.study import tables
 
@@ -24,7 +25,7 @@ ORIGINS = {"real": "photograph", "animated": "animated"}
 
 
 @dataclass(frozen=True)
-class ValidityConfig:
+class ValidityConfig(Settings):
     """Nothing is set: the inputs decide."""
 
 

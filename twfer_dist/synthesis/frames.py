@@ -27,7 +27,7 @@ def decode(rows: pa.Table, faces: Sequence[Finished], size: int) -> pa.Table:
         }
     pixels = [crops[key] for key in keys]
     return (
-        rows.drop_columns(["input", "content"])
+        rows.drop_columns(["input", "content", "precision"])
         .append_column("pixels", pa.array(pixels, pa.large_binary()))
         .append_column("status", pa.array([schema.OK if p else "unreadable" for p in pixels]))
         .append_column("error", pa.array(["" if p else "the face's crop is not an image that can be decoded" for p in pixels]))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from twfer_dist import schema, storage
+from twfer_dist import cluster, precision, schema, storage
 from twfer_dist.again import content
-from twfer_dist.engine import Job, Step, Work
+from twfer_dist.engine import WORK, Job, Step, Work
 from twfer_dist.errors import Problem
+from twfer_dist.precision import Precision
 from twfer_dist.schema import ANIMATED, FACES
+from twfer_dist.settings import Range, Settings
 from twfer_dist.storage import Finished
 from twfer_dist.synthesis import checkpoints, references
 from twfer_dist.synthesis.animate import animate, intensities
@@ -26,24 +28,28 @@ VERSION = 4
 
 PART_ROWS = 256  # at most
 LEAST_PARTS = 32  # where there are rows enough, so that a small study keeps many workers busy to its end
-DECIDE = ("image_id", "source", "corpus", "reference_id", "groups", "action_units", "own", "content")
+DECIDE = ("image_id", "source", "corpus", "reference_id", "groups", "action_units", "own", "content", "precision")
 PLAIN = ["face_id", "corpus", "source", "label", "groups", "action_units", "status"]
 
 
 @dataclass(frozen=True)
-class AnimateConfig:
+class AnimateConfig(Settings):
     """Which faces are animated, from how many references, in how many steps, and how the images are kept."""
 
-    size: int = 112  # pixels of the animated images; crops are resized to it
-    levels: int = 5  # steps from the source's Action Units to the reference's
+    size: Annotated[int, Range(16, 2048)] = 112  # pixels of the animated images; crops are resized to it
+    levels: Annotated[int, Range(1, 100)] = 5  # steps from the source's Action Units to the reference's
     drop_last: bool = True  # the strongest level is not planned
-    references: int = 1  # of each expression
-    per_expression: int | None = None  # images, spread evenly over sources, references and intensities; every combination where null
+    references: Annotated[int, Range(1, 1000)] = 1  # of each expression
+    per_expression: Annotated[int, Range(1, 10**7)] | None = None  # images, spread evenly; every combination where null
     reference_corpora: tuple[str, ...] = ()  # where references may come from; all where empty
     sources: Literal["neutral", "unlabelled", "all"] = "neutral"  # "unlabelled": neutral faces and those without a label
-    batch: int = 16  # rows that the generator sees together
-    bfloat16: bool = False  # the generator's convolutions: faster where the hardware has it, see `animate`
-    quality: int = 95  # of the JPEG images
+    batch: Annotated[int, Range(1, 4096)] = 16  # rows that the generator sees together
+    precision: Precision = "float32"  # of the generator's convolutions; bfloat16 is faster, see `animate`
+    quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG images
+
+    def agree(self) -> None:
+        if self.levels == 1 and self.drop_last:
+            raise ValueError("levels is 1 and drop_last leaves the strongest out, so that none remains; use 2 or more, or drop_last: false")
 
 
 def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str, *, actors: int | None = None, gpus: float = 0) -> Job:
@@ -51,8 +57,9 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
     `<face_id>-<expression>-<reference number>-<level>`.
 
     A face that was not found has no image to animate and no row here. A crop that cannot be decoded gives rows with status
-    "unreadable". A face without Action Units of its own starts from zeros; `results` counts those, and names the
-    references. generator: a checkpoint, ours or public. gpus: of each actor; an actor computes on CUDA where its GPU is one.
+    "unreadable". A face without Action Units of its own starts from zeros; `results` counts those, names the references, and
+    says in which `precision` was computed. generator: a checkpoint, ours or public. gpus: of each actor; an actor computes on
+    CUDA where its GPU is one.
     Problem where there is no face to animate.
     """
     generator = storage.absolute(generator)
@@ -78,15 +85,17 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
             "reference_rule": references.RULE,
             "references": [asdict(reference) for reference in chosen],
             "generator_size": loaded.size,
+            "precision": (computed := _precision(work, config.precision, gpus)),
         }
         planned = plan(sources, chosen, steps, config.per_expression)
+        planned = planned.append_column("precision", pa.array([computed] * len(planned), pa.string()))
         work.map(
             planned,
             [
                 Step(decode, {"faces": tuple(faces), "size": config.size}),
                 Step(
                     Animator,
-                    {"generator": generator, "batch": config.batch, "gpus": gpus, "bfloat16": config.bfloat16},
+                    {"generator": generator, "batch": config.batch, "gpus": gpus, "bfloat16": computed == "bfloat16"},
                     gpus=gpus,
                     actors=actors,
                 ),
@@ -99,6 +108,38 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
     models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
     inputs = {f"faces_{k}": finished for k, finished in enumerate(faces)}
     return Job("animated", VERSION, inputs, config, models, {".": ANIMATED}, do)
+
+
+def _precision(work: Work, wanted: Precision, gpus: float) -> str:
+    """float32 or bfloat16, the same on all nodes, and in all starts of this work: parts that were made in the other are made again."""
+    if wanted == "float32":
+        return wanted
+    cluster.start()
+    computed = precision.settle(wanted, _lacking_on_nodes(gpus))
+    note = storage.join(work.directory, WORK, "precision.txt")
+    if storage.exists(note) and storage.read_bytes(note).decode() != computed:
+        storage.delete_folder(storage.join(work.directory, WORK))
+    storage.write_bytes(note, computed.encode())
+    return computed
+
+
+def _lacking_on_nodes(gpus: float) -> list[str]:
+    """`precision.lacking` of the devices that animate, of each node that has any."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    @ray.remote(num_cpus=0, num_gpus=gpus)
+    def look() -> str:
+        return precision.lacking(_device(gpus))
+
+    wanted = ("GPU", gpus) if gpus else ("CPU", 1)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(wanted[0], 0) >= wanted[1]]
+    return ray.get([look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in nodes])
+
+
+def _device(gpus: float) -> str:
+    """What an actor with so many GPUs computes on."""
+    return "cuda" if gpus and torch.cuda.is_available() else "cpu"
 
 
 def _rows_per_part(rows: int, batch: int) -> int:
@@ -182,7 +223,9 @@ class Animator:
 
     def __init__(self, generator: str, batch: int, gpus: float, bfloat16: bool) -> None:
         torch.set_num_threads(1)
-        self.device = "cuda" if gpus and torch.cuda.is_available() else "cpu"
+        self.device = _device(gpus)
+        if bfloat16:
+            precision.settle("bfloat16", [precision.lacking(self.device)])  # a node that came after all were asked
         self.generator = checkpoints.load_generator(generator)
         self.generator.network.to(self.device)
         self.batch, self.bfloat16 = batch, bfloat16

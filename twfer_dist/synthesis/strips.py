@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from twfer_dist.engine import Job, Work
 from twfer_dist.errors import Problem
 from twfer_dist.faces.decode import Refused, decode, on_grey, read
 from twfer_dist.schema import ANIMATED, FACES, OK
+from twfer_dist.settings import Range, Settings
 from twfer_dist.storage import Finished, absolute
 from twfer_dist.taxonomy import EXPRESSIONS
 
@@ -30,11 +31,11 @@ _MOST_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
-class StripsConfig:
+class StripsConfig(Settings):
     """How many figures are shown, and how large."""
 
-    figures: int = 12
-    side: int = 112  # pixels of a strip's cells and of a GIF
+    figures: Annotated[int, Range(1, 10_000)] = 12
+    side: Annotated[int, Range(16, 2048)] = 112  # pixels of a strip's cells and of a GIF
 
 
 def strips_job(animated: Sequence[Finished], faces: Sequence[Finished], config: StripsConfig, *, corpora: Sequence[Corpus] = ()) -> Job:

@@ -5,12 +5,11 @@ on the number of workers, and a resumed training draws what an unbroken one woul
 the workers by hand, because the gradient penalty differentiates the critic twice.
 """
 
-import io
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -18,7 +17,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twfer_dist.errors import Problem
+from twfer_dist import trainings
+from twfer_dist.precision import Precision
+from twfer_dist.settings import Range, Settings
 from twfer_dist.synthesis import losses
 from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator, fuse, told
 from twfer_dist.synthesis.pairs import Draw, Pairs
@@ -30,7 +31,7 @@ PAIRED = {"pixels": 1.0, "edges": 0.5, "attention": 0.1, "colour": 1.0, "bend": 
 
 
 @dataclass(frozen=True)
-class GeneratorConfig:
+class GeneratorConfig(Settings):
     """How a generator is trained: first `supervised`, then `adversarial`; a phase of 0 steps is left out.
 
     A phase ends with its steps or, where minutes are given, with its minutes; the learning rate falls to zero towards
@@ -38,21 +39,28 @@ class GeneratorConfig:
     """
 
     network: Literal["ganimation", "warping"] = "ganimation"  # the public generator, or ours
-    size: int = 64  # pixels of the images; a multiple of 64, as the critic halves six times
-    width: int = 32
-    critic_width: int = 32
-    batch: int = 16  # over all workers
-    supervised_steps: int = 10000
-    supervised_minutes: float | None = None
-    supervised_rate: float = 5e-4
-    adversarial_steps: int = 0
-    adversarial_minutes: float | None = None
-    adversarial_rate: float = 1e-4
-    bfloat16: bool = False  # the generator's convolutions: twice the speed where the processor has it; the critic stays at float32
-    keep_at: tuple[int, ...] = ()  # steps of the last phase after which the weights are kept beside, to see what the steps bought
-    held_out: float = 0.05  # share of the figures kept for the scores
-    scored_pairs: int = 256
-    seed: int = 0
+    size: Annotated[int, Range(64, 1024, multiple_of=64)] = 64  # pixels of the images; the critic halves them six times
+    width: Annotated[int, Range(1, 512)] = 32
+    critic_width: Annotated[int, Range(1, 512)] = 32
+    batch: Annotated[int, Range(1, 4096)] = 16  # over all workers
+    supervised_steps: Annotated[int, Range(0, 10**9)] = 10000
+    supervised_minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None
+    supervised_rate: Annotated[float, Range(0, 1, above=True)] = 5e-4
+    adversarial_steps: Annotated[int, Range(0, 10**9)] = 0
+    adversarial_minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None
+    adversarial_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4
+    precision: Precision = "float32"  # of the generator's convolutions, bfloat16 is twice as fast; the critic stays at float32
+    keep_at: tuple[Annotated[int, Range(1, 10**9)], ...] = ()  # steps of the last phase after which the weights are kept beside
+    held_out: Annotated[float, Range(0, 0.9, above=True)] = 0.05  # share of the figures kept for the scores
+    scored_pairs: Annotated[int, Range(1, 10**6)] = 256
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+
+    def agree(self) -> None:
+        if not self.phases():
+            raise ValueError("a generator is trained for no steps; set supervised_steps or adversarial_steps")
+        last, steps, *_ = self.phases()[-1]
+        if self.keep_at and max(self.keep_at) > steps:
+            raise ValueError(f"keep_at names step {max(self.keep_at)}, and the {last} phase has {steps}; use 1 to {steps}")
 
     def phases(self) -> list[tuple[str, int, float | None, float]]:
         """Name, steps, minutes and learning rate of the phases that have steps."""
@@ -80,17 +88,16 @@ class State:
     seconds: float = 0.0  # in the phase
     log: list[dict[str, float | str]] = field(default_factory=list)
     run_id: str = ""  # the MLflow run that knows the log
+    precisions: list[str] = field(default_factory=list)  # in which convolutions were computed; several where the hardware changed
+    begun: float = math.inf  # the loss of the first supervised step
 
     def to_bytes(self) -> bytes:
         parts = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        rest = {name: getattr(self, name) for name in _PLAIN}
-        buffer = io.BytesIO()
-        torch.save({**parts, **rest}, buffer)
-        return buffer.getvalue()
+        return trainings.pack({**parts, **{name: getattr(self, name) for name in _PLAIN}})
 
     def load(self, data: bytes) -> None:
         """Become the state that `to_bytes` saved."""
-        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        saved = trainings.unpack(data)
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(saved[name])
         for name in _PLAIN:
@@ -98,7 +105,7 @@ class State:
 
 
 _STATEFUL = ("generator", "critic", "generator_optimizer", "critic_optimizer")
-_PLAIN = ("phase", "step", "seconds", "log", "run_id")
+_PLAIN = ("phase", "step", "seconds", "log", "run_id", "precisions", "begun")
 
 
 def new_state(config: GeneratorConfig, device: torch.device | str = "cpu", initial: AnyGenerator | None = None) -> State:
@@ -115,10 +122,11 @@ def fit(state: State, data: Mapping[str, Pairs], config: GeneratorConfig, observ
     """Run the phases from where `state` stands to their end, each on its images in `data`, on this worker's share of each batch.
 
     observe(state, losses) is called after each step with that step's losses of the whole batch. The
-    batch is a multiple of the workers. Problem where a loss or a gradient is not finite.
+    batch is a multiple of the workers. Diverged where a loss or a gradient is not finite.
     """
     rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     device = next(state.generator.parameters()).device
+    half = trainings.in_bfloat16(config.precision, device, state.precisions)
     state.generator.train()
     while state.phase < len(config.phases()):
         name, steps, minutes, rate = config.phases()[state.phase]
@@ -131,7 +139,7 @@ def fit(state: State, data: Mapping[str, Pairs], config: GeneratorConfig, observ
                 for group in optimizer.param_groups:
                     group["lr"] = faded
             draws = [_draw(pairs, config, state, k).share(rank, workers) for k in range(CRITIC_STEPS if name == "adversarial" else 1)]
-            values = (adversarial_step if name == "adversarial" else supervised_step)(state, pairs, draws, config)
+            values = (adversarial_step if name == "adversarial" else supervised_step)(state, pairs, draws, faded, half)
             state.step += 1
             state.seconds += time.monotonic() - started
             progress = _progress(state, steps, minutes, device)
@@ -164,47 +172,52 @@ def _draw(pairs: Pairs, config: GeneratorConfig, state: State, number: int) -> D
     return pairs.draw(np.random.default_rng([config.seed, state.phase, state.step, number]), config.batch)
 
 
-def supervised_step(state: State, pairs: Pairs, draws: list[Draw], config: GeneratorConfig) -> dict[str, float]:
-    """One step of the generator on pairs: L1 and edges weighted to what changes, and the attention that this asks for."""
+def supervised_step(state: State, pairs: Pairs, draws: list[Draw], rate: float, half: bool) -> dict[str, float]:
+    """One step of the generator on pairs: L1 and edges weighted to what changes, and the attention that this asks for. rate: the
+    learning rate, to be told where the step fails. half: whether the generator's convolutions compute in bfloat16.
+    """
     device = next(state.generator.parameters()).device
     image, truth, own, wanted = pairs.batch(draws[0], device)
-    colour, attention, *flow = _made(state.generator, image, told(state.generator, own, wanted), config)
+    colour, attention, *flow = _made(state.generator, image, told(state.generator, own, wanted), half)
     parts = losses.paired_loss(image, truth, colour, attention, *flow)
     loss = torch.stack([PAIRED[name] * part for name, part in parts.items()]).sum()
-    _step(loss, state.generator, state.generator_optimizer, f"supervised step {state.step}")
+    if not state.step:
+        state.begun = max(1.0, loss.item())
+    place = f"supervised step {state.step + 1}", "supervised_rate", rate
+    _step(loss, state.generator, state.generator_optimizer, place, state.begun)
     return {"loss": loss.item(), **{name: value.item() for name, value in parts.items()}}
 
 
-def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], config: GeneratorConfig) -> dict[str, float]:
+def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], rate: float, half: bool) -> dict[str, float]:
     """GANimation's step: the critic on each draw, then the generator once on the last (section 4.2, equations 2 to 7).
 
     The wanted Action Units are those of another image of the figure; its pixels are not used.
     """
-    where = f"adversarial step {state.step}"
+    place = f"adversarial step {state.step + 1}", "adversarial_rate", rate
     device = next(state.generator.parameters()).device
     generator, critic = state.generator, state.critic
     for draw in draws:
         image, _, own, wanted = pairs.batch(draw, device)
         with torch.no_grad():
-            fake = fuse(image, *_made(generator, image, told(generator, own, wanted), config))
+            fake = fuse(image, *_made(generator, image, told(generator, own, wanted), half))
         score, seen = critic(image)
         mix = torch.from_numpy(draw.mix).to(device)[:, None, None, None]
         penalty = losses.gradient_penalty(lambda x: critic(x)[0], image, fake, mix)
         distance = score.mean() - critic(fake)[0].mean()
         units_real = losses.action_unit_loss(seen, own)
         critic_loss = -distance + losses.GRADIENT_PENALTY * penalty + losses.ACTION_UNITS * units_real
-        _step(critic_loss, critic, state.critic_optimizer, where)
-    made = _made(generator, image, told(generator, own, wanted), config)
+        _step(critic_loss, critic, state.critic_optimizer, place)
+    made = _made(generator, image, told(generator, own, wanted), half)
     fake = fuse(image, *made)
     score, seen = critic(fake)
-    back = _made(generator, fake, told(generator, wanted, own), config)
+    back = _made(generator, fake, told(generator, wanted, own), half)
     attention, attention_back = made[1], back[1]
     units_fake = losses.action_unit_loss(seen, wanted)
     cycle = F.l1_loss(fuse(fake, *back), image)
     masks = attention.mean() + attention_back.mean()
     smooth = losses.smoothness(attention) + losses.smoothness(attention_back)
     loss = -score.mean() + losses.ACTION_UNITS * units_fake + losses.CYCLE * cycle + losses.ATTENTION * masks + losses.SMOOTHNESS * smooth
-    _step(loss, generator, state.generator_optimizer, where)
+    _step(loss, generator, state.generator_optimizer, place)
     named: dict[str, Tensor] = {
         "critic_loss": critic_loss,
         "wasserstein_distance": distance,
@@ -219,19 +232,23 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], config: Gene
     return {name: value.item() for name, value in named.items()}
 
 
-def _made(generator: AnyGenerator, image: Tensor, units: Tensor, config: GeneratorConfig) -> tuple[Tensor, ...]:
+def _made(generator: AnyGenerator, image: Tensor, units: Tensor, half: bool) -> tuple[Tensor, ...]:
     """What the generator makes, in float32, whatever its convolutions compute in."""
-    with torch.autocast(image.device.type, torch.bfloat16, enabled=config.bfloat16):
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
         made = generator(image, units)
     return tuple(part.float() for part in made)
 
 
-def _step(loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, where: str) -> None:
+def _step(
+    loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, place: tuple[str, str, float], limit: float = math.inf
+) -> None:
     """One optimizer step of `network` on the mean over workers of `loss`.
 
-    Problem where the loss or its gradient is not finite, before the weights are: the last checkpoint stays one to go on from.
+    Diverged where the loss or its gradient is not finite, or the loss far beyond `limit`, before the weights are: the last checkpoint
+    stays one to go on from. place: what `trainings.converging` says of it.
     """
-    _check(loss.item(), "the loss", where)
+    updates = len(optimizer.state)
+    trainings.converging(loss.item(), limit, *place, updates=updates)
     parameters = list(network.parameters())
     gradients = torch.autograd.grad(loss, parameters)
     if dist.is_initialized() and dist.get_world_size() > 1:
@@ -239,12 +256,7 @@ def _step(loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, wh
         dist.all_reduce(flat)
         pieces = (flat / dist.get_world_size()).split([p.numel() for p in parameters])
         gradients = tuple(piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True))
-    _check(nn.utils.get_total_norm(gradients).item(), "the gradient's length", where)
+    trainings.converging(nn.utils.get_total_norm(gradients).item(), math.inf, *place, updates=updates, what="gradient")
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
-
-
-def _check(value: float, what: str, where: str) -> None:
-    if not math.isfinite(value):
-        raise Problem(f"Training failed at {where}: {what} is {value}; lower the learning rate, or look for broken images.")

@@ -1,0 +1,127 @@
+"""What all trainings have in common: checkpoints that are whole or set aside, and a divergence that is noticed."""
+
+import io
+import math
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+
+from twfer_dist import precision, storage
+from twfer_dist.errors import Problem
+from twfer_dist.precision import Precision
+
+FAR = 100.0
+"""A training has diverged whose loss is so many times the one that it could not be worse than by itself."""
+
+_DIGEST = 64  # hex digits before what torch saved: torch does not notice a byte that has changed
+
+
+class Diverged(Problem):
+    """A training that learns nothing any more."""
+
+
+class Damaged(ValueError):
+    """Bytes that are not what `pack` gave."""
+
+
+class State(Protocol):
+    """What a training goes on from."""
+
+    def load(self, saved: bytes) -> None: ...
+
+
+def converging(value: float, limit: float, where: str, setting: str, rate: float, *, updates: int, what: str = "loss") -> None:
+    """Diverged where a loss, or another number of a training, is not finite or beyond FAR times `limit`. setting, rate: of the
+    learning rate. updates: of the weights before it.
+    """
+    if math.isfinite(value) and value <= FAR * limit:
+        return
+    remedy = f"lower {setting}, which is {rate:g}" if updates else "the weights that it starts from are at fault, name others"
+    beside = f", and {limit:.3g} is what it has where nothing is learned" if math.isfinite(value) else ""
+    raise Diverged(f"The training diverged at {where}: its {what} is {value:.3g}{beside}; {remedy}.")
+
+
+def deal(batch: int, workers: int, what: str = "images") -> None:
+    """Problem where a batch cannot be dealt to the workers of a training, of which 0 is this process."""
+    if workers and batch % workers:
+        raise Problem(f"A batch of {batch} {what} cannot be dealt to {workers} workers: make it a multiple, or take fewer workers.")
+
+
+def in_bfloat16(wanted: Precision, device: torch.device, used: list[str]) -> bool:
+    """Whether all workers compute in bfloat16, noted in `used`. Problem where it is asked for and a worker would emulate it."""
+    without = [precision.lacking(device)]
+    if dist.is_initialized():
+        without *= dist.get_world_size()
+        dist.all_gather_object(without, without[0])
+    agreed = precision.settle(wanted, without)
+    if agreed not in used:
+        used.append(agreed)
+    return agreed == "bfloat16"
+
+
+def pack(state: dict[str, Any]) -> bytes:
+    """A checkpoint as bytes that tell whether they are whole."""
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    return storage.sha256(stream.getvalue()).encode() + stream.getvalue()
+
+
+def unpack(saved: bytes) -> dict[str, Any]:
+    """What was packed, on the CPU."""
+    if saved[:_DIGEST] != storage.sha256(saved[_DIGEST:]).encode():
+        raise Damaged("its bytes are not those that were written")
+    return torch.load(io.BytesIO(saved[_DIGEST:]), map_location="cpu", weights_only=True)
+
+
+def keep(uri: str, saved: bytes) -> None:
+    """Write a checkpoint; the one before it stays beside."""
+    if storage.exists(uri):
+        _copy(uri, _before(uri))
+    storage.write_bytes(uri, saved)
+
+
+def sound(uri: str, fresh: Callable[[], State]) -> None:
+    """See to it that `uri` is a checkpoint that a `fresh` state can load, or that there is none: the last one, else the one before it.
+    What cannot be loaded is set aside, and that is said.
+    """
+    aside = []
+    for place in (uri, _before(uri)):
+        if not storage.exists(place):
+            continue
+        try:
+            fresh().load(storage.read_bytes(place))
+        except (Damaged, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            reason = str(error) if isinstance(error, Damaged) else "it is another training's"
+            _move(place, _named(place, ".damaged"))
+            aside.append(f"{place} cannot be gone on from ({reason}) and is now {storage.name_of(place)}.damaged")
+        else:
+            if place != uri:
+                _move(place, uri)
+            break
+    if aside:
+        rest = "the checkpoint before it" if storage.exists(uri) else "the start"
+        print(f"twfer: {'; '.join(aside)}: the training goes on from {rest}.", file=sys.stderr, flush=True)
+
+
+def _before(uri: str) -> str:
+    return _named(uri, ".before")
+
+
+def _named(uri: str, ending: str) -> str:
+    base, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    return f"{base}{ending}{mark}{query}"
+
+
+def _copy(uri: str, to: str) -> None:
+    (fs, path), (_, other) = storage.resolve(uri), storage.resolve(to)
+    with storage.writing(to):
+        storage.patiently(lambda: fs.copy_file(path, other))
+
+
+def _move(uri: str, to: str) -> None:
+    _copy(uri, to)
+    storage.delete_file(uri)
