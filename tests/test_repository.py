@@ -16,9 +16,9 @@ LOCK_LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlin
 LOCK = dict(line.split(";")[0].split("==") for line in LOCK_LINES)
 
 ROOMS = (
-    "errors", "taxonomy", "schema", "storage", "settings", "framing", "intervals", "claim", "progress", "tracking", "cluster", "killers",
-    "again", "parts", "engine", "inspection", "corpus", "faces", "synthesis", "dataset", "recognition", "study", "bench", "stages",
-    "recipe", "cli",
+    "errors", "taxonomy", "schema", "storage", "settings", "framing", "intervals", "claim", "progress", "journal", "mlflow_store",
+    "tracking", "cluster", "killers", "again", "parts", "engine", "inspection", "corpus", "faces", "synthesis", "dataset", "recognition",
+    "study", "bench", "stages", "recipe", "cli",
 )  # fmt: skip
 RAY_FILES = {"cluster", "parts", "tracking", "pipeline", "train", "sweep"}  # in a room, Ray is in files of these names
 

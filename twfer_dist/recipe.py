@@ -28,6 +28,7 @@ from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
 from twfer_dist.inspection import inspect
+from twfer_dist.mlflow_store import sqlite_uri
 from twfer_dist.parts import Target
 from twfer_dist.settings import fill, package_path, read_yaml
 from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, config_of, job_of
@@ -87,9 +88,9 @@ def load(path: str, *, out: str | None = None) -> Recipe:
     for key, settings in given["stages"].items():
         stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
     learns = any(stage.kind in TRACKED for stage in stages)
-    uri = given.get("tracking") or (f"sqlite:///{out}/mlflow.db" if learns and "://" not in out else None)
-    if uri and (database := uri.removeprefix("sqlite:///")) != uri:
-        uri = f"sqlite:///{storage.absolute(database)}"  # workers have another working directory
+    uri = given.get("tracking") or (sqlite_uri(storage.join(out, "mlflow.db")) if learns and "://" not in out else None)
+    if uri and (database := uri.removeprefix("sqlite:///")) != uri and not database.startswith("file:"):
+        uri = sqlite_uri(database)  # workers have another working directory
     tracking = Tracking(uri, name) if uri else None
     compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
     return Recipe(name, out, corpora, stages, tracking, compute, text)
@@ -133,10 +134,12 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry:
     if storage.is_file(recipe.out):
         raise Problem(f"{recipe.out} is a file: name a folder for the outputs.")
     _check_files(recipe)  # what is wrong is told of before hours of other work
+    if recipe.tracking:
+        recipe.tracking.send_waiting(recipe.out)
     gpus = recipe.compute.gpus
     if (recipe.tracking or gpus) and any(outcome.state == "to do" for outcome in plan(recipe)):
         if recipe.tracking:
-            recipe.tracking.check()
+            recipe.tracking.experiment_id()
         if gpus and recipe.compute.actors is None:
             cluster.start()
             cluster.slots(1, gpus)

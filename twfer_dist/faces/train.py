@@ -107,15 +107,14 @@ def _trained(
     work: Work, task: _Task, rendered: Finished, config: FaceNetworkConfig, tracking: Tracking, workers: int, gpu: bool
 ) -> Iterator[tuple[Run, State, Heads]]:
     """Train to the end: the open MLflow run, the last state, and the held-out heads; the training's log is written afterwards."""
-    with tracking.start(f"{work.job.stage}-{work.job.fingerprint}", tags={"stage": work.job.stage}) as run:
-        run.log_params(dataclasses.asdict(config))
+    tags = {"stage": work.job.stage, "fingerprint": work.job.fingerprint}
+    with tracking.start(f"{work.job.stage}-{work.job.fingerprint}", work.out, tags=tags, params=dataclasses.asdict(config)) as run:
         run.log_dataset(rendered, context="training")
         arguments: dict[str, Any] = {
             "task": task,
             "rendered": rendered,
             "config": config,
-            "tracking": tracking,
-            "run_id": run.id,
+            "run": run,
             "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
             "told": storage.join(work.directory, WORK, "progress.txt"),
         }
@@ -143,8 +142,9 @@ def _worker(arguments: dict[str, Any]) -> None:
     observer = None
     if ray.train.get_context().get_world_rank() == 0:
         looked_at = held_out.of(np.arange(min(LOOK_HEADS, len(held_out.units))))  # sorted by figure: whole ones
-        run = arguments["tracking"].resume(arguments["run_id"])
-        observer = _Observer(run, partial(task.look, state.network, looked_at), arguments["checkpoint"], Teller(arguments["told"]))
+        observer = _Observer(
+            arguments["run"], partial(task.look, state.network, looked_at), arguments["checkpoint"], Teller(arguments["told"])
+        )
     lesson = task.lesson(heads, config, get_device())
     learning.fit(state, prepare_model(state.network), config, heads, lesson, observer or (lambda state, values: None))
     if observer:

@@ -18,7 +18,7 @@ from twfer_dist.progress import Progress
 from twfer_dist.recognition import data, recogniser, training
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.storage import Finished
-from twfer_dist.tracking import Tracking
+from twfer_dist.tracking import Run, Tracking
 
 VERSION = 1
 
@@ -93,19 +93,20 @@ def sweep_job(
         cluster.start()
         name = f"sweep-{work.job.fingerprint}"
         with contextlib.ExitStack() as stack:
-            run = stack.enter_context(tracking.start(name, tags={"stage": "sweep", "network": config.train.network}))
-            run.log_params(dataclasses.asdict(config.train) | {k: v for k, v in dataclasses.asdict(config).items() if k != "train"})
+            tags = {"stage": "sweep", "fingerprint": work.job.fingerprint, "network": config.train.network}
+            params = dataclasses.asdict(config.train) | {k: v for k, v in dataclasses.asdict(config).items() if k != "train"}
+            run = stack.enter_context(tracking.start(name, work.out, tags=tags, params=params))
             run.log_dataset(dataset, context="training")
             trials: list[Trial] = []
             # The runs are opened and closed here: a trial that ASHA stops has no chance to close its own.
             for number, trial in enumerate(config.points()):
-                nested = stack.enter_context(tracking.start(f"trial-{number:03d}", parent=run.id, tags={"stage": "trial"}))
-                nested.log_params(dataclasses.asdict(trial))
+                label, params = f"trial-{number:03d}", dataclasses.asdict(trial)
+                nested = stack.enter_context(tracking.start(label, work.out, parent=run, tags={"stage": "trial"}, params=params))
                 nested.log_dataset(dataset, context="training")
-                trials.append(Trial(number, trial, nested.id))
+                trials.append(Trial(number, trial, nested))
             shared = {
                 "dataset": dataset,
-                "tracking": tracking,
+                "trials": trials,
                 "work": storage.join(work.directory, WORK),
                 "seconds": checkpoint_seconds,
                 "gpu": gpu,
@@ -139,7 +140,7 @@ class Trial:
 
     number: int
     config: TrainConfig
-    run_id: str
+    run: Run
 
 
 def _row(config: TrainConfig, history: list[dict[str, float]]) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def _tune(
     scheduler = ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=min(config.patience, epochs), reduction_factor=config.reduction)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_trial, shared=shared), resources),
-        param_space={"trial": tune.grid_search(trials)},
+        param_space={"trial": tune.grid_search(list(range(len(trials))))},
         tune_config=tune.TuneConfig(metric=METRIC, mode="max", scheduler=scheduler, max_concurrent_trials=concurrency),
         run_config=tune.RunConfig(name="trials", storage_path=path, storage_filesystem=fs, verbose=0, callbacks=[Shown()]),
     )
@@ -182,7 +183,7 @@ def _tune(
         reported = result.metrics_dataframe
         assert reported is not None and result.config is not None
         names = ["learning_rate", *(name for name in reported.columns if name.rpartition("/")[2] in ("train", "validation"))]
-        histories[result.config["trial"].number] = reported[names].to_dict("records")
+        histories[result.config["trial"]] = reported[names].to_dict("records")
     return histories
 
 
@@ -200,9 +201,8 @@ def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
     from ray import tune
 
     torch.set_num_threads(1)
-    trial: Trial = given["trial"]
+    trial: Trial = shared["trials"][given["trial"]]
     config = trial.config
-    run = shared["tracking"].resume(trial.run_id)
     splits = data.splits(shared["dataset"], seed=config.seed)
     train, validation = (data.load(shared["dataset"], splits.ids[split]) for split in ("train", "validation"))
     state = training.new_state(config, "cuda" if shared["gpu"] else "cpu")
@@ -211,8 +211,8 @@ def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
         state.load(storage.read_bytes(checkpoint))
     told, saved = list(state.history), time.monotonic()
     for epoch, metrics in enumerate(itertools.chain(told, training.fit(state, state.network, config, train, validation)), start=1):
-        run.log_metrics(metrics, step=epoch)
         if epoch > len(told) and time.monotonic() - saved >= shared["seconds"]:
             storage.write_bytes(checkpoint, state.to_bytes())
             saved = time.monotonic()
+        trial.run.log_metrics(metrics, step=epoch)
         tune.report(metrics | {"epoch": epoch})

@@ -56,16 +56,16 @@ def train_job(
 
     def do(work: Work) -> None:
         name = f"train-{work.job.fingerprint}"
-        with tracking.start(name, tags={"stage": "train", "network": config.network}) as run:
-            run.log_params(dataclasses.asdict(config) | {"workers": workers, "initial": initial, "trunk": trunk and trunk.uri})
+        tags = {"stage": "train", "fingerprint": work.job.fingerprint, "network": config.network}
+        params = dataclasses.asdict(config) | {"workers": workers, "initial": initial, "trunk": trunk and trunk.uri}
+        with tracking.start(name, work.out, tags=tags, params=params) as run:
             run.log_dataset(dataset, context="training")
             arguments: dict[str, Any] = {
                 "dataset": dataset,
                 "config": config,
                 "initial": initial,
                 "trunk": trunk,
-                "tracking": tracking,
-                "run_id": run.id,
+                "run": run,
                 "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
                 "checkpoint_seconds": checkpoint_seconds,
                 "told": storage.join(work.directory, WORK, "progress.txt"),
@@ -95,20 +95,20 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
         recogniser.load_trunk(state.network, arguments["trunk"])
     if storage.exists(arguments["checkpoint"]):
         state.load(storage.read_bytes(arguments["checkpoint"]))
-    run = arguments["tracking"].resume(arguments["run_id"]) if rank == 0 else None
-    if run and state.run_id != run.id:
+    run = arguments["run"] if rank == 0 else None
+    if run and state.run_id != run.key:
         for epoch, metrics in enumerate(state.history, start=1):
             run.log_metrics(metrics, step=epoch)
-        state.run_id = run.id
+        state.run_id = run.key
     tell = Teller(arguments["told"]) if rank == 0 else lambda epochs: None
     saved = started = time.monotonic()
     for metrics in training.fit(state, prepare_model(state.network), config, share["train"], share["validation"], tell):
         now, epoch = time.monotonic(), len(state.history)
         if run:
-            run.log_metrics(metrics | {"images_per_second": len(splits.ids["train"]) / (now - started)}, step=epoch)
             if now - saved >= arguments["checkpoint_seconds"] or epoch == config.epochs:
                 storage.write_bytes(arguments["checkpoint"], state.to_bytes())
                 saved = time.monotonic()
+            run.log_metrics(metrics | {"images_per_second": len(splits.ids["train"]) / (now - started)}, step=epoch)
         ray.train.report(metrics)
         started = time.monotonic()
     state.network.load_state_dict(state.best)
