@@ -185,7 +185,7 @@ def _compared(job: Callable[[int], Job], images: int, actors: int | None, folder
         "images": images,
         "rounds": ROUNDS,
         "processes": processes,
-        "cores": os.cpu_count(),
+        "cores": cluster.cores(),
         "machine": platform.machine(),
         "torch": torch.__version__,
     }

@@ -141,8 +141,7 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry:
         if recipe.tracking:
             recipe.tracking.experiment_id()
         if gpus and recipe.compute.actors is None:
-            cluster.start()
-            cluster.slots(1, gpus)
+            cluster.check_gpus(gpus)
     index: dict[str, str] = {}
     with contextlib.suppress(Problem):  # a damaged index is written anew
         index = {stage: directory for directory, stage in _index(recipe.out).items() if stage in {s.name for s in recipe.stages}}

@@ -115,6 +115,7 @@ def _trained(
             "rendered": rendered,
             "config": config,
             "run": run,
+            "gpu": gpu,
             "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
             "told": storage.join(work.directory, WORK, "progress.txt"),
         }
@@ -131,12 +132,13 @@ def _trained(
 def _worker(arguments: dict[str, Any]) -> None:
     """What each worker runs: the same batches, its own share of each; rank 0 logs, looks and keeps the checkpoint."""
     import ray.train
-    from ray.train.torch import get_device, prepare_model
+    from ray.train.torch import prepare_model
 
     task: _Task = arguments["task"]
     config: FaceNetworkConfig = arguments["config"]
     heads, held_out = learning.split(examples.load_heads(arguments["rendered"]), config.held_out, config.seed)
-    state = learning.new_state(config, get_device(), task.make)
+    device = cluster.train_device(arguments["gpu"])
+    state = learning.new_state(config, device, task.make)
     if storage.exists(arguments["checkpoint"]):
         state.load(storage.read_bytes(arguments["checkpoint"]))
     observer = None
@@ -145,8 +147,8 @@ def _worker(arguments: dict[str, Any]) -> None:
         observer = _Observer(
             arguments["run"], partial(task.look, state.network, looked_at), arguments["checkpoint"], Teller(arguments["told"])
         )
-    lesson = task.lesson(heads, config, get_device())
-    learning.fit(state, prepare_model(state.network), config, heads, lesson, observer or (lambda state, values: None))
+    lesson = task.lesson(heads, config, device)
+    learning.fit(state, prepare_model(state.network, move_to_device=False), config, heads, lesson, observer or (lambda state, values: None))
     if observer:
         observer.keep(state)
 

@@ -91,6 +91,8 @@ def sweep_job(
 
     def do(work: Work) -> None:
         cluster.start()
+        if gpu:
+            cluster.check_gpus(1)
         name = f"sweep-{work.job.fingerprint}"
         with contextlib.ExitStack() as stack:
             tags = {"stage": "sweep", "fingerprint": work.job.fingerprint, "network": config.train.network}
@@ -205,7 +207,7 @@ def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
     config = trial.config
     splits = data.splits(shared["dataset"], seed=config.seed)
     train, validation = (data.load(shared["dataset"], splits.ids[split]) for split in ("train", "validation"))
-    state = training.new_state(config, "cuda" if shared["gpu"] else "cpu")
+    state = training.new_state(config, cluster.device(shared["gpu"]))
     checkpoint = storage.join(shared["work"], f"trial-{trial.number:03d}.pt")
     if storage.exists(checkpoint):
         state.load(storage.read_bytes(checkpoint))

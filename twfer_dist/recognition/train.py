@@ -66,6 +66,7 @@ def train_job(
                 "initial": initial,
                 "trunk": trunk,
                 "run": run,
+                "gpu": gpu,
                 "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
                 "checkpoint_seconds": checkpoint_seconds,
                 "told": storage.join(work.directory, WORK, "progress.txt"),
@@ -81,14 +82,14 @@ def train_job(
 def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
     """What each worker runs on its share of the images. Rank 0 logs, keeps the checkpoint, and returns the best network."""
     import ray.train
-    from ray.train.torch import get_device, prepare_model
+    from ray.train.torch import prepare_model
 
     config: TrainConfig = arguments["config"]
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), max(1, context.get_world_size())
     splits = data.splits(arguments["dataset"], seed=config.seed)
     share = {split: data.load(arguments["dataset"], ids, rank=rank, world=world) for split, ids in splits.ids.items()}
-    state = training.new_state(config, get_device())
+    state = training.new_state(config, cluster.train_device(arguments["gpu"]))
     if arguments["initial"]:
         recogniser.load_weights(state.network, arguments["initial"])
     if arguments["trunk"]:
@@ -102,7 +103,9 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
         state.run_id = run.key
     tell = Teller(arguments["told"]) if rank == 0 else lambda epochs: None
     saved = started = time.monotonic()
-    for metrics in training.fit(state, prepare_model(state.network), config, share["train"], share["validation"], tell):
+    for metrics in training.fit(
+        state, prepare_model(state.network, move_to_device=False), config, share["train"], share["validation"], tell
+    ):
         now, epoch = time.monotonic(), len(state.history)
         if run:
             if now - saved >= arguments["checkpoint_seconds"] or epoch == config.epochs:

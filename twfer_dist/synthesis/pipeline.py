@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from twfer_dist import schema, storage
+from twfer_dist import cluster, schema, storage
 from twfer_dist.again import content
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
@@ -52,7 +52,7 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
 
     A face that was not found has no image to animate and no row here. A crop that cannot be decoded gives rows with status
     "unreadable". A face without Action Units of its own starts from zeros; `results` counts those, and names the
-    references. generator: a checkpoint, ours or public. gpus: of each actor; an actor computes on CUDA where its GPU is one.
+    references. generator: a checkpoint, ours or public. gpus: of each actor; an actor that asks for one computes on it.
     Problem where there is no face to animate.
     """
     generator = storage.absolute(generator)
@@ -182,7 +182,7 @@ class Animator:
 
     def __init__(self, generator: str, batch: int, gpus: float, bfloat16: bool) -> None:
         torch.set_num_threads(1)
-        self.device = "cuda" if gpus and torch.cuda.is_available() else "cpu"
+        self.device = cluster.device(gpus)
         self.generator = checkpoints.load_generator(generator)
         self.generator.network.to(self.device)
         self.batch, self.bfloat16 = batch, bfloat16

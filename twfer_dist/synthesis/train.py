@@ -81,6 +81,7 @@ def train_generator_job(
                 run.log_dataset(finished, context="training")
             arguments: dict[str, Any] = {
                 "run": run,
+                "gpu": gpu,
                 "data": data,
                 "initial": initial and storage.absolute(initial),
                 "checkpoint": storage.join(work.directory, WORK, CHECKPOINT),
@@ -121,10 +122,9 @@ class _Data:
 def _worker(arguments: dict[str, Any]) -> None:
     """What each worker runs: the same batches, its own share of each; rank 0 logs, looks and keeps the checkpoint."""
     import ray.train
-    from ray.train.torch import get_device
 
     config: GeneratorConfig = arguments["data"].config
-    device = get_device()
+    device = cluster.train_device(arguments["gpu"])
     phases, held_out = arguments["data"].load()
     initial = checkpoints.load_generator(arguments["initial"]).network if arguments["initial"] else None
     state = training.new_state(config, device, initial)
