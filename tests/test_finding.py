@@ -91,7 +91,7 @@ def test_an_aligned_face_measures_alike_at_every_size(aligned: dict[tuple[int, i
             row = aligned[number, size, shape]
             assert row["off"] < 0.05 and row["points_doubt"] < 0.03, (number, shape)
             assert np.abs(np.array(row["action_units"]) - wanted).mean() < BOUNDS[size], (number, shape)
-            assert row["width"] == row["height"] == len(decode(row["image"], 10**6)) == min(size, 224) and row["note"] == ""
+            assert row["width"] == row["height"] == len(decode(row["image"], 10**6).pixels) == min(size, 224) and row["note"] == ""
 
 
 def test_a_detected_face_measures_as_the_aligned_one(
@@ -168,7 +168,7 @@ def test_a_face_on_its_side_is_read_upright(heads: list[tuple[np.ndarray, np.nda
         assert np.abs(np.array(row["action_units"]) - upright["action_units"]).mean() < 0.15
         roll = (row["pose"][2] - upright["pose"][2] - 90 * number + 180) % 360 - 180
         assert abs(roll) < 3
-        assert np.abs(decode(row["image"], 10**6).astype(int) - decode(upright["image"], 10**6)).mean() < 4
+        assert np.abs(decode(row["image"], 10**6).pixels.astype(int) - decode(upright["image"], 10**6).pixels).mean() < 4
         x, y = np.array(row["box"][:2]) + np.array(row["box"][2:]) / 2 - there.mean(0)
         assert np.hypot(x, y) < 40
     assert upright["note"] == ""

@@ -17,8 +17,8 @@ LOCK = dict(line.split(";")[0].split("==") for line in LOCK_LINES)
 
 ROOMS = (
     "errors", "taxonomy", "schema", "storage", "spreadsheet", "settings", "precision", "trainings", "framing", "intervals", "claim",
-    "progress", "tracking", "cluster", "killers", "again", "parts", "engine", "inspection", "corpus", "faces", "synthesis", "dataset",
-    "recognition", "study", "bench", "stages", "recipe", "terminal", "cli",
+    "progress", "journal", "mlflow_store", "tracking", "cluster", "killers", "again", "parts", "engine", "inspection", "corpus", "faces",
+    "synthesis", "dataset", "recognition", "study", "bench", "stages", "recipe", "terminal", "cli",
 )  # fmt: skip
 RAY_FILES = {"cluster", "parts", "tracking", "pipeline", "train", "sweep"}  # in a room, Ray is in files of these names
 

@@ -199,7 +199,7 @@ def _compared(job: Callable[[int], Job], images: int, actors: int | None, folder
         "parts_per_process": parts,
         "rounds": ROUNDS,
         "processes": processes,
-        "cores": os.cpu_count(),
+        "cores": cluster.cores(),
         "machine": platform.machine(),
         "torch": torch.__version__,
     }

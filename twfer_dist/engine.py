@@ -143,7 +143,7 @@ def _failed(finished: Finished) -> bool:
 
 def _retire(directory: str) -> None:
     """Move a finished output aside that is made again: nothing is overwritten."""
-    base, mark, query = directory.partition("?")
+    base, mark, query = directory.partition("?") if "://" in directory else (directory, "", "")
     _move(directory, f"{base}.replaced-{storage.open_finished(directory).stamp}{mark}{query}")
 
 
@@ -225,13 +225,16 @@ class Work:
                     progress.advance(rows, dead=sum(n for status, n in counts.items() if status != schema.OK))
             progress.close()
 
-    def _logged(self, rows: int) -> contextlib.AbstractContextManager[Log | None]:
+    @contextlib.contextmanager
+    def _logged(self, rows: int) -> Iterator[Log | None]:
         """Where the figures of the progress go."""
         if self._tracking is None:
-            return contextlib.nullcontext()
-        config = json.loads(storage.json_text(self.job.config))
+            yield None
+            return
+        params = {**json.loads(storage.json_text(self.job.config)), "rows": rows}
         tags = {"stage": self.job.stage, "fingerprint": self.job.fingerprint}
-        return self._tracking.progress(f"{self.job.stage}-{self.job.fingerprint}", {**config, "rows": rows}, tags)
+        with self._tracking.start(f"{self.job.stage}-{self.job.fingerprint}", self.out, tags=tags, params=params) as run:
+            yield run.log_metrics
 
     def revise(self, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
         """Change what `map` made of a table, rows that are kept of another output too, once all of it is known.

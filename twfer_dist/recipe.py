@@ -29,6 +29,7 @@ from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
 from twfer_dist.inspection import inspect, is_output
+from twfer_dist.mlflow_store import sqlite_uri
 from twfer_dist.parts import Target
 from twfer_dist.settings import did_you_mean, fill, package_path, read_yaml
 from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, check, check_kind, config_of, job_of
@@ -89,9 +90,9 @@ def load(path: str, *, out: str | None = None) -> Recipe:
         stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
         check(stages[-1], compute, {s.name: s.kind for s in stages}, f"{path}, stage '{key}'")
     learns = any(stage.kind in TRACKED for stage in stages)
-    uri = given.get("tracking") or (f"sqlite:///{out}/mlflow.db" if learns and "://" not in out else None)
-    if uri and (database := uri.removeprefix("sqlite:///")) != uri:
-        uri = f"sqlite:///{storage.absolute(database)}"  # workers have another working directory
+    uri = given.get("tracking") or (sqlite_uri(storage.join(out, "mlflow.db")) if learns and "://" not in out else None)
+    if uri and (database := uri.removeprefix("sqlite:///")) != uri and not database.startswith("file:"):
+        uri = sqlite_uri(database)  # workers have another working directory
     tracking = Tracking(uri, name) if uri else None
     return Recipe(name, out, corpora, stages, tracking, compute, text)
 
@@ -146,13 +147,14 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry:
     if storage.is_file(recipe.out):
         raise Problem(f"{recipe.out} is a file: name a folder for the outputs.")
     _check_files(recipe)  # what is wrong is told of before hours of other work
+    if recipe.tracking:
+        recipe.tracking.send_waiting(recipe.out)
     gpus = recipe.compute.gpus
     if (recipe.tracking or gpus) and any(outcome.state == "to do" for outcome in plan(recipe)):
         if recipe.tracking:
-            recipe.tracking.check()
+            recipe.tracking.experiment_id()
         if gpus and recipe.compute.actors is None:
-            cluster.start()
-            cluster.slots(1, gpus)
+            cluster.check_gpus(gpus)
     index: dict[str, str] = {}
     with contextlib.suppress(Problem):  # a damaged index is written anew
         index = {stage: directory for directory, stage in _index(recipe.out).items() if stage in {s.name for s in recipe.stages}}

@@ -1,26 +1,41 @@
 """MLflow: every run, its parameters, metrics, data sets and models; nested runs; the same on the driver and on workers.
 
-Ray's own MLflow callback can neither nest runs nor log data sets, so this thin layer stands over `MlflowClient`: a run is
-made on the driver, its id travels, and rank 0 or a trial resumes it there.
+Ray's own MLflow callback can neither nest runs nor log data sets, so this thin layer stands over `MlflowClient`: a run is opened on
+the driver, and rank 0 or a trial logs into the same run. Nothing that MLflow does stops the work: what it does not take waits in a
+journal beside the outputs and is sent when it answers again.
 """
 
 import contextlib
+import io
 import logging
+import os
+import shlex
 import sys
+import tarfile
 import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 import numpy as np
 
 from twfer_dist import storage
 from twfer_dist.errors import Problem
-from twfer_dist.progress import Log
+from twfer_dist.journal import FOLDER, Journal, journals, without_password
+from twfer_dist.mlflow_store import (
+    CHECK_SECONDS,
+    LOG_SECONDS,
+    REFUSED,
+    Away,
+    check_database,
+    open_database,
+    patience,
+    problem_of,
+    sqlite_path,
+)
 from twfer_dist.storage import Finished
 
 if TYPE_CHECKING:
@@ -28,168 +43,351 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PARENT = "mlflow.parentRunId"
+KEY = "twfer.key"
+"""The tag by which a run is found, so that no start of a process makes it twice."""
+WAIT = 60.0
+"""Seconds before a store that did not answer is asked again."""
+
+_UPLOADS = ("file", "model")  # these may fail alone: artifacts lie elsewhere than metrics
+
+_silent: dict[str, float] = {}
+"""Until when a store is left alone, by its address."""
+_told: set[str] = set()
+"""The stores of which it was said that they do not answer."""
+
+
+def _credentials() -> dict[str, str]:
+    """What the environment says of how to reach MLflow: workers on other machines do not have it."""
+    return {key: value for key, value in os.environ.items() if key.startswith(("MLFLOW_TRACKING_", "MLFLOW_S3_")) and "URI" not in key}
 
 
 @dataclass(frozen=True)
 class Tracking:
     """An MLflow store and an experiment in it. Travels to workers; is in no fingerprint."""
 
-    uri: str  # http(s)://..., or sqlite:////absolute/path.db
+    uri: str  # http(s)://..., or what `sqlite_uri` gives
     experiment: str
+    credentials: Mapping[str, str] = field(default_factory=_credentials, repr=False, compare=False)
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be printed and written down."""
+        return without_password(self.uri)
+
+    @property
+    def interface(self) -> str:
+        """Where a person looks at the runs: an address, or the command that serves a database."""
+        return f"mlflow ui --backend-store-uri {shlex.quote(self.uri)}" if self.database else self.shown
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file, if the store is one."""
+        return sqlite_path(self.uri)
 
     @property
     def client(self) -> "MlflowClient":
+        for key, value in self.credentials.items():
+            os.environ.setdefault(key, value)
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        logging.getLogger("alembic").setLevel(logging.ERROR)
+        for name in ("mlflow", "alembic"):  # what goes wrong is an exception too
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        if self.database:
+            open_database(self.uri)
         return MlflowClient(tracking_uri=self.uri)
 
     def experiment_id(self) -> str:
         """The id of the experiment, which is made where it is not there; an SQLite store keeps artifacts beside itself."""
-        from mlflow.exceptions import MlflowException
-
         self.check()
-        client = self.client
-        try:
-            if found := client.get_experiment_by_name(self.experiment):
-                return found.experiment_id
-            database = _sqlite_path(self.uri)
-            location = (database.parent / "mlartifacts").as_uri() if database else None
-            return client.create_experiment(self.experiment, artifact_location=location)
-        except MlflowException as error:
-            raise Problem(f"MLflow at {self.uri} refused the experiment '{self.experiment}' ({error.message}): name another.") from None
+        location = (self.database.parent / "mlartifacts").as_uri() if self.database else None
+        with self._problems(CHECK_SECONDS):
+            client = self.client
+            for last in (False, True):
+                if found := client.get_experiment_by_name(self.experiment):
+                    break
+                with contextlib.nullcontext() if last else contextlib.suppress(Exception):  # another process may make it just now
+                    return client.create_experiment(self.experiment, artifact_location=location)
+        assert found
+        if found.lifecycle_stage == "deleted":
+            restore = f"MLFLOW_TRACKING_URI={shlex.quote(self.shown)} mlflow experiments restore --experiment-id {found.experiment_id}"
+            raise Problem(
+                f"The experiment '{self.experiment}' was deleted in MLflow at {self.shown}: bring it back with `{restore}`, "
+                "or give the recipe another name."
+            )
+        return found.experiment_id
 
     def check(self) -> None:
-        """Problem where the store cannot be reached, or is a file of this machine while the cluster has several."""
-        if self.uri.startswith(("http://", "https://")):
-            try:
-                urllib.request.urlopen(f"{self.uri.rstrip('/')}/health", timeout=10).close()
-            except (urllib.error.URLError, TimeoutError, OSError) as error:
-                reason = getattr(error, "reason", error)
-                raise Problem(
-                    f"MLflow at {self.uri} does not answer ({reason}): start it, or set tracking to sqlite:///mlflow.db."
-                ) from None
-            return
-        database = _sqlite_path(self.uri)
-        if database is None:
-            raise Problem(f"{self.uri} is no MLflow address this program knows: give http://host:port or sqlite:///file.db.")
-        if database.exists() and database.stat().st_size and database.open("rb").read(16) != b"SQLite format 3\0":
-            raise Problem(f"{database} is not an SQLite database: name another file for tracking.")
-        database.parent.mkdir(parents=True, exist_ok=True)
-        import ray
+        """Problem where the store cannot be used, or is a file of this machine while the cluster has several; Away where it is silent."""
+        if self.database:
+            check_database(self.database)
+            import ray
 
-        if ray.is_initialized() and sum(node["Alive"] for node in ray.nodes()) > 1:
-            raise Problem(f"{self.uri} is a file and the cluster has several nodes: start `mlflow server` and give its http address.")
+            if ray.is_initialized() and sum(node["Alive"] for node in ray.nodes()) > 1:
+                raise Problem(f"{self.uri} is a file and the cluster has several nodes: start `mlflow server` and give its http address.")
+        elif not self.uri.startswith(("http://", "https://")):
+            raise Problem(f"{self.shown} is no MLflow address this program knows: give http://host:port or sqlite:///file.db.")
+        with self._problems(CHECK_SECONDS):
+            self.client.search_experiments(max_results=1)
 
     @contextlib.contextmanager
-    def start(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> Iterator["Run"]:
-        """A new run, nested under the run `parent` where given; it is closed as finished or as failed."""
-        tags = {"mlflow.runName": name, **(tags or {}), **({PARENT: parent} if parent else {})}
-        experiment = self.experiment_id()
-        client = self.client
-        run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    def _problems(self, seconds: int) -> Iterator[None]:
+        """What MLflow refuses is a Problem, or Away where it does not answer."""
         try:
-            yield Run(self, run_id, client)
-        except BaseException:
-            client.set_terminated(run_id, "FAILED")
+            with patience(seconds):
+                yield
+        except Problem:
             raise
-        client.set_terminated(run_id, "FINISHED")
+        except Exception as error:  # the client raises errors of requests, SQLAlchemy and Alembic too
+            raise problem_of(error, self.uri) from None
 
     @contextlib.contextmanager
-    def progress(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[Log]:
-        """A run for the progress of a stage: what logs its figures. A store that falls silent meanwhile stops no work: it is said once.
-        Problem where it does not take the run at the start.
+    def start(
+        self, name: str, out: str, *, parent: "Run | None" = None, tags: Mapping[str, str] | None = None, params: Mapping[str, Any]
+    ) -> Iterator["Run"]:
+        """A new run with its parameters, nested under the run `parent` where given; it is closed as finished or as failed. Its journal
+        lies under `out`. Runs of the same name whose process was killed are closed first, those nested under them too.
         """
-        from mlflow.exceptions import MlflowException
-
-        experiment = self.experiment_id()
-        try:
-            run = Run(self, self.client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id, self.client)
-            run.log_params(params)
-        except MlflowException as error:
-            raise Problem(f"MLflow at {self.uri} did not take the run '{name}' ({error.message}): mend that, and start again.") from None
-        silent = False
-
-        def attempt(call: Callable[[], None]) -> None:
-            nonlocal silent
+        if not _is_silent(self.uri):
             try:
-                if not silent:
-                    call()
-            except MlflowException as error:
-                silent = True
-                print(f"twfer: MLflow at {self.uri} is silent ({error.message}): {name} goes on without it.", file=sys.stderr, flush=True)
-
+                self.experiment_id()  # where MLflow will never take the run, that is said now
+            except Away as away:
+                _fall_silent(self.uri, name, str(away))
+        label = f"{parent.name}~{name}" if parent else name
+        for left in list(journals(out, label)):
+            if killed := Run.of(left, self):
+                killed.bury()
+        run = Run(self, name, tags or {}, parent, Journal(storage.join(out, FOLDER, f"{label}.{uuid.uuid4().hex[:8]}")))
+        run.open(params)
         state = "FAILED"
         try:
-            yield lambda metrics, step: attempt(lambda: run.log_metrics(metrics, step))
+            yield run
             state = "FINISHED"
         finally:
-            attempt(lambda: self.client.set_terminated(run.id, state))
+            if not parent:
+                _silent.pop(self.uri, None)  # the last chance of this run
+            run.close(state)
+            if not parent:
+                self.send_waiting(out)
 
-    def resume(self, run_id: str) -> "Run":
-        """The run `run_id`, to log into it from another process."""
-        return Run(self, run_id, self.client)
+    def send_waiting(self, out: str) -> None:
+        """Send what waits under `out` since MLflow did not answer; how much of it still waits is said."""
+        waiting = [left for left in journals(out) if left.names()]
+        if left := sum(run.send() for one in waiting if (run := Run.of(one, self))):
+            _tell(
+                f"{left} entries of runs wait in {storage.join(out, FOLDER)} for MLflow at {self.shown}: "
+                "run the recipe again once it answers, and they are sent."
+            )
 
 
+@dataclass
 class Run:
-    """An MLflow run that is being written."""
+    """An MLflow run. Travels to workers, which log into the same run."""
 
-    def __init__(self, tracking: Tracking, run_id: str, client: "MlflowClient") -> None:
-        self.id = run_id
-        self._tracking = tracking
-        self._client = client
+    tracking: Tracking
+    name: str
+    tags: Mapping[str, str]
+    parent: "Run | None"
+    journal: Journal
+    key: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    since: int = field(default_factory=lambda: _now())
+    id: str | None = None  # None until MLflow has taken the run
+    _waits: bool = False
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
+    @classmethod
+    def of(cls, left: Journal, tracking: Tracking) -> "Run | None":
+        """The run that a journal belongs to, if it was meant for this store; a journal of none is deleted."""
+        noted = left.run()
+        if noted is None:
+            left.close()
+        if noted is None or noted["store"] != tracking.shown:
+            return None
+        return cls._from(noted, left, Tracking(tracking.uri, noted["experiment"], tracking.credentials))
 
-        self._client.log_batch(self.id, params=[Param(key, str(value)) for key, value in params.items()])
+    @classmethod
+    def _from(cls, noted: dict[str, Any], left: Journal, tracking: Tracking) -> "Run":
+        parent = noted["parent"] and cls._from(noted["parent"], left, tracking)
+        return cls(tracking, noted["name"], noted["tags"], parent, left, noted["key"], noted["since"], noted["id"])
+
+    def _noted(self) -> dict[str, Any]:
+        plain = {key: getattr(self, key) for key in ("name", "tags", "key", "since", "id")}
+        store = {"store": self.tracking.shown, "experiment": self.tracking.experiment}
+        return plain | store | {"parent": self.parent and self.parent._noted()}
+
+    def open(self, params: Mapping[str, Any]) -> None:
+        self.journal.open(self._noted())
+        self._log("params", values={key: str(value) for key, value in params.items()})
+
+    def close(self, state: str) -> None:
+        """End the run, after all that waits of it is sent."""
+        entry = {"op": "end", "time": _now(), "data": False, "state": state}
+        if self.journal.names() or not self._taken(entry, None):
+            self.journal.add(entry, None)
+            self.send()
+        else:
+            self.journal.close()
+
+    def bury(self) -> None:
+        """Close a run whose process was killed."""
+        self.close("KILLED")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        import time
-
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self._client.log_batch(self.id, metrics=[Metric(key, float(value), now, step) for key, value in metrics.items()])
+        self._log("metrics", values={key: float(value) for key, value in metrics.items()}, step=step)
 
     def log_dataset(self, finished: Finished, context: str) -> None:
         """Record the data set at `finished` by its digest as an input of the run."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        profile = storage.json_text({"rows": finished.manifest["rows"], "counts": finished.manifest["counts"]})
-        dataset = Dataset(
-            name=finished.name,
-            digest=finished.digest,
-            source_type="local" if "://" not in finished.uri else finished.uri.split("://")[0],
-            source=storage.json_text({"uri": finished.uri}),
-            profile=profile,
-        )
-        self._client.log_inputs(self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+        fields = {
+            "name": finished.name,
+            "digest": finished.digest,
+            "source_type": "local" if "://" not in finished.uri else finished.uri.split("://")[0],
+            "source": storage.json_text({"uri": without_password(finished.uri)}),
+            "profile": storage.json_text({"rows": finished.manifest["rows"], "counts": finished.manifest["counts"]}),
+        }
+        self._log("dataset", fields=fields, context=context)
 
     def log_text(self, text: str, name: str) -> None:
-        self._client.log_text(self.id, text, name)
+        self.log_bytes(text.encode(), name)
 
     def log_bytes(self, data: bytes, name: str) -> None:
         """Log a file of the run; `name` may hold folders."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(name).name
-            path.write_bytes(data)
-            self._client.log_artifact(self.id, str(path), str(Path(name).parent) if "/" in name else None)
+        self._log("file", data, name=name)
 
-    def log_model(self, module: "torch.nn.Module", name: str, example: np.ndarray) -> str:
-        """Log a network with an input example (float32, batch first, at least two so that the batch stays free); its URI `models:/...`."""
-        import mlflow
+    def log_model(self, module: "torch.nn.Module", name: str, example: np.ndarray) -> None:
+        """Log a network with an input example (float32, batch first, at least two so that the batch stays free)."""
         import mlflow.pytorch
         import torch
 
-        mlflow.set_tracking_uri(self._tracking.uri)
-        with mlflow.start_run(run_id=self.id):
-            return mlflow.pytorch.log_model(
-                module, name=name, input_example=example, pip_requirements=[f"torch=={torch.__version__}"]
-            ).model_uri
+        packed = io.BytesIO()
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=packed, mode="w") as archive:
+            requirements = [f"torch=={torch.__version__}"]
+            try:
+                mlflow.pytorch.save_model(module, f"{folder}/model", input_example=example, pip_requirements=requirements)
+            except Exception as error:  # hours of training do not end over their log
+                return _tell(f"MLflow cannot save the network of {self.name}, which goes on without ({error}).")
+            archive.add(f"{folder}/model", "model")
+        self._log("model", packed.getvalue(), name=name)
+
+    def send(self) -> int:
+        """Send what waits, as far as MLflow takes it; how many entries still wait. The journal goes with the end of the run."""
+        left, ended, names = 0, False, self.journal.names()
+        for number, name in enumerate(names, start=1):
+            if (found := self.journal.read(name)) is None:
+                continue
+            entry, data = found
+            ended = entry["op"] == "end"
+            if self._taken(entry, data) and not (ended and left):  # the end stays the last one
+                self.journal.drop(name)
+                continue
+            left += 1
+            if entry["op"] not in _UPLOADS:
+                left += len(names) - number
+                break
+        self._waits = bool(left)
+        if ended and not left:
+            self.journal.close()
+        return left
+
+    def _log(self, op: str, data: bytes | None = None, **values: Any) -> None:
+        """Tell MLflow, or note it for later."""
+        entry = {"op": op, "time": _now(), "data": data is not None, **values}
+        if not self._taken(entry, data):
+            self._waits = True
+            self.journal.add(entry, data)
+        elif self._waits:
+            self.send()
+
+    def _taken(self, entry: Mapping[str, Any], data: bytes | None) -> bool:
+        """Whether MLflow took an entry, or never will. A store that did not answer is left alone for a while."""
+        store = self.tracking.uri
+        if _is_silent(store):
+            return False
+        try:
+            with patience(LOG_SECONDS):
+                self._send(self.tracking.client, entry, data)
+        except Exception as error:  # whatever it is, it stops no work
+            sentence = problem_of(error, store)
+            if getattr(error, "error_code", None) in REFUSED and "failed with error code" not in str(error):
+                _tell(f"MLflow rejects the {entry['op']} of {self.name}, which goes on without: {sentence}")
+                return True
+            _fall_silent(store, self.name, str(sentence), seconds=0 if entry["op"] in _UPLOADS else WAIT)
+            return False
+        if entry["op"] not in _UPLOADS:
+            _told.discard(store)
+        return True
+
+    def _send(self, client: "MlflowClient", entry: Mapping[str, Any], data: bytes | None) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+        run = self._id(client)
+        match entry["op"]:
+            case "params":
+                client.log_batch(run, params=[Param(key, value) for key, value in entry["values"].items()])
+            case "metrics":
+                values = entry["values"].items()
+                client.log_batch(run, metrics=[Metric(key, value, entry["time"], entry["step"]) for key, value in values])
+            case "dataset":
+                client.log_inputs(run, [DatasetInput(Dataset(**entry["fields"]), [InputTag("mlflow.data.context", entry["context"])])])
+            case "file":
+                assert data is not None
+                with tempfile.TemporaryDirectory() as folder:
+                    path = Path(folder) / Path(entry["name"]).name
+                    path.write_bytes(data)
+                    client.log_artifact(run, str(path), str(Path(entry["name"]).parent) if "/" in entry["name"] else None)
+            case "model":
+                assert data is not None
+                self._send_model(client, run, entry["name"], data)
+            case _:
+                if entry["state"] != "KILLED" or client.get_run(run).info.status == "RUNNING":
+                    client.set_terminated(run, entry["state"], entry["time"])
+
+    def _send_model(self, client: "MlflowClient", run: str, name: str, data: bytes) -> None:
+        """What `mlflow.pytorch.log_model` does with a saved model, for a run that is not this process's current one."""
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        found = client.get_run(run)
+        model = client.create_logged_model(found.info.experiment_id, name=name, source_run_id=run, params=found.data.params)
+        with tempfile.TemporaryDirectory() as folder:
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                archive.extractall(folder, filter="data")
+            saved = Model.load(f"{folder}/model")
+            saved.model_uuid = saved.model_id = model.model_id
+            saved.artifact_path, saved.run_id = model.artifact_location, run
+            saved.save(f"{folder}/model/MLmodel")
+            client.log_model_artifacts(model.model_id, f"{folder}/model")
+        client.finalize_logged_model(model.model_id, "READY")
+        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
+
+    def _id(self, client: "MlflowClient") -> str:
+        """The run's id in MLflow, which makes the run at the first word."""
+        if self.id is None:
+            experiment = self.tracking.experiment_id()
+            found = client.search_runs([experiment], f"tags.`{KEY}` = '{self.key}'", max_results=1)
+            if found:
+                self.id = found[0].info.run_id
+                return self.id
+            tags = {**self.tags, KEY: self.key, **({PARENT: self.parent._id(client)} if self.parent else {})}
+            self.id = client.create_run(experiment, self.since, tags, self.name).info.run_id
+        return self.id
 
 
-def _sqlite_path(uri: str) -> Path | None:
-    parsed = urlparse(uri)
-    return Path(parsed.path[1:]) if parsed.scheme == "sqlite" and parsed.path else None
+def _is_silent(store: str) -> bool:
+    return time.monotonic() < _silent.get(store, 0)
+
+
+def _fall_silent(store: str, name: str, sentence: str, seconds: float = WAIT) -> None:
+    """Leave a store alone for a while; why is said once."""
+    if seconds:
+        _silent[store] = time.monotonic() + seconds
+    if store not in _told:
+        _tell(f"{name} goes on without MLflow and keeps its log to send it later. {sentence}")
+    _told.add(store)
+
+
+def _tell(line: str) -> None:
+    print(f"twfer: {line}", file=sys.stderr, flush=True)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

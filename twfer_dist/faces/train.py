@@ -109,8 +109,8 @@ def _trained(
     work: Work, task: _Task, rendered: Finished, config: FaceNetworkConfig, tracking: Tracking, workers: int, gpu: bool
 ) -> Iterator[tuple[Run, State, Heads]]:
     """Train to the end: the open MLflow run, the last state, and the held-out heads; the training's log is written afterwards."""
-    with tracking.start(f"{work.job.stage}-{work.job.fingerprint}", tags={"stage": work.job.stage}) as run:
-        run.log_params(dataclasses.asdict(config))
+    tags = {"stage": work.job.stage, "fingerprint": work.job.fingerprint}
+    with tracking.start(f"{work.job.stage}-{work.job.fingerprint}", work.out, tags=tags, params=dataclasses.asdict(config)) as run:
         run.log_dataset(rendered, context="training")
         checkpoint = storage.join(work.directory, WORK, CHECKPOINT)
         trainings.sound(checkpoint, lambda: learning.new_state(config, make=task.make))
@@ -118,8 +118,8 @@ def _trained(
             "task": task,
             "rendered": rendered,
             "config": config,
-            "tracking": tracking,
-            "run_id": run.id,
+            "run": run,
+            "gpu": gpu,
             "checkpoint": checkpoint,
             "told": storage.join(work.directory, WORK, "progress.txt"),
         }
@@ -136,21 +136,23 @@ def _trained(
 def _worker(arguments: dict[str, Any]) -> None:
     """What each worker runs: the same batches, its own share of each; rank 0 logs, looks and keeps the checkpoint."""
     import ray.train
-    from ray.train.torch import get_device, prepare_model
+    from ray.train.torch import prepare_model
 
     task: _Task = arguments["task"]
     config: FaceNetworkConfig = arguments["config"]
     heads, held_out = learning.split(examples.load_heads(arguments["rendered"]), config.held_out, config.seed)
-    state = learning.new_state(config, get_device(), task.make)
+    device = cluster.train_device(arguments["gpu"])
+    state = learning.new_state(config, device, task.make)
     if storage.exists(arguments["checkpoint"]):
         state.load(storage.read_bytes(arguments["checkpoint"]))
     observer = None
     if ray.train.get_context().get_world_rank() == 0:
         looked_at = held_out.of(np.arange(min(LOOK_HEADS, len(held_out.units))))  # sorted by figure: whole ones
-        run = arguments["tracking"].resume(arguments["run_id"])
-        observer = _Observer(run, partial(task.look, state.network, looked_at), arguments["checkpoint"], Teller(arguments["told"]))
-    lesson = task.lesson(heads, config, get_device())
-    learning.fit(state, prepare_model(state.network), config, heads, lesson, observer or (lambda state, values: None))
+        observer = _Observer(
+            arguments["run"], partial(task.look, state.network, looked_at), arguments["checkpoint"], Teller(arguments["told"])
+        )
+    lesson = task.lesson(heads, config, device)
+    learning.fit(state, prepare_model(state.network, move_to_device=False), config, heads, lesson, observer or (lambda state, values: None))
     if observer:
         observer.keep(state)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from twfer_dist import cluster
 from twfer_dist.again import content
 from twfer_dist.engine import Job, Step, Work
 from twfer_dist.errors import Problem
@@ -46,7 +47,7 @@ def predict_job(inputs: Sequence[Finished], model: Finished, config: PredictConf
     "unreadable". All others have probabilities, predicted and confidence, and the status says what these are worth:
     "unlike_training" (further from the training images than their own 99th percentile), "not_readable" (a confidence below
     the threshold of the training), else "ok". Groups of images that the network sees together are fixed, so the answers do
-    not depend on how many actors there are. gpus: of each actor; an actor computes on CUDA where its GPU is one.
+    not depend on how many actors there are. gpus: of each actor; an actor that asks for one computes on it.
     Problem where there is no input, one is of another stage or given twice, or `model` is no recogniser.
     """
     if not inputs:
@@ -116,7 +117,7 @@ class Predictor:
 
     def __init__(self, model: Finished, batch: int, gpus: float) -> None:
         torch.set_num_threads(1)
-        self.device = "cuda" if gpus and torch.cuda.is_available() else "cpu"
+        self.device = cluster.device(gpus)
         self.recogniser = open_recogniser(model)
         self.recogniser.network.to(self.device)
         self.batch = batch

@@ -20,7 +20,7 @@ from twfer_dist.recognition import data, recogniser, training
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.settings import Range, Settings, shown
 from twfer_dist.storage import Finished
-from twfer_dist.tracking import Tracking
+from twfer_dist.tracking import Run, Tracking
 from twfer_dist.trainings import Diverged
 
 VERSION = 2
@@ -97,22 +97,25 @@ def sweep_job(
     def do(work: Work) -> None:
         validation = data.splits(dataset, seed=config.train.seed).ids["validation"]
         cluster.start()
+        if gpu:
+            cluster.check_gpus(1)
         name = f"sweep-{work.job.fingerprint}"
         with contextlib.ExitStack() as stack:
-            run = stack.enter_context(tracking.start(name, tags={"stage": "sweep", "network": config.train.network}))
-            run.log_params(dataclasses.asdict(config.train) | {k: v for k, v in dataclasses.asdict(config).items() if k != "train"})
+            tags = {"stage": "sweep", "fingerprint": work.job.fingerprint, "network": config.train.network}
+            params = dataclasses.asdict(config.train) | {k: v for k, v in dataclasses.asdict(config).items() if k != "train"}
+            run = stack.enter_context(tracking.start(name, work.out, tags=tags, params=params))
             run.log_dataset(dataset, context="training")
             trials: list[Trial] = []
             # The runs are opened and closed here: a trial that ASHA stops has no chance to close its own.
             for number, trial in enumerate(config.points()):
-                nested = stack.enter_context(tracking.start(f"trial-{number:03d}", parent=run.id, tags={"stage": "trial"}))
-                nested.log_params(dataclasses.asdict(trial))
+                label, params = f"trial-{number:03d}", dataclasses.asdict(trial)
+                nested = stack.enter_context(tracking.start(label, work.out, parent=run, tags={"stage": "trial"}, params=params))
                 nested.log_dataset(dataset, context="training")
-                trials.append(Trial(number, trial, nested.id))
+                trials.append(Trial(number, trial, nested))
                 trainings.sound(_checkpoint(storage.join(work.directory, WORK), number), partial(training.new_state, trial))
             shared = {
                 "dataset": dataset,
-                "tracking": tracking,
+                "trials": trials,
                 "work": storage.join(work.directory, WORK),
                 "seconds": checkpoint_seconds,
                 "gpu": gpu,
@@ -122,7 +125,7 @@ def sweep_job(
             table = [_row(trial.config, end) for trial, end in zip(trials, ends, strict=True)]
             diverged = {number: str(row["diverged"]) for number, row in enumerate(table) if "diverged" in row}
             for number, sentence in diverged.items():
-                tracking.resume(trials[number].run_id).log_text(sentence, "diverged.txt")
+                trials[number].run.log_text(sentence, "diverged.txt")
             if len(diverged) == len(table):
                 raise Problem(f"All {len(table)} trials diverged: lower both ends of the sweep's learning_rate. Trial 0: {diverged[0]}")
             done = [k for k in range(len(table)) if k not in diverged]
@@ -153,7 +156,7 @@ class Trial:
 
     number: int
     config: TrainConfig
-    run_id: str
+    run: Run
 
 
 def _checkpoint(work: str, number: int) -> str:
@@ -190,7 +193,7 @@ def _tune(
     scheduler = ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=min(config.patience, epochs), reduction_factor=config.reduction)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_trial, shared=shared), resources),
-        param_space={"trial": tune.grid_search(trials)},
+        param_space={"trial": tune.grid_search(list(range(len(trials))))},
         tune_config=tune.TuneConfig(metric=METRIC, mode="max", scheduler=scheduler, max_concurrent_trials=concurrency),
         run_config=tune.RunConfig(name="trials", storage_path=path, storage_filesystem=fs, verbose=0, callbacks=[Shown()]),
     )
@@ -202,7 +205,7 @@ def _tune(
             raise _problem_in(result.error) or result.error
         reported = result.metrics_dataframe
         assert reported is not None and result.config is not None
-        number = result.config["trial"].number
+        number = result.config["trial"]
         if "diverged" in reported.columns:
             ends[number] = Diverged(reported["diverged"].iloc[-1])
             continue
@@ -225,12 +228,11 @@ def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
     from ray import tune
 
     torch.set_num_threads(1)
-    trial: Trial = given["trial"]
+    trial: Trial = shared["trials"][given["trial"]]
     config = trial.config
-    run = shared["tracking"].resume(trial.run_id)
     splits = data.splits(shared["dataset"], seed=config.seed)
     train, validation = (data.load(shared["dataset"], splits.ids[split]) for split in ("train", "validation"))
-    state = training.new_state(config, "cuda" if shared["gpu"] else "cpu")
+    state = training.new_state(config, cluster.device(shared["gpu"]))
     checkpoint = _checkpoint(shared["work"], trial.number)
     if storage.exists(checkpoint):
         state.load(storage.read_bytes(checkpoint))
@@ -239,10 +241,10 @@ def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
     try:
         for metrics in itertools.chain(told, training.fit(state, state.network, config, train, validation)):
             epoch += 1
-            run.log_metrics(metrics, step=epoch)
             if epoch > len(told) and time.monotonic() - saved >= shared["seconds"]:
                 trainings.keep(checkpoint, state.to_bytes())
                 saved = time.monotonic()
+            trial.run.log_metrics(metrics, step=epoch)
             tune.report(metrics | {"epoch": epoch})
     except Diverged as diverged:  # the worst of all trials, and no reason to end the others
         tune.report({METRIC: 0.0, "epoch": epoch + 1, "diverged": str(diverged)})

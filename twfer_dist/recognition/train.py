@@ -58,16 +58,17 @@ def train_job(
         data.splits(dataset, seed=config.seed)  # Problem where there is nothing to learn from or to validate with
         name, checkpoint = f"train-{work.job.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
         trainings.sound(checkpoint, lambda: training.new_state(config))
-        with tracking.start(name, tags={"stage": "train", "network": config.network}) as run:
-            run.log_params(dataclasses.asdict(config) | {"workers": workers, "initial": initial, "trunk": trunk and trunk.uri})
+        tags = {"stage": "train", "fingerprint": work.job.fingerprint, "network": config.network}
+        params = dataclasses.asdict(config) | {"workers": workers, "initial": initial, "trunk": trunk and trunk.uri}
+        with tracking.start(name, work.out, tags=tags, params=params) as run:
             run.log_dataset(dataset, context="training")
             arguments: dict[str, Any] = {
                 "dataset": dataset,
                 "config": config,
                 "initial": initial,
                 "trunk": trunk,
-                "tracking": tracking,
-                "run_id": run.id,
+                "run": run,
+                "gpu": gpu,
                 "checkpoint": checkpoint,
                 "checkpoint_seconds": checkpoint_seconds,
                 "told": storage.join(work.directory, WORK, "progress.txt"),
@@ -83,34 +84,36 @@ def train_job(
 def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
     """What each worker runs on its share of the images. Rank 0 logs, keeps the checkpoint, and returns the best network."""
     import ray.train
-    from ray.train.torch import get_device, prepare_model
+    from ray.train.torch import prepare_model
 
     config: TrainConfig = arguments["config"]
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), max(1, context.get_world_size())
     splits = data.splits(arguments["dataset"], seed=config.seed)
     share = {split: data.load(arguments["dataset"], ids, rank=rank, world=world) for split, ids in splits.ids.items()}
-    state = training.new_state(config, get_device())
+    state = training.new_state(config, cluster.train_device(arguments["gpu"]))
     if arguments["initial"]:
         recogniser.load_weights(state.network, arguments["initial"])
     if arguments["trunk"]:
         recogniser.load_trunk(state.network, arguments["trunk"])
     if storage.exists(arguments["checkpoint"]):
         state.load(storage.read_bytes(arguments["checkpoint"]))
-    run = arguments["tracking"].resume(arguments["run_id"]) if rank == 0 else None
-    if run and state.run_id != run.id:
+    run = arguments["run"] if rank == 0 else None
+    if run and state.run_id != run.key:
         for epoch, metrics in enumerate(state.history, start=1):
             run.log_metrics(metrics, step=epoch)
-        state.run_id = run.id
+        state.run_id = run.key
     tell = Teller(arguments["told"]) if rank == 0 else lambda epochs: None
     saved = started = time.monotonic()
-    for metrics in training.fit(state, prepare_model(state.network), config, share["train"], share["validation"], tell):
+    for metrics in training.fit(
+        state, prepare_model(state.network, move_to_device=False), config, share["train"], share["validation"], tell
+    ):
         now, epoch = time.monotonic(), len(state.history)
         if run:
-            run.log_metrics(metrics | {"images_per_second": len(splits.ids["train"]) / (now - started)}, step=epoch)
             if now - saved >= arguments["checkpoint_seconds"] or epoch == config.epochs:
                 trainings.keep(arguments["checkpoint"], state.to_bytes())
                 saved = time.monotonic()
+            run.log_metrics(metrics | {"images_per_second": len(splits.ids["train"]) / (now - started)}, step=epoch)
         ray.train.report(metrics)
         started = time.monotonic()
     state.network.load_state_dict(state.best)

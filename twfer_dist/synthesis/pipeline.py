@@ -58,8 +58,8 @@ def animate_job(faces: Sequence[Finished], config: AnimateConfig, generator: str
 
     A face that was not found has no image to animate and no row here. A crop that cannot be decoded gives rows with status
     "unreadable". A face without Action Units of its own starts from zeros; `results` counts those, names the references, and
-    says in which `precision` was computed. generator: a checkpoint, ours or public. gpus: of each actor; an actor computes on
-    CUDA where its GPU is one.
+    says in which `precision` was computed. generator: a checkpoint, ours or public. gpus: of each actor; an actor that asks for
+    one computes on it.
     Problem where there is no face to animate.
     """
     generator = storage.absolute(generator)
@@ -115,6 +115,8 @@ def _precision(work: Work, wanted: Precision, gpus: float) -> str:
     if wanted == "float32":
         return wanted
     cluster.start()
+    if gpus:
+        cluster.check_gpus(gpus)
     computed = precision.settle(wanted, _lacking_on_nodes(gpus))
     note = storage.join(work.directory, WORK, "precision.txt")
     if storage.exists(note) and storage.read_bytes(note).decode() != computed:
@@ -130,16 +132,11 @@ def _lacking_on_nodes(gpus: float) -> list[str]:
 
     @ray.remote(num_cpus=0, num_gpus=gpus)
     def look() -> str:
-        return precision.lacking(_device(gpus))
+        return precision.lacking("cuda" if gpus else "cpu")
 
     wanted = ("GPU", gpus) if gpus else ("CPU", 1)
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(wanted[0], 0) >= wanted[1]]
     return ray.get([look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in nodes])
-
-
-def _device(gpus: float) -> str:
-    """What an actor with so many GPUs computes on."""
-    return "cuda" if gpus and torch.cuda.is_available() else "cpu"
 
 
 def _rows_per_part(rows: int, batch: int) -> int:
@@ -223,7 +220,7 @@ class Animator:
 
     def __init__(self, generator: str, batch: int, gpus: float, bfloat16: bool) -> None:
         torch.set_num_threads(1)
-        self.device = _device(gpus)
+        self.device = cluster.device(gpus)
         if bfloat16:
             precision.settle("bfloat16", [precision.lacking(self.device)])  # a node that came after all were asked
         self.generator = checkpoints.load_generator(generator)

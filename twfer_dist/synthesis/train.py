@@ -66,13 +66,13 @@ def train_generator_job(
     def do(work: Work) -> None:
         name, checkpoint = f"generator-{work.job.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
         trainings.sound(checkpoint, lambda: training.new_state(config))
-        with tracking.start(name, tags={"stage": "generator"}) as run:
-            run.log_params(dataclasses.asdict(config))
+        tags = {"stage": "generator", "fingerprint": work.job.fingerprint}
+        with tracking.start(name, work.out, tags=tags, params=dataclasses.asdict(config)) as run:
             for finished in data.inputs.values():
                 run.log_dataset(finished, context="training")
             arguments: dict[str, Any] = {
-                "tracking": tracking,
-                "run_id": run.id,
+                "run": run,
+                "gpu": gpu,
                 "data": data,
                 "initial": initial and storage.absolute(initial),
                 "checkpoint": checkpoint,
@@ -120,10 +120,9 @@ class _Data:
 def _worker(arguments: dict[str, Any]) -> None:
     """What each worker runs: the same batches, its own share of each; rank 0 logs, looks and keeps the checkpoint."""
     import ray.train
-    from ray.train.torch import get_device
 
     config: GeneratorConfig = arguments["data"].config
-    device = get_device()
+    device = cluster.train_device(arguments["gpu"])
     phases, held_out = arguments["data"].load()
     initial = checkpoints.load_generator(arguments["initial"]).network if arguments["initial"] else None
     state = training.new_state(config, device, initial)
@@ -131,11 +130,11 @@ def _worker(arguments: dict[str, Any]) -> None:
         state.load(storage.read_bytes(arguments["checkpoint"]))
     observer = None
     if ray.train.get_context().get_world_rank() == 0:
-        run = arguments["tracking"].resume(arguments["run_id"])
-        if state.run_id != run.id:  # the first start, or the first one after a kill: the new run is told what came before
+        run: Run = arguments["run"]
+        if state.run_id != run.key:  # the first start, or the first one after a kill: the new run is told what came before
             for line in state.log:
                 _log(run, line)
-            state.run_id = run.id
+            state.run_id = run.key
         observer = _Observer(run, held_out, phases["adversarial"], config, arguments["checkpoint"], Teller(arguments["told"]))
     training.fit(state, phases, config, observer or (lambda state, values: None))
     if observer:

@@ -1,0 +1,141 @@
+"""The address of an MLflow store, how it is asked, and what its errors mean."""
+
+import contextlib
+import fcntl
+import functools
+import os
+import re
+import shlex
+import sqlite3
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+from twfer_dist import storage
+from twfer_dist.errors import Problem
+from twfer_dist.journal import without_password
+
+CHECK_SECONDS = 5
+"""How long a request waits for an answer before the work starts. There is one more try."""
+LOG_SECONDS = 30
+"""The same while the work goes on."""
+
+REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
+"""What MLflow answers, as error_code, where asking again gives the same."""
+
+_SQLITE = "sqlite:///"
+
+
+class Away(Problem):
+    """MLflow does not answer now. It may later."""
+
+
+@contextlib.contextmanager
+def patience(seconds: int) -> Iterator[None]:
+    """Meanwhile MLflow's client waits so long for an answer, and tries once more, unless the environment says otherwise."""
+    wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    changed = {key: value for key, value in wanted.items() if key not in os.environ}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for key in changed:
+            os.environ.pop(key, None)
+
+
+def sqlite_uri(path: str) -> str:
+    """The address of an SQLite file. A `?` in a path would begin the options of the address, so such a path is written as a URI."""
+    path = storage.absolute(path)
+    return f"{_SQLITE}file:{urllib.parse.quote(path)}?uri=true" if "?" in path else f"{_SQLITE}{path}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    if not uri.startswith(_SQLITE) or uri == _SQLITE:
+        return None
+    path = uri.removeprefix(_SQLITE).partition("?")[0]
+    return Path(urllib.parse.unquote(path.removeprefix("file:"))) if path.startswith("file:") else Path(path)
+
+
+def check_database(database: Path) -> None:
+    """Problem where a file is no database, or cannot be read and written: MLflow's own client tries for an hour to open one."""
+    if database.is_dir():
+        raise Problem(f"{database} is a folder: name a file for tracking.")
+    if database.exists() and database.stat().st_size and database.open("rb").read(16) != b"SQLite format 3\0":
+        raise Problem(f"{database} is not an SQLite database: name another file for tracking.")
+    with storage.writing(str(database.parent)):
+        database.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=CHECK_SECONDS)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.rollback()
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise Away(f"{database} is locked by another program ({error}): let it end, and start again.") from None
+        if "readonly" in str(error) or "unable to open" in str(error):
+            raise Problem(f"{database} cannot be written ({error}): allow it, or name another file for tracking.") from None
+        raise Problem(f"{database} is damaged ({error}): move it aside, or name another file for tracking.") from None
+
+
+@functools.cache
+def open_database(uri: str) -> None:
+    """Open an SQLite store, and make its tables where it is new, one process at a time: two that make them at once both fail."""
+    from mlflow import MlflowClient
+
+    database = sqlite_path(uri)
+    assert database
+    database.parent.mkdir(parents=True, exist_ok=True)
+    littered = Path(uri.removeprefix(_SQLITE)).parent  # MLflow takes a file: address for a path, and makes its folders
+    folder = os.open(database.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a network file system that has no locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    finally:
+        os.close(folder)
+        if not littered.is_absolute() and littered.parts[:1] == ("file:",):
+            with contextlib.suppress(OSError):
+                os.removedirs(littered)
+
+
+def problem_of(error: Exception, uri: str) -> Problem:
+    """An error of MLflow's client as the sentence that helps."""
+    if isinstance(error, Problem):
+        return error
+    words = without_password(" ".join(str(error).split()))
+    words = words if len(words) < 400 else f"{words[:400]} ..."
+    place = f"MLflow at {without_password(uri)}"
+    if getattr(error, "error_code", None) in REFUSED and "failed with error code" not in words:
+        return Problem(f"{place} refuses this ({words}).")
+    if database := sqlite_path(uri):
+        backup = f"copy {shlex.quote(str(database))} aside, then `mlflow db upgrade {shlex.quote(uri)}`"
+        if "out-of-date database schema" in words:
+            return Problem(f"{database} was written by another version of MLflow ({words.split('. ')[0]}): {backup}.")
+        if "locate revision" in words:
+            return Problem(f"{database} was written by a newer MLflow ({words}): install that one, or name another file.")
+        if "malformed" in words or "not a database" in words or "disk I/O error" in words:
+            return Problem(f"{database} is damaged ({words}): move it aside, or name another file for tracking.")
+        if "locked" in words:
+            return Away(f"{database} is locked by another program: let it end, and start again.")
+        return Away(f"{database} cannot be used ({words}): see that it can be written, or name another file for tracking.")
+    code = _status(error)
+    if code == 401:
+        return Problem(
+            f"{place} does not accept the credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            "or MLFLOW_TRACKING_TOKEN, to yours."
+        )
+    if code == 403:
+        return Problem(f"{place} does not allow this to its user ({words}): ask who runs it for the right to write there.")
+    if code in (404, 405) or "valid JSON" in words:
+        return Problem(f"{place} answers, but not as MLflow does: give the address at which its web page opens.")
+    reason = found.group(1) if (found := re.search(r"\[Errno \d+\] ([^')\"]+)", words)) else words
+    return Away(f"{place} does not answer ({reason}): start it, or set tracking to sqlite:///mlflow.db.")
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status in an error of MLflow's client."""
+    if found := re.search(r"failed with error code (\d{3})", str(error)):
+        return int(found.group(1))
+    if "error_code" not in getattr(error, "json", {"error_code": ""}):  # JSON of another program
+        return 404
+    return {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}.get(getattr(error, "error_code", ""))
