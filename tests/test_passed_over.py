@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 from click.testing import CliRunner
+from s3_server import Server
 
 from twfer_dist import engine, recipe, storage
 from twfer_dist.cli import main
@@ -153,6 +154,19 @@ def test_unfinished_outputs_are_no_photographs(tmp_path: Path) -> None:
     put(folder, "more/pictures-0123456789ab/sheet.jpg", "more/pictures-0123456789ab.1f.claim", "runs/mlartifacts/1/a.png")
     assert open_corpus(str(folder)).digest == corpus.digest
     assert len([path for path in both(folder) if path.endswith((".jpg", ".png"))]) == 2
+
+
+def test_a_bucket_is_read_like_a_folder(s3: Server) -> None:
+    uri = s3.uri("c")
+    for name in ("a.jpg", "b/c.heic", "@eaDir/a.jpg/T.jpg", ".thumbnails/a.jpg", "notes.txt"):
+        storage.write_bytes(storage.join(uri, name), b"anything")
+    storage.write_bytes(storage.join(uri, "b", "K9901 front"), PICTURE.read_bytes())
+    before = open_corpus(uri)
+    assert paths(before) == ["a.jpg", "b/K9901 front", "b/c.heic"]
+    assert before.notes["passed_over"] == {"notes.txt": 1, "hidden": 1, "@eaDir/": 1}
+    engine.run(pictures(before), storage.join(uri, "b", "runs"), quiet=True)
+    after = open_corpus(uri)
+    assert after.digest == before.digest and after.notes["passed_over"]["earlier outputs/"] == 1
 
 
 def test_a_second_run_in_the_folder_finds_the_first(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
