@@ -208,7 +208,7 @@ def _of_votes(ties: Sequence[Entry], agreeing: Agreement | None) -> list[str]:
         more = f" and {len(ties) - _TIES_SAID} more" if len(ties) > _TIES_SAID else ""
         said.append(f"annotators tie on {len(ties)} of the photographs, and {left} of these have no label: {shown}{more}")
     if agreeing:
-        interval = "" if agreeing.low is None else f" ({agreeing.low:.2f} to {agreeing.high:.2f})"
+        interval = " (too few figures for an interval)" if agreeing.low is None else f" ({agreeing.low:.2f} to {agreeing.high:.2f})"
         what = f"on {agreeing.photographs} photographs"
         said.append(f"{agreeing.annotators} annotators agree with Fleiss' kappa {agreeing.kappa:.2f}{interval} {what}")
     return said
