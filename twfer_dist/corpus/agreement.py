@@ -48,11 +48,11 @@ def agreement(votes: Sequence[Sequence[Vote]], sources: Sequence[str]) -> Agreem
     if len(of_source) < _SOURCES:
         return Agreement(round(value, 6), None, None, len(kept), most)
     kinds, times = np.unique(of_source.round(9), axis=0, return_counts=True)  # many sources of one photograph are alike
-    sources = len(of_source)
-    drawn = np.random.default_rng(0).multinomial(sources, times / sources, _RESAMPLES) @ kinds
+    figures = len(of_source)
+    drawn = np.random.default_rng(0).multinomial(figures, times / figures, _RESAMPLES) @ kinds
     kappas = np.array([_kappa(sums) for sums in drawn])
     middle = 2 * value - np.nanmean(kappas)
-    half = stats.t.ppf(0.975, sources - 1) * np.nanstd(kappas, ddof=1) * np.sqrt(sources / (sources - 1))
+    half = stats.t.ppf(0.975, figures - 1) * np.nanstd(kappas, ddof=1) * np.sqrt(figures / (figures - 1))
     return Agreement(round(value, 6), round(float(middle - half), 6), round(min(1.0, float(middle + half)), 6), len(kept), most)
 
 
