@@ -1,5 +1,6 @@
 """A table as a corpus: what its rows say of each photograph, in the words of whoever made it."""
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,6 +28,7 @@ _SPLITS = {
     "test": ("test", "testing", "测试", "测试集", "測試", "測試集"),
 }
 _WITHOUT = {"source": ": each of their photographs counts as a figure of its own", "label": ""}
+_SAMPLE = 200  # rows by which the column of the paths is told
 _TIES_KEPT, _TIES_SAID = 10, 3  # photographs that are named
 
 
@@ -97,15 +99,17 @@ def _columns(table: Table, listing: Listing) -> dict[str, str]:
     if any(column.lower().endswith(IMAGE_ENDINGS) for column in table.columns):
         raise Problem(f"{table.place}, line {table.line}: this line names a photograph, not columns: put a line such as path,label above.")
     images = _images(listing)
+    sample = [row for _, row in table.rows[:_SAMPLE]]
 
+    @functools.cache
     def files(column: str) -> int:
-        values = {names.tidy(row[column]) for _, row in table.rows}
+        values = {names.tidy(row[column]) for row in sample}
         return sum(match.path is not None for match in names.match(values, images).values())
 
     paths = called("path", table.columns)
     if not paths or (len(paths) > 1 or plain(paths[0]) != "path") and not any(map(files, paths)):
         # Whatever it is called: the one column that names files of the folder.
-        naming = [column for column in table.columns if 2 * files(column) >= len(table.rows) > 0]
+        naming = [column for column in table.columns if 2 * files(column) >= len(sample) > 0]
         paths = naming if len(naming) == 1 else paths
     if not paths:
         raise Problem(
@@ -130,10 +134,12 @@ def _images(listing: Listing) -> list[str]:
 def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) -> tuple[list[Row], list[str]]:
     """The rows with the paths as the folder has them, and in sentences how names were matched that are spelt otherwise."""
     written: list[str] = []
+    bases = _bases(root)
     for line, row in table.rows:
         if not row[columns["path"]]:
             raise Problem(f"{table.place}, line {line}: the path is empty; name the image, or remove the line.")
-        written.append(_relative(root, names.tidy(row[columns["path"]])))
+        name = names.tidy(row[columns["path"]])
+        written.append(next((name[len(base) :] for base in bases if name.startswith(base)), name))
     exact = {name for name in written if name in listing.files}
     matches = names.match(written, sorted(exact.union(_images(listing))))
     rows = []
@@ -150,13 +156,13 @@ def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) ->
     return rows, spelt
 
 
-def _relative(root: str, name: str) -> str:
-    """A path that lies in the corpus, relative to it; any other as it is."""
+def _bases(root: str) -> set[str]:
+    """How an absolute path of a file in the folder begins."""
     fs, base = storage.resolve(root)
-    bases = {base.rstrip("/"), names.tidy(root.partition("?")[0] if "://" in root else root)}
+    bases = {base, names.tidy(root.partition("?")[0] if "://" in root else root)}
     if isinstance(fs, pafs.LocalFileSystem):
         bases.add(str(Path(base).resolve()))
-    return next((name[len(b) + 1 :] for b in bases if name.startswith(f"{b}/")), name)
+    return {f"{base.rstrip('/')}/" for base in bases}
 
 
 def _once(place: str, rows: Sequence[Row]) -> None:
@@ -203,7 +209,7 @@ def _of_votes(ties: Sequence[Entry], agreeing: Agreement | None) -> list[str]:
         more = f" and {len(ties) - _TIES_SAID} more" if len(ties) > _TIES_SAID else ""
         said.append(f"annotators tie on {len(ties)} of the photographs, and {left} of these have no label: {shown}{more}")
     if agreeing:
-        interval = "" if agreeing.low is None else f" ({agreeing.low:.2f} to {agreeing.high:.2f})"
+        interval = " (too few figures for an interval)" if agreeing.low is None else f" ({agreeing.low:.2f} to {agreeing.high:.2f})"
         what = f"on {agreeing.photographs} photographs"
         said.append(f"{agreeing.annotators} annotators agree with Fleiss' kappa {agreeing.kappa:.2f}{interval} {what}")
     return said

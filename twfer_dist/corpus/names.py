@@ -6,7 +6,6 @@ import urllib.parse
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 EXACT = ""
 FORM = "in another form of Unicode"
@@ -44,20 +43,24 @@ def match(names: Iterable[str], files: Iterable[str]) -> dict[str, Match]:
     with the name's for the most parts from the end; else the same without regard to the ending. A file is never taken by its name or its
     ending alone where another name means it too, and a hidden file never: a missing photograph must not become another one.
     """
-    names = list(dict.fromkeys(names))
-    search = _Search(list(files))
-    found = {name: search.same(name) for name in names}
-    rest = [name for name, match in found.items() if not match.path and not match.several and not _hidden(name)]
+    names, known = list(dict.fromkeys(names)), set(files)
+    found = {name: Match(name) for name in names if name in known}
+    rest = [name for name in names if name not in found]
+    if not rest:
+        return found
+    search = _Search(known)
+    found |= {name: search.same(name) for name in rest}
+    rest = [name for name in rest if not found[name].path and not found[name].several and not _hidden(name)]
     taken = {match.path for match in found.values()}
-    asked = Counter(fold(name).rpartition("/")[2] for name in names)
-    guesses = {name: search.alike(name, taken, asked[fold(name).rpartition("/")[2]] == 1) for name in rest}
+    asked = Counter(fold(name.rpartition("/")[2]) for name in names)
+    guesses = {name: search.alike(name, taken, asked[fold(name.rpartition("/")[2])] == 1) for name in rest}
     times = Counter(guess.path for guess in guesses.values())
     return found | {name: guess if times[guess.path] == 1 or guess.several else Match(None) for name, guess in guesses.items()}
 
 
 def fold(name: str) -> str:
     """A name without regard to case and to the form of Unicode."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _hidden(name: str) -> bool:
@@ -65,23 +68,23 @@ def _hidden(name: str) -> bool:
 
 
 class _Search:
-    def __init__(self, files: Sequence[str]):
-        self.files = set(files)
+    """Files by their paths, names and stems, however these are spelt."""
+
+    def __init__(self, files: Iterable[str]):
         self.by_form: dict[str, list[str]] = defaultdict(list)
         self.by_case: dict[str, list[str]] = defaultdict(list)
         self.by_last: dict[str, list[str]] = defaultdict(list)
         self.by_stem: dict[str, list[str]] = defaultdict(list)
         for file in files:
-            folded = PurePosixPath(fold(file))
+            folded = fold(file)
+            last = folded.rpartition("/")[2]
             self.by_form[unicodedata.normalize("NFC", file)].append(file)
-            self.by_case[str(folded)].append(file)
-            self.by_last[folded.name].append(file)
-            self.by_stem[folded.stem].append(file)
+            self.by_case[folded].append(file)
+            self.by_last[last].append(file)
+            self.by_stem[last.rpartition(".")[0] or last].append(file)
 
     def same(self, name: str) -> Match:
         """The file with this path but for its spelling."""
-        if name in self.files:
-            return Match(name)
         for how, found in ((FORM, self.by_form.get(unicodedata.normalize("NFC", name))), (CASE, self.by_case.get(fold(name)))):
             if found:
                 return Match(found[0], how) if len(found) == 1 else Match(None, how, tuple(sorted(found)))

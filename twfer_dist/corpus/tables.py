@@ -142,7 +142,7 @@ def _cut(text: str, uri: str, separator: str, skipped: int) -> _Grid:
     line = 1 + skipped
     try:
         for values in reader:
-            values = [v.strip().strip("\ufeff").strip() for v in values]
+            values = [_stripped(v) for v in values]
             if any(values):
                 grid.rows.append((line, values))
             line = reader.line_num + 1 + skipped
@@ -202,4 +202,8 @@ def _cell(value: Any) -> str:
         return str(int(value))
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
         return value.date().isoformat()
-    return str(value).strip()
+    return _stripped(str(value))
+
+
+def _stripped(text: str) -> str:
+    return text.strip().strip("\ufeff\u200b").strip()

@@ -35,7 +35,7 @@ def parse_label(text: str) -> int:
         return label_of(text)
     except ValueError:
         names = ", ".join(f"{label} {name}" for label, name in enumerate(EXPRESSIONS, 1))
-        raise ValueError(f"'{text.strip()}' is no expression (these are: {names})") from None
+        raise ValueError(f"'{' '.join(text.split())}' is no expression (these are: {names})") from None
 
 
 def parse_vote(text: str) -> Vote:
