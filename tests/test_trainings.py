@@ -46,10 +46,8 @@ def loaded(images: Finished) -> tuple[data.Images, data.Images]:
 # Divergence
 
 
-@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
-def test_a_diverged_recogniser_is_not_made(images: Finished, mlflow_uri: str, tmp_path: Path, loss: Any) -> None:
-    config = dataclasses.replace(SMALL, learning_rate=1.0, loss=loss)
-    job = train_job(images, config, Tracking(mlflow_uri, "x"))
+def test_a_diverged_recogniser_is_not_made(images: Finished, mlflow_uri: str, tmp_path: Path) -> None:
+    job = train_job(images, dataclasses.replace(SMALL, learning_rate=1.0), Tracking(mlflow_uri, "x"))
     with pytest.raises(Problem, match="diverged at .*epoch.*: its loss is .* where nothing is learned; lower learning_rate"):
         engine.run(job, str(tmp_path), quiet=True)
     assert engine.find(job, str(tmp_path)) is None
@@ -79,7 +77,7 @@ class Slope(torch.nn.Module):
     [
         (lambda weight, truth: weight.sum() * math.nan, "step 1 of 50: its loss is nan; the weights that it starts from are at fault"),
         (lambda weight, truth: (5 - 20 * weight).exp().sum() + (2000 * (weight - 1)).abs().sum(), "step .* of 50: its loss is"),
-        (lambda weight, truth: (weight.sum() - 1 + 1e-40).sqrt() + weight.sum(), "its gradient is (inf|nan)"),
+        (lambda weight, truth: (weight.sum() - 1).sqrt() + weight.sum(), "step 1 of 50: its gradient is inf"),
     ],
 )
 def test_a_diverged_network_of_faces_is_noticed(loss_of: Any, said: str) -> None:
@@ -144,8 +142,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(("damage", "before"), [*((damage, True) for damage in DAMAGES), ("truncated", False)])
 def test_a_damaged_checkpoint_is_set_aside(
     whole: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, before: bool
 ) -> None:

@@ -184,6 +184,7 @@ def _compared(job: Callable[[int], Job], images: int, actors: int | None, folder
     processes = actors or cluster.slots(1, 0)
     half, parts = _even(job, images, processes)
     images = 2 * half
+    _seconds(job(half), storage.join(folder, "warm"))  # Ray's first worker processes take longest to come
     bare, pipeline, starts = [], [], []
     for number in range(ROUNDS):
         bare.append(_bare_rate(job(images), processes, folder))
