@@ -1,18 +1,22 @@
 """The page of faces, and what a table that was saved with it changes."""
 
+import csv
+import io
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import study_tables
 from click.testing import CliRunner
 
-from twfer_dist import engine, recipe, storage
+from twfer_dist import recipe, storage
 from twfer_dist.cli import main
-from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.errors import Problem
 from twfer_dist.faces.corrections import CorrectedConfig, corrected_job
 from twfer_dist.faces.page import page
-from twfer_dist.faces.pipeline import FacesConfig, faces_job
+from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.schema import ANIMATED, FACES, PHOTOGRAPHS
 from twfer_dist.settings import package_path
 from twfer_dist.storage import Finished
@@ -34,17 +38,61 @@ def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finish
         place.parent.mkdir(exist_ok=True, parents=True)
         place.write_bytes((shipped / name).read_bytes())
     (folder / "photographs" / "blank.png").write_bytes(b"nothing")
-    return engine.run(faces_job([open_corpus(str(folder / "photographs"))], FacesConfig(size=64)), str(folder / "out"), quiet=True)
+    result = CliRunner().invoke(main, ["faces", str(folder / "photographs"), "--out", str(folder / "the out")])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"made +faces .* 7 photographs \(1 unreadable\), \d faces( \(\d low_quality\))?\n", result.stdout)
+    assert f"twfer inspect '{folder}/the out' --html faces.html" in result.stdout  # quoted, to be pasted
+    return storage.open_finished(recipe.faces_in(str(folder / "the out")))
 
 
 def test_the_page_shows_each_face_and_each_photograph_without_one(faces: Finished, tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["inspect", faces.uri, "--html", str(tmp_path / "page.html")])
-    assert result.exit_code == 0 and "mark on it what is wrong" in result.stdout
+    result = CliRunner().invoke(main, ["inspect", str(Path(faces.uri).parent), "--html", str(tmp_path / "page.html")])
+    assert result.exit_code == 0 and "again with --corrections corrections.csv added" in result.stdout
     text = (tmp_path / "page.html").read_text()
     rows = faces.table("faces", FACES).to_pylist()
     assert re.findall(r'<figure data-id="([^"]+)"', text) == [row["face_id"] for row in rows]
     assert text.count("<circle") == 68 * len(rows) and text.count("data:image/jpeg") == len(rows)
+    assert "again with --corrections corrections.csv added" in text
     assert "blank.png" in text and "unreadable" in text and "http" not in text  # nothing is fetched from elsewhere
+
+
+def test_both_tables_are_there_as_csv_too(faces: Finished) -> None:
+    for name, schema, key in (("faces", FACES, "face_id"), ("photographs", PHOTOGRAPHS, "photo_id")):
+        rows = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path(f"{name}.csv")).decode("utf-8-sig"))))
+        assert [row[key] for row in rows] == faces.table(name, schema)[key].to_pylist()
+        assert {row["status"] for row in rows} == set(faces.manifest["counts"][name]) and rows[0]["group material"]
+    assert faces.results["corpora"]["photographs"]["photographs"] == 7
+
+
+def test_faces_with_corrections_adds_a_stage_and_finds_nothing_again(faces: Finished, tmp_path: Path) -> None:
+    photographs, out = Path(faces.uri).parent.parent / "photographs", str(tmp_path / "out")
+    shutil.copytree(Path(faces.uri).parent, out)
+    marked = faces.table("faces", FACES)["face_id"][0].as_py()
+    (tmp_path / "marks.csv").write_text(f"{HEAD}{marked},,wrong points,\n")
+    result = CliRunner().invoke(main, ["faces", str(photographs), "--out", out, "--corrections", str(tmp_path / "marks.csv"), "--json"])
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(result.stdout)["stages"]
+    assert (first["state"], second["state"], second["counts"]["faces"]["rejected"]) == ("finished", "made", 1)
+    assert recipe.faces_in(out) == second["output"]  # its page shows the corrected faces from now on
+    rows = csv.DictReader(io.StringIO((Path(second["output"]) / "faces.csv").read_text(encoding="utf-8-sig")))
+    assert {row["face_id"] for row in rows if row["status"] == "rejected"} == {marked}
+    run = CliRunner().invoke(main, ["inspect", out])
+    assert run.exit_code == 0 and "corrected" in run.stdout and "2 finished, 0 unfinished" in run.stdout
+
+
+def test_a_study_with_corrections_reads_the_corrected_faces(faces: Finished, tmp_path: Path) -> None:
+    photographs, out = str(Path(faces.uri).parent.parent / "photographs"), str(tmp_path / "out")
+    world = study_tables.make_world(str(tmp_path / "world"))
+    training = study_tables.make_training(str(tmp_path / "world"), world["dataset"], TrainConfig(network="arm", size=96), 20)
+    (tmp_path / "marks.csv").write_text(HEAD)
+    study = recipe.study(photographs, training.uri, {}, (), out, str(tmp_path / "marks.csv"))
+    (tmp_path / "study.yaml").write_text(study.text)
+    for one in (study, recipe.load(str(tmp_path / "study.yaml"))):  # as it is run, and as the report prints it
+        stages = {stage.name: stage for stage in one.stages}
+        assert list(stages) == ["faces", "corrected", "read", "report"]
+        assert stages["corrected"].settings == {"corrections": str(tmp_path / "marks.csv")}
+        assert stages["read"].inputs["inputs"] == stages["report"].inputs["faces"] == ["corrected"]
+    assert [stage.name for stage in recipe.study(photographs, training.uri, {}, (), out, None).stages] == ["faces", "read", "report"]
 
 
 def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished, tmp_path: Path) -> None:

@@ -68,6 +68,14 @@ def test_an_animated_face_goes_back_into_its_photograph_without_a_seam():
     assert steps < 40  # of 155: the change begins gently
 
 
+def test_strips_are_named_by_their_photograph() -> None:
+    paths = ["pit 1/general #2.jpg", "PIT 1/General #2.png", "兵马俑/脸.jpg", "../-rf.png", "a" * 300 + ".jpg", "q.v1.jpg"]
+    faces = [{"path": path, "rank": 0, "face_id": f"{k:016x}-00"} for k, path in enumerate(paths, 0x12345678 << 32)]
+    names = strips.file_names([*faces, {"path": "q.v1.jpg", "rank": 1, "face_id": "ff-01"}])
+    assert names[:4] == ["pit-1-general-2-12345678", "PIT-1-General-2-12345678", "兵马俑-脸", "rf"]
+    assert len(names[4]) <= 120 and names[5:] == ["q.v1", "q.v1-face-2"]
+
+
 def test_the_stage_shows_each_figure_once(ray_cluster, tmp_path):
     (tmp_path / "drawn").mkdir()
     photographs = []
@@ -89,8 +97,9 @@ def test_the_stage_shows_each_figure_once(ray_cluster, tmp_path):
     shown = engine.run(strips_job([animated], [some], StripsConfig(side=48), corpora=[corpus]), str(tmp_path), quiet=True)
     ok = {row["face_id"] for row in animated.table(".", ANIMATED).to_pylist() if row["status"] == OK}
     names = {file["path"] for file in shown.manifest["files"]}
-    assert {name for name in names if name.endswith(".png")} == {f"{face}.png" for face in ok}
-    for face in ok:
+    named = {row["face_id"]: strips.file_names([row])[0] for row in rows if row["face_id"] in ok}
+    assert {name for name in names if name.endswith(".png")} == {f"{name}.png" for name in named.values()}
+    for face in named.values():
         strip = cv2.imread(shown.path(f"{face}.png"))
         assert strip is not None and strip.shape == (7 * 48, 4 * 48, 3)
         pasted = cv2.imread(shown.path(f"{face}-surprise.jpg"))
