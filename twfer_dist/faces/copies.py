@@ -96,7 +96,9 @@ def _near(rows: pa.Table, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tree = cKDTree(low)
     pairs = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(low), _CHUNK):
-        _, near = tree.query(low[start : start + _CHUNK], k=min(_NEIGHBOURS, len(low)), distance_upper_bound=np.hypot(FAR, ROUNDING / LEAST_CONTRAST))
+        _, near = tree.query(
+            low[start : start + _CHUNK], k=min(_NEIGHBOURS, len(low)), distance_upper_bound=np.hypot(FAR, ROUNDING / LEAST_CONTRAST)
+        )
         one, column = np.nonzero(near < len(low))
         other = near[one, column]
         one = one + start

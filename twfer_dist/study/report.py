@@ -21,7 +21,7 @@ from twfer_dist.study.examine import Given, examine, photographs
 from twfer_dist.study.groups import MOST_VALUES, SMALL
 from twfer_dist.taxonomy import EXPRESSIONS
 
-VERSION = 2
+VERSION = 3
 NOT_READ = {
     "not_readable": "where the model is not sure enough",
     "unlike_training": "unlike all training images",
@@ -30,7 +30,7 @@ NOT_READ = {
 }
 """The words for a status of PREDICTIONS."""
 
-_PAGE = ("report.html.j2", "report.css.j2", "validity.html.j2")
+_PAGE = ("report.html.j2", "report.css.j2", "groups.html.j2", "validity.html.j2")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,14 @@ def _group_rows(groups: Iterable[Mapping]) -> Iterable[dict]:
         for value in group["values"]:
             base = {"column": group["column"], "group": value["value"], "faces": value["faces"], "sources": value["sources"]}
             for e in value["expressions"]:
-                yield {**base, "expression": e["expression"], **_numbers(e, "share")}
+                answers = {"answered": e["k"], "of": e["n"], "share": e["corrected"], "low": e["low"], "high": e["high"]}
+                yield {
+                    **base,
+                    "expression": e["expression"],
+                    **answers,
+                    "labelled": e["labelled"].get("k"),
+                    "labels": e["labelled"].get("n"),
+                }
 
 
 def _numbers(share: Mapping, value: str) -> dict:
