@@ -130,8 +130,8 @@ def make_world(out: str) -> dict:
     return {"out": out, "faces": faces, "animated": animated, "dataset": dataset, "predictions": predictions}
 
 
-def make_training(out: str, dataset: Finished, config: TrainConfig, right: int) -> Finished:
-    """The output of a training as the page reads it: `right` of the 32 validation images of each expression."""
+def make_training(out: str, dataset: Finished, config: TrainConfig, right: int, held_out: dict | None = None) -> Finished:
+    """The output of a training as the page reads it: `right` of the 32 validation images of each expression; its record of errors."""
     confusion = (right * np.eye(7, dtype=int) + (32 - right) * np.roll(np.eye(7, dtype=int), 1, axis=1)).tolist()
     scores = {"loss": 0.1, "accuracy": right / 32, "class_mean_accuracy": right / 32, "n": 224, "confusion": confusion}
     results = {
@@ -142,6 +142,7 @@ def make_training(out: str, dataset: Finished, config: TrainConfig, right: int) 
         "novelty": {"limit": 9.0, "percentile": 99.0, "images": 672},
         "images": {"train": 672, "validation": 224, "test": 224},
         "validation_held_out": False,
+        "held_out": held_out,
     }
     return engine.run(engine.Job("train", 1, {"dataset": dataset}, config, {}, {}, lambda work: work.results.update(results)), out)
 

@@ -74,6 +74,25 @@ def effective_size(k: np.ndarray, n: np.ndarray) -> float:
     return total / float(np.clip(variance / (share * (1 - share) / total), 1.0, most))
 
 
+def design_effect(counts: np.ndarray) -> float:
+    """How many images are worth one independent image. counts: [rows, sources, classes] images; the rows are taken together.
+
+    As `effective_size`, for several classes: where nothing varies, images of one source count as one.
+    """
+    among, within, most = 0.0, 0.0, 1.0
+    for row in counts.astype(float):
+        n = row.sum(1)
+        row, n = row[n > 0], n[n > 0]
+        if not len(n):
+            continue
+        total, shares = n.sum(), row.sum(0) / n.sum()
+        most = max(most, float((n**2).sum() / total))
+        if len(n) > 1:
+            among += len(n) / (len(n) - 1) * float(((row - shares * n[:, None]) ** 2).sum()) / total
+            within += float((shares * (1 - shares)).sum())
+    return float(np.clip(among / within, 1.0, most)) if within > 0 else most
+
+
 def share(k: np.ndarray, n: np.ndarray, z: float = Z) -> Share:
     """The share of k of n over sources ([sources] integers each; sources with n = 0 do not count)."""
     k, n = np.asarray(k, np.int64), np.asarray(n, np.int64)

@@ -1,19 +1,27 @@
-"""What a recogniser's answers are worth: a temperature, the confidence below which a face is not readable, and novelty.
+"""What a recogniser's answers are worth: a temperature, the confidence below which a face is not readable, novelty, and how it errs.
 
-All three are set on the validation images, which took no part in the gradient. Novelty tells a face that is unlike all
+The first three are set on the validation images, which took no part in the gradient. Novelty tells a face that is unlike all
 training images, about which a softmax may still be sure.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.covariance import LedoitWolf
 
+from twfer_dist.intervals import design_effect
+from twfer_dist.taxonomy import EXPRESSIONS
+
 NOVELTY_PERCENTILE = 99.0
 NOVELTY_IMAGES = 5000
 """Images of a split, evenly taken, that novelty is learned from: more would change nothing."""
+
+ENOUGH = 5.0
+"""How many independent images of each expression a confusion must be worth before shares are corrected by it."""
 
 
 def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -94,3 +102,43 @@ def novelty(features: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> N
 def _distances(features: np.ndarray, means: np.ndarray, whitening: np.ndarray) -> np.ndarray:
     white, centres = features @ whitening, means @ whitening
     return np.sqrt(((white[:, None] - centres[None]) ** 2).sum(2).min(1)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """counts: [7, 7] images by true (row) and answered expression, from `figures` figures. design_effect: how many of them are worth
+    one independent image."""
+
+    counts: np.ndarray
+    design_effect: float
+    figures: int
+
+    @property
+    def worth(self) -> np.ndarray:
+        """The counts as of independent images."""
+        return self.counts / self.design_effect
+
+    @property
+    def enough(self) -> bool:
+        return bool((self.worth.sum(1) >= ENOUGH).all())
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "images": int(self.counts.sum()),
+            "figures": self.figures,
+            "design_effect": round(self.design_effect, 4),
+            "confusion": self.counts.astype(int).tolist(),
+        }
+
+
+def confusion(truth: np.ndarray, answered: np.ndarray, figure: np.ndarray, number: np.ndarray | None = None) -> Confusion:
+    """The confusion of images: truth and answered (0 to 6), the figure (0, 1, ...) and how many such images, for each row."""
+    figures = int(figure.max(initial=-1)) + 1
+    counts = np.zeros((len(EXPRESSIONS), figures, len(EXPRESSIONS)), np.int64)
+    np.add.at(counts, (truth, figure, answered), 1 if number is None else number)
+    return Confusion(counts.sum(1), design_effect(counts), int((counts.sum((0, 2)) > 0).sum()))
+
+
+def confusion_from(found: Mapping[str, Any]) -> Confusion:
+    """The confusion that `as_dict` gave."""
+    return Confusion(np.array(found["confusion"]), found["design_effect"], found["figures"])

@@ -48,9 +48,10 @@ class Images:
 
 @dataclass(frozen=True)
 class Splits:
-    """The ids of each split, sorted; `held_out` where the validation images were taken from the training ones."""
+    """The ids of each split, sorted, and the figure of each; `held_out` where the validation images were taken from the training ones."""
 
     ids: dict[str, list[str]]
+    figures: dict[str, list[str]]
     held_out: bool
 
 
@@ -79,7 +80,9 @@ def splits(dataset: Finished, *, seed: int) -> Splits:
                 f"{dataset.uri} has no validation images, and its training images are of one source, which cannot both teach and "
                 "validate: make a data set with more sources, or with a part for validation."
             )
-    return Splits({name: sorted(part["image_id"].to_pylist()) for name, part in parts.items()}, held_out)
+    parts = {name: part.sort_by("image_id") for name, part in parts.items()}
+    ids = {name: part["image_id"].to_pylist() for name, part in parts.items()}
+    return Splits(ids, {name: figures(part).to_pylist() for name, part in parts.items()}, held_out)
 
 
 def _lent(train: pa.Table, seed: int) -> pa.Array:

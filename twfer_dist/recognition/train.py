@@ -38,7 +38,8 @@ def train_job(
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
     scores (for each split loss, accuracy, class_mean_accuracy, n and a confusion matrix), best_epoch, temperature, threshold,
-    novelty, images (of each split), validation_held_out, precision (of the products while learning), run_id, say.
+    novelty, images (of each split), validation_held_out, held_out (see `_held_out`), precision (of the products while learning), run_id,
+    say.
 
     initial: a file of weights to start from (recogniser.load_weights). trunk: a finished training whose trunk to start from:
     the papers' networks start from one that has seen many faces. workers: processes of Ray Train with `cpus` each, and
@@ -131,6 +132,7 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
         "answers": found,
         "held_out": splits.held_out,
         "precision": " and ".join(state.precisions),
+        "figures": {split: [f for start in range(world) for f in figures[start::world]] for split, figures in splits.figures.items()},
     }
 
 
@@ -168,6 +170,7 @@ def _finish(work: Work, run: Run, dataset: Finished, config: TrainConfig, found:
         "images": {split: len(one.labels) for split, one in answers.items()},
         "validation_held_out": found["held_out"],
         "precision": found["precision"],
+        "held_out": _held_out(answers, found["figures"]),
         "run_id": run.id,
         "say": _say(config, scores, found),
     }
@@ -182,6 +185,23 @@ def _finish(work: Work, run: Run, dataset: Finished, config: TrainConfig, found:
 def _scores(split: str, found: Answers, config: TrainConfig) -> dict[str, Any]:
     measured = {name.partition("/")[0]: value for name, value in training.scores(split, found, config).items()}
     return measured | {"n": len(found.labels), "confusion": training.confusion_of(found).tolist()}
+
+
+def _held_out(answers: dict[str, Answers], figures: dict[str, list[str]]) -> dict[str, Any] | None:
+    """How the network errs on figures that it did not learn from: the confusion of the validation and test images of such figures,
+    and what these images are worth (`calibration.Confusion`). None where there are none.
+    """
+    learned = np.unique(figures["train"])
+    names = np.concatenate([np.array(figures[split], np.str_) for split in answers if split != "train"])
+    truth, answered = (
+        np.concatenate([values(one) for split, one in answers.items() if split != "train"])
+        for values in (lambda one: one.labels, lambda one: one.logits.argmax(1))
+    )
+    new = ~np.isin(names, learned)
+    if not new.any():
+        return None
+    figure = np.unique(names[new], return_inverse=True)[1]
+    return calibration.confusion(truth[new], answered[new], figure).as_dict()
 
 
 def _say(config: TrainConfig, scores: dict[str, Any], found: dict[str, Any]) -> list[str]:

@@ -33,12 +33,31 @@ def _shown(study: Mapping[str, Any]) -> str:
     photographs, faces = study["photographs"]["rows"], everything["faces"]
     place = f"In {_n(photographs - _unread(study['photographs']), 'photograph')}" if photographs else "In what was given"
     found = f"{place} the program found {_n(faces, 'face')}"
-    if not everything["readable"]:
+    if not everything["answered"]:
         return f"{found}, and {study['model']} could read none of them: train a model on images that are more like these, and ask that one."
-    first, second = sorted(everything["expressions"], key=lambda e: -e["k"])[:2]
-    then = f", then as {second['expression']}, {say(second)}" if second["k"] else ""
-    read = f"{study['model']} could read {everything['readable']:,} of them"
-    return f"{found}, and {read}: most often as {first['expression']}, {say(first)}{then}."
+    estimated = everything["expressions"][0]["corrected"] is not None
+    size = "corrected" if estimated else "k"
+    first, second = sorted(everything["expressions"], key=lambda e: -e[size])[:2]
+    read = f"{study['model']} answered for {everything['answered']:,} of them"
+    if not estimated:
+        then = f", then {second['expression']}, {_counted(second)}" if second["k"] else ""
+        unknown = "what share of the faces show it is not known, as nothing says how the model errs on them"
+        return f"{found}, and {read}: most often {first['expression']}, {_counted(first)}{then}; {unknown}."
+    then = f", then {second['expression']}, {_estimated(second)}" if second["corrected"] else ""
+    return f"{found}, and {read}; corrected for how it errs, most show {first['expression']}, {_estimated(first)}{then}."
+
+
+def _counted(e: Mapping[str, Any]) -> str:
+    return f"{e['k']:,} of {e['n']:,} ({100 * e['share']:.1f} %)"
+
+
+def _estimated(e: Mapping[str, Any]) -> str:
+    """A corrected share as words, with its interval, the answers and the labels of the same faces."""
+    labels = e["labelled"]
+    people = f"; people label so {labels['k']:,} of {labels['n']:,}" if labels.get("n") else ""
+    low, high = 100 * e["low"], 100 * e["high"]
+    estimate = f"an estimated {100 * e['corrected']:.1f} % (95 % interval {low:.1f} to {high:.1f} %"
+    return f"{estimate}; it says so of {e['k']:,} of {e['n']:,}{people})"
 
 
 def _unread(photographs: Mapping[str, Any]) -> int:
@@ -67,10 +86,10 @@ def level(study: Mapping[str, Any]) -> float:
 
 def _groups(study: Mapping[str, Any]) -> str:
     tested = [g for g in study["groups"] if g["test"]]
-    if not tested and not (study["overall"] or {}).get("readable"):
+    if not tested and not (study["overall"] or {}).get("answered"):
         return "No groups could be compared, for no face could be read."
     if not tested:
-        return "No groups could be compared: that takes a column such as posture with at least two values among the readable faces."
+        return "No groups could be compared: that takes a column such as posture with at least two values among the faces that were read."
     bound = level(study)
     differ = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] < bound]
     alike = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] >= bound]
@@ -96,7 +115,7 @@ def _belief(study: Mapping[str, Any]) -> str:
             where = f"the test images of its {entry['kind']}" if split == "test" else f"labelled photographs ({split})"
             constant = next(s for s in here if s["baseline"])
             least = f"where {constant['model'].replace('always', 'always answering')} is right in {constant['images']['k']:,}"
-            sure = f", and in {own['readable']['k']:,} of the {own['readable']['n']:,} that it could read"
+            sure = f", and in {own['readable']['k']:,} of the {own['readable']['n']:,} that it is sure of"
             told.append(f"on {where} it is right in {say(own['images'])}{sure}, {least}")
     if not told:
         tests = [r["test"] for r in study["recognisers"] if r["model"] == study["model"] and r["test"]]

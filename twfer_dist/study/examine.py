@@ -13,7 +13,7 @@ from twfer_dist.intervals import as_dict, share
 from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.schema import DATASET, FACES, OK, PHOTOGRAPHS, PREDICTIONS, figures
 from twfer_dist.storage import Finished
-from twfer_dist.study import baselines, groups, tables
+from twfer_dist.study import baselines, correction, groups, tables
 from twfer_dist.study.tables import Evaluation
 
 NEW, SEEN, ALL = "sources new to the model", "sources seen in training", "all labelled photographs"
@@ -28,7 +28,7 @@ def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
     examples: about how many photographs that were not read are listed.
 
     Keys: model (the one that answers, None without predictions), model_rule, photographs, detectors, faces, answers,
-    training, accuracy, validity, overall, groups, recognisers, sweeps, made_from.
+    training, accuracy, validity, correction (see `correction.examine`), overall, groups, recognisers, sweeps, made_from.
     """
     counts = tables.count(_made_from(given["predictions"], given["faces"]), images, columns)
     accuracy = [_on_dataset(d, given) for d in given["datasets"]] + [_on_photographs(counts, given)]
@@ -37,6 +37,7 @@ def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
     recognisers = [_recogniser(m, trainings) for m in trainings]
     model, rule = _which_model(counts, accuracy, recognisers)
     asked = counts.filter(pc.equal(counts["model"], model)) if model else counts
+    corrected, confusion = correction.choose(asked, next((r["held_out"] for r in recognisers if r["model"] == model), None))
     return {
         "model": model,
         "model_rule": rule,
@@ -47,8 +48,9 @@ def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
         "training": [_training(d) for d in given["datasets"]],
         "accuracy": accuracy,
         "validity": [{"output": name(v), "scores": v.results["scores"]} for v in given["validity"]],
-        "overall": groups.overall(asked) if len(asked) else None,
-        "groups": groups.distributions(asked, columns) if len(asked) else [],
+        "correction": corrected,
+        "overall": groups.overall(asked, confusion) if len(asked) else None,
+        "groups": groups.distributions(asked, confusion, columns) if len(asked) else [],
         "recognisers": recognisers,
         "sweeps": [_sweep(m) for m in given["models"] if m.manifest["stage"] == "sweep"],
         "made_from": [_provenance(kind, finished) for kind, several in given.items() for finished in several],
@@ -163,9 +165,11 @@ def _recogniser(finished: Finished, trainings: Sequence[Finished]) -> dict[str, 
         if file
         else "random weights"
     )
-    return {"model": name_of(finished), "output": name(finished), "config": config, "start": start, "test": test} | {
-        key: results[key] for key in kept
-    }
+    return (
+        {"model": name_of(finished), "output": name(finished), "config": config, "start": start, "test": test}
+        | {key: results[key] for key in kept}
+        | {"held_out": results.get("held_out")}
+    )
 
 
 def _sweep(finished: Finished) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """Which expressions the faces of each group show: by posture, by material, by any column of the manifest."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist.intervals import as_dict, share, simultaneous
+from twfer_dist.recognition.calibration import Confusion
 from twfer_dist.schema import OK
+from twfer_dist.study.shares import corrected
 from twfer_dist.study.tables import GROUP, source_codes
 from twfer_dist.taxonomy import EXPRESSIONS, POSTURES
 
@@ -29,27 +32,32 @@ MOST_NAMED = 100
 """Values of a column that is asked for, at most."""
 
 
-def distributions(counts: pa.Table, asked: Sequence[str] = ()) -> list[dict]:
-    """The predicted expressions by each grouping column, of one model's count table over photographs.
+def distributions(counts: pa.Table, confusion: Confusion | None = None, asked: Sequence[str] = ()) -> list[dict]:
+    """The expressions by each grouping column, of one model's count table over photographs.
 
-    A JSON-like entry for each column: column, values [{value, faces, readable, sources, small, expressions: shares of the
-    readable faces with 95 % intervals that hold together for the seven}], ungrouped (faces with no value), and `test`
-    (see `difference`). A column that groups nothing (MOST_VALUES, `measured`) has `values` empty and `distinct` says how many there
+    A JSON-like entry for each column: column, values (see `overall`), ungrouped (faces with no value), and `test` (see
+    `difference`). A column that groups nothing (MOST_VALUES, `measured`) has `values` empty and `distinct` says how many there
     are. asked: columns that a person named; they are compared all the same.
     """
     columns = [name.removeprefix(GROUP) for name in counts.column_names if name.startswith(GROUP)]
-    found = [_distribution(name, counts[GROUP + name], counts, name in asked) for name in columns]
+    found = [_distribution(name, counts[GROUP + name], counts, confusion, name in asked) for name in columns]
     if pc.count_distinct(counts["corpus"]).as_py() > 1:
-        found.insert(0, _distribution("corpus", counts["corpus"], counts, True))
+        found.insert(0, _distribution("corpus", counts["corpus"], counts, confusion, True))
     return [entry for entry in found if entry["distinct"] > 1]
 
 
-def overall(counts: pa.Table) -> dict:
-    """The same entry for all faces together: value, faces, readable, sources, small, expressions."""
-    return _group("all", counts)
+def overall(counts: pa.Table, confusion: Confusion | None = None) -> dict:
+    """All faces together: value, faces, answered, readable, sources, small, and for each of the seven expressions
+
+    k, n, share: the answers, of all faces that have one, sure or not: shares of the sure ones would be those that the model is
+    sure of most easily. low, high, corrected: the share of faces that show it, corrected by how the model errs, with 95 %
+    intervals that hold together for the seven; None without a `confusion`. labelled: the share by people's labels, of the faces
+    that have one; empty where none has.
+    """
+    return _group("all", counts, confusion)
 
 
-def _distribution(column: str, values: pa.ChunkedArray, counts: pa.Table, asked: bool) -> dict:
+def _distribution(column: str, values: pa.ChunkedArray, counts: pa.Table, confusion: Confusion | None, asked: bool) -> dict:
     held = pc.is_valid(values)
     ungrouped = int(pc.sum(counts["n"].filter(pc.invert(held))).as_py() or 0)
     counts, values = counts.filter(held), values.filter(held)
@@ -59,7 +67,7 @@ def _distribution(column: str, values: pa.ChunkedArray, counts: pa.Table, asked:
     entry = {"column": column, "distinct": len(names), "measured": measured, "ungrouped": ungrouped, "values": [], "test": None}
     most = MOST_NAMED if asked else min(MOST_VALUES, max(2, source_codes(counts)[1] // LEAST_SOURCES))
     if 1 < len(names) <= most and not measured:
-        entry["values"] = [_group(name, counts.filter(pc.equal(values, name))) for name in names]
+        entry["values"] = [_group(name, counts.filter(pc.equal(values, name)), confusion) for name in names]
         entry["test"] = difference(counts, values)
     return entry
 
@@ -74,35 +82,48 @@ def _measured(names: Sequence[str]) -> bool:
     return not whole or len(names) > MOST_CODES
 
 
-def _readable(counts: pa.Table) -> pa.ChunkedArray:
-    return pc.and_(pc.equal(counts["status"], OK), pc.is_valid(counts["predicted"]))
-
-
-def _group(value: str, counts: pa.Table) -> dict:
-    rows = counts.filter(_readable(counts))
-    source, sources = source_codes(rows)
-    by_source = np.zeros((sources, len(EXPRESSIONS)), np.int64)
-    np.add.at(by_source, (source, rows["predicted"].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
-    total, z = by_source.sum(1), simultaneous(len(EXPRESSIONS))
+def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict:
+    rows = counts.filter(pc.is_valid(counts["predicted"]))
+    answers, labels = _by_source(rows, "predicted"), _by_source(counts.filter(pc.is_valid(counts["label"])), "label")
+    estimate = corrected(answers, confusion) if confusion and len(rows) else None
+    z = simultaneous(len(EXPRESSIONS))
+    expressions: list[dict[str, Any]] = []
+    for c, name in enumerate(EXPRESSIONS):
+        entry = {"expression": name, **as_dict(share(answers[:, c], answers.sum(1))), "corrected": None, "low": None, "high": None}
+        if estimate:
+            values = {"corrected": estimate.share[c], "low": estimate.low[c], "high": estimate.high[c]}
+            entry |= {key: round(float(number), 6) for key, number in values.items()}
+        entry["labelled"] = as_dict(share(labels[:, c], labels.sum(1), z)) if len(labels) else {}
+        expressions.append(entry)
+    sure = rows.filter(pc.equal(rows["status"], OK))
     return {
         "value": value,
         "faces": int(pc.sum(counts["n"]).as_py() or 0),
-        "readable": int(by_source.sum()),
-        "sources": sources,
-        "small": sources < SMALL,
-        "expressions": [{"expression": name, **as_dict(share(by_source[:, c], total, z))} for c, name in enumerate(EXPRESSIONS)],
+        "answered": int(answers.sum()),
+        "readable": int(pc.sum(sure["n"]).as_py() or 0),
+        "sources": len(answers),
+        "small": len(answers) < SMALL,
+        "expressions": expressions,
     }
+
+
+def _by_source(rows: pa.Table, column: str) -> np.ndarray:
+    """[sources, 7]: faces of each source by the expression in a column of labels."""
+    source, sources = source_codes(rows)
+    found = np.zeros((sources, len(EXPRESSIONS)), np.int64)
+    np.add.at(found, (source, rows[column].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
+    return found
 
 
 def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
     """Do the groups differ by more than chance? A permutation test of Pearson's chi-squared, over whole sources.
 
-    The readable faces' table of group by predicted expression is compared with REGROUPINGS tables in which the sources
+    The table of group by answered expression, of all faces with an answer, is compared with REGROUPINGS tables in which the sources
     were dealt to the groups at random, so that many faces of one figure count once. `as_large` of them differ at least as
     much; p = (as_large + 1) / (regroupings + 1). None where only one group or one expression is left.
     """
-    readable = _readable(counts)
-    rows, values = counts.filter(readable), values.filter(readable)
+    answered = pc.is_valid(counts["predicted"])
+    rows, values = counts.filter(answered), values.filter(answered)
     group = pc.rank(values, tiebreaker="dense").to_numpy().astype(np.int64) - 1
     source, _ = source_codes(rows)
     units, unit = np.unique(np.stack([group, source], 1), axis=0, return_inverse=True)

@@ -36,7 +36,7 @@ NOT_READ = {
 NO_FACE_FOR = {"no_face": "in which no face was found", "unreadable": "damaged or no pictures", "unreachable": "that storage did not give"}
 """The words for a status of PHOTOGRAPHS, where its own are not plain enough."""
 
-_PAGE = ("report.html.j2", "report.css.j2", "notes.html.j2", "models.html.j2", "validity.html.j2")
+_PAGE = ("report.html.j2", "report.css.j2", "notes.html.j2", "groups.html.j2", "models.html.j2", "validity.html.j2")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,14 @@ def _group_rows(groups: Iterable[Mapping]) -> Iterable[dict]:
         for value in group["values"]:
             base = {"column": group["column"], "group": value["value"], "faces": value["faces"], "sources": value["sources"]}
             for e in value["expressions"]:
-                yield {**base, "expression": e["expression"], **_numbers(e, "share")}
+                answers = {"answered": e["k"], "of": e["n"], "share": e["corrected"], "low": e["low"], "high": e["high"]}
+                yield {
+                    **base,
+                    "expression": e["expression"],
+                    **answers,
+                    "labelled": e["labelled"].get("k"),
+                    "labels": e["labelled"].get("n"),
+                }
 
 
 def _numbers(share: Mapping, value: str) -> dict:

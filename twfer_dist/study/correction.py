@@ -1,0 +1,85 @@
+"""By what the shares of a study are corrected: how the model erred on held-out images, or on labelled faces where these say otherwise."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twfer_dist.recognition.calibration import ENOUGH, Confusion, confusion, confusion_from
+from twfer_dist.study.shares import agreement
+from twfer_dist.study.tables import source_codes
+from twfer_dist.taxonomy import EXPRESSIONS
+
+HELD_OUT, LABELLED = "held-out images", "labelled faces"
+
+LEVEL = 0.01
+"""The p below which the labelled faces contradict that the model errs on them as on its held-out images."""
+
+
+def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[str, Any], Confusion | None]:
+    """What corrects the answers of one model's count table over photographs, as the page tells it and as a confusion, None for nothing.
+
+    held_out: the record of the model's training. The labelled faces are compared with it, and where they contradict it, they
+    take its place if there are enough of each expression. Keys: by (HELD_OUT, LABELLED or None), held_out and labelled
+    (confusions as JSON-like data, or None), test (see `shares.agreement`; None where there is nothing to compare), why.
+    """
+    trained = confusion_from(held_out) if held_out else None
+    rows = counts.filter(pc.and_(pc.is_valid(counts["label"]), pc.is_valid(counts["predicted"])))
+    truth, answered = (rows[name].to_numpy().astype(np.int64) - 1 for name in ("label", "predicted"))
+    here = confusion(truth, answered, source_codes(rows)[0], rows["n"].to_numpy()) if len(rows) else None
+    test = agreement(trained, here) if trained and here else None
+    contradicted = bool(test and test["p"] < LEVEL)
+    usable = trained is not None and trained.enough and not contradicted
+    by = HELD_OUT if usable else LABELLED if here and here.enough else None
+    used = {HELD_OUT: trained, LABELLED: here, None: None}[by]
+    told = {
+        "by": by,
+        "held_out": trained.as_dict() if trained else None,
+        "labelled": here.as_dict() if here else None,
+        "test": test,
+        "contradicted": contradicted,
+    }
+    return told | {"why": _why(told, trained, here)}, used
+
+
+def _why(told: Mapping[str, Any], trained: Confusion | None, here: Confusion | None) -> str:
+    """What corrects the shares, or why nothing does, in a sentence or two."""
+    labels = f"the {here.counts.sum():,} labelled faces" if here else ""
+    if trained is None:
+        first = "How the model errs on figures that it did not learn from is not known: its training is not given, or kept no record of it"
+    elif told["contradicted"]:
+        worst = _widest(trained, here) if here else ""
+        first = f"The model errs on {labels} otherwise than on the {trained.counts.sum():,} held-out images of its training"
+        first += f" (p = {told['test']['p']:.3f}): {worst}"
+    elif not trained.enough:
+        first = f"The model has too few held-out images of {_rare(trained)} to say how it errs"
+    else:
+        said = (
+            f"; {labels} do not contradict this (p = {told['test']['p']:.3f})"
+            if told["test"]
+            else ", which no labelled face here can confirm"
+        )
+        return (
+            f"The shares are corrected by how the model erred on {trained.counts.sum():,} held-out images of {trained.figures:,} figures, "
+            f"and hold as far as it errs on these faces likewise{said}."
+        )
+    if told["by"] == LABELLED:
+        return f"{first}. So the shares are corrected by how it erred on {labels}, and hold as far as it errs on the others likewise."
+    rest = f"{labels} are too few of {_rare(here)} to take their place" if here else "no face here has a label"
+    return f"{first}, and {rest}: the answers are given as they are, and no interval is claimed for what the faces show."
+
+
+def _rare(of: Confusion) -> str:
+    short = [name for name, n in zip(EXPRESSIONS, of.worth.sum(1), strict=True) if n < ENOUGH]
+    return ", ".join(short)
+
+
+def _widest(trained: Confusion, here: Confusion) -> str:
+    """The expression whose share of right answers differs most."""
+    totals = [np.maximum(of.counts.sum(1), 1) for of in (trained, here)]
+    right = [np.diag(of.counts) for of in (trained, here)]
+    both = (trained.counts.sum(1) > 0) & (here.counts.sum(1) > 0)
+    k = int(np.where(both, np.abs(right[0] / totals[0] - right[1] / totals[1]), -1.0).argmax())
+    return f"{EXPRESSIONS[k]} is read right in {right[1][k]} of {totals[1][k]} here and was in {right[0][k]} of {totals[0][k]} there"
