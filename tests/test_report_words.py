@@ -59,7 +59,7 @@ def test_every_link_of_a_study_without_labels_leads_somewhere(tmp_path) -> None:
     page = page_of(written(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 0.9)))
     links = set(re.findall(r'href="#([^"]+)"', page))
     assert links and links <= set(re.findall(r' id="([^"]+)"', page))
-    assert "which this report cannot say: it has no labelled faces" in words_of(page)
+    assert "no interval is claimed for what the faces show" in words_of(page)
 
 
 @pytest.mark.parametrize(
@@ -177,5 +177,5 @@ def test_columns_of_numbers_and_names_are_no_groups(values: list[str], groups: i
     counts = pa.Table.from_pylist(rows).set_column(5, "predicted", pa.array([row["predicted"] for row in rows], pa.int8()))
     (entry,) = distributions(counts)
     assert (len(entry["values"]), entry["distinct"]) == (groups, len(values))
-    (named,) = distributions(counts, ["column"])
+    (named,) = distributions(counts, asked=["column"])
     assert len(named["values"]) == len(values)

@@ -156,5 +156,5 @@ def test_the_page_leads_with_corrected_shares(tmp_path):
     page = storage.read_bytes(report.path("index.html")).decode()
     assert "corrected by how the model erred on 420 held-out images of 20 figures" in page and "no labelled face here can confirm" in page
     header, row, *_ = storage.read_bytes(report.path("groups.csv")).decode().splitlines()
-    assert header == "column,group,faces,sources,expression,answered,of,share,low,high,labelled,labels"
+    assert header == "\ufeffcolumn,group,faces,sources,expression,answered,of,share,low,high,labelled,labels"
     assert row.split(",")[4] == EXPRESSIONS[0] and row.endswith(",,")

@@ -100,7 +100,7 @@ def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
     work.write_file("accuracy.csv", rows_to_csv(scored, _accuracy_rows(study["accuracy"])))
     work.write_file("validity.csv", rows_to_csv(scored, _accuracy_rows(_validity_entries(study["validity"]))))
     work.write_file("confusion.csv", rows_to_csv(("images", "model", "split", "truth", *EXPRESSIONS), _confusion_rows(study["accuracy"])))
-    grouped = ("column", "group", "faces", "sources", "expression", *_NUMBERS)
+    grouped = ("column", "group", "faces", "sources", "expression", "answered", "of", "share", "low", "high", "labelled", "labels")
     work.write_file("groups.csv", rows_to_csv(grouped, _group_rows(study["groups"])))
     work.results = {"answer": study["answer"], "model": study["model"]}
 
