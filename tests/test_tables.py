@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from twfer_dist.cli import main
+from twfer_dist.corpus import tables
 from twfer_dist.corpus.agreement import agreement
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.names import match, tidy
@@ -179,6 +180,13 @@ def test_a_workbook_is_a_manifest(tmp_path):
         open_corpus(str(tmp_path))
     corpus = read(tmp_path, "path,label\n1.jpg,fear\n")
     assert labels(corpus) == {"1.jpg": "fear"} and "Manifest.XLSX was not read: manifest.csv was" in said(corpus)
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    workbook(put(tmp_path, "a.jpg") / "manifest.xlsx", ["path"], *(["a.jpg"] for _ in range(500)))
+    monkeypatch.setattr(tables, "_MAX_UNPACKED", 20_000)
+    with pytest.raises(Problem, match="manifest.xlsx unpacks to 0 MB, 0 are allowed: save it as CSV"):
+        open_corpus(str(tmp_path))
 
 
 def test_the_one_table_of_another_name_counts(tmp_path):

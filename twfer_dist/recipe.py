@@ -26,6 +26,7 @@ import yaml
 
 from twfer_dist import cluster, engine, storage
 from twfer_dist.corpus.corpus import open_corpus
+from twfer_dist.corpus.tables import ENDINGS
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
 from twfer_dist.inspection import inspect, is_output
@@ -269,7 +270,8 @@ def _corpora_of(folder: str) -> dict[str, str]:
 
 def _name(corpus: str) -> str:
     """A corpus is named after its folder or its manifest."""
-    return storage.name_of(storage.absolute(corpus)).removesuffix(".csv")
+    name = storage.name_of(storage.absolute(corpus))
+    return name.rpartition(".")[0] if name.lower().endswith(ENDINGS) else name
 
 
 def trained(place: str) -> str:
