@@ -13,7 +13,7 @@ import pytest
 import torch
 from synthesis_tables import faces, finished, rendered
 
-from twfer_dist import engine, schema, storage
+from twfer_dist import engine, precision, schema, storage
 from twfer_dist.corpus import facs
 from twfer_dist.errors import Problem
 from twfer_dist.schema import ANIMATED, FACES
@@ -158,6 +158,16 @@ def test_no_face_to_animate_is_a_problem(ray_cluster, some_faces, generator, tmp
     assert (
         len(engine.run(animate_job([surprised], everything, generator, actors=1), str(tmp_path), quiet=True).table(".", ANIMATED)) == 3 * 7
     )
+
+
+def test_auto_computes_in_what_all_nodes_have_and_says_so(ray_cluster, some_faces, generator, tmp_path):
+    config = AnimateConfig(size=64, levels=1, drop_last=False, precision="auto")
+    finished = engine.run(animate_job([some_faces], config, generator, actors=1), str(tmp_path), quiet=True)
+    chosen = precision.settle("auto", [precision.lacking("cpu")])
+    assert finished.results["precision"] == chosen
+    named = dataclasses.replace(config, precision=chosen)
+    same = engine.run(animate_job([some_faces], named, generator, actors=1), str(tmp_path), quiet=True)
+    assert same.table(".", schema.ANIMATED).equals(finished.table(".", schema.ANIMATED))
 
 
 def test_another_generator_is_another_fingerprint(some_faces, generator, tmp_path):
