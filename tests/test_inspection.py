@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -70,7 +71,8 @@ def test_each_table_has_its_own_counts_and_few_pictures_are_named(tmp_path, caps
         "faces": (FACES, [{"face_id": f"{k}", "status": s} for k, s in enumerate(("ok", "low_quality"))]),
     }
     made = output(str(tmp_path), "faces", rows)
-    made.manifest["files"] += [{"path": name} for name in ("b.png", "c.png", "a.jpg", "z.png", "sheet.jpg")]
+    pictures = [{"path": name} for name in ("b.png", "c.png", "a.jpg", "z.png", "sheet.jpg")]
+    made = replace(made, manifest={**made.manifest, "files": pictures})
     outcome = recipe.Outcome(Stage("faces", "faces", {}, {}), "made", made)
     print_stage(outcome.summary())
     print_results(outcome)
