@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow_server import Proxy
 
 from twfer_dist import mlflow_store, tracking
@@ -32,8 +33,9 @@ def server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No second tries, and what is silent is asked again at once."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    """The second try comes at once, and what is silent is asked again at once."""
+    for name, value in (("TIMEOUT", "60"), ("BACKOFF_FACTOR", "0"), ("BACKOFF_JITTER", "0")):
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
     monkeypatch.setattr(tracking, "WAIT", 1e-9)
     monkeypatch.setattr(mlflow_store, "CHECK_SECONDS", 0.2)
 
@@ -44,7 +46,7 @@ def proxy(server: Proxy) -> Iterator[Proxy]:
     server.authorization, server.away = None, False
 
 
-def the_run(store: Tracking, name: str) -> "tuple[MlflowClient, object]":
+def the_run(store: Tracking, name: str) -> tuple[MlflowClient, Run]:
     client = store.client
     (run,) = client.search_runs([store.experiment_id()], f"attributes.run_name = '{name}'")
     return client, run
@@ -134,7 +136,7 @@ def test_a_run_that_starts_while_the_server_is_away(proxy: Proxy, tmp_path: Path
 def test_what_mlflow_rejects_is_left_out(mlflow_uri: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = Tracking(mlflow_uri, "rejects")
     with store.start("train-4", str(tmp_path), params={"a": 1}) as run:
-        run.log_metrics({"loss \n": 1.0})
+        run.log_metrics({"loss!": 1.0})
         run.log_metrics({"loss": 2.0})
     _, found = the_run(store, "train-4")
     assert found.data.metrics == {"loss": 2.0} and waiting(tmp_path) == 0

@@ -138,7 +138,10 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(images, m
     whole = engine.run(train_job(images, config, tracking), str(tmp_path / "whole"), quiet=True)
     for name in ("history.jsonl", "model.safetensors", "model.json"):
         assert storage.read_bytes(resumed.path(name)) == storage.read_bytes(whole.path(name)), name
-    steps = MlflowClient(mlflow_uri).get_metric_history(resumed.results["run_id"], "loss/train")
+    client = MlflowClient(mlflow_uri)
+    runs = client.search_runs([tracking.experiment_id()])
+    assert sorted(run.info.status for run in runs) == ["FINISHED", "FINISHED", "KILLED"]
+    steps = client.get_metric_history(resumed.results["run_id"], "loss/train")
     assert [m.step for m in steps] == [1, 2, 3, 4, 5, 6]  # the epochs before the kill too
 
 

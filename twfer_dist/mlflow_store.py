@@ -15,7 +15,7 @@ from twfer_dist import storage
 from twfer_dist.errors import Problem
 from twfer_dist.journal import without_password
 
-CHECK_SECONDS = 5
+CHECK_SECONDS = 10
 """How long a request waits for an answer before the work starts. There is one more try."""
 LOG_SECONDS = 30
 """The same while the work goes on."""
@@ -128,7 +128,9 @@ def problem_of(error: Exception, uri: str) -> Problem:
         return Problem(f"{place} does not allow this to its user ({words}): ask who runs it for the right to write there.")
     if code in (404, 405) or "valid JSON" in words:
         return Problem(f"{place} answers, but not as MLflow does: give the address at which its web page opens.")
-    reason = found.group(1) if (found := re.search(r"\[Errno \d+\] ([^')\"]+)", words)) else words
+    reason = found.group(1) if (found := re.search(r"\[Errno -?\d+\] ([^')\"]+)", words)) else words
+    for sign, meaning in (("timed out", "no answer in time"), ("RemoteDisconnected", "it closes the connection")):
+        reason = meaning if sign in words else reason
     return Away(f"{place} does not answer ({reason}): start it, or set tracking to sqlite:///mlflow.db.")
 
 

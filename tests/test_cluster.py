@@ -1,0 +1,126 @@
+"""Ray's address, machine and GPUs: what is wrong is one sentence, and what can be lived with is."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray._common.utils
+import ray._private.utils
+import torch
+from engine_jobs import Adder, Config, numbers_job
+
+from twfer_dist import cluster, engine
+from twfer_dist.errors import Problem
+from twfer_dist.synthesis.pipeline import Animator
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("127.0.0.1:9", r"No Ray cluster answers at RAY_ADDRESS=127.0.0.1:9 \(.*refused\): start it, or unset"),
+        ("[::1]:9", "No Ray cluster answers at"),
+        ("nobody.invalid:6379", "No Ray cluster answers at"),
+        ("http://127.0.0.1:8265", "looks like the dashboard's.*set it to host:port of the cluster's head, such as head:6379"),
+        ("ray://head:10001", "is for Ray Client"),
+        ("head", "is not host:port"),
+        ("head:port", "is not host:port"),
+    ],
+)
+def test_an_address_without_ray_is_one_sentence(address: str, sentence: str) -> None:
+    with pytest.raises(Problem, match=sentence):
+        cluster._probe(address)
+
+
+@pytest.fixture
+def web_page() -> Iterator[str]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *words: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_the_dashboard_is_no_cluster(web_page: str) -> None:
+    with pytest.raises(Problem, match=f"A web page answers at RAY_ADDRESS={web_page}, maybe the dashboard"):
+        cluster._probe(web_page)
+
+
+def test_ray_starts_in_a_narrow_place(tmp_path: Path) -> None:
+    """A long folder for temporary files, no home, and one processor of several."""
+    program = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from twfer_dist import cluster; cluster.start()\n"
+        "import ray; print(cluster.cores(), cluster.slots(1, 0), ray.get(ray.remote(lambda: 7).remote()))"
+    )
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    dropped = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    environment = {key: value for key, value in os.environ.items() if key not in dropped} | {"TMPDIR": str(long), "HOME": "/dev/null/none"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=300)
+    assert done.stdout == "1 1 7\n", done.stderr
+
+
+def test_no_folder_for_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/dev/null/none")
+    assert cluster._folder() != "/dev/null/none/ray"
+    monkeypatch.setattr(cluster, "FOLDER_BYTES", 1 << 60)
+    with pytest.raises(
+        Problem, match=r"no folder for its sockets and logs \(/dev/null/none/ray cannot be made: .*\): make room there, or set"
+    ):
+        cluster._folder()
+
+
+def test_a_container_s_limits_are_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(18)))
+    monkeypatch.setattr(ray._private.utils.multiprocessing, "cpu_count", lambda: 18)
+    for limit, cores in ((2.0, 2), (0.5, 1), (None, 18)):
+        monkeypatch.setattr(ray._private.utils, "_get_docker_cpus", lambda limit=limit: limit)
+        assert cluster.cores() == cores
+    for memory, least, most in ((1 << 30, 80 << 20, 256 << 20), (64 << 30, 512 << 20, 4 << 30)):
+        monkeypatch.setattr(ray._common.utils, "get_system_memory", lambda memory=memory: memory)
+        assert least <= cluster._store_bytes() <= most
+
+
+def test_a_gpu_that_pytorch_does_not_see_is_refused(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cluster.device(0) == "cpu"
+    with pytest.raises(Problem, match="asks for GPUs and PyTorch sees none on .*: install a driver"):
+        Animator("nowhere.safetensors", batch=16, gpus=0.5, bfloat16=False)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_with_gpus_never_runs_on_a_processor(ray_cluster: None, tmp_path: Path, workers: int) -> None:
+    """The cluster's GPU is one in name, unless the machine has one."""
+
+    def worker(arguments: dict) -> tuple[int, str]:
+        return os.getpid(), str(cluster.train_device(arguments["gpu"]))
+
+    if torch.cuda.is_available():
+        process, device = cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
+        assert process != os.getpid() and device.startswith("cuda")
+    else:
+        with pytest.raises(Problem, match="PyTorch sees none"):
+            cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
+
+
+class OnGpu(Adder):
+    """Adder, which notes nothing and asks PyTorch for nothing: that an actor has its share of a GPU is Ray's."""
+
+    def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
+        assert ray.get_runtime_context().get_assigned_resources()["GPU"] == 0.5
+        return super().__call__(table)
+
+
+def test_two_actors_share_a_gpu(ray_cluster: None, tmp_path: Path) -> None:
+    step = engine.Step(OnGpu, {"add": 1}, gpus=0.5, actors=2)
+    finished = engine.run(numbers_job(Config(), step=step), str(tmp_path / "gpu"), quiet=True)
+    assert finished.digest == engine.run(numbers_job(Config()), str(tmp_path / "processor"), quiet=True).digest
