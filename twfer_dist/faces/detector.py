@@ -115,9 +115,12 @@ class Detector:
                 f"{choice.describe()}, and it is no {choice.name} model that OpenCV {cv2.__version__} can run: name another file."
             ) from None
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """The faces in `picture` (uint8 RGB), largest first: float32 (n, 5) of x, y, width, height in its pixels, and score."""
-        square, scale = _fitted(picture, self._side)
+    def __call__(self, picture: np.ndarray, quarters: int = 0) -> np.ndarray:
+        """The faces in `picture` (uint8 RGB), largest first: float32 (n, 5) of x, y, width, height in its pixels, and score.
+
+        quarters: how often it is turned by 90 degrees against the clock before; pixels are then those of the turned picture.
+        """
+        square, scale = _fitted(picture, self._side, quarters)
         found = np.asarray(self._find(square), np.float32).reshape(-1, 5)
         found[:, :4] /= scale
         return _largest_first(found)
@@ -209,11 +212,12 @@ def _scale(height: int, width: int, side: int) -> float:
     return min(side / max(height, width), MOST_ENLARGED)
 
 
-def _fitted(picture: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """The picture in the upper left of a black square; and its scale."""
+def _fitted(picture: np.ndarray, side: int, quarters: int) -> tuple[np.ndarray, float]:
+    """The picture, turned, in the upper left of a black square; and its scale."""
     height, width = picture.shape[:2]
     scale = _scale(height, width, side)
     size = max(1, round(width * scale)), max(1, round(height * scale))
+    near = np.rot90(cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), quarters)
     square = np.zeros((side, side, 3), np.uint8)
-    square[: size[1], : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    square[: near.shape[0], : near.shape[1]] = near
     return square, scale

@@ -79,7 +79,7 @@ def _lying(detector: Detector, picture: np.ndarray, smallest: int) -> list[Found
     height, width = picture.shape[:2]
     best: list[Found] = []
     for quarters in (1, 2, 3):
-        found = _large(detector(np.ascontiguousarray(np.rot90(picture, quarters))), smallest, quarters)
+        found = _large(detector(picture, quarters), smallest, quarters)
         if found and (not best or max(one.score for one in found) > max(one.score for one in best)):
             best = found
     return [replace(one, box=_turned(one.box, cv2.invertAffineTransform(quarter_turns(one.quarters, width, height)))) for one in best]
