@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -11,7 +13,6 @@ from s3_server import Server
 
 from twfer_dist import engine, recipe, storage
 from twfer_dist.cli import main
-from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.files import list_folder, list_remote
 from twfer_dist.engine import Job, Work
@@ -80,16 +81,32 @@ def test_a_table_and_the_images_it_names_are_not_passed_over(tmp_path: Path) -> 
     assert corpus.left_out[0] == "c: 1 images are in the folder and not in its table"
 
 
-def test_pictures_without_a_reader_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where neither pillow-heif nor the plugin of JPEG XL can be installed."""
-    monkeypatch.setitem(formats._NOT_READ, ".heic", "run pip install 'twfer_dist[formats]'")
-    monkeypatch.setattr("twfer_dist.corpus.folder.IMAGE_ENDINGS", (".jpg",))
-    monkeypatch.setattr("twfer_dist.corpus.corpus.IMAGE_ENDINGS", (".jpg",))
-    folder = put(tmp_path / "c", "a.jpg", "1.heic", "2.HEIC")
-    assert open_corpus(str(folder)).left_out == ["c: 2 files passed over: 2 .heic (run pip install 'twfer_dist[formats]')"]
-    (folder / "a.jpg").unlink()
-    with pytest.raises(Problem, match=r"no picture that is read here \(2 files passed over: 2 .heic \(run pip install.*name a folder"):
-        open_corpus(str(folder))
+WITHOUT_PLUGINS = """
+import sys
+sys.modules["pillow_heif"] = sys.modules["pillow_jxl"] = None  # importing them fails, as where they are not installed
+from twfer_dist.corpus.corpus import open_corpus
+from twfer_dist.errors import Problem
+from twfer_dist.faces.decode import Refused, decode
+try:
+    print(*open_corpus(sys.argv[1]).left_out)
+    open_corpus(sys.argv[1] + "/heic")
+except Problem as problem:
+    print(problem)
+try:
+    decode(bytes(4) + b"ftypheic" + bytes(99), 10**6)
+except Refused as refused:
+    print(refused)
+"""
+
+
+def test_pictures_without_a_reader_are_passed_over(tmp_path: Path) -> None:
+    put(tmp_path / "c", "a.jpg", "b.avif", "heic/1.heic", "heic/2.HEIC", "3.jxl")
+    command = [sys.executable, "-c", WITHOUT_PLUGINS, str(tmp_path / "c")]
+    said, problem, refused = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    how = "(run pip install 'twfer_dist[formats]')"
+    assert said == f"c: 3 files passed over: 2 .heic {how}, 1 3.jxl {how}"
+    assert f"no picture that is read here (2 files passed over: 2 .heic {how}): name a folder" in problem
+    assert refused == "nothing here reads HEIF pictures: run pip install 'twfer_dist[formats]'."
 
 
 def test_folders_of_machines_are_left_out(tmp_path: Path) -> None:

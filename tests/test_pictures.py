@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from twfer_dist import schema
 from twfer_dist.corpus import formats
+from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.faces.containers import orientation
 from twfer_dist.faces.decode import TOO_LARGE, UNREADABLE, Refused, decode, on_grey
+from twfer_dist.faces.pipeline import FaceFinder, FacesConfig, faces_job
 
 TRIALS = Path(__file__).parent / "data" / "trials"
 FILES = sorted(path for path in TRIALS.rglob("*") if path.is_file() and path.suffix != ".md")
@@ -172,6 +175,15 @@ def test_what_is_cut_off_is_never_half_read(head: Image.Image) -> None:
         assert all((picture == wanted).all() for picture in taken.values())
 
 
+def test_the_row_of_a_photograph_holds_the_note() -> None:
+    corpus = open_corpus(str(TRIALS / "kinds"))
+    config = FacesConfig(aligned=True, measure=False)
+    photographs = FaceFinder({"kinds": corpus.root}, config, None, None)(corpus.table)["photographs"].to_pylist()
+    assert {row["path"]: row["note"] for row in photographs}["tiff_first_page_thumbnail.tif"] == "The largest of 2 pages was read."
+    assert [row["note"] for row in photographs].count("") == 2 and {row["status"] for row in photographs} == {schema.OK}
+    assert faces_job([corpus], config).models.keys() >= {"pillow", "pillow-heif", "pillow-jxl-plugin"}  # another one may read otherwise
+
+
 # Kinds of pixels
 
 
@@ -278,9 +290,3 @@ def test_jpeg_xl_is_bounded_before_it_is_decoded(size: tuple[int, int]) -> None:
 def test_formats_that_start_programs_are_never_opened(head: Image.Image) -> None:
     for data in (saved(head, "EPS"), saved(head, "PDF"), saved(head, "ICO"), saved(head, "TGA"), b"<svg/>"):
         assert refusal(data).status == UNREADABLE
-
-
-def test_a_format_without_its_reader_says_how_to_get_it(head: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(formats.MISSING, "HEIF", "run pip install 'twfer_dist[formats]'")
-    refused = refusal(saved(head, "HEIF"))
-    assert refused.status == UNREADABLE and "nothing here reads HEIF pictures: run pip install" in str(refused)

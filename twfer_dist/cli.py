@@ -337,9 +337,13 @@ def show_command(folder: str, as_json: bool) -> None:
     corpus = open_corpus(folder)
     _print_facts(corpus.notes, as_json)
     if not as_json:
+<<<<<<< HEAD
         for line in corpus.left_out:
             click.echo(line)
         click.echo(f"Next: twfer study {shlex.quote(folder)} --model RUN")
+=======
+        click.echo("\n".join([*corpus.left_out, f"Next: twfer study {folder} --model RUN"]))
+>>>>>>> mend-files
 
 
 def _print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
