@@ -189,7 +189,7 @@ def faces_job(
 
     Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
     sheet.jpg shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why,
-    and the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure;
+    the network that measured, and the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure;
     actors: how many work side by side.
     """
     config.check()
@@ -207,6 +207,7 @@ def faces_job(
         plans = [corpus.table.append_column("fact", pa.array(map(str, corpus.facts), pa.string())) for corpus in corpora]
         plan = pa.concat_tables(plans) if plans else schema.CORPUS.empty_table()
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
+        work.results["network"] = models.get("network")
         work.results["corpora"] = {corpus.name: {**corpus.notes, "said": corpus.left_out} for corpus in corpora}
         work.results["say"] = [line for corpus in corpora for line in corpus.left_out]
         work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART, decides=plan.column_names)
