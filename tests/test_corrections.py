@@ -15,6 +15,7 @@ from twfer_dist import recipe, storage
 from twfer_dist.cli import main
 from twfer_dist.errors import Problem
 from twfer_dist.faces.corrections import CorrectedConfig, corrected_job
+from twfer_dist.faces.measure import SHIPPED, open_meter
 from twfer_dist.faces.page import page
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.schema import ANIMATED, FACES, PHOTOGRAPHS
@@ -114,6 +115,7 @@ def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished,
     }
     assert after.table("faces", FACES).to_pylist() == [{**row, **changed.get(row["face_id"], {})} for row in before]
     assert after.table("photographs", PHOTOGRAPHS) == faces.table("photographs", PHOTOGRAPHS)
+    assert after.results["network"] == open_meter(SHIPPED).sha256  # corrected faces are warned of as others are
     assert after.results["say"] == ["1 faces rejected, 1 labels corrected"] and after.results["detector"] == faces.results["detector"]
     assert storage.exists(after.path("sheet.jpg"))
 

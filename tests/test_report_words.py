@@ -46,12 +46,12 @@ def measured(out: str, network: str, values: list[list[float]], source: str = "n
     tables = {"photographs": (PHOTOGRAPHS, photographs), "faces": (FACES, rows)}
 
     def do(work: engine.Work) -> None:
-        work.results = {"detector": "drawn"}
+        work.results = {"detector": "drawn", "network": network}
         for name, (schema, several) in tables.items():
             work.write_table(name, pa.Table.from_pylist([{n: row.get(n) for n in schema.names} for row in several], schema=schema))
 
     kinds = {"photographs": PHOTOGRAPHS, "faces": FACES}
-    return engine.run(engine.Job("faces", 1, {}, {"values": values, "source": source}, {"network": network}, kinds, do), out)
+    return engine.run(engine.Job("faces", 1, {}, {"values": values, "source": source, "network": network}, {}, kinds, do), out)
 
 
 def test_every_link_of_a_study_without_labels_leads_somewhere(tmp_path) -> None:

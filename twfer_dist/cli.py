@@ -122,7 +122,8 @@ def faces_command(corpus: str, corrections: str | None, out: str, retry: str | N
 
 def _say_corrections(loaded: Recipe, as_json: bool) -> None:
     if not as_json:
-        click.echo(f"Wrong crops, points or labels? twfer inspect {shlex.quote(loaded.out)} --html faces.html shows every face to mark.")
+        page = f"twfer inspect {shlex.quote(loaded.out)} --html faces.html"
+        click.echo(f"Wrong crops, points or labels? Mark them on the page of {page}, and run this again with --corrections corrections.csv")
 
 
 @main.command("sweep")

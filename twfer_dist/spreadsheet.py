@@ -40,11 +40,13 @@ def write_csv(uri: str, schema: pa.Schema, tables: Iterable[pa.Table], groups: S
     """
     fs, path = storage.resolve(uri)
     flat = _flat(schema.empty_table(), groups).schema
-    with storage.writing(uri), fs.open_output_stream(path) as sink:
-        sink.write(_BOM)
-        with pyarrow.csv.CSVWriter(sink, flat) as writer:
-            for table in tables:
-                writer.write_table(_flat(table, groups).cast(flat))
+    with storage.writing(uri):
+        fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+        with fs.open_output_stream(path) as sink:
+            sink.write(_BOM)
+            with pyarrow.csv.CSVWriter(sink, flat) as writer:
+                for table in tables:
+                    writer.write_table(_flat(table, groups).cast(flat))
     storage.settle(uri)
 
 

@@ -198,10 +198,16 @@ def faces_job(
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
     Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
+<<<<<<< HEAD
     The faces of all copies of a picture have one source (see `copies`); copies.csv lists the copies, where there are any. sheet.jpg
     shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why, counts the
     copies, and has the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure; actors: how many
     work side by side.
+=======
+    sheet.jpg shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why,
+    the network that measured, and the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure;
+    actors: how many work side by side.
+>>>>>>> mend-report
     """
     names = Counter(corpus.name for corpus in corpora)
     if twice := [name for name, count in names.items() if count > 1]:
@@ -217,6 +223,7 @@ def faces_job(
         plans = [corpus.table.append_column("fact", pa.array(map(str, corpus.facts), pa.string())) for corpus in corpora]
         plan = pa.concat_tables(plans) if plans else schema.CORPUS.empty_table()
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
+        work.results["network"] = models.get("network")
         work.results["corpora"] = {corpus.name: {**corpus.notes, "said": corpus.left_out} for corpus in corpora}
         work.results["say"] = [line for corpus in corpora for line in corpus.left_out]
         work.map(plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART, decides=plan.column_names)

@@ -36,7 +36,7 @@ def action_units(faces: Sequence[Finished]) -> list[dict[str, Any]]:
     columns = ["corpus", "source", "action_units", "action_units_from", "status"]
     for finished in faces:
         rows = finished.scan("faces", FACES).to_table(columns=columns, filter=pc.is_valid(pc.field("action_units")))
-        ours = finished.manifest["models"].get("network") == _facts()["sha256"]
+        ours = finished.results.get("network") == _facts()["sha256"]
         for corpus in sorted(pc.unique(rows["corpus"]).to_pylist()):
             own = rows.filter(pc.equal(rows["corpus"], corpus))
             measured = own.filter(pc.equal(own["action_units_from"], OURS))
