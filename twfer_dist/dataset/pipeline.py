@@ -18,7 +18,7 @@ from twfer_dist.settings import Range, Settings, shown
 from twfer_dist.storage import Finished
 from twfer_dist.taxonomy import EXPRESSIONS
 
-VERSION = 1
+VERSION = 2
 ROWS_PER_PART = 500
 
 ORIGINS = {"photographs": ("photograph", "faces", schema.FACES), "animated": ("animated", ".", schema.ANIMATED)}
@@ -87,12 +87,12 @@ def dataset_job(faces: Sequence[Finished], animated: Sequence[Finished], config:
         named = np.array(names)[parts]
         sources = _source_keys(chosen).tolist()
         if config.split == "by_source":
-            splits.check_leakage(sources, named.tolist())
-        work.results = _results(chosen, named, sources, names, asked) | {
+            splits.check_leakage(sources, named.tolist(), chosen["content"].to_pylist())
+        work.results = _results(chosen, named, sources, names, asked, config.split) | {
             "candidates": len(candidates),
             "left_out": left_out | {"not chosen": len(candidates) - len(chosen)},
         }
-        plan = chosen.drop_columns(["reference", "given"]).append_column("split", pa.array(named.tolist(), pa.string()))
+        plan = chosen.drop_columns(["reference", "given", "content"]).append_column("split", pa.array(named.tolist(), pa.string()))
         work.map(plan, [Step(fetch, kwargs={"inputs": inputs})], rows_per_part=ROWS_PER_PART)
 
     return Job("dataset", VERSION, inputs, config, {}, {".": schema.DATASET}, do)
@@ -106,7 +106,7 @@ def _candidates(inputs: Mapping[str, Finished], config: DatasetConfig) -> tuple[
     for name, finished in inputs.items():
         animated = name.startswith("animated")
         origin, table, expected = ORIGINS["animated" if animated else "photographs"]
-        own = ["level", "intensity", "reference_id"] if animated else ["rank", "split"]
+        own = ["level", "intensity", "reference_id"] if animated else ["photo_id", "rank", "split"]
         columns = [expected.names[0], "face_id", "corpus", "source", "label", "status", *own]
         rows = finished.table(table, expected, columns=list(dict.fromkeys(columns)))
         if not animated:
@@ -116,7 +116,10 @@ def _candidates(inputs: Mapping[str, Finished], config: DatasetConfig) -> tuple[
         keep = pc.equal(rows["status"], schema.OK)
         left_out["without result"] += len(rows) - pc.sum(keep).as_py()
         rows = rows.filter(keep)
+        content: dict[str, str] = {}  # a digest of each photograph; of generated images only their sources are known
         if not animated:
+            photographs = finished.table("photographs", schema.PHOTOGRAPHS, columns=["photo_id", "content_sha256"])
+            content = dict(zip(*(photographs[name].to_pylist() for name in photographs.column_names), strict=True))
             rows = _drop(rows, pc.not_equal(rows["rank"], 0), "not the largest face", left_out)
             rows = _drop(rows, pc.is_null(rows["label"]), "no expression known", left_out)
         if config.corpora:
@@ -133,6 +136,7 @@ def _candidates(inputs: Mapping[str, Finished], config: DatasetConfig) -> tuple[
                     "intensity": rows["intensity"] if animated else pa.nulls(count, pa.float32()),
                     "reference": rows["reference_id"] if animated else pa.nulls(count, pa.string()),
                     "given": pa.array([given.get(f) for f in rows["face_id"].to_pylist()], pa.string()),
+                    "content": pa.array([None] * count if animated else map(content.get, rows["photo_id"].to_pylist()), pa.string()),
                     "input": pa.array([name] * count, pa.string()),
                 }
             )
@@ -203,7 +207,9 @@ def _given(chosen: pa.Table) -> tuple[np.ndarray, tuple[str, ...], dict[str, int
     return np.array([names.index(split) for split in given]), names, {name: given.count(name) for name in names}
 
 
-def _results(chosen: pa.Table, named: np.ndarray, sources: list[str], names: Sequence[str], asked: dict[str, int]) -> dict[str, Any]:
+def _results(
+    chosen: pa.Table, named: np.ndarray, sources: list[str], names: Sequence[str], asked: dict[str, int], split: str
+) -> dict[str, Any]:
     labels = chosen["label"].to_numpy()
     reached = {name: int((named == name).sum()) for name in names}
     by_label = {
@@ -213,16 +219,22 @@ def _results(chosen: pa.Table, named: np.ndarray, sources: list[str], names: Seq
     of_source: dict[str, set[str]] = {}
     for source, split in zip(sources, named.tolist(), strict=True):
         of_source.setdefault(source, set()).add(split)
+    leaks = sum(len(found) > 1 for found in of_source.values())
+    warning = (
+        f"{leaks:,} of {len(of_source):,} sources (a figure, or a picture with its copies) are on more than one side of the split that the "
+        "corpus gives: scores on it are too good"
+    )
     lines = [" + ".join(f"{n:,} {name}" for name, n in sizes.items()) for sizes in (asked, reached)]
     return {
         "asked": asked,
         "reached": reached,
         "reached_by_expression": by_label,
         "sources": {name: sum(name in found for found in of_source.values()) for name in reached},
-        "sources_on_several_sides": sum(len(found) > 1 for found in of_source.values()),
+        "sources_on_several_sides": leaks,
         "say": [
             f"{len(chosen):,} images of {len(of_source):,} sources: {lines[1]}"
-            + (" as asked" if asked == reached else f" (asked: {lines[0]}; the nearest found that keeps sources whole)")
+            + (" as asked" if asked == reached else f" (asked: {lines[0]}; the nearest found that keeps sources whole)"),
+            *([warning] if leaks and split == "given" else []),
         ],
     }
 

@@ -197,14 +197,27 @@ def _cut(counts: np.ndarray, total: int) -> np.ndarray:
     return taken
 
 
-def check_leakage(sources: Sequence[str], splits: Sequence[str]) -> None:
-    """Problem where a source lies in more than one split."""
-    seen: dict[str, set[str]] = {}
-    for source, split in zip(sources, splits, strict=True):
-        seen.setdefault(source, set()).add(split)
-    both = sorted(source for source, found in seen.items() if len(found) > 1)
-    if both:
+def check_leakage(sources: Sequence[str], splits: Sequence[str], contents: Sequence[str | None] = ()) -> None:
+    """Problem where a source lies in more than one split, or a picture does under two sources. contents: a digest of each row's
+    picture, None where it is not known."""
+    if both := _on_several_sides(sources, splits):
+        first = min(both)
         raise Problem(
-            f"{len(both)} sources lie on more than one side of a split by source, {both[0]} in {' and '.join(sorted(seen[both[0]]))}: "
+            f"{len(both)} sources lie on more than one side of a split by source, {first} in {' and '.join(sorted(both[first]))}: "
             "scores on such a split would be too good; give each source one split, or split within_source."
         )
+    known = [place for place, content in enumerate(contents) if content]
+    pictures = [contents[place] or "" for place in known]
+    if both := _on_several_sides(pictures, [splits[place] for place in known]):
+        named = sorted({sources[place] for place, picture in zip(known, pictures, strict=True) if picture in both})
+        raise Problem(
+            f"{len(both)} pictures lie on more than one side of a split by source, as they have several sources ({', '.join(named[:3])}): "
+            "scores on such a split would be too good; give all corpora to one faces stage, which counts copies as one source."
+        )
+
+
+def _on_several_sides(things: Sequence[str], splits: Sequence[str]) -> dict[str, set[str]]:
+    seen: dict[str, set[str]] = {}
+    for thing, split in zip(things, splits, strict=True):
+        seen.setdefault(thing, set()).add(split)
+    return {thing: found for thing, found in seen.items() if len(found) > 1}
