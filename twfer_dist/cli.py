@@ -355,8 +355,7 @@ def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, r
     seconds = round(time.monotonic() - started, 1)
     reports = [storage.join(loaded.out, o.stage.name, "index.html") for o in outcomes if o.stage.kind == "report" and o.finished]
     tracked = loaded.tracking and any(o.stage.kind in TRACKED for o in outcomes)
-    uri = loaded.tracking.uri if loaded.tracking and tracked else None
-    interface = f"mlflow ui --backend-store-uri {uri}" if uri and uri.startswith("sqlite") else uri
+    interface = loaded.tracking.interface if loaded.tracking and tracked else None
     if as_json:
         summary = {"recipe": loaded.name, "out": loaded.out, "seconds": seconds, "stages": [o.summary() for o in outcomes]}
         click.echo(storage.json_text(summary | {"report": reports[-1] if reports else None, "mlflow": interface}, indent=2))

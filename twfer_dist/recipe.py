@@ -28,7 +28,8 @@ from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
 from twfer_dist.inspection import inspect
-from twfer_dist.mlflow_store import sqlite_uri
+from twfer_dist.journal import without_password
+from twfer_dist.mlflow_store import sqlite_path, sqlite_uri
 from twfer_dist.parts import Target
 from twfer_dist.settings import fill, package_path, read_yaml
 from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, config_of, job_of
@@ -89,11 +90,11 @@ def load(path: str, *, out: str | None = None) -> Recipe:
         stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
     learns = any(stage.kind in TRACKED for stage in stages)
     uri = given.get("tracking") or (sqlite_uri(storage.join(out, "mlflow.db")) if learns and "://" not in out else None)
-    if uri and (database := uri.removeprefix("sqlite:///")) != uri and not database.startswith("file:"):
-        uri = sqlite_uri(database)  # workers have another working directory
+    if uri and (database := sqlite_path(uri)):
+        uri = sqlite_uri(str(database))  # workers have another working directory
     tracking = Tracking(uri, name) if uri else None
     compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
-    return Recipe(name, out, corpora, stages, tracking, compute, text)
+    return Recipe(name, out, corpora, stages, tracking, compute, without_password(text))
 
 
 def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[str]) -> Stage:
