@@ -18,9 +18,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from recognition_data import SMALL, dataset, picture
 
-from twfer_dist import engine, storage
+from twfer_dist import engine, recipe, storage
 from twfer_dist.engine import Job, Work
 from twfer_dist.errors import Problem
+from twfer_dist.inspection import inspect
+from twfer_dist.mlflow_store import sqlite_uri
 from twfer_dist.recognition import data, recogniser, training
 from twfer_dist.recognition.pipeline import PredictConfig, predict_job
 from twfer_dist.recognition.sweep import SweepConfig, sweep_job
@@ -47,10 +49,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 @pytest.fixture(scope="module")
 def trained(images, migrated_database, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Tracking]:
-    """An ARM trained for two epochs in this process."""
-    out = tmp_path_factory.mktemp("trained")
+    """An ARM trained for two epochs in this process, in a folder whose name would be another one if it were read as a URI."""
+    out = tmp_path_factory.mktemp("trained") / "a b#c?d%20é"
+    out.mkdir()
     (out / "mlflow.db").write_bytes(migrated_database.read_bytes())
-    tracking = Tracking(f"sqlite:///{out}/mlflow.db", "recognition")
+    tracking = Tracking(sqlite_uri(f"{out}/mlflow.db"), "recognition")
     config = TrainConfig(network="arm", size=96, epochs=2, batch=14, learning_rate=1e-3)
     return engine.run(train_job(images, config, tracking), str(out), quiet=True), tracking
 
@@ -92,6 +95,16 @@ def test_mlflow_holds_parameters_metrics_data_set_confusion_and_model(trained, i
     assert {"confusion.html", "scores.json"} <= {f.path for f in client.list_artifacts(run.info.run_id)}
     models = client.search_logged_models(experiment_ids=[run.info.experiment_id])
     assert [m.source_run_id for m in models] == [run.info.run_id]
+
+
+def test_a_training_stays_in_its_folder(trained):
+    finished, tracking = trained
+    out = Path(finished.uri).parent
+    assert out.name == "a b#c?d%20é" and [path.name for path in out.parent.iterdir()] == [out.name]
+    assert {"mlflow.db", "mlartifacts", finished.name} <= {path.name for path in out.iterdir()}
+    assert tracking.interface.endswith("/a b#c%3Fd%2520é/mlflow.db'")
+    assert [stage["state"] for stage in recipe.status(str(out))["stages"]] == ["finished"]
+    assert inspect(finished.uri)["state"] == "finished"
 
 
 def logged_digests(run: Run) -> list[str]:

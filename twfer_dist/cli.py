@@ -336,15 +336,10 @@ def show_command(folder: str, as_json: bool) -> None:
     from twfer_dist.corpus.corpus import open_corpus
 
     corpus = open_corpus(folder)
-    _print_facts(corpus.notes, as_json)
+    # What was remarked on while the tables were read stands in `left_out` too, as sentences.
+    _print_facts(corpus.notes if as_json else {key: value for key, value in corpus.notes.items() if key != "remarks"}, as_json)
     if not as_json:
-<<<<<<< HEAD
-        for line in corpus.left_out:
-            click.echo(line)
-        click.echo(f"Next: twfer study {shlex.quote(folder)} --model RUN")
-=======
-        click.echo("\n".join([*corpus.left_out, f"Next: twfer study {folder} --model RUN"]))
->>>>>>> mend-files
+        click.echo("\n".join([*corpus.left_out, f"Next: twfer study {shlex.quote(folder)} --model RUN"]))
 
 
 def _print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
@@ -355,7 +350,7 @@ def _print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
         if isinstance(value, dict):
             value = ", ".join(f"{name} {count}" for name, count in value.items())
         elif isinstance(value, list):
-            value = (f"\n{'':>27}" if key == "remarks" else ", ").join(map(str, value))
+            value = ", ".join(map(str, value))
         click.echo(f"{key.replace('_', ' '):>25}  {'none' if value in ('', None) else value}")
 
 
@@ -386,8 +381,7 @@ def _run(loaded: Recipe, *, until: str | None = None, only_plan: bool = False, r
     seconds = round(time.monotonic() - started, 1)
     reports = [storage.join(loaded.out, o.stage.name, "index.html") for o in outcomes if o.stage.kind == "report" and o.finished]
     tracked = loaded.tracking and any(o.stage.kind in TRACKED for o in outcomes)
-    uri = loaded.tracking.uri if loaded.tracking and tracked else None
-    interface = f"mlflow ui --backend-store-uri {shlex.quote(uri)}" if uri and uri.startswith("sqlite") else uri
+    interface = loaded.tracking.interface if loaded.tracking and tracked else None
     if as_json:
         summary = {"recipe": loaded.name, "out": loaded.out, "seconds": seconds, "stages": [o.summary() for o in outcomes]}
         click.echo(storage.json_text(summary | {"report": reports[-1] if reports else None, "mlflow": interface}, indent=2))

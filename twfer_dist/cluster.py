@@ -112,12 +112,8 @@ def _start_here() -> None:
 
     folder = _folder()
     _make_token()
-    asked: dict[str, Any] = {
-        "num_cpus": max(4, cores()),
-        "include_dashboard": False,
-        "object_store_memory": _store_bytes(),
-        "_temp_dir": folder,
-    }
+    asked: dict[str, Any] = {"num_cpus": max(4, cores()), "object_store_memory": _store_bytes(), "_temp_dir": folder}
+    started = time.time()
     for last in (False, True):
         try:
             ray.init(address="local", include_dashboard=False, **asked, **_QUIET)
@@ -125,7 +121,7 @@ def _start_here() -> None:
         except Exception as error:  # Ray has no narrower kind for processes that are not up after 30 seconds, as on a busy machine
             ray.shutdown()
             if last:
-                raise Problem(f"Ray does not start on this machine ({_cause(error, folder)}).") from error
+                raise Problem(f"Ray does not start on this machine ({_cause(error, folder, started)}).") from error
 
 
 def cores() -> int:
@@ -183,14 +179,15 @@ def _make_token() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def _cause(error: Exception, folder: str) -> str:
+def _cause(error: Exception, folder: str, started: float) -> str:
     """What went wrong as far as Ray tells, and what helps against that."""
     words = " ".join(str(error).split())
     logs = Path(folder, "session_latest", "logs")
-    for name in ("gcs_server.err", "gcs_server.out", "raylet.err", "raylet.out"):
+    for log in (logs / f"{name}.{kind}" for name in ("gcs_server", "raylet") for kind in ("err", "out")):
         with contextlib.suppress(OSError):
-            bad = [line for line in (logs / name).read_text(errors="replace").splitlines() if re.search(r" [EFC] |rror:|failed", line)]
-            words += f"; {name}: {bad[-1][:300]}" if bad else ""
+            lines = log.read_text(errors="replace").splitlines() if log.stat().st_mtime >= started else []
+            if bad := [line for line in lines if re.match(r"\[[^\]]* [EFC] \d", line)]:
+                words += f"; {log.name}: {bad[-1][:300]}"
     if "No space left" in words:
         return f"{words}): make room in {folder} and /dev/shm, or set RAY_TMPDIR to a folder with room (now {folder}"
     if "ermission denied" in words or "Read-only" in words:

@@ -44,16 +44,14 @@ def patience(seconds: int) -> Iterator[None]:
 
 
 def sqlite_uri(path: str) -> str:
-    """The address of an SQLite file. A `?` in a path would begin the options of the address, so such a path is written as a URI."""
-    path = storage.absolute(path)
-    return f"{_SQLITE}file:{urllib.parse.quote(path)}?uri=true" if "?" in path else f"{_SQLITE}{path}"
+    """The address of an SQLite file: SQLAlchemy decodes what is encoded in it, and a `?` would begin its options."""
+    return _SQLITE + storage.absolute(path).replace("%", "%25").replace("?", "%3F")
 
 
 def sqlite_path(uri: str) -> Path | None:
-    if not uri.startswith(_SQLITE) or uri == _SQLITE:
-        return None
+    """The file of an SQLite address; None for any other."""
     path = uri.removeprefix(_SQLITE).partition("?")[0]
-    return Path(urllib.parse.unquote(path.removeprefix("file:"))) if path.startswith("file:") else Path(path)
+    return Path(urllib.parse.unquote(path)) if uri.startswith(_SQLITE) and path else None
 
 
 def check_database(database: Path) -> None:
@@ -85,7 +83,8 @@ def open_database(uri: str) -> None:
     database = sqlite_path(uri)
     assert database
     database.parent.mkdir(parents=True, exist_ok=True)
-    littered = Path(uri.removeprefix(_SQLITE)).parent  # MLflow takes a file: address for a path, and makes its folders
+    littered = Path(uri.removeprefix(_SQLITE)).parent  # MLflow makes this folder, without decoding its name
+    is_litter = littered != database.parent and not littered.exists()
     folder = os.open(database.parent, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a network file system that has no locks
@@ -93,7 +92,7 @@ def open_database(uri: str) -> None:
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
     finally:
         os.close(folder)
-        if not littered.is_absolute() and littered.parts[:1] == ("file:",):
+        if is_litter:
             with contextlib.suppress(OSError):
                 os.removedirs(littered)
 

@@ -30,7 +30,8 @@ from twfer_dist.corpus.tables import ENDINGS
 from twfer_dist.engine import Job
 from twfer_dist.errors import Problem
 from twfer_dist.inspection import inspect, is_output
-from twfer_dist.mlflow_store import sqlite_uri
+from twfer_dist.journal import without_password
+from twfer_dist.mlflow_store import sqlite_path, sqlite_uri
 from twfer_dist.parts import Target
 from twfer_dist.settings import did_you_mean, fill, package_path, read_yaml
 from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, check, check_kind, config_of, job_of
@@ -92,10 +93,10 @@ def load(path: str, *, out: str | None = None) -> Recipe:
         check(stages[-1], compute, {s.name: s.kind for s in stages}, f"{path}, stage '{key}'")
     learns = any(stage.kind in TRACKED for stage in stages)
     uri = given.get("tracking") or (sqlite_uri(storage.join(out, "mlflow.db")) if learns and "://" not in out else None)
-    if uri and (database := uri.removeprefix("sqlite:///")) != uri and not database.startswith("file:"):
-        uri = sqlite_uri(database)  # workers have another working directory
+    if uri and (database := sqlite_path(uri)):
+        uri = sqlite_uri(str(database))  # workers have another working directory
     tracking = Tracking(uri, name) if uri else None
-    return Recipe(name, out, corpora, stages, tracking, compute, text)
+    return Recipe(name, out, corpora, stages, tracking, compute, without_password(text))
 
 
 def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[str]) -> Stage:

@@ -94,6 +94,7 @@ class Tracking:
 
         for name in ("mlflow", "alembic"):  # what goes wrong is an exception too
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of each second try
         if self.database:
             open_database(self.uri)
         return MlflowClient(tracking_uri=self.uri)
@@ -153,7 +154,7 @@ class Tracking:
             try:
                 self.experiment_id()  # where MLflow will never take the run, that is said now
             except Away as away:
-                _fall_silent(self.uri, name, str(away))
+                _fall_silent(self.uri, name, str(away), WAIT)
         label = f"{parent.name}~{name}" if parent else name
         for left in list(journals(out, label)):
             if killed := Run.of(left, self):
@@ -310,7 +311,7 @@ class Run:
             if getattr(error, "error_code", None) in REFUSED and "failed with error code" not in str(error):
                 _tell(f"MLflow rejects the {entry['op']} of {self.name}, which goes on without: {sentence}")
                 return True
-            _fall_silent(store, self.name, str(sentence), seconds=0 if entry["op"] in _UPLOADS else WAIT)
+            _fall_silent(store, self.name, str(sentence), 0 if entry["op"] in _UPLOADS else WAIT)
             return False
         if entry["op"] not in _UPLOADS:
             _told.discard(store)
@@ -376,7 +377,7 @@ def _is_silent(store: str) -> bool:
     return time.monotonic() < _silent.get(store, 0)
 
 
-def _fall_silent(store: str, name: str, sentence: str, seconds: float = WAIT) -> None:
+def _fall_silent(store: str, name: str, sentence: str, seconds: float) -> None:
     """Leave a store alone for a while; why is said once."""
     if seconds:
         _silent[store] = time.monotonic() + seconds

@@ -197,17 +197,11 @@ def faces_job(
 ) -> Job:
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
-    Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
-<<<<<<< HEAD
-    The faces of all copies of a picture have one source (see `copies`); copies.csv lists the copies, where there are any. sheet.jpg
-    shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why, counts the
-    copies, and has the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure; actors: how many
-    work side by side.
-=======
-    sheet.jpg shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why,
-    the network that measured, and the notes of each corpus. detector, model: see `choice.choose`; network: the weights that measure;
-    actors: how many work side by side.
->>>>>>> mend-report
+        Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
+        The faces of all copies of a picture have one source (see `copies`); copies.csv lists the copies, where there are any. sheet.jpg
+    shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why, the network
+    that measured, counts the copies, and has the notes of each corpus. detector, model: see `choice.choose`; network: the weights that
+    measure; actors: how many work side by side.
     """
     names = Counter(corpus.name for corpus in corpora)
     if twice := [name for name, count in names.items() if count > 1]:
