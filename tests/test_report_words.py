@@ -59,11 +59,7 @@ def test_every_link_of_a_study_without_labels_leads_somewhere(tmp_path) -> None:
     page = page_of(written(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 0.9)))
     links = set(re.findall(r'href="#([^"]+)"', page))
     assert links and links <= set(re.findall(r' id="([^"]+)"', page))
-<<<<<<< HEAD
     assert "no interval is claimed for what the faces show" in words_of(page)
-=======
-    assert "cannot be said here, since no face has a label" in words_of(page)
->>>>>>> mend-report
 
 
 @pytest.mark.parametrize(
