@@ -37,7 +37,7 @@ def photographs(pictures: dict[str, np.ndarray], sources: dict[str, str] | None 
 
 def heads() -> dict[str, np.ndarray]:
     files = sorted(path for path in COPIES.glob("0?.jpg"))
-    return {path.name: on_grey(decode(path.read_bytes(), 1 << 20)) for path in files}
+    return {path.name: on_grey(decode(path.read_bytes(), 1 << 20).pixels) for path in files}
 
 
 def pairs(rows: pa.Table) -> dict[str, str]:
@@ -48,7 +48,7 @@ def pairs(rows: pa.Table) -> dict[str, str]:
 def jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
     sink = io.BytesIO()
     Image.fromarray(picture).save(sink, "JPEG", quality=quality)
-    return decode(sink.getvalue(), 1 << 20)
+    return decode(sink.getvalue(), 1 << 20).pixels
 
 
 def test_resized_and_encoded_again_a_picture_is_a_copy() -> None:
