@@ -37,7 +37,8 @@ def measured(out: str, network: str, values: list[list[float]], source: str = "n
     """An output of faces: a face for each list of Action Units, `of_figure` of one figure after another."""
     rows = [
         {
-            "face_id": f"{k:02d}-00", "photo_id": f"{k:02d}", "corpus": "warriors", "path": f"{k}.jpg", "source": f"{k // of_figure}", "rank": 0,
+            "face_id": f"{k:02d}-00", "photo_id": f"{k:02d}", "corpus": "warriors", "path": f"{k}.jpg", "rank": 0,
+            "source": f"{k // of_figure}",
             "status": OK, "action_units": units, "action_units_from": source, "image": face_picture(k, 1), "width": 96, "height": 96,
         }
         for k, units in enumerate(values)
