@@ -33,11 +33,12 @@ def written(out: str, faces: Finished, predictions: Finished, **config: object) 
     return engine.run(report_job([predictions], faces=[faces], config=ReportConfig(**config)), out)  # type: ignore[arg-type]
 
 
-def measured(out: str, network: str, values: list[list[float]], source: str = "network") -> Finished:
-    """An output of faces: one figure for each list of Action Units."""
+def measured(out: str, network: str, values: list[list[float]], source: str = "network", of_figure: int = 1) -> Finished:
+    """An output of faces: a face for each list of Action Units, `of_figure` of one figure after another."""
     rows = [
         {
-            "face_id": f"{k:02d}-00", "photo_id": f"{k:02d}", "corpus": "warriors", "path": f"{k}.jpg", "source": f"{k}", "rank": 0,
+            "face_id": f"{k:02d}-00", "photo_id": f"{k:02d}", "corpus": "warriors", "path": f"{k}.jpg", "rank": 0,
+            "source": f"{k // of_figure}",
             "status": OK, "action_units": units, "action_units_from": source, "image": face_picture(k, 1), "width": 96, "height": 96,
         }
         for k, units in enumerate(values)
@@ -51,7 +52,9 @@ def measured(out: str, network: str, values: list[list[float]], source: str = "n
             work.write_table(name, pa.Table.from_pylist([{n: row.get(n) for n in schema.names} for row in several], schema=schema))
 
     kinds = {"photographs": PHOTOGRAPHS, "faces": FACES}
-    return engine.run(engine.Job("faces", 1, {}, {"values": values, "source": source, "network": network}, {}, kinds, do), out)
+    return engine.run(
+        engine.Job("faces", 1, {}, {"values": values, "source": source, "network": network, "of": of_figure}, {}, kinds, do), out
+    )
 
 
 def test_every_link_of_a_study_without_labels_leads_somewhere(tmp_path) -> None:
@@ -134,8 +137,8 @@ def test_notes_and_agreement_are_told(tmp_path) -> None:
 def test_a_unit_far_above_the_heads_is_warned_of(tmp_path) -> None:
     network, stretched = open_meter(SHIPPED).sha256, ACTION_UNITS.index("AU20")
 
-    def far(values: list[list[float]], made_by: str = network) -> list[tuple[str, int, int]]:
-        (entry,) = action_units([measured(str(tmp_path), made_by, values)])
+    def far(values: list[list[float]], made_by: str = network, of_figure: int = 1) -> list[tuple[str, int, int]]:
+        (entry,) = action_units([measured(str(tmp_path), made_by, values, of_figure=of_figure)])
         return [(unit["unit"], unit["high"], unit["figures"]) for unit in entry["far"]]
 
     def figures(high: int, of: int) -> list[list[float]]:
@@ -145,6 +148,8 @@ def test_a_unit_far_above_the_heads_is_warned_of(tmp_path) -> None:
     assert far(figures(4, 11)) == []  # an expression that some share
     assert far(figures(2, 2)) == []  # too few to tell from chance
     assert far(figures(9, 11), "another network") == []  # of which nobody knows what it reads on the heads
+    assert far(figures(1, 3) * 11, of_figure=3) == []  # every figure shows it in one of three faces
+    assert far(figures(3, 3) * 11, of_figure=3) == [("AU20", 11, 11)]
     faces = measured(str(tmp_path), network, figures(9, 11))
     text = words_of(page_of(written(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 0.9))))
     assert "AU20 (lip stretcher) is read at 2.5 on average in warriors, and in 9 of 11 figures higher than in 75 of 100" in text
