@@ -4,7 +4,8 @@ Near-equal pictures are found by their thumbnails: grey, brought to one mean and
 quality 60, grey, 10 % brighter) measured distances of 0.00 to 0.04 where the contrast is full, to 0.05 where it is low; the nearest
 photographs of different figures 0.22 (portraits), 0.35 (rendered figures), 0.45 (museum photographs). Of 3,750 web faces all eight
 pairs below 0.16 are one photograph that was found twice. One head in two expressions under one light may be as near as a copy: these
-become one figure, which they are. Crops, mirror images and strong retouching are not found.
+become one figure, which they are. Crops, mirror images and strong retouching are not found, nor copies in the corpora of another
+faces stage. Time grows with the number of photographs, not with its square: 100,000 take about fifteen seconds.
 """
 
 import csv

@@ -196,7 +196,8 @@ def _sweep(finished: Finished) -> dict[str, Any]:
 
 
 def _photographs(faces: Sequence[Finished], examples: int) -> dict[str, Any]:
-    """Counts by status, and about `examples` photographs without a face, as many of each status."""
+    """Counts by status, about `examples` photographs without a face, as many of each status, and how many are copies of how many
+    pictures."""
     counts = _statuses(faces, "photographs")
     bad = [status for status in counts["status"] if status != OK]
     listed: list[dict] = []
@@ -205,7 +206,10 @@ def _photographs(faces: Sequence[Finished], examples: int) -> dict[str, Any]:
         limit = -(-examples // len(bad))
         rows = [row for f in faces for row in f.scan("photographs", PHOTOGRAPHS).head(limit, **wanted).to_pylist()]
         listed += sorted(rows, key=lambda row: row["photo_id"])[:limit]
-    return {**counts, "examples": listed}
+    copies = Counter[str]()
+    for finished in faces:
+        copies.update(finished.results.get("copies", {}))
+    return {**counts, "examples": listed, "copies": dict(copies)}
 
 
 def _statuses(several: Sequence[Finished], table: str) -> dict[str, Any]:
