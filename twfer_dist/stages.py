@@ -54,7 +54,7 @@ TRACKED = ("generator", "face-network", "identity-network", "train", "sweep")
 class Compute:
     """What stages may ask for. It changes how fast they are, never what they give."""
 
-    workers: int = 0  # processes of a data-parallel training; 0 trains in this process
+    workers: int = 0  # processes of a data-parallel training; 0 trains in this process, or in one with a GPU
     gpus: float = 0.0  # GPUs of each actor that animates or predicts, and whether trainings use GPUs
     actors: int | None = None  # of each stage's pool, and trials of a sweep at a time; as many as fit where not given
 
