@@ -85,7 +85,7 @@ TRACKED = ("generator", "face-network", "identity-network", "train", "sweep")
 class Compute(Settings):
     """What stages may ask for. It changes how fast they are, never what they give."""
 
-    workers: Annotated[int, Range(0, 4096)] = 0  # processes of a data-parallel training; 0 trains in this process
+    workers: Annotated[int, Range(0, 4096)] = 0  # processes of a data-parallel training; 0 trains in this process, or in one with a GPU
     gpus: Annotated[float, Range(0, 64)] = 0.0  # GPUs of each actor that animates or predicts, and whether trainings use GPUs
     actors: Annotated[int, Range(1, 100_000)] | None = None  # of each pool, and trials of a sweep at a time; as many as fit where not given
 

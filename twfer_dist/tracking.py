@@ -154,7 +154,7 @@ class Tracking:
             try:
                 self.experiment_id()  # where MLflow will never take the run, that is said now
             except Away as away:
-                _fall_silent(self.uri, name, str(away), WAIT)
+                _fall_silent(self.uri, name, away, WAIT)
         label = f"{parent.name}~{name}" if parent else name
         for left in list(journals(out, label)):
             if killed := Run.of(left, self):
@@ -311,7 +311,7 @@ class Run:
             if getattr(error, "error_code", None) in REFUSED and "failed with error code" not in str(error):
                 _tell(f"MLflow rejects the {entry['op']} of {self.name}, which goes on without: {sentence}")
                 return True
-            _fall_silent(store, self.name, str(sentence), 0 if entry["op"] in _UPLOADS else WAIT)
+            _fall_silent(store, self.name, sentence, 0 if entry["op"] in _UPLOADS else WAIT)
             return False
         if entry["op"] not in _UPLOADS:
             _told.discard(store)
@@ -377,12 +377,13 @@ def _is_silent(store: str) -> bool:
     return time.monotonic() < _silent.get(store, 0)
 
 
-def _fall_silent(store: str, name: str, sentence: str, seconds: float) -> None:
+def _fall_silent(store: str, name: str, problem: Problem, seconds: float) -> None:
     """Leave a store alone for a while; why is said once."""
+    sentence = str(problem).rpartition(": ")[0] + "." if isinstance(problem, Away) else str(problem)  # its remedy is to start again
     if seconds:
         _silent[store] = time.monotonic() + seconds
     if store not in _told:
-        _tell(f"{name} goes on without MLflow and keeps its log to send it later. {sentence}")
+        _tell(f"{name} goes on without MLflow and keeps its log to send it later: {sentence}")
     _told.add(store)
 
 
