@@ -103,10 +103,10 @@ def test_pictures_without_a_reader_are_passed_over(tmp_path: Path) -> None:
     put(tmp_path / "c", "a.jpg", "b.avif", "heic/1.heic", "heic/2.HEIC", "3.jxl")
     command = [sys.executable, "-c", WITHOUT_PLUGINS, str(tmp_path / "c")]
     said, problem, refused = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    how = "(run pip install 'twfer_dist[formats]')"
+    how = "(run pip install pillow-heif pillow-jxl-plugin)"
     assert said == f"c: 3 files passed over: 2 .heic {how}, 1 3.jxl {how}"
     assert f"no picture that is read here (2 files passed over: 2 .heic {how}): name a folder" in problem
-    assert refused == "nothing here reads HEIF pictures: run pip install 'twfer_dist[formats]'."
+    assert refused == "nothing here reads HEIF pictures: run pip install pillow-heif pillow-jxl-plugin."
 
 
 def test_folders_of_machines_are_left_out(tmp_path: Path) -> None:

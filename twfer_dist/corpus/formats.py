@@ -37,7 +37,7 @@ _KNOWN = (
 HEAD = 256
 """So many bytes of a file are enough to tell its format."""
 
-_INSTALL = "run pip install 'twfer_dist[formats]'"
+_INSTALL = "run pip install pillow-heif pillow-jxl-plugin"
 _UPDATE = "run pip install --force-reinstall pillow"
 
 
