@@ -389,5 +389,5 @@ def test_what_decides_the_faces_is_in_the_fingerprint(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="two corpora have the name 'a'"):
         faces_job([corpus, corpus], config)
     for wrong in ({"keep": "some"}, {"size": 0}, {"side": 333}, {"smallest": 0}, {"max_pixels": 10**12}):
-        with pytest.raises(Problem):
-            faces_job([corpus], dataclasses.replace(config, **wrong))
+        with pytest.raises(ValueError):
+            dataclasses.replace(config, **wrong)

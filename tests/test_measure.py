@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(heads: examples.Heads) -> 
     state = learning.new_state(SMALL)
     with torch.no_grad():
         state.network.get_parameter("points.weight").fill_(float("nan"))
-    with pytest.raises(Problem, match="at step 0: the loss is nan"):
+    with pytest.raises(Problem, match="diverged at step 1 of 6: its loss is nan"):
         learning.fit(state, state.network, SMALL, heads, learning.measuring(heads, SMALL), lambda state, values: None)
 
 

@@ -17,7 +17,7 @@ from twfer_dist.faces.decode import TOO_LARGE, UNREADABLE, Refused, decode, on_g
 from twfer_dist.faces.pipeline import FaceFinder, FacesConfig, faces_job
 
 TRIALS = Path(__file__).parent / "data" / "trials"
-FILES = sorted(path for path in TRIALS.rglob("*") if path.is_file() and path.suffix != ".md")
+FILES = sorted(path for folder in ("endings", "exif", "kinds") for path in (TRIALS / folder).iterdir())
 MANY = 100_000_000
 TURNED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how Pillow turns an upright picture into the one that is stored
 GARBAGE = b"this is no metadata \xff\xd8\0" * 40

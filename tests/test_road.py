@@ -140,7 +140,7 @@ def test_studies_of_two_folders_of_one_name_do_not_meet(made: dict, little: Path
     index.write_text(json.dumps({"stages": {}, "corpora": {"photos.2024": f"{tmp_path}/there/photos.2024"}}))
     said = refused("study", "here/photos.2024", "--model", little / "out")
     assert f"runs/study-photos.2024 holds the study of {tmp_path}/there/photos.2024: name another place for this one with --out" in said
-    assert "holds no image" in refused("study", "there/photos.2024", "--model", little / "out")
+    assert "holds no picture" in refused("study", "there/photos.2024", "--model", little / "out")
 
 
 def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def test_the_command_says_how_a_table_was_read(tmp_path):
     read(put(tmp_path, "a.jpg", "b.jpg"), "Inventory,2024\nphoto,rater 1,rater 2\nA.jpg,sad,sad\nb.jpg,sad,fear\n")
     found = CliRunner().invoke(main, ["corpus", "show", str(tmp_path)])
     lines = [line.strip() for line in found.stdout.splitlines()]
-    assert "columns were read as: photo as path" in lines and "1 name was matched without regard to case" in lines
+    for remark in ("columns were read as: photo as path", "1 name was matched without regard to case"):
+        assert f"{tmp_path.name}: {remark}" in lines
     assert "agreement  kappa -0.333333, low None, high None, photographs 2, annotators 2" in lines
 
 

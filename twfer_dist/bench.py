@@ -5,6 +5,7 @@ what else it does.
 """
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import platform
@@ -152,25 +153,22 @@ def _networks(faces: Finished) -> dict[str, Any]:
     }
 
 
-class _Asked:
-    """What a job asks of the engine: it stands in for `Work`, and nothing is done."""
+class _Asked(Exception):
+    """What a job asks of the engine: stands in for `Work`, and is raised in the place of the work."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.results: dict[str, Any] = {}
 
     def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int, decides: Sequence[str] = ()) -> None:
         self.plan, self.steps, self.rows_per_part = plan, steps, rows_per_part
-
-    def revise(self, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
-        pass
-
-    def parts(self, name: str) -> tuple[()]:
-        return ()
+        raise self
 
 
 def _asked(job: Job) -> _Asked:
     asked = _Asked()
-    job.do(cast(Work, asked))
+    with contextlib.suppress(_Asked):
+        job.do(cast(Work, asked))
     return asked
 
 

@@ -128,7 +128,8 @@ class Target:
         """What `build` makes. Problem where `most` processes that ended over it, or are at it, have come since the last success."""
         beginning = f"{build.__name__}."
         mark = storage.join(self._tries, f"{beginning}{uuid.uuid4().hex[:8]}")
-        begun = [name for name in storage.list_files(self._tries) if name.startswith(beginning)]
+        # A mark that another process is just writing is its own to move.
+        begun = [name for name in storage.list_files(self._tries) if name.startswith(beginning) and not name.endswith(".tmp")]
         if len(begun) >= most:
             raise Problem(
                 f"{self.directory}: building {build.__name__} ends its process, {len(begun)} times now, most often for want of memory: "
