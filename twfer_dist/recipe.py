@@ -34,7 +34,7 @@ from twfer_dist.journal import without_password
 from twfer_dist.mlflow_store import sqlite_path, sqlite_uri
 from twfer_dist.parts import Target
 from twfer_dist.settings import did_you_mean, fill, package_path, read_yaml
-from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, check, check_kind, config_of, job_of
+from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, check, check_kind, job_of
 from twfer_dist.storage import INDEX, Finished
 from twfer_dist.tracking import Tracking
 
@@ -122,7 +122,6 @@ def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[st
                 rest = "" if key == "corpora" else ", or the directory of a finished output"
                 near = did_you_mean(one, known) or "."
                 raise Problem(f"{place}: '{one}' is not known there: '{key}' names {', '.join(known) or 'none'}{rest}{near}")
-    config_of(kind, settings, place)
     return Stage(name, kind, inputs, settings)
 
 
