@@ -11,6 +11,7 @@ import click
 
 from twfer_dist import __version__, recipe, storage
 from twfer_dist.errors import Problem
+from twfer_dist.journal import without_password
 from twfer_dist.progress import own_output
 from twfer_dist.stages import TRACKED, Recipe
 from twfer_dist.terminal import print_end, print_results, print_stage
@@ -38,7 +39,7 @@ class _Group(click.Group):
             with own_output():
                 return super().invoke(context)
         except Problem as problem:
-            click.echo(f"twfer: {problem}", err=True)
+            click.echo(f"twfer: {without_password(str(problem))}", err=True)
             context.exit(2)
         except KeyboardInterrupt:
             click.echo("\ntwfer: stopped. What is done is kept: start again to go on, a training from its last checkpoint.", err=True)
