@@ -71,6 +71,7 @@ def test_every_link_of_a_study_without_labels_leads_somewhere(tmp_path) -> None:
         (["no_face"] * 3, "No face was found in 3 photographs, so there is no answer."),
         (["no_face", "missing"], "No face was found in 1 photograph; 1 more could not be read, so there is no answer."),
         (["missing", "unreadable"], "None of the 2 photographs could be read, so there is no answer"),
+        (["missing"], "The photograph could not be read, so there is no answer"),
     ],
 )
 def test_a_folder_without_a_face_says_just_that(tmp_path, statuses: list[str], says: str) -> None:
@@ -82,6 +83,11 @@ def test_a_folder_without_a_face_says_just_that(tmp_path, statuses: list[str], s
     assert [sentence.startswith(says) for sentence in report.results["answer"]] == [True]
     seen = statuses.count("no_face")
     assert f"It saw {seen} photograph{'' if seen == 1 else 's'} and found 0 faces." in words_of(page_of(report))
+
+
+def test_faces_that_no_model_was_asked_about_are_not_denied(tmp_path) -> None:
+    report = engine.run(report_job([], faces=[make_faces(str(tmp_path), figures=9)], config=ReportConfig()), str(tmp_path))
+    assert report.results["answer"][0].startswith("No photographs were given to a model")
 
 
 def test_photographs_that_are_missing_are_not_counted_as_seen(tmp_path) -> None:
