@@ -98,7 +98,7 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
 def study_command(
     corpus: str, model: str, groups: tuple[str, ...], corrections: str | None, out: str | None, as_json: bool, **faces: Any
 ) -> None:
-    """Answer for a folder of anyone's photographs (or a CSV manifest, or RAF-DB's layout): one report."""
+    """Answer for a folder of anyone's photographs (or a table of them, CSV or Excel, or RAF-DB's layout): one report."""
     loaded = recipe.study(corpus, model, _faces_settings(**faces), groups, out, corrections)
     if not as_json:
         (asked,) = (stage.inputs["model"][0] for stage in loaded.stages if stage.kind == "predict")
