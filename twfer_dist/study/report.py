@@ -33,7 +33,11 @@ NOT_READ = {
 }
 """The words for a status of PREDICTIONS."""
 
-NO_FACE_FOR = {"no_face": "in which no face was found", "unreadable": "damaged or no pictures", "unreachable": "that storage did not give"}
+NO_FACE_FOR = {
+    "no_face": "in which no face was found",
+    "unreadable": "damaged or not a picture",
+    "unreachable": "that storage did not give",
+}
 """The words for a status of PHOTOGRAPHS, where its own are not plain enough."""
 
 _PAGE = ("report.html.j2", "report.css.j2", "notes.html.j2", "groups.html.j2", "models.html.j2", "validity.html.j2")
