@@ -115,7 +115,8 @@ def _belief(study: Mapping[str, Any]) -> str:
         here = [s for s in entry["scores"] if s["split"] == split]
         own = next((s for s in here if s["model"] == study["model"]), None)
         if own:
-            where = f"the test images of its {entry['kind']}" if split == "test" else f"labelled photographs ({split})"
+            labelled = "labelled photographs" if split == ALL else f"labelled photographs ({split})"
+            where = f"the test images of its {entry['kind']}" if split == "test" else labelled
             constant = next(s for s in here if s["baseline"])
             least = f"where {constant['model'].replace('always', 'always answering')} is right in {constant['images']['k']:,}"
             sure = f", and in {own['readable']['k']:,} of the {own['readable']['n']:,} that it is sure of"
