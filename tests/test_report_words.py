@@ -4,11 +4,12 @@ import re
 
 import pyarrow as pa
 import pytest
-from study_tables import answer_to, face_picture, make_faces, make_predictions, output
+from study_tables import answer_to, face_picture, make_faces, make_predictions, make_training, make_world, output
 
-from twfer_dist import engine, storage
+from twfer_dist import engine, recipe, storage
 from twfer_dist.faces.measure import SHIPPED, open_meter
 from twfer_dist.faces.quality import LOW_QUALITY
+from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.schema import FACES, OK, PHOTOGRAPHS, PREDICTIONS
 from twfer_dist.storage import Finished
 from twfer_dist.study.groups import distributions
@@ -114,6 +115,23 @@ def test_refused_faces_look_refused_and_get_no_answer(tmp_path) -> None:
     assert all('class="units"' not in card and "The face is too small." in card for card in cards["refused"])
 
 
+def test_where_every_face_is_refused_no_other_model_is_advised(tmp_path) -> None:
+    faces = make_faces(str(tmp_path), figures=9)
+    rows = [
+        {
+            **{key: face[key] for key in ("source", "corpus", "label", "groups")},
+            "image_id": face["face_id"],
+            "model": "ARM",
+            "status": LOW_QUALITY,
+        }
+        for face in faces.table("faces", FACES).to_pylist()
+    ]
+    report = written(str(tmp_path), faces, output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)}, [faces]))
+    first, second, _ = report.results["answer"]
+    assert first.startswith("In 10 photographs the program found 9 faces, and none of them is fit to be read: the reasons are below")
+    assert second == "No groups could be compared, because no face has an answer."
+
+
 def test_action_units_have_names(tmp_path) -> None:
     faces = make_faces(str(tmp_path), figures=9)  # each shows one unit
     page = page_of(written(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 0.9)))
@@ -190,3 +208,10 @@ def test_columns_of_numbers_and_names_are_no_groups(values: list[str], groups: i
     assert (len(entry["values"]), entry["distinct"]) == (groups, len(values))
     (named,) = distributions(counts, asked=["column"])
     assert len(named["values"]) == len(values)
+
+
+def test_a_study_of_a_bucket_prints_no_key(tmp_path) -> None:
+    world = make_world(str(tmp_path))
+    training = make_training(str(tmp_path), world["dataset"], TrainConfig(network="arm", size=96), 20)
+    text = recipe.study("s3://key:secret@bucket/heads", training.uri, {}, (), None, None).text
+    assert "s3://bucket/heads" in text and "secret" not in text
