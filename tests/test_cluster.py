@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import HTTPServer, SimpleHTTPRequestHandler
@@ -50,7 +51,7 @@ def web_page() -> Iterator[str]:
 
 
 def test_the_dashboard_is_no_cluster(web_page: str) -> None:
-    with pytest.raises(Problem, match=f"A web page answers at RAY_ADDRESS={web_page}, maybe the dashboard"):
+    with pytest.raises(Problem, match=f"A web server answers at RAY_ADDRESS={web_page}, perhaps the dashboard"):
         cluster._probe(web_page)
 
 
@@ -77,6 +78,15 @@ def test_no_folder_for_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
         Problem, match=r"no folder for its sockets and logs \(/dev/null/none/ray cannot be made: .*\): make room there, or set"
     ):
         cluster._folder()
+
+
+def test_ray_makes_the_folder_that_it_uses_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(os, "makedirs", lambda place, **_: made.append(place))
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        Path(folder, "ray").mkdir()
+        assert cluster._folder() == f"{folder}/ray" and made == [f"{folder}/ray"]
 
 
 def test_a_container_s_limits_are_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

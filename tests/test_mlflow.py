@@ -13,11 +13,13 @@ import mlflow_server
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow_server import Proxy
 
 from twfer_dist import mlflow_store, tracking
+from twfer_dist.cli import main
 from twfer_dist.errors import Problem
 from twfer_dist.mlflow_store import Away, sqlite_uri
 from twfer_dist.tracking import KEY, Tracking
@@ -75,13 +77,16 @@ def test_password_and_token_reach_a_server_without_health(proxy: Proxy, monkeypa
 def test_a_password_in_the_address_is_written_nowhere(proxy: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     proxy.authorization = mlflow_server.basic("ann", "secret")
     store = Tracking(proxy.uri.replace("://", "://ann:secret@"), "address")
-    with store.start("train-1", str(tmp_path), params={"initial": "s3://key:secret@bucket/x"}) as run:
+    with store.start("train-1", str(tmp_path), params={"initial": "s3://key:sec@ret@bucket/x"}) as run:
+        assert the_run(store, "train-1")[1].data.params == {"initial": "s3://bucket/x"}
         proxy.away = True
         run.log_metrics({"loss": 1.0})
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     said = capfd.readouterr()
     assert waiting(tmp_path) and b"secret" not in written and "secret" not in said.out + said.err
     assert "127.0.0.1" in said.err and said.out == ""
+    refused = CliRunner().invoke(main, ["status", "ftp://ann:secret@host/x"])
+    assert refused.exit_code == 2 and "ftp://host/x is not a place" in refused.stderr and "secret" not in refused.stderr
 
 
 def test_what_a_server_misses_is_sent_once_it_answers(proxy: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

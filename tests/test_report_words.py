@@ -4,11 +4,12 @@ import re
 
 import pyarrow as pa
 import pytest
-from study_tables import answer_to, face_picture, make_faces, make_predictions, output
+from study_tables import answer_to, face_picture, make_faces, make_predictions, make_training, make_world, output
 
-from twfer_dist import engine, storage
+from twfer_dist import engine, recipe, storage
 from twfer_dist.faces.measure import SHIPPED, open_meter
 from twfer_dist.faces.quality import LOW_QUALITY
+from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.schema import FACES, OK, PHOTOGRAPHS, PREDICTIONS
 from twfer_dist.storage import Finished
 from twfer_dist.study.groups import distributions
@@ -71,6 +72,7 @@ def test_every_link_of_a_study_without_labels_leads_somewhere(tmp_path) -> None:
         (["no_face"] * 3, "No face was found in 3 photographs, so there is no answer."),
         (["no_face", "missing"], "No face was found in 1 photograph; 1 more could not be read, so there is no answer."),
         (["missing", "unreadable"], "None of the 2 photographs could be read, so there is no answer"),
+        (["missing"], "The photograph could not be read, so there is no answer"),
     ],
 )
 def test_a_folder_without_a_face_says_just_that(tmp_path, statuses: list[str], says: str) -> None:
@@ -82,6 +84,11 @@ def test_a_folder_without_a_face_says_just_that(tmp_path, statuses: list[str], s
     assert [sentence.startswith(says) for sentence in report.results["answer"]] == [True]
     seen = statuses.count("no_face")
     assert f"It saw {seen} photograph{'' if seen == 1 else 's'} and found 0 faces." in words_of(page_of(report))
+
+
+def test_faces_that_no_model_was_asked_about_are_not_denied(tmp_path) -> None:
+    report = engine.run(report_job([], faces=[make_faces(str(tmp_path), figures=9)], config=ReportConfig()), str(tmp_path))
+    assert report.results["answer"][0].startswith("No photographs were given to a model")
 
 
 def test_photographs_that_are_missing_are_not_counted_as_seen(tmp_path) -> None:
@@ -106,6 +113,23 @@ def test_refused_faces_look_refused_and_get_no_answer(tmp_path) -> None:
     assert all(' first"><span>' in card and "lip corner" not in card.partition("<details")[0] for card in cards["read"])
     assert not any(' first"><span>' in card for card in cards["unsure"])  # no bar stands out as if it were the answer
     assert all('class="units"' not in card and "The face is too small." in card for card in cards["refused"])
+
+
+def test_where_every_face_is_refused_no_other_model_is_advised(tmp_path) -> None:
+    faces = make_faces(str(tmp_path), figures=9)
+    rows = [
+        {
+            **{key: face[key] for key in ("source", "corpus", "label", "groups")},
+            "image_id": face["face_id"],
+            "model": "ARM",
+            "status": LOW_QUALITY,
+        }
+        for face in faces.table("faces", FACES).to_pylist()
+    ]
+    report = written(str(tmp_path), faces, output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)}, [faces]))
+    first, second, _ = report.results["answer"]
+    assert first.startswith("In 10 photographs the program found 9 faces, and none of them is fit to be read: the reasons are below")
+    assert second == "No groups could be compared, because no face has an answer."
 
 
 def test_action_units_have_names(tmp_path) -> None:
@@ -184,3 +208,10 @@ def test_columns_of_numbers_and_names_are_no_groups(values: list[str], groups: i
     assert (len(entry["values"]), entry["distinct"]) == (groups, len(values))
     (named,) = distributions(counts, asked=["column"])
     assert len(named["values"]) == len(values)
+
+
+def test_a_study_of_a_bucket_prints_no_key(tmp_path) -> None:
+    world = make_world(str(tmp_path))
+    training = make_training(str(tmp_path), world["dataset"], TrainConfig(network="arm", size=96), 20)
+    text = recipe.study("s3://key:secret@bucket/heads", training.uri, {}, (), None, None).text
+    assert "s3://bucket/heads" in text and "secret" not in text

@@ -101,6 +101,7 @@ NUMBERS = [
     ("learn", {"learning_rate": 100}, "learning_rate is 100; use more than 0, up to 1"),
     ("learn", {"learning_rate": float("nan")}, "learning_rate is NaN; use a number, more than 0, up to 1"),
     ("learn", {"learning_rate": float("inf")}, "learning_rate is Infinity; use a number, more than 0, up to 1"),
+    ("learn", {"learning_rate": 10**400}, "use a number, more than 0, up to 1"),
     ("learn", {"gamma": -2}, "gamma is -2; use 0 to 20"),
     ("learn", {"decay": -1}, "decay is -1; use more than 0, up to 1"),
     ("learn", {"accuracy_target": 5}, "accuracy_target is 5; use 0 to 1"),
@@ -246,3 +247,10 @@ def test_bfloat16_where_it_is_emulated_is_refused_by_name() -> None:
     assert precision.settle("auto", ["", "AMD EPYC 7763"]) == precision.settle("float32", [""]) == "float32"
     with pytest.raises(Problem, match="precision is bfloat16, and AMD EPYC 7763 would emulate it a hundred times slower: use auto"):
         precision.settle("bfloat16", ["", "AMD EPYC 7763"])
+
+
+@pytest.mark.parametrize("text", ["stages: {{name}}", "[a]: b", "? {a: 1}\n: 2"])
+def test_a_name_that_is_no_word_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(Problem, match="line 1: a name is a word"):
+        read_yaml(str(tmp_path / "x.yaml"))

@@ -326,5 +326,5 @@ def test_problem_of_a_worker_reaches_the_user(ray_cluster, tmp_path, mlflow_uri)
     path = tmp_path / "broken.safetensors"
     path.write_bytes(checkpoints.save(broken, size=64))
     job = train.train_generator_job(rendered(str(tmp_path)), SMALL, Tracking(mlflow_uri, "x"), initial=str(path), workers=1)
-    with pytest.raises(Problem, match="diverged at supervised step 1: its loss is nan; the weights that it starts from are at fault"):
+    with pytest.raises(Problem, match="diverged at supervised step 1: its loss is nan; the weights it starts from are to blame"):
         engine.run(job, str(tmp_path / "out"))

@@ -48,7 +48,7 @@ def loaded(images: Finished) -> tuple[data.Images, data.Images]:
 
 def test_a_diverged_recogniser_is_not_made(images: Finished, mlflow_uri: str, tmp_path: Path) -> None:
     job = train_job(images, dataclasses.replace(SMALL, learning_rate=1.0), Tracking(mlflow_uri, "x"))
-    with pytest.raises(Problem, match="diverged at .*epoch.*: its loss is .* where nothing is learned; lower learning_rate"):
+    with pytest.raises(Problem, match="diverged at .*epoch.*: its loss is .* where nothing has been learned; lower learning_rate"):
         engine.run(job, str(tmp_path), quiet=True)
     assert engine.find(job, str(tmp_path)) is None
 
@@ -56,7 +56,7 @@ def test_a_diverged_recogniser_is_not_made(images: Finished, mlflow_uri: str, tm
 def test_weights_that_are_not_numbers_are_at_fault_themselves(images: Finished) -> None:
     state = training.new_state(SMALL)
     torch.nn.init.constant_(state.network.fc.weight, math.nan)
-    said = "diverged at epoch 1 of 2: its loss is nan; the weights that it starts from are at fault"
+    said = "diverged at epoch 1 of 2: its loss is nan; the weights it starts from are to blame"
     with pytest.raises(Diverged, match=said):
         next(training.fit(state, state.network, SMALL, *loaded(images)))
 
@@ -75,7 +75,7 @@ class Slope(torch.nn.Module):
 @pytest.mark.parametrize(
     ("loss_of", "said"),
     [
-        (lambda weight, truth: weight.sum() * math.nan, "step 1 of 50: its loss is nan; the weights that it starts from are at fault"),
+        (lambda weight, truth: weight.sum() * math.nan, "step 1 of 50: its loss is nan; the weights it starts from are to blame"),
         (lambda weight, truth: (5 - 20 * weight).exp().sum() + (2000 * (weight - 1)).abs().sum(), "step .* of 50: its loss is"),
         (lambda weight, truth: (weight.sum() - 1).sqrt() + weight.sum(), "step 1 of 50: its gradient is inf"),
     ],
@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_is_set_aside(
     trainings.keep(str(place), DAMAGES[damage](whole))
     trainings.sound(str(place), fresh)
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"{place} cannot be gone on from" in said and "is now checkpoint.pt.damaged" in said
+    assert said.count("\n") == 1 and f"{place} cannot be used" in said and "is now called checkpoint.pt.damaged" in said
     assert f"goes on from {'the checkpoint before it' if before else 'the start'}." in said
     assert (tmp_path / "checkpoint.pt.damaged").read_bytes() == DAMAGES[damage](whole)
     assert place.exists() == before and (not before or place.read_bytes() == whole)

@@ -29,7 +29,6 @@ from twfer_dist.faces.evaluate import bench
 from twfer_dist.faces.measure import SHIPPED
 from twfer_dist.faces.pipeline import FacesConfig, faces_job
 from twfer_dist.settings import package_path
-from twfer_dist.storage import Finished
 from twfer_dist.synthesis.animate import animate
 from twfer_dist.synthesis.checkpoints import PUBLIC_SIZE, LoadedGenerator, load_generator
 from twfer_dist.synthesis.networks import Generator
@@ -76,7 +75,7 @@ def bench_animate(images: int, actors: int | None) -> dict[str, Any]:
             return animate_job([faces], config, GENERATOR, actors=actors)
 
         told = _compared(job, images, actors, folder)
-        return told | _networks(faces)
+        return told | _networks()
 
 
 def bench_io(images: int, actors: int | None, out: str | None) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def with_images(plan: pa.Table) -> pa.Table:
     )
 
 
-def _networks(faces: Finished) -> dict[str, Any]:
+def _networks() -> dict[str, Any]:
     """Rates of the two networks alone, in turn, on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -11,6 +11,7 @@ import click
 
 from twfer_dist import __version__, recipe, storage
 from twfer_dist.errors import Problem
+from twfer_dist.journal import without_password
 from twfer_dist.progress import own_output
 from twfer_dist.stages import TRACKED, Recipe
 from twfer_dist.terminal import print_end, print_results, print_stage
@@ -38,7 +39,7 @@ class _Group(click.Group):
             with own_output():
                 return super().invoke(context)
         except Problem as problem:
-            click.echo(f"twfer: {problem}", err=True)
+            click.echo(f"twfer: {without_password(str(problem))}", err=True)
             context.exit(2)
         except KeyboardInterrupt:
             click.echo("\ntwfer: stopped. What is done is kept: start again to go on, a training from its last checkpoint.", err=True)
@@ -97,7 +98,7 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
 def study_command(
     corpus: str, model: str, groups: tuple[str, ...], corrections: str | None, out: str | None, as_json: bool, **faces: Any
 ) -> None:
-    """Answer for a folder of anyone's photographs (or a CSV manifest, or RAF-DB's layout): one report."""
+    """Answer for a folder of anyone's photographs (or a table of them, CSV or Excel, or RAF-DB's layout): one report."""
     loaded = recipe.study(corpus, model, _faces_settings(**faces), groups, out, corrections)
     if not as_json:
         (asked,) = (stage.inputs["model"][0] for stage in loaded.stages if stage.kind == "predict")

@@ -99,7 +99,7 @@ def _probe(address: str) -> None:
                 except OSError:  # silence, or a reset: no web server
                     answer = b""
                 if answer == b"HTTP/":
-                    raise Problem(f"A web page answers at RAY_ADDRESS={address}, maybe the dashboard, and no Ray cluster: {remedy}.")
+                    raise Problem(f"A web server answers at RAY_ADDRESS={address}, perhaps the dashboard, and no Ray cluster: {remedy}.")
                 return
         except OSError as error:
             if last:
@@ -140,11 +140,12 @@ def _folder() -> str:
     own = ray._common.utils.get_default_ray_temp_dir()
     user = os.getuid()
     others = ["/tmp/ray", f"/tmp/ray-{user}", f"/var/tmp/ray-{user}", f"/run/user/{user}/ray", f"/dev/shm/ray-{user}"]
-    faults = {place: _fault(place) for place in dict.fromkeys([own, *others])}
-    if found := next((place for place, fault in faults.items() if fault is None), None):
+    if (fault := _fault(own)) is None:
+        return own
+    if found := next((place for place in others if _fault(place) is None), None):
         return found
     raise Problem(
-        f"Ray finds no folder for its sockets and logs ({own} {faults[own]}): make room there, or set RAY_TMPDIR to a folder with a "
+        f"Ray finds no folder for its sockets and logs ({own} {fault}): make room there, or set RAY_TMPDIR to a folder with a "
         f"short name and {FOLDER_BYTES >> 20} MB free."
     )
 

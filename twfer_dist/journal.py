@@ -20,7 +20,7 @@ ENTRY = ".entry.json"
 
 def without_password(text: str) -> str:
     """The text, each URI in it without its user and password."""
-    return re.sub(r"(?<=://)[^/@\s\"']+@", "", text)
+    return re.sub(r"(?<=://)[^/?#\s\"']+@", "", text)  # up to the last @: a password may hold one
 
 
 @dataclass(frozen=True)

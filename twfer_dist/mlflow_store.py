@@ -56,10 +56,16 @@ def sqlite_path(uri: str) -> Path | None:
 
 def check_database(database: Path) -> None:
     """Problem where a file is no database, or cannot be read and written: MLflow's own client tries for an hour to open one."""
-    if database.is_dir():
-        raise Problem(f"{database} is a folder: name a file for tracking.")
-    if database.exists() and database.stat().st_size and database.open("rb").read(16) != b"SQLite format 3\0":
-        raise Problem(f"{database} is not an SQLite database: name another file for tracking.")
+    try:
+        with database.open("rb") as file:
+            if file.read(16) not in (b"", b"SQLite format 3\0"):
+                raise Problem(f"{database} is not an SQLite database: name another file for tracking.")
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        raise Problem(f"{database} is a folder: name a file for tracking.") from None
+    except OSError as error:
+        raise Problem(f"{database} cannot be read ({error.strerror}): allow it, or name another file for tracking.") from None
     with storage.writing(str(database.parent)):
         database.parent.mkdir(parents=True, exist_ok=True)
     try:

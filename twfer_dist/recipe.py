@@ -34,7 +34,7 @@ from twfer_dist.journal import without_password
 from twfer_dist.mlflow_store import sqlite_path, sqlite_uri
 from twfer_dist.parts import Target
 from twfer_dist.settings import did_you_mean, fill, package_path, read_yaml
-from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, check, check_kind, config_of, job_of
+from twfer_dist.stages import INPUTS, KIND_OF, SETTINGS, TRACKED, Compute, Recipe, Stage, check, check_kind, job_of
 from twfer_dist.storage import INDEX, Finished
 from twfer_dist.tracking import Tracking
 
@@ -122,7 +122,6 @@ def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[st
                 rest = "" if key == "corpora" else ", or the directory of a finished output"
                 near = did_you_mean(one, known) or "."
                 raise Problem(f"{place}: '{one}' is not known there: '{key}' names {', '.join(known) or 'none'}{rest}{near}")
-    config_of(kind, settings, place)
     return Stage(name, kind, inputs, settings)
 
 
@@ -163,7 +162,7 @@ def run(recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry:
     for outcome in _walk(recipe, lambda job: engine.run(job, recipe.out, quiet=quiet, retry=retry, tracking=recipe.tracking)):
         assert outcome.finished
         index[outcome.stage.name] = outcome.finished.name
-        corpora = {name: storage.absolute(path) for name, path in recipe.corpora.items()}
+        corpora = {name: without_password(storage.absolute(path)) for name, path in recipe.corpora.items()}
         storage.write_json(storage.join(recipe.out, INDEX), {"recipe": recipe.name, "corpora": corpora, "stages": index})
         if outcome.stage.kind == "report":
             page = storage.read_bytes(outcome.finished.path("index.html"))
@@ -231,7 +230,8 @@ def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence
     name = _name(corpus)
     chosen = trained(model)
     place = out or f"runs/study-{name}"
-    if out is None and (other := _corpora_of(place).get(name, storage.absolute(corpus))) != storage.absolute(corpus):
+    asked = without_password(storage.absolute(corpus))
+    if out is None and (other := _corpora_of(place).get(name, asked)) != asked:
         raise Problem(f"{place} holds the study of {other}: name another place for this one with --out.")
     known = {column for row in open_corpus(corpus).table["groups"].to_pylist() for column, _ in row} if groups else set()
     if foreign := [column for column in groups if column not in known]:
@@ -259,7 +259,7 @@ def study(corpus: str, model: str, settings: Mapping[str, Any], groups: Sequence
         },
     }
     written = yaml.safe_dump(text, sort_keys=False, allow_unicode=True)
-    return Recipe(name, storage.absolute(place), {name: corpus}, stages, text=written)
+    return Recipe(name, storage.absolute(place), {name: corpus}, stages, text=without_password(written))
 
 
 def _corpora_of(folder: str) -> dict[str, str]:

@@ -26,6 +26,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: a name is a word, not a list or other names")
             if key.value in seen:
                 raise yaml.YAMLError(f"line {key.start_mark.line + 1}: '{key.value}' is there twice")
             seen.add(key.value)
@@ -170,13 +172,14 @@ _NOUNS = {bool: "true or false", str: "a word, in quotes where it is a number"}
 
 def _number(kind: type, value: Any) -> float | None:
     """A number of the kind, int or float; None where it is none. YAML 1.1 reads 3e-4 as text, and a quoted number is one too."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        value = float(value) if isinstance(value, str) or kind is float else value
+        if not math.isfinite(value):
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    except (ValueError, OverflowError):  # no number, or one of hundreds of digits
         return None
     if kind is float:
-        return float(value)
+        return value
     return int(value) if value == int(value) else None

@@ -121,6 +121,7 @@ def check(stage: Stage, compute: Compute, kinds: Mapping[str, str], place: str) 
 
     kinds: of the stages above it.
     """
+    config = config_of(stage.kind, stage.settings, place)
     for key, takes in INPUTS[stage.kind].items():
         named = stage.inputs.get(key, [])
         if not named and not takes.optional:
@@ -131,7 +132,6 @@ def check(stage: Stage, compute: Compute, kinds: Mapping[str, str], place: str) 
                 check_kind(takes, key, f"stage '{one}'", kinds[one], place)
     if stage.kind in NEEDED and stage.settings.get(NEEDED[stage.kind][0]) is None:
         raise Problem(f"{place}: '{NEEDED[stage.kind][0]}' is missing: {NEEDED[stage.kind][1]}.")
-    config = config_of(stage.kind, stage.settings, place)
     with _at(place):
         _check_together(stage, config, compute)
 

@@ -218,7 +218,7 @@ class Run:
 
     def open(self, params: Mapping[str, Any]) -> None:
         self.journal.open(self._noted())
-        self._log("params", values={key: str(value) for key, value in params.items()})
+        self._log("params", values={key: without_password(str(value)) for key, value in params.items()})
 
     def close(self, state: str) -> None:
         """End the run, after all that waits of it is sent."""

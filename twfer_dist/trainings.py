@@ -15,7 +15,7 @@ from twfer_dist.errors import Problem
 from twfer_dist.precision import Precision
 
 FAR = 100.0
-"""A training has diverged whose loss is so many times the one that it could not be worse than by itself."""
+"""A training has diverged where its loss is more than this many times that of a network which has learned nothing."""
 
 _DIGEST = 64  # hex digits before what torch saved: torch does not notice a byte that has changed
 
@@ -40,8 +40,8 @@ def converging(value: float, limit: float, where: str, setting: str, rate: float
     """
     if math.isfinite(value) and value <= FAR * limit:
         return
-    remedy = f"lower {setting}, which is {rate:g}" if updates else "the weights that it starts from are at fault, name others"
-    beside = f", and {limit:.3g} is what it has where nothing is learned" if math.isfinite(value) else ""
+    remedy = f"lower {setting}, which is {rate:g}" if updates else "the weights it starts from are to blame, name others"
+    beside = f", against {limit:.3g} where nothing has been learned" if math.isfinite(value) else ""
     raise Diverged(f"The training diverged at {where}: its {what} is {value:.3g}{beside}; {remedy}.")
 
 
@@ -95,9 +95,9 @@ def sound(uri: str, fresh: Callable[[], State]) -> None:
         try:
             fresh().load(storage.read_bytes(place))
         except (Damaged, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            reason = str(error) if isinstance(error, Damaged) else "it is another training's"
+            reason = str(error) if isinstance(error, Damaged) else "it belongs to another training"
             _move(place, _named(place, ".damaged"))
-            aside.append(f"{place} cannot be gone on from ({reason}) and is now {storage.name_of(place)}.damaged")
+            aside.append(f"{place} cannot be used ({reason}) and is now called {storage.name_of(place)}.damaged")
         else:
             if place != uri:
                 _move(place, uri)

@@ -21,7 +21,7 @@ def say(share: Mapping[str, Any]) -> str:
 
 def answer(study: Mapping[str, Any]) -> list[str]:
     """Three sentences for the head of the page, from `examine`'s data; one where no photograph gave a face."""
-    if not study["overall"] and study["photographs"]["rows"]:
+    if not study["overall"] and not study["faces"]["rows"] and study["photographs"]["rows"]:
         return [_no_face(study["photographs"])]
     return [_shown(study), _groups(study), _belief(study)]
 
@@ -34,17 +34,17 @@ def _shown(study: Mapping[str, Any]) -> str:
     place = f"In {_n(photographs - _unread(study['photographs']), 'photograph')}" if photographs else "In what was given"
     found = f"{place} the program found {_n(faces, 'face')}"
     if not everything["answered"]:
-        return f"{found}, and {study['model']} could read none of them: train a model on images that are more like these, and ask that one."
+        return f'{found}, and none of them is fit to be read: the reasons are below, under "What is not known".'
     estimated = everything["expressions"][0]["corrected"] is not None
     size = "corrected" if estimated else "k"
     first, second = sorted(everything["expressions"], key=lambda e: -e[size])[:2]
     read = f"{study['model']} answered for {everything['answered']:,} of them"
     if not estimated:
         then = f", then {second['expression']}, {_counted(second)}" if second["k"] else ""
-        unknown = "what share of the faces show it is not known, as nothing says how the model errs on them"
+        unknown = "what share of the faces shows it is not known, since nothing tells how the model errs on them"
         return f"{found}, and {read}: most often {first['expression']}, {_counted(first)}{then}; {unknown}."
     then = f", then {second['expression']}, {_estimated(second)}" if second["corrected"] else ""
-    return f"{found}, and {read}; corrected for how it errs, most show {first['expression']}, {_estimated(first)}{then}."
+    return f"{found}, and {read}; corrected for how it errs, the most frequent is {first['expression']}, {_estimated(first)}{then}."
 
 
 def _counted(e: Mapping[str, Any]) -> str:
@@ -54,10 +54,10 @@ def _counted(e: Mapping[str, Any]) -> str:
 def _estimated(e: Mapping[str, Any]) -> str:
     """A corrected share as words, with its interval, the answers and the labels of the same faces."""
     labels = e["labelled"]
-    people = f"; people label so {labels['k']:,} of {labels['n']:,}" if labels.get("n") else ""
+    people = f", people of {labels['k']:,} of {labels['n']:,}" if labels.get("n") else ""
     low, high = 100 * e["low"], 100 * e["high"]
     estimate = f"an estimated {100 * e['corrected']:.1f} % (95 % interval {low:.1f} to {high:.1f} %"
-    return f"{estimate}; it says so of {e['k']:,} of {e['n']:,}{people})"
+    return f"{estimate}; the model says so of {e['k']:,} of {e['n']:,}{people})"
 
 
 def _unread(photographs: Mapping[str, Any]) -> int:
@@ -69,7 +69,8 @@ def _no_face(photographs: Mapping[str, Any]) -> str:
     """What there is to say where no photograph gave a face."""
     unread, rows = _unread(photographs), photographs["rows"]
     if unread == rows:
-        return f"None of the {_n(rows, 'photograph')} could be read, so there is no answer: the table below says why of each."
+        none = f"None of the {rows:,} photographs could" if rows > 1 else "The photograph could not"
+        return f"{none} be read, so there is no answer: the table below says why."
     rest = f"; {unread:,} more could not be read" if unread else ""
     seen = _n(rows - unread, "photograph")
     return f"No face was found in {seen}{rest}, so there is no answer. Check that they show faces, and show them large enough."
@@ -87,9 +88,11 @@ def level(study: Mapping[str, Any]) -> float:
 def _groups(study: Mapping[str, Any]) -> str:
     tested = [g for g in study["groups"] if g["test"]]
     if not tested and not (study["overall"] or {}).get("answered"):
-        return "No groups could be compared, for no face could be read."
+        return "No groups could be compared, because no face has an answer."
     if not tested:
-        return "No groups could be compared: that takes a column such as posture with at least two values among the faces that were read."
+        return (
+            "No groups could be compared: that takes a column such as posture with at least two values among the faces that have an answer."
+        )
     bound = level(study)
     differ = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] < bound]
     alike = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] >= bound]
@@ -112,7 +115,8 @@ def _belief(study: Mapping[str, Any]) -> str:
         here = [s for s in entry["scores"] if s["split"] == split]
         own = next((s for s in here if s["model"] == study["model"]), None)
         if own:
-            where = f"the test images of its {entry['kind']}" if split == "test" else f"labelled photographs ({split})"
+            labelled = "labelled photographs" if split == ALL else f"labelled photographs ({split})"
+            where = f"the test images of its {entry['kind']}" if split == "test" else labelled
             constant = next(s for s in here if s["baseline"])
             least = f"where {constant['model'].replace('always', 'always answering')} is right in {constant['images']['k']:,}"
             sure = f", and in {own['readable']['k']:,} of the {own['readable']['n']:,} that it is sure of"

@@ -46,28 +46,28 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[s
 
 def _why(told: Mapping[str, Any], trained: Confusion | None, here: Confusion | None) -> str:
     """What corrects the shares, or why nothing does, in a sentence or two."""
-    labels = f"the {here.counts.sum():,} labelled faces" if here else ""
+    labels = f"the {(n := here.counts.sum()):,} labelled face{'' if n == 1 else 's'}" if here else ""
     if trained is None:
         first = "How the model errs on figures that it did not learn from is not known: its training is not given, or kept no record of it"
     elif told["contradicted"]:
         worst = _widest(trained, here) if here else ""
-        first = f"The model errs on {labels} otherwise than on the {trained.counts.sum():,} held-out images of its training"
+        first = f"The model errs differently on {labels} than on the {trained.counts.sum():,} held-out images of its training"
         first += f" (p = {told['test']['p']:.3f}): {worst}"
     elif not trained.enough:
         first = f"The model has too few held-out images of {_rare(trained)} to say how it errs"
     else:
         said = (
-            f"; {labels} do not contradict this (p = {told['test']['p']:.3f})"
+            f"; nothing in {labels} here contradicts this (p = {told['test']['p']:.3f})"
             if told["test"]
             else ", which no labelled face here can confirm"
         )
         return (
             f"The shares are corrected by how the model erred on {trained.counts.sum():,} held-out images of {trained.figures:,} figures, "
-            f"and hold as far as it errs on these faces likewise{said}."
+            f"and hold only if it errs in the same way on these faces{said}."
         )
     if told["by"] == LABELLED:
-        return f"{first}. So the shares are corrected by how it erred on {labels}, and hold as far as it errs on the others likewise."
-    rest = f"{labels} are too few of {_rare(here)} to take their place" if here else "no face here has a label"
+        return f"{first}. So the shares are corrected by how it erred on {labels}, and hold only if it errs in the same way on the others."
+    rest = f"there are too few labelled faces here of {_rare(here)} to correct by them" if here else "no face here has a label"
     return f"{first}, and {rest}: the answers are given as they are, and no interval is claimed for what the faces show."
 
 
@@ -82,4 +82,4 @@ def _widest(trained: Confusion, here: Confusion) -> str:
     right = [np.diag(of.counts) for of in (trained, here)]
     both = (trained.counts.sum(1) > 0) & (here.counts.sum(1) > 0)
     k = int(np.where(both, np.abs(right[0] / totals[0] - right[1] / totals[1]), -1.0).argmax())
-    return f"{EXPRESSIONS[k]} is read right in {right[1][k]} of {totals[1][k]} here and was in {right[0][k]} of {totals[0][k]} there"
+    return f"{EXPRESSIONS[k]} is read correctly in {right[1][k]} of {totals[1][k]} here, and was in {right[0][k]} of {totals[0][k]} there"

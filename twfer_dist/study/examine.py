@@ -28,7 +28,7 @@ def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
     examples: about how many photographs that were not read are listed.
 
     Keys: model (the one that answers, None without predictions), model_rule, photographs, detectors, faces, answers,
-    training, accuracy, validity, correction (see `correction.examine`), overall, groups, recognisers, sweeps, made_from.
+    training, accuracy, validity, correction (see `correction.choose`), overall, groups, recognisers, sweeps, made_from.
     """
     counts = tables.count(_made_from(given["predictions"], given["faces"]), images, columns)
     accuracy = [_on_dataset(d, given) for d in given["datasets"]] + [_on_photographs(counts, given)]

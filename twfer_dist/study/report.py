@@ -18,7 +18,7 @@ from twfer_dist.storage import Finished
 from twfer_dist.study import pictures
 from twfer_dist.study.answer import answer, level
 from twfer_dist.study.examine import Given, examine, photographs
-from twfer_dist.study.groups import LEAST_SOURCES, MOST_VALUES, SMALL
+from twfer_dist.study.groups import LEAST_SOURCES, MOST_NAMED, MOST_VALUES, SMALL
 from twfer_dist.study.notes import notes
 from twfer_dist.study.units import HIGH, action_units
 from twfer_dist.taxonomy import EXPRESSIONS
@@ -33,7 +33,11 @@ NOT_READ = {
 }
 """The words for a status of PREDICTIONS."""
 
-NO_FACE_FOR = {"no_face": "in which no face was found", "unreadable": "damaged or no pictures", "unreachable": "that storage did not give"}
+NO_FACE_FOR = {
+    "no_face": "in which no face was found",
+    "unreadable": "damaged or not a picture",
+    "unreachable": "that storage did not give",
+}
 """The words for a status of PHOTOGRAPHS, where its own are not plain enough."""
 
 _PAGE = ("report.html.j2", "report.css.j2", "notes.html.j2", "groups.html.j2", "models.html.j2", "validity.html.j2")
@@ -116,7 +120,7 @@ def render(study: Mapping[str, Any], shown: Mapping[str, Sequence[Mapping]], *, 
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     words = {
         "EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "NO_FACE_FOR": NO_FACE_FOR, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES,
-        "LEAST_SOURCES": LEAST_SOURCES, "HIGH": HIGH, "PRESENT": pictures.PRESENT, "level": level(study),
+        "LEAST_SOURCES": LEAST_SOURCES, "MOST_NAMED": MOST_NAMED, "HIGH": HIGH, "PRESENT": pictures.PRESENT, "level": level(study),
         "version": twfer_dist.__version__, "recipe": recipe, "output": output,
     }  # fmt: skip
     return environment.get_template(_PAGE[0]).render(**study, **words, **shown)

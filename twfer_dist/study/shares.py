@@ -80,16 +80,18 @@ def solve(rates: np.ndarray, answers: np.ndarray) -> np.ndarray:
     return found / found.sum(1, keepdims=True)
 
 
-def agreement(one: Confusion, other: Confusion) -> dict[str, Any]:
+def agreement(one: Confusion, other: Confusion) -> dict[str, Any] | None:
     """Do two sets of images show the same errors? Chi-squared of the answers to each expression, against random dealings of the images.
 
-    p is small where they differ: then the errors of one say little of the other.
+    p is small where they differ: then the errors of one say little of the other. None where they share no expression.
     """
     random = np.random.default_rng(0)
     observed, dealt = 0.0, np.zeros(_DEALINGS)
-    for row in np.stack([one.worth, other.worth], 1).round().astype(np.int64):
-        if not row.sum(1).all():
-            continue
+    rows = np.stack([one.worth, other.worth], 1).round().astype(np.int64)
+    shared = rows[rows.sum(2).all(1)]
+    if not len(shared):
+        return None
+    for row in shared:
         observed += float(_chi_squared(row[None].astype(float))[0])
         first = random.multivariate_hypergeometric(row.sum(0), row[0].sum(), size=_DEALINGS, method="marginals")
         dealt += _chi_squared(np.stack([first, row.sum(0) - first], 1).astype(float))
