@@ -127,7 +127,7 @@ def test_copies_count_as_one_figure_and_are_listed(found: tuple[Path, Finished],
     assert len({row["source"] for row in faces.table("photographs", schema.PHOTOGRAPHS).to_pylist()}) == 24  # as given
     assert faces.results["copies"] == {"photographs": 24, "pictures": 8, "equal": 16, "near-equal": 0}
     assert faces.results["say"][-1] == "24 photographs are 8 pictures under several names: they count as 8; copies.csv lists the copies."
-    listed = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path("copies.csv")).decode())))
+    listed = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path("copies.csv")).decode("utf-8-sig"))))
     assert len(listed) == 16 and listed[0]["path"] == "00 copy.jpg" and listed[0]["copy_of"] == "00 (1).jpg"
     again = engine.run(faces_job([open_corpus(str(folder / "heads"))], PLAIN, actors=2), str(tmp_path), quiet=True)
     assert again.manifest["kept"] is None and again.digest == faces.digest  # rows of another output were revised as these
