@@ -72,6 +72,13 @@ def test_a_picture_without_contrast_is_a_copy_of_an_equal_file_alone() -> None:
     assert pairs(photographs({})) == {}
 
 
+def test_equal_files_that_show_no_picture_are_no_copies() -> None:
+    rows = photographs(dict.fromkeys(("a.jpg", "b.jpg"), heads()["00.jpg"]))
+    assert pairs(rows) == {"b.jpg": "a.jpg"}
+    place = rows.column_names.index("thumbnail")
+    assert pairs(rows.set_column(place, rows.field(place), pa.nulls(2, pa.binary()))) == {}
+
+
 def test_a_copy_joins_the_sources_of_both_pictures() -> None:
     pictures = heads()
     pictures["9.jpg"] = jpeg(pictures["03.jpg"], 80)

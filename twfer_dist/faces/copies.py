@@ -50,8 +50,8 @@ def find(photographs: pa.Table) -> pa.Table:
     content = rows["content_sha256"].combine_chunks()
     codes = content.dictionary_encode().indices.to_numpy(zero_copy_only=False)
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    same = first[inverse]
-    same = np.where(pc.equal(pc.fill_null(content, ""), "").to_numpy(zero_copy_only=False), np.arange(len(rows)), same)
+    # Files that show no picture (empty, say, or cut off at one place) are no copies, and join no sources.
+    same = np.where(pc.is_valid(rows["thumbnail"]).to_numpy(), first[inverse], np.arange(len(rows)))
     group = _Groups(len(rows))
     for one, other in zip(*_near(rows, np.flatnonzero(same == np.arange(len(rows)))), strict=True):
         group.join(int(one), int(other))
