@@ -72,6 +72,13 @@ def test_a_picture_without_contrast_is_a_copy_of_an_equal_file_alone() -> None:
     assert pairs(photographs({})) == {}
 
 
+def test_equal_files_that_show_no_picture_are_no_copies() -> None:
+    rows = photographs(dict.fromkeys(("a.jpg", "b.jpg"), heads()["00.jpg"]))
+    assert pairs(rows) == {"b.jpg": "a.jpg"}
+    place = rows.column_names.index("thumbnail")
+    assert pairs(rows.set_column(place, rows.field(place), pa.nulls(2, pa.binary()))) == {}
+
+
 def test_a_copy_joins_the_sources_of_both_pictures() -> None:
     pictures = heads()
     pictures["9.jpg"] = jpeg(pictures["03.jpg"], 80)
@@ -106,12 +113,13 @@ def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """The folder of copies with labels, first a part of it and then all of it, through the stage."""
     folder = tmp_path_factory.mktemp("copies")
     (folder / "heads").mkdir()
-    for names in ("0[2-9]*.jpg", "*.jpg"):
-        for path in COPIES.glob(names):
+    for pattern in ("0[2-9]*.jpg", "*.jpg"):
+        for path in COPIES.glob(pattern):
             if not (folder / "heads" / path.name).exists():  # one that is there keeps its time, and with it its row
                 shutil.copy(path, folder / "heads" / path.name)
-        lines = [f"{path.name},{int(path.name[:2]) % 7 + 1}" for path in sorted((folder / "heads").glob("*.jpg"))]
-        (folder / "heads" / "manifest.csv").write_text("\n".join(["path,label", *lines]))
+        names = sorted(path.name for path in (folder / "heads").glob("*.jpg"))
+        lines = [f"{name},{int(name[:2]) % 7 + 1},{'test' if 'copy' in name else 'train'}" for name in names]
+        (folder / "heads" / "manifest.csv").write_text("\n".join(["path,label,split", *lines]))
         faces = engine.run(faces_job([open_corpus(str(folder / "heads"))], PLAIN), str(folder / "out"), quiet=True)
     assert faces.manifest["kept"]["rows"] == 18
     return folder, faces
@@ -126,7 +134,7 @@ def test_copies_count_as_one_figure_and_are_listed(found: tuple[Path, Finished],
     assert len({row["source"] for row in faces.table("photographs", schema.PHOTOGRAPHS).to_pylist()}) == 24  # as given
     assert faces.results["copies"] == {"photographs": 24, "pictures": 8, "equal": 16, "near-equal": 0}
     assert faces.results["say"][-1] == "24 photographs are 8 pictures under several names: they count as 8; copies.csv lists the copies."
-    listed = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path("copies.csv")).decode())))
+    listed = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path("copies.csv")).decode("utf-8-sig"))))
     assert len(listed) == 16 and listed[0]["path"] == "00 copy.jpg" and listed[0]["copy_of"] == "00 (1).jpg"
     again = engine.run(faces_job([open_corpus(str(folder / "heads"))], PLAIN, actors=2), str(tmp_path), quiet=True)
     assert again.manifest["kept"] is None and again.digest == faces.digest  # rows of another output were revised as these
@@ -140,6 +148,12 @@ def test_copies_lie_on_one_side_of_a_split(found: tuple[Path, Finished], tmp_pat
     for row in dataset.table(".", schema.DATASET).to_pylist():
         sides.setdefault(row["image"], set()).add(row["split"])
     assert len(sides) == 8 and all(len(found) == 1 for found in sides.values())
+
+
+def test_copies_on_both_sides_of_a_given_split_are_said(found: tuple[Path, Finished], tmp_path: Path) -> None:
+    dataset = engine.run(dataset_job([found[1]], [], DatasetConfig(include=("photographs",), split="given")), str(tmp_path), quiet=True)
+    assert dataset.results["say"][0] == "24 images of 8 sources: 16 train + 8 test as asked"
+    assert dataset.results["say"][1].startswith("8 of 8 sources (a figure, or a picture with its copies) are on more than one side")
 
 
 def test_the_report_tells_of_copies(found: tuple[Path, Finished], tmp_path: Path) -> None:

@@ -82,9 +82,9 @@ def test_only_files_are_lost_whose_names_are_not_utf8(tmp_path):
     put(folder / os.fsdecode(b"\xff"), "b.jpg")
     corpus = open_corpus(str(folder))
     assert list(rows(corpus)) == ["a.jpg"]
-    assert corpus.left_out == [r"figures: 2 names are not valid UTF-8, and what bears them was left out: rename \xff, caf\xe9.jpg"]
+    assert corpus.left_out == [r"figures: 2 files or folders were left out, as their names are not valid UTF-8: rename \xff, caf\xe9.jpg"]
     (folder / "a.jpg").unlink()
-    with pytest.raises(Problem, match="2 names are not valid UTF-8"):
+    with pytest.raises(Problem, match="names are not valid UTF-8"):
         open_corpus(str(folder))
 
 
@@ -190,7 +190,7 @@ def test_manifest_counts_ties(tmp_path):
         ("a.jpg,x\nb.jpg,y\n", "line 1: this line names a photograph, not columns"),
         ("path,path\na.jpg,b.jpg\n", "line 1: the column 'path' is there twice"),
         ("path\n", "has a header and no rows"),
-        ('path,note\n"a.jpg","two\nlines"\nb.jpg\n', "line 4: 1 values where line 1 names 2 columns"),
+        ('path,note\n"a.jpg","two\nlines"\nb.jpg\n', "line 4: 1 value where line 1 names 2 columns; write a comma for each"),
         ("path,label\na.jpg,joy\n", "line 2: 'joy' is no expression .*4 happiness"),
         ("path,label\na.jpg,8\n", "line 2: '8' is no expression"),
         ("path,votes\na.jpg,fear;joy\n", "line 2: 'joy' is no expression"),

@@ -78,7 +78,7 @@ def test_a_table_and_the_images_it_names_are_not_passed_over(tmp_path: Path) -> 
     (folder / "manifest.csv").write_text("path\na.jpg\n")
     corpus = open_corpus(str(folder))
     assert corpus.notes["passed_over"] == {"catalogue.docx": 1, "openface.txt": 1} and corpus.notes["images_not_named"] == 1
-    assert corpus.left_out[0] == "c: 1 images are in the folder and not in its table"
+    assert corpus.left_out[0] == "c: 1 image is in the folder and not in its table"
 
 
 WITHOUT_PLUGINS = """
@@ -130,8 +130,8 @@ def test_links_and_names_without_text_do_no_harm(tmp_path: Path) -> None:
     (folder / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"")
     corpus = open_corpus(str(folder))
     assert corpus.left_out == [
-        "c: 1 links were not followed: copy what they name into the folder",
-        r"c: 1 name is not valid UTF-8, and what bears it was left out: rename caf\xe9.txt",
+        "c: 1 link was not followed: copy the originals into the folder",
+        r"c: 1 file or folder was left out, as its name is not valid UTF-8: rename caf\xe9.txt",
     ]
 
 

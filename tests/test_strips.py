@@ -69,11 +69,11 @@ def test_an_animated_face_goes_back_into_its_photograph_without_a_seam():
 
 
 def test_strips_are_named_by_their_photograph() -> None:
-    paths = ["pit 1/general #2.jpg", "PIT 1/General #2.png", "兵马俑/脸.jpg", "../-rf.png", "a" * 300 + ".jpg", "q.v1.jpg"]
+    paths = ["pit 1/general #2.jpg", "PIT 1/General #2.png", "兵马俑/脸.jpg", "../-rf.png", "a" * 300 + ".jpg", "q.v1.jpg", "St. A/b 1.2"]
     faces = [{"path": path, "rank": 0, "face_id": f"{k:016x}-00"} for k, path in enumerate(paths, 0x12345678 << 32)]
     names = strips.file_names([*faces, {"path": "q.v1.jpg", "rank": 1, "face_id": "ff-01"}])
     assert names[:4] == ["pit-1-general-2-12345678", "PIT-1-General-2-12345678", "兵马俑-脸", "rf"]
-    assert len(names[4]) <= 120 and names[5:] == ["q.v1", "q.v1-face-2"]
+    assert len(names[4]) <= 120 and names[5:] == ["q.v1", "St.-A-b-1.2", "q.v1-face-2"]
 
 
 def test_the_stage_shows_each_figure_once(ray_cluster, tmp_path):

@@ -265,6 +265,11 @@ def test_tidy_paths():
     assert [tidy(p) for p in ("../a.jpg", "a/../../b", "/x/a", "file://host/x/a#1.jpg")] == ["../a.jpg", "../b", "/x/a", "/x/a#1.jpg"]
 
 
+@pytest.mark.parametrize("first", ["sep=\r\n", 'sep="\n'])
+def test_a_first_line_that_names_no_separator(tmp_path, first):
+    assert labels(read(put(tmp_path, "a.jpg"), f"{first}path,label\na.jpg,Happy\n")) == {"a.jpg": "happiness"}
+
+
 # Several annotators
 
 
@@ -275,7 +280,7 @@ def test_annotators_in_columns(tmp_path):
     assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": "", "c.jpg": ""}
     assert corpus.notes["groups"] == ["pit 1", "pit 2"]  # numbers of something else
     assert corpus.notes["tied"] == ["b.jpg: surprise, fear", "c.jpg: surprise, happiness"] and corpus.notes["annotators"] == 3
-    assert "annotators tie on 2 of the photographs, and 2 of these have no label: b.jpg (surprise, fear)" in said(corpus)
+    assert "annotators tie on 2 photographs (2 left without a label): b.jpg (surprise, fear)" in said(corpus)
     with pytest.raises(Problem, match="line 2: '高行' is no expression"):
         read(tmp_path, head + "a.jpg,高行,高兴,中性,1,2\n")
     for first, second in (("Annotator_A", "Annotator_B"), ("rater 1", "Rater 2"), ("vote1", "vote2"), ("Wang A", "Wang B")):
@@ -298,6 +303,11 @@ def test_annotators_in_rows(tmp_path):
     ):
         with pytest.raises(Problem, match=words):
             read(tmp_path, head + rows + more)
+
+
+def test_annotators_votes_in_rows(tmp_path):
+    corpus = read(put(tmp_path, "a.jpg", "b.jpg"), "path,rater,vote\na.jpg,Li,happy\na.jpg,Wu,sad+happy\nb.jpg,Li,fear\n")
+    assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": "fear"} and corpus.notes["annotators"] == 2
 
 
 FLEISS = """0 0 0 6 0; 0 3 0 0 3; 0 1 4 0 1; 0 0 0 0 6; 0 3 0 3 0; 2 0 4 0 0; 0 0 4 0 2; 2 0 3 1 0; 2 0 0 4 0; 0 0 0 0 6
@@ -336,6 +346,6 @@ def test_openface_as_it_writes_and_as_people_save_it(tmp_path):
     image = r"C:\x\deep\a.jpg"
     lines = ["sep=;", f"File; FACE; Success;{units}", f"{image};1;1;{row.replace('1', '2')}", f"{image};0;1;{row}", ";;", f"B;0;1;{row}"]
     text = "\r\n".join(lines)
-    corpus = read(tmp_path, text.encode("utf-16"), "openface.csv")
-    assert corpus.notes["openface_unmatched"] == 0
+    corpus = read(tmp_path, text.encode("utf-16"), "OpenFace.CSV")
+    assert corpus.notes["openface_unmatched"] == 0 and "passed over" not in said(corpus)
     assert [row["action_units"] for row in corpus.table.to_pylist()] == [[1.5] * 17] * 2

@@ -237,7 +237,7 @@ class Work:
             yield run.log_metrics
 
     def revise(self, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
-        """Change what `map` made of a table, rows that are kept of another output too, once all of it is known.
+        """Change a table that `map` made, once all of it is known; rows that were kept of another output are changed too.
 
         change: applied to each part of the table; leaves the ids and their order as they are.
         """

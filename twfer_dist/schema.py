@@ -41,7 +41,7 @@ CORPUS = stamped(
     ("source", pa.string()),  # the figure or photograph that an image descends from; FACES has one for all copies of a picture
     ("label", pa.int8()),  # 1 to 7, null where unknown
     ("label_rule", pa.string()),  # "given", "majority", "tie: ..." or "none"
-    ("split", pa.string()),  # "train", "test" where the corpus says so (RAF-DB), else null
+    ("split", pa.string()),  # "train", "validation" or "test" where the corpus says so, else null
     ("groups", _GROUPS),  # any grouping column of the manifest: posture, material, ...
     ("action_units", _UNITS),  # from an OpenFace-shaped CSV, else null
 )

@@ -64,4 +64,4 @@ def _useful(root: str, listing: Listing, path: str) -> tuple[list[Entry], dict[s
     says = {"posture", "material"} & set(notes["groups"]) or any(e.label or e.split or e.source != e.path for e in entries)
     if says and not _OWN & set(notes["groups"]) and 2 * there >= max(images, len(entries)):
         return entries, notes
-    return "it says nothing that is understood of most photographs: name it manifest.csv, or give it as the corpus, if it shall count"
+    return "it says nothing that is understood of most photographs: name it manifest.csv, or give it as the corpus, if it should count"

@@ -35,8 +35,10 @@ class Corpus:
         """How its tables were read, and what lies in the folder and is no photograph of the corpus, in sentences."""
         links, others, odd = (self.notes[key] for key in ("links_not_followed", "images_not_named", "names_not_utf8"))
         said = list(self.notes.get("remarks", []))
-        said += [f"{links} links were not followed: copy what they name into the folder"] if links else []
-        said += [f"{others} images are in the folder and not in its table"] if others else []
+        said += (
+            [f"{'1 link was' if links == 1 else f'{links} links were'} not followed: copy the originals into the folder"] if links else []
+        )
+        said += [f"{'1 image is' if others == 1 else f'{others} images are'} in the folder and not in its table"] if others else []
         said += say_not_utf8(odd) + say_passed_over(self.notes["passed_over"])
         return [f"{self.name}: {sentence}" for sentence in said]
 
@@ -82,13 +84,13 @@ def _from_manifest(uri: str, name: str | None) -> Corpus:
 
 def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes: dict[str, Any]) -> Corpus:
     units: dict[str, list[float] | None] = {}
-    if file := next((path for path in listing.files if path.lower() == openface.FILE), None):
+    if file := next((path for path in listing.files if path.lower() == openface.FILE), ""):
         place = storage.join(root, file)
         measured = openface.read_openface(place, listing.files)
         matched = openface.match_names((e.path for e in entries), measured, place)
         units = {path: measured[name] for path, name in matched.items()}
         strange = len(measured) - len(matched)
-        remarks = [f"{file}: {strange} of its {len(measured)} names are no photograph of the corpus"] if strange else []
+        remarks = [f"{file}: {strange} of its {len(measured)} names match no photograph of the corpus"] if strange else []
         notes = notes | {"openface_rows": len(measured), "openface_unmatched": strange, "remarks": notes.get("remarks", []) + remarks}
     rows: list[dict[str, Any]] = [
         {
@@ -107,7 +109,7 @@ def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes:
     rows.sort(key=lambda row: row["photo_id"])
     facts = [fact_of(root, row["path"], listing) for row in rows]
     named = {row["path"] for row in rows}
-    tables = {str(notes.get("read_from")), openface.FILE, *notes.get("tables_not_read", [])}
+    tables = {str(notes.get("read_from")), file, *notes.get("tables_not_read", [])}
     others = {path for path in listing.files.keys() - named if path.lower().endswith(IMAGE_ENDINGS)}
     counts = {
         "photographs": len(rows),

@@ -189,10 +189,9 @@ def say_not_utf8(names: list[str]) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
-    return [
-        f"{len(names)} {'names are' if len(names) > 1 else 'name is'} not valid UTF-8, and what bears {'them' if len(names) > 1 else 'it'} "
-        f"was left out: rename {shown}"
-    ]
+    several = f"{len(names)} files or folders were left out, as their names are"
+    what = "1 file or folder was left out, as its name is" if len(names) == 1 else several
+    return [f"{what} not valid UTF-8: rename {shown}"]
 
 
 def _fact(path: str) -> Fact | None:

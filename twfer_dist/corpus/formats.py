@@ -80,7 +80,6 @@ _OTHERS = (
 _NOT_READ = {ending: MISSING[known.name] for known in _KNOWN if known.name in MISSING for ending in known.endings}
 _NOT_READ |= dict.fromkeys(_OTHERS.split(), "save them as JPEG, PNG or TIFF")
 
-
 _ENDING = re.compile(r"(?<=[^/])\.(?=[^./]*[A-Za-z~])[\w~]{1,12}$", re.ASCII)
 
 

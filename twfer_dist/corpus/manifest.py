@@ -45,10 +45,11 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
     if not table.rows:
         raise Problem(f"{table.place} has a header and no rows: add a row for each photograph.")
     rows, spelt = _rows(root, listing, table, columns)
-    by_row = "annotator" in columns and "label" in columns and len({row.path for row in rows}) < len(rows)
+    vote = next((name for name in ("label", "votes") if name in columns), "")
+    by_row = "annotator" in columns and bool(vote) and len({row.path for row in rows}) < len(rows)
     dropped: list[str] = []
     if by_row:
-        rows, dropped = one_row_each(table.place, rows)
+        rows, dropped = one_row_each(table.place, rows, vote)
     else:
         _once(table.place, rows)
     people = [] if by_row or "votes" in columns else columns_of_people(rows)
@@ -180,7 +181,7 @@ def _entry(row: Row, people: Sequence[str], groups: Sequence[str]) -> Entry:
     """The photograph of a row, whose votes are kept in the row; ValueError, with a sentence, for a word that is not known."""
     if people:
         row.votes = votes_of(row, people)
-    elif row.fields.get("votes"):
+    elif row.fields.get("votes") and not row.votes:
         row.votes = parse_votes(row.fields["votes"])
     label, rule = label_from_votes(row.votes)
     if not is_blank(given := row.fields.get("label", "")):
@@ -207,7 +208,8 @@ def _of_votes(ties: Sequence[Entry], agreeing: Agreement | None) -> list[str]:
         left = sum(entry.label is None for entry in ties)
         shown = ", ".join(f"{entry.path} ({entry.label_rule.removeprefix('tie: ')})" for entry in ties[:_TIES_SAID])
         more = f" and {len(ties) - _TIES_SAID} more" if len(ties) > _TIES_SAID else ""
-        said.append(f"annotators tie on {len(ties)} of the photographs, and {left} of these have no label: {shown}{more}")
+        photographs = "1 photograph" if len(ties) == 1 else f"{len(ties)} photographs"
+        said.append(f"annotators tie on {photographs} ({left} left without a label): {shown}{more}")
     if agreeing:
         interval = " (too few figures for an interval)" if agreeing.low is None else f" ({agreeing.low:.2f} to {agreeing.high:.2f})"
         what = f"on {agreeing.photographs} photographs"

@@ -28,8 +28,8 @@ class Row:
 def columns_of_people(rows: Sequence[Row]) -> list[str]:
     """The columns that hold a label by one annotator each: named alike but for a number or a letter, and full of labels.
 
-    Where the name is one for annotators ("rater 1"), half of what is in the columns must be labels, so that a word that is none is
-    told of; else all, and one of them a word.
+    Where the name is one for annotators ("rater 1"), half of the values must be labels, so that a misspelt one is reported; else all
+    of them, and one a word.
     """
     families: dict[str, list[str]] = defaultdict(list)
     for name in rows[0].fields:
@@ -51,16 +51,16 @@ def votes_of(row: Row, columns: Sequence[str]) -> list[Vote]:
     return [vote for column in columns if (vote := parse_vote(row.fields[column]))]
 
 
-def one_row_each(place: str, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+def one_row_each(place: str, rows: Sequence[Row], column: str) -> tuple[list[Row], list[str]]:
     """A row for each photograph of a table that has one for each photograph and annotator, and the columns that were dropped.
 
-    An annotator with several rows of one photograph named several labels. What says more than one thing of a photograph is no
-    property of it and is dropped; Problem where that is its source or its split.
+    column: holds the annotator's label. An annotator with several rows of one photograph named several labels. What says more than
+    one thing of a photograph is no property of it and is dropped; Problem where that is its source or its split.
     """
     together: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         together[row.path].append(row)
-    dropped = ["annotator", "label"]
+    dropped = ["annotator", column]
     dropped += [n for n in rows[0].fields if n not in dropped and any(len({r.fields[n] for r in g}) > 1 for g in together.values())]
     for name in ("source", "split"):
         if name in dropped:
@@ -75,7 +75,7 @@ def one_row_each(place: str, rows: Sequence[Row]) -> tuple[list[Row], list[str]]
         for row in group:
             who = row.fields["annotator"]
             try:
-                vote = parse_vote(row.fields["label"])
+                vote = parse_vote(row.fields[column])
                 if votes.get(who, frozenset()) & vote:
                     raise ValueError(f"{who or 'the annotator without a name'} named this label of {path} in an earlier line too")
                 votes[who] = parse_vote("+".join(str(label) for label in sorted(votes.get(who, frozenset()) | vote)))

@@ -93,9 +93,13 @@ def _table(grid: _Grid, header: int) -> Table:
         if len(values) < len(columns) and grid.separator in ("", "\t"):  # programs drop empty fields at the end of a row
             values += [""] * (len(columns) - len(values))
         if len(values) < len(columns) or any(values[len(columns) :]):
+            separator = _SEPARATORS.get(grid.separator, "separator")
+            remedy = f"put values that hold a {separator} into double quotes"
+            if len(values) < len(columns):
+                remedy = f"write a {separator} for each empty field too"
             raise Problem(
-                f"{grid.place}, line {number}: {len(values)} values where line {line} names {len(columns)} columns; "
-                f"put values that hold a {_SEPARATORS.get(grid.separator, 'separator')} into double quotes."
+                f"{grid.place}, line {number}: {len(values)} {'value' if len(values) == 1 else 'values'} where line {line} names "
+                f"{len(columns)} columns; {remedy}."
             )
         rows.append((number, {c: v for c, v in zip(columns, values, strict=False) if c}))
     file = storage.name_of(grid.place)
@@ -118,7 +122,7 @@ def _filled(columns: list[str], body: list[list[str]]) -> int:
 def _text(data: bytes, uri: str, keys: Collection[str], names: Iterable[str]) -> _Grid:
     """Delimited text, at the separator that Excel's first line names, or at which the columns' names are best understood."""
     text, encoding = decode(data, uri, names, _WORDS)
-    first = re.match(r'"?sep=(.)"?[^\S\n\r]*(\r\n|\r|\n|$)', text, re.IGNORECASE)
+    first = re.match(r'"?sep=([^"\r\n])"?[^\S\n\r]*(\r\n|\r|\n|$)', text, re.IGNORECASE)
     skipped = 1 if first else 0
     text = text[first.end() :] if first else text
 

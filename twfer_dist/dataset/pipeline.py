@@ -217,8 +217,8 @@ def _results(
         for name in reached
     }
     of_source: dict[str, set[str]] = {}
-    for source, split in zip(sources, named.tolist(), strict=True):
-        of_source.setdefault(source, set()).add(split)
+    for source, side in zip(sources, named.tolist(), strict=True):
+        of_source.setdefault(source, set()).add(side)
     leaks = sum(len(found) > 1 for found in of_source.values())
     warning = (
         f"{leaks:,} of {len(of_source):,} sources (a figure, or a picture with its copies) are on more than one side of the split that the "

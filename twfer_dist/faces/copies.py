@@ -8,9 +8,6 @@ become one figure, which they are. Crops, mirror images and strong retouching ar
 faces stage. Time grows with the number of photographs, not with its square: 100,000 take about fifteen seconds.
 """
 
-import csv
-import io
-
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -19,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from twfer_dist import schema
 
-FILE = "copies.csv"
+FILE, COLUMNS = "copies.csv", ["corpus", "path", "copy_of_corpus", "copy_of", "kind"]
 SIDE = 16  # pixels of a thumbnail
 FAR, ROUNDING = 0.04, 0.5
 """How far apart two copies may be: FAR between unit vectors of the thumbnails' grey values less their mean, and beside it, as a
@@ -53,8 +50,8 @@ def find(photographs: pa.Table) -> pa.Table:
     content = rows["content_sha256"].combine_chunks()
     codes = content.dictionary_encode().indices.to_numpy(zero_copy_only=False)
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    same = first[inverse]
-    same = np.where(pc.equal(pc.fill_null(content, ""), "").to_numpy(zero_copy_only=False), np.arange(len(rows)), same)
+    # Files that show no picture (empty, say, or cut off at one place) are no copies, and join no sources.
+    same = np.where(pc.is_valid(rows["thumbnail"]).to_numpy(), first[inverse], np.arange(len(rows)))
     group = _Groups(len(rows))
     for one, other in zip(*_near(rows, np.flatnonzero(same == np.arange(len(rows)))), strict=True):
         group.join(int(one), int(other))
@@ -183,13 +180,3 @@ def say(found: dict[str, int]) -> list[str]:
     pictures = "1 picture" if found["pictures"] == 1 else f"{found['pictures']:,} pictures"
     names = f"{found['photographs']:,} photographs are {pictures} under several names{changed}"
     return [f"{names}: they count as {found['pictures']:,}; {FILE} lists the copies."]
-
-
-def to_csv(copies: pa.Table) -> bytes:
-    """The copies as a table for people."""
-    sink = io.StringIO()
-    columns = ["corpus", "path", "copy_of_corpus", "copy_of", "kind"]
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*(copies[name].to_pylist() for name in columns), strict=True))
-    return sink.getvalue().encode()

@@ -56,7 +56,9 @@ def read_corrections(place: str) -> dict[str, Correction]:
     except (FileNotFoundError, IsADirectoryError):
         raise Problem(f"{place} is not there: name the table that the page of `twfer inspect --html` saves.") from None
     if missing := [name for name in ("face_id", "fault", "label") if name not in table.columns]:
-        raise Problem(f"{place}, line 1: there is no column '{missing[0]}': save the table with the page of `twfer inspect --html`.")
+        raise Problem(
+            f"{place}, line {table.line}: there is no column '{missing[0]}': save the table with the page of `twfer inspect --html`."
+        )
     found: dict[str, Correction] = {}
     for line, row in table.rows:
         face_id, fault = row["face_id"], row["fault"]

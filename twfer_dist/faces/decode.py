@@ -29,7 +29,6 @@ GREY = 128
 
 _BYTES_PER_PIXEL = 8  # of an uncompressed file with four channels of 16 bits: no honest file is larger
 
-
 _MOST_BLANK = 20  # so many frames of an animation are looked at for one that shows something
 _FLAT = 8  # grey levels between the darkest and the lightest pixel of a frame that shows nothing
 

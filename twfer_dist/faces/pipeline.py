@@ -30,7 +30,7 @@ from twfer_dist.faces.network import SIZE
 from twfer_dist.faces.quality import LOW_QUALITY, Gate
 from twfer_dist.framing import aligned_matrix
 from twfer_dist.settings import Range, Settings
-from twfer_dist.spreadsheet import group_names
+from twfer_dist.spreadsheet import group_names, rows_to_csv
 
 VERSION = 6
 ALIGNED = "aligned"  # stands for a detector where there is none
@@ -197,11 +197,12 @@ def faces_job(
 ) -> Job:
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
-        Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept.
-        The faces of all copies of a picture have one source (see `copies`); copies.csv lists the copies, where there are any. sheet.jpg
-    shows the first faces and their points, both tables are there as CSV too; `results` holds the detector that ran and why, the network
-    that measured, counts the copies, and has the notes of each corpus. detector, model: see `choice.choose`; network: the weights that
-    measure; actors: how many work side by side.
+    Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and kept. The faces of
+    all copies of a picture have one source (see `copies`). Beside the tables lie photographs.csv, faces.csv, sheet.jpg with the first
+    faces and their points, and copies.csv where there are copies. `results` holds the detector that ran and why, the network that
+    measured, how many copies there are, and the notes of each corpus.
+
+    detector, model: see `choice.choose`; network: the weights that measure; actors: how many work side by side.
     """
     names = Counter(corpus.name for corpus in corpora)
     if twice := [name for name, count in names.items() if count > 1]:
@@ -232,7 +233,7 @@ def faces_job(
 
 
 def _count_copies_once(work: Work) -> None:
-    """Give the faces of all copies of a picture one source, and tell of the copies."""
+    """Give the faces of all copies of a picture one source, and list the copies."""
     columns = ["photo_id", "corpus", "path", "source", "content_sha256", "width", "height", "thumbnail"]
     empty = schema.PHOTOGRAPHS.empty_table().select(columns)
     photographs = pa.concat_tables([empty, *(part.select(columns) for part in work.parts("photographs"))])
@@ -241,4 +242,4 @@ def _count_copies_once(work: Work) -> None:
     work.results["copies"] = copies.summary(found)
     work.results["say"] += copies.say(work.results["copies"])
     if len(found):
-        work.write_file(copies.FILE, copies.to_csv(found))
+        work.write_file(copies.FILE, rows_to_csv(copies.COLUMNS, found.select(copies.COLUMNS).to_pylist()))

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from twfer_dist.corpus.corpus import Corpus
+from twfer_dist.corpus.formats import ending_of
 from twfer_dist.engine import Job, Work
 from twfer_dist.errors import Problem
 from twfer_dist.faces.decode import Refused, decode, on_grey, read
@@ -106,7 +107,7 @@ def file_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     names = []
     for face in faces:
-        path = unicodedata.normalize("NFC", face["path"].rpartition(".")[0] or face["path"])
+        path = unicodedata.normalize("NFC", face["path"][: len(face["path"]) - len(ending_of(face["path"]))])
         words = re.sub(r"[^\w.]+", "-", path).strip("-.")
         short = words.encode()[-_LONGEST_NAME:].decode(errors="ignore").strip("-.") or "face"
         names.append(f"{short}-face-{face['rank'] + 1}" if face["rank"] else short)
