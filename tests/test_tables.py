@@ -115,7 +115,7 @@ def test_the_command_says_how_a_table_was_read(tmp_path):
     lines = [line.strip() for line in found.stdout.splitlines()]
     for remark in ("columns were read as: photo as path", "1 name was matched without regard to case"):
         assert f"{tmp_path.name}: {remark}" in lines
-    assert "agreement  kappa -0.333333, low None, high None, photographs 2, annotators 2" in lines
+    assert "agreement  kappa -0.333333, photographs 2, annotators 2" in lines
 
 
 def test_which_column_names_the_files(tmp_path):

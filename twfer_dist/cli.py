@@ -349,7 +349,7 @@ def _print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
         return
     for key, value in facts.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {count}" for name, count in value.items())
+            value = ", ".join(f"{name} {count}" for name, count in value.items() if count is not None)
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         click.echo(f"{key.replace('_', ' '):>25}  {'none' if value in ('', None) else value}")
