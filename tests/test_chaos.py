@@ -15,7 +15,7 @@ import psutil
 
 from twfer_dist.settings import package_path
 
-PHOTOGRAPHS = 320  # five parts: after the first there is work left for a process to die at
+PHOTOGRAPHS = 192  # three parts: after the first there is work left for a process to die at
 CHAOS = Path(__file__).parent.parent / "jobs" / "chaos.py"
 
 
