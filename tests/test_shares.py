@@ -116,8 +116,9 @@ def test_what_corrects_the_shares_is_chosen_and_said(tmp_path):
     assert confusion_from(record).as_dict() == record
     told, used = correction.choose(faces(tmp_path, 0, 0.85), record)
     assert told["by"] == correction.HELD_OUT and used and told["test"] is None and "no labelled face here can confirm" in told["why"]
-    told, _ = correction.choose(faces(tmp_path, 140, 0.85), record)
-    assert told["by"] == correction.HELD_OUT and "nothing in the 140 labelled faces here contradicts this" in told["why"]
+    told, used = correction.choose(faces(tmp_path, 140, 0.85), record)
+    assert told["by"] == correction.BOTH and used and used.counts.sum() == record["images"] + 140
+    assert "on the 140 labelled faces here, which do not contradict each other" in told["why"]
     told, used = correction.choose(faces(tmp_path, 140, 0.2), record)
     assert told["by"] == correction.LABELLED and told["contradicted"] and used and used.counts.sum() == 140
     assert "neutral is read correctly in" in told["why"] and "by how it erred on the 140 labelled faces" in told["why"]

@@ -122,6 +122,11 @@ class Confusion:
     def enough(self) -> bool:
         return bool((self.worth.sum(1) >= ENOUGH).all())
 
+    def pooled(self, other: "Confusion") -> "Confusion":
+        """Both together, of other figures: their worth adds up."""
+        counts = self.counts + other.counts
+        return Confusion(counts, float(counts.sum() / (self.worth.sum() + other.worth.sum())), self.figures + other.figures)
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "images": int(self.counts.sum()),

@@ -1,4 +1,5 @@
-"""By what the shares of a study are corrected: how the model erred on held-out images, or on labelled faces where these say otherwise."""
+"""By what the shares of a study are corrected: how the model erred on held-out images and on the labelled faces, or on these alone where
+the two disagree."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from twfer_dist.study.shares import agreement
 from twfer_dist.study.tables import source_codes
 from twfer_dist.taxonomy import EXPRESSIONS
 
-HELD_OUT, LABELLED = "held-out images", "labelled faces"
+HELD_OUT, LABELLED, BOTH = "held-out images", "labelled faces", "held-out images and labelled faces"
 
 LEVEL = 0.01
 """The p below which the labelled faces contradict that the model errs on them as on its held-out images."""
@@ -21,8 +22,8 @@ LEVEL = 0.01
 def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[str, Any], Confusion | None]:
     """What corrects the answers of one model's count table over photographs, as the page tells it and as a confusion, None for nothing.
 
-    held_out: the record of the model's training. The labelled faces are compared with it, and where they contradict it, they
-    take its place if there are enough of each expression. Keys: by (HELD_OUT, LABELLED or None), held_out and labelled
+    held_out: the record of the model's training. The labelled faces are compared with it: where they contradict it, they take its
+    place if there are enough of each expression; else both count. Keys: by (HELD_OUT, LABELLED, BOTH or None), held_out and labelled
     (confusions as JSON-like data, or None), test (see `shares.agreement`; None where there is nothing to compare), why.
     """
     trained = confusion_from(held_out) if held_out else None
@@ -31,9 +32,10 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[s
     here = confusion(truth, answered, source_codes(rows)[0], rows["n"].to_numpy()) if len(rows) else None
     test = agreement(trained, here) if trained and here else None
     contradicted = bool(test and test["p"] < LEVEL)
-    usable = trained is not None and trained.enough and not contradicted
-    by = HELD_OUT if usable else LABELLED if here and here.enough else None
-    used = {HELD_OUT: trained, LABELLED: here, None: None}[by]
+    both = trained.pooled(here) if trained and here and test and not contradicted else None
+    first, name = (both, BOTH) if both else (trained, HELD_OUT)
+    by = name if first and first.enough and not contradicted else LABELLED if here and here.enough else None
+    used = {HELD_OUT: trained, LABELLED: here, BOTH: both, None: None}[by]
     told = {
         "by": by,
         "held_out": trained.as_dict() if trained else None,
@@ -47,6 +49,12 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[s
 def _why(told: Mapping[str, Any], trained: Confusion | None, here: Confusion | None) -> str:
     """What corrects the shares, or why nothing does, in a sentence or two."""
     labels = f"the {(n := here.counts.sum()):,} labelled face{'' if n == 1 else 's'}" if here else ""
+    if trained and here and told["by"] == BOTH:
+        return (
+            f"The shares are corrected by how the model erred on {trained.counts.sum():,} held-out images of {trained.figures:,} figures "
+            f"and on {labels} here, which do not contradict each other (p = {told['test']['p']:.3f}), and hold only if it errs in the same "
+            "way on the others."
+        )
     if trained is None:
         first = "How the model errs on figures that it did not learn from is not known: its training is not given, or kept no record of it"
     elif told["contradicted"]:
@@ -56,14 +64,9 @@ def _why(told: Mapping[str, Any], trained: Confusion | None, here: Confusion | N
     elif not trained.enough:
         first = f"The model has too few held-out images of {_rare(trained)} to say how it errs"
     else:
-        said = (
-            f"; nothing in {labels} here contradicts this (p = {told['test']['p']:.3f})"
-            if told["test"]
-            else ", which no labelled face here can confirm"
-        )
         return (
             f"The shares are corrected by how the model erred on {trained.counts.sum():,} held-out images of {trained.figures:,} figures, "
-            f"and hold only if it errs in the same way on these faces{said}."
+            "and hold only if it errs in the same way on these faces, which no labelled face here can confirm."
         )
     if told["by"] == LABELLED:
         return f"{first}. So the shares are corrected by how it erred on {labels}, and hold only if it errs in the same way on the others."
