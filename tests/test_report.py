@@ -75,7 +75,7 @@ def test_page_escapes_what_strangers_wrote(world, tmp_path):
 
 def test_no_percentage_without_k_of_n(world, tmp_path):
     text = Page(storage.read_bytes(write_report(world, str(tmp_path)).path("index.html")).decode()).text.replace("\u00a0", " ")
-    ends = r"95 % (interval|of such samples)|[\d.]+ %[);]|[\d.]+ % [\d.]+ to [\d.]+ answered|[\d.]+ % \(95 % interval"  # corrected shares
+    ends = r"95 % (interval|of such samples)|[\d.]+ %[);]|[\d.]+ % [\d.]+ to [\d.]+ model|[\d.]+ % \(95 % interval"  # corrected shares
     shares = [m for m in re.finditer(r"([\d.]+) %", text) if not re.match(ends, text[m.start() :])]
     assert len(shares) > 150
     for m in shares:
