@@ -98,13 +98,13 @@ def test_labels_tell_whether_a_model_errs_here_as_it_did_there():
     assert agreement(*halves) is None
 
 
-def faces(tmp_path, labelled: int, neutral_read: float, answers: int = 280) -> pa.Table:
+def faces(tmp_path, labelled: int, neutral_read: float, answers: int = 280, sure: str = OK) -> pa.Table:
     """A count table of faces of which some are labelled, a seventh of each expression, and neutral is read right so often."""
     of = rates([0.85] * 6 + [neutral_read])
     random = np.random.default_rng(4)
     rows = [
         {"image_id": f"i{k:04d}", "model": "m", "source": f"s{k}", "corpus": "c", "label": k % 7 + 1 if k < labelled else None,
-         "predicted": int(random.choice(7, p=of[k % 7])) + 1, "status": OK if k % 3 else "not_readable"}
+         "predicted": int(random.choice(7, p=of[k % 7])) + 1, "status": sure if k % 3 else "not_readable"}
         for k in range(answers)
     ]  # fmt: skip
     finished = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)})
@@ -124,6 +124,9 @@ def test_what_corrects_the_shares_is_chosen_and_said(tmp_path):
     assert "neutral is read correctly in" in told["why"] and "by how it erred on the 140 labelled faces" in told["why"]
     told, used = correction.choose(faces(tmp_path, 28, 0.0), record)
     assert told["contradicted"] and told["by"] is None and used is None and "no interval is claimed" in told["why"]
+    told, used = correction.choose(faces(tmp_path, 0, 0.85, sure="unlike_training"), record)
+    assert told["foreign"] and told["by"] is None and used is None
+    assert "186 of the 280 faces with an answer are unlike all that the model learned from" in told["why"]
     told, used = correction.choose(faces(tmp_path, 0, 0.85), None)
     assert told["by"] is None and used is None and "is not known" in told["why"]
 

@@ -42,6 +42,12 @@ def _shown(study: Mapping[str, Any]) -> str:
     if not estimated:
         then = f", then {second['expression']}, {_counted(second)}" if second["k"] else ""
         unknown = "what share of the faces shows it is not known, since nothing tells how the model errs on them"
+        if study["correction"]["foreign"]:
+            unlike = study["correction"]["unlike"]
+            unknown = (
+                f"but {unlike['k']:,} of these {unlike['n']:,} faces are unlike all that it learned from, so its answers say little of "
+                "them: train a model on images that are more like these, and ask that one"
+            )
         return f"{found}, and {read}: most often {first['expression']}, {_counted(first)}{then}; {unknown}."
     then = f", then {second['expression']}, {_estimated(second)}" if second["corrected"] else ""
     return f"{found}, and {read}; corrected for how it errs, the most frequent is {first['expression']}, {_estimated(first)}{then}."

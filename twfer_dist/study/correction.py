@@ -9,11 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist.recognition.calibration import ENOUGH, Confusion, confusion, confusion_from
+from twfer_dist.recognition.pipeline import UNLIKE
 from twfer_dist.study.shares import agreement
 from twfer_dist.study.tables import source_codes
 from twfer_dist.taxonomy import EXPRESSIONS
 
 HELD_OUT, LABELLED, BOTH = "held-out images", "labelled faces", "held-out images and labelled faces"
+
+MOST_UNLIKE = 0.1
+"""The share of answered faces that may be unlike the training (by design it is 1 in 100 of what is like it): with more of them the
+photographs are of another kind, and held-out images say nothing of how the model errs on them."""
 
 LEVEL = 0.01
 """The p below which the labelled faces contradict that the model errs on them as on its held-out images."""
@@ -24,17 +29,24 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[s
 
     held_out: the record of the model's training. The labelled faces are compared with it: where they contradict it, they take its
     place if there are enough of each expression; else both count. Keys: by (HELD_OUT, LABELLED, BOTH or None), held_out and labelled
-    (confusions as JSON-like data, or None), test (see `shares.agreement`; None where there is nothing to compare), why.
+    (confusions as JSON-like data, or None), test (see `shares.agreement`; None where there is nothing to compare), contradicted,
+    unlike (faces that are unlike the training, of those with an answer), foreign (whether these are over MOST_UNLIKE), why.
     """
     trained = confusion_from(held_out) if held_out else None
+    answers = counts.filter(pc.is_valid(counts["predicted"]))
+    unlike = {
+        "k": pc.sum(answers.filter(pc.equal(answers["status"], UNLIKE))["n"]).as_py() or 0,
+        "n": pc.sum(answers["n"]).as_py() or 0,
+    }
+    foreign = unlike["k"] > MOST_UNLIKE * unlike["n"]
     rows = counts.filter(pc.and_(pc.is_valid(counts["label"]), pc.is_valid(counts["predicted"])))
     truth, answered = (rows[name].to_numpy().astype(np.int64) - 1 for name in ("label", "predicted"))
     here = confusion(truth, answered, source_codes(rows)[0], rows["n"].to_numpy()) if len(rows) else None
     test = agreement(trained, here) if trained and here else None
     contradicted = bool(test and test["p"] < LEVEL)
-    both = trained.pooled(here) if trained and here and test and not contradicted else None
+    both = trained.pooled(here) if trained and here and test else None
     first, name = (both, BOTH) if both else (trained, HELD_OUT)
-    by = name if first and first.enough and not contradicted else LABELLED if here and here.enough else None
+    by = name if first and first.enough and not contradicted and not foreign else LABELLED if here and here.enough else None
     used = {HELD_OUT: trained, LABELLED: here, BOTH: both, None: None}[by]
     told = {
         "by": by,
@@ -42,6 +54,8 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[s
         "labelled": here.as_dict() if here else None,
         "test": test,
         "contradicted": contradicted,
+        "unlike": unlike,
+        "foreign": foreign,
     }
     return told | {"why": _why(told, trained, here)}, used
 
@@ -57,6 +71,9 @@ def _why(told: Mapping[str, Any], trained: Confusion | None, here: Confusion | N
         )
     if trained is None:
         first = "How the model errs on figures that it did not learn from is not known: its training is not given, or kept no record of it"
+    elif told["foreign"]:
+        first = f"{told['unlike']['k']:,} of the {told['unlike']['n']:,} faces with an answer are unlike all that the model learned from"
+        first += ", so its held-out images say nothing of how it errs on them"
     elif told["contradicted"]:
         worst = _widest(trained, here) if here else ""
         first = f"The model errs differently on {labels} than on the {trained.counts.sum():,} held-out images of its training"
