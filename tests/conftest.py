@@ -45,6 +45,17 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch computes on one thread, as a worker does."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def s3() -> Iterator[s3_server.Server]:
     """An S3-speaking server of this test's own."""
     with s3_server.serve() as server:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
+from corpus_files import put
 
 from twfer_dist import schema
 from twfer_dist.corpus.corpus import Corpus, open_corpus
@@ -15,14 +16,6 @@ from twfer_dist.errors import Problem
 from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS
 
 UNITS = ",".join(f" {unit}_r" for unit in ACTION_UNITS)
-
-
-def put(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return folder
 
 
 def manifest(folder: Path, text: str, encoding: str = "utf-8") -> Corpus:

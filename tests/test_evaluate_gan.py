@@ -1,7 +1,6 @@
 """`twfer evaluate gan`: what it measures, on tables of known content, and that it prints one object or one sentence."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +23,7 @@ from twfer_dist.synthesis import checkpoints, control, evaluate
 from twfer_dist.synthesis.networks import Generator, WarpingGenerator
 from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_correlation_of_asked_and_measured_change() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 from click.testing import CliRunner
+from corpus_files import put
 from s3_server import Server
 
 from twfer_dist import engine, recipe, storage
@@ -19,14 +20,6 @@ from twfer_dist.engine import Job, Work
 from twfer_dist.errors import Problem
 
 PICTURE = Path(__file__).parent / "data" / "trials" / "endings" / "face.jfif"
-
-
-def put(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return folder
 
 
 def paths(corpus: Corpus) -> list[str]:

@@ -13,7 +13,6 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
-import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from recognition_data import SMALL, dataset, picture
@@ -32,13 +31,7 @@ from twfer_dist.schema import FACES, PREDICTIONS
 from twfer_dist.storage import Finished
 from twfer_dist.tracking import Tracking
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

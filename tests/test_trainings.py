@@ -23,13 +23,7 @@ from twfer_dist.storage import Finished
 from twfer_dist.tracking import Tracking
 from twfer_dist.trainings import Diverged
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
