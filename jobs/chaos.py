@@ -3,10 +3,10 @@
     python jobs/chaos.py                      # 20 points of each kind
     python jobs/chaos.py --points 3 actor     # fewer, of one kind
 
-driver: the process that runs the stage, alone or with all of Ray. worker, actor: the process of a function's or a class's
-step. raylet: the second node of a cluster of two, and a new one comes. files: nothing is killed, but photographs have bytes
-flipped, cut off and spliced. Prints one JSON object a kind, and ends with 1 where a row is lost, there twice, or another than
-undisturbed. redone: steps of parts that were begun again, of two a part.
+driver: the process that runs the stage, alone or with all of Ray. worker, actor: the process of a function's or a
+class's step. raylet: the second node of a cluster of two, and a new one comes. files: nothing is killed, but
+photographs have bytes flipped, cut off and spliced. Prints one JSON object a kind, and ends with 1 where a row is lost,
+there twice, or another than undisturbed. redone: steps of parts that were begun again, of two a part.
 """
 
 import argparse
@@ -26,7 +26,12 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
-from twfer_dist import engine, schema, storage
+from twfer_dist.core import schema
+from twfer_dist.core.status import OK
+from twfer_dist.engine import artifact
+from twfer_dist.engine.shards import Step
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
 
 ROWS_PER_PART = 10
 NUMBERS = schema.stamped(("id", pa.string()), ("value", pa.int64()), ("status", pa.string()))
@@ -48,10 +53,17 @@ class Digits:
     def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
         _note(self.log, "actor", table)
         time.sleep(self.seconds)
-        ids, values = table["id"].to_pylist(), [value + sum(table["value"].to_pylist()) for value in table["value"].to_pylist()]
-        digits = [(f"{row_id}-{k}", digit) for row_id, value in zip(ids, values, strict=True) for k, digit in enumerate(str(value))]
+        ids, values = (
+            table["id"].to_pylist(),
+            [value + sum(table["value"].to_pylist()) for value in table["value"].to_pylist()],
+        )
+        digits = [
+            (f"{row_id}-{k}", digit)
+            for row_id, value in zip(ids, values, strict=True)
+            for k, digit in enumerate(str(value))
+        ]
         return {
-            "numbers": pa.table({"id": ids, "value": values, "status": [schema.OK if v % 7 else "seventh" for v in values]}),
+            "numbers": pa.table({"id": ids, "value": values, "status": [OK if v % 7 else "seventh" for v in values]}),
             "digits": pa.table({"digit_id": [i for i, _ in digits], "digit": [d for _, d in digits]}),
         }
 
@@ -61,17 +73,19 @@ def _note(log: str, step: str, table: pa.Table) -> None:
     (Path(log) / f"{step}-{table['id'][0].as_py()}-{uuid.uuid4().hex[:8]}").touch()
 
 
-def make(out: str, log: str, parts: int, seconds: float) -> storage.Finished:
+def make(out: str, log: str, parts: int, seconds: float) -> artifact.Finished:
     """The stage that is disturbed: `parts` parts, two steps of `seconds` each."""
     Path(log).mkdir(parents=True, exist_ok=True)
     rows = parts * ROWS_PER_PART - 3
     plan = pa.table({"id": [f"{k:07d}" for k in range(rows)], "value": list(range(rows))})
     given = {"log": log, "seconds": seconds}
     # Where both ask for as much, Ray Data does both steps in one process.
-    steps = [engine.Step(doubled, given, cpus=0.25), engine.Step(Digits, given, cpus=0.5, actors=2)]
+    steps = [Step(doubled, given, cpus=0.25), Step(Digits, given, cpus=0.5, actors=2)]
     tables = {"numbers": NUMBERS, "digits": DIGITS}
-    job = engine.Job("numbers", 1, {}, {"parts": parts}, {}, tables, lambda work: work.map(plan, steps, rows_per_part=ROWS_PER_PART))
-    return engine.run(job, out, quiet=True)
+    job = Job(
+        "numbers", 1, {}, {"parts": parts}, {}, tables, lambda work: work.map(plan, steps, rows_per_part=ROWS_PER_PART)
+    )
+    return run_stage(job, out, quiet=True)
 
 
 class Run:
@@ -85,14 +99,20 @@ class Run:
     def start(self, **environment: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "said.txt").open("ab") as said:  # what Ray says of the deaths that it sees
-            self.child = psutil.Popen(self._command, start_new_session=True, env=os.environ | environment, stdout=said, stderr=said)
+            self.child = psutil.Popen(
+                self._command, start_new_session=True, env=os.environ | environment, stdout=said, stderr=said
+            )
 
     def ahead(self, points: list[int]) -> Iterator[int]:
-        """Those of the points that the run has not gone past meanwhile: else it would be killed several times at one."""
+        """Those of the points that the run has not gone past meanwhile: else it would be killed several times at
+        one.
+        """
         return (point for point in points if self.parts() <= point)
 
     def parts(self) -> int:
-        """How many parts have come so far: are whole, or for a kill at the first step, which runs ahead, have begun it."""
+        """How many parts have come so far: are whole, or for a kill at the first step, which runs ahead, have begun
+        it.
+        """
         if self.step:
             return len({path.name.split("-")[1] for path in self.log.glob(f"{self.step}-*")})
         return len(list(self.folder.glob("numbers-*/_work/numbers/part-*.parquet")))
@@ -200,12 +220,12 @@ DISTURB: dict[str, Callable[[Run, list[int]], int]] = {
 KINDS = (*DISTURB, "files")
 
 
-def _finished(folder: Path) -> storage.Finished:
+def _finished(folder: Path) -> artifact.Finished:
     (manifest,) = folder.glob("numbers-*/_manifest.json")
-    return storage.open_finished(str(manifest.parent))
+    return artifact.open_finished(str(manifest.parent))
 
 
-def _compared(folder: Path, undisturbed: storage.Finished, parts: int) -> dict:
+def _compared(folder: Path, undisturbed: artifact.Finished, parts: int) -> dict:
     """What a disturbed run left, against an undisturbed one."""
     finished = _finished(folder)
     rows = {row["id"]: row for row in undisturbed.table("numbers", NUMBERS).to_pylist()}
@@ -221,19 +241,29 @@ def _compared(folder: Path, undisturbed: storage.Finished, parts: int) -> dict:
 
 
 def files(count: int, seed: int) -> dict:
-    """Find faces in photographs whose bytes were flipped, cut off and spliced: how many files there are of each status."""
+    """Find faces in photographs whose bytes were flipped, cut off and spliced: how many files there are of each
+    status.
+    """
     from twfer_dist.corpus.corpus import open_corpus
-    from twfer_dist.faces.pipeline import FacesConfig, faces_job
+    from twfer_dist.faces.stage import FacesConfig, faces_job
 
     chance = random.Random(seed)
-    originals = [p for p in sorted((Path(__file__).parent.parent / "tests/data/malformed").iterdir()) if p.suffix not in (".csv", ".md")]
+    originals = [
+        p
+        for p in sorted((Path(__file__).parent.parent / "tests/data/malformed").iterdir())
+        if p.suffix not in (".csv", ".md")
+    ]
     with tempfile.TemporaryDirectory() as folder:
         photographs = Path(folder) / "photographs"
         photographs.mkdir()
         for number in range(count):
             path = chance.choice(originals)
-            (photographs / f"{number:04d}{path.suffix}").write_bytes(mutated(path.read_bytes(), chance.choice(originals), chance))
-        finished = engine.run(faces_job([open_corpus(str(photographs))], FacesConfig()), str(Path(folder) / "out"), quiet=True)
+            (photographs / f"{number:04d}{path.suffix}").write_bytes(
+                mutated(path.read_bytes(), chance.choice(originals), chance)
+            )
+        finished = run_stage(
+            faces_job([open_corpus(str(photographs))], FacesConfig()), str(Path(folder) / "out"), quiet=True
+        )
         table = finished.table("photographs", schema.PHOTOGRAPHS, columns=["path", "status"])
         found = Counter(table["path"].to_pylist())
         return {
@@ -246,7 +276,9 @@ def files(count: int, seed: int) -> dict:
 
 
 def mutated(data: bytes, other: Path, chance: random.Random) -> bytes:
-    """A picture's bytes with 1 to 40 of them changed, cut off, or with another picture's in their middle or at their end."""
+    """A picture's bytes with 1 to 40 of them changed, cut off, or with another picture's in their middle or at their
+    end.
+    """
     changed = bytearray(data)
     match chance.randrange(3):
         case 0:
@@ -279,7 +311,7 @@ def main() -> int:
         return 0
     faults = 0
     with tempfile.TemporaryDirectory() as temporary:
-        undisturbed: storage.Finished | None = None
+        undisturbed: artifact.Finished | None = None
         for kind in given.kinds or KINDS:
             started = time.monotonic()
             if kind == "files":

@@ -3,8 +3,9 @@
     twfer faces photographs/ --out runs/measured
     python jobs/measure_expressions.py runs/measured/faces-0123456789ab
 
-Where the corpus has a split, the model is trained on its training part and scored on its test part, as RAF-DB is. Else each source
-is scored by a model of all others, once as measured and once after the source's mean neutral face was taken away.
+Where the corpus has a split, the model is trained on its training part and scored on its test part, as RAF-DB is. Else
+each source is scored by a model of all others, once as measured and once after the source's mean neutral face was taken
+away.
 """
 
 import sys
@@ -14,10 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from twfer_dist import storage
-from twfer_dist.intervals import wilson
-from twfer_dist.schema import FACES
-from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
+from twfer_dist.core.intervals import wilson
+from twfer_dist.core.schema import FACES
+from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
+from twfer_dist.engine import artifact, storage
 
 
 def model() -> LogisticRegression:
@@ -25,7 +26,7 @@ def model() -> LogisticRegression:
 
 
 def main(output: str) -> None:
-    table = storage.open_finished(storage.absolute(output)).table("faces", FACES)
+    table = artifact.open_finished(storage.absolute(output)).table("faces", FACES)
     rows = [row for row in table.to_pylist() if row["label"] is not None and row["action_units"] is not None]
     units, labels = np.array([row["action_units"] for row in rows]), np.array([row["label"] for row in rows])
     sources, splits = np.array([row["source"] for row in rows]), np.array([row["split"] for row in rows])
@@ -38,7 +39,9 @@ def main(output: str) -> None:
     tell("each source by the others", labels, left_out(units, labels, sources))
     calm = {source: units[(sources == source) & (labels == NEUTRAL)] for source in np.unique(sources)}
     known = np.array([len(calm[source]) > 0 for source in sources])
-    changes = units - np.array([calm[source].mean(0) if len(calm[source]) else np.zeros(units.shape[1]) for source in sources])
+    changes = units - np.array(
+        [calm[source].mean(0) if len(calm[source]) else np.zeros(units.shape[1]) for source in sources]
+    )
     tell("the same, less its neutral", labels[known], left_out(changes[known], labels[known], sources[known]))
 
 
@@ -57,7 +60,10 @@ def tell(words: str, labels: np.ndarray, found: np.ndarray) -> None:
     counts = np.bincount(labels, minlength=8)
     most = int(counts.argmax())
     print(f"\n{words}: {right.mean():.1%} ({right.sum()} of {len(right)}; 95 % interval {low:.1%} to {high:.1%})")
-    print(f"  majority class ({EXPRESSIONS[most - 1]}): {counts[most] / len(labels):.1%} ({counts[most]} of {len(labels)})")
+    print(
+        f"  majority class ({EXPRESSIONS[most - 1]}): {counts[most] / len(labels):.1%} ({counts[most]} of "
+        f"{len(labels)})"
+    )
     for label in np.unique(labels):
         of = labels == label
         print(f"  {EXPRESSIONS[label - 1]:<10} {right[of].mean():>6.1%} ({right[of].sum()} of {of.sum()})")

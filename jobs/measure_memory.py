@@ -38,11 +38,16 @@ def _peak(stage: str, size: int, folder: Path) -> float:
         shutil.copy(photographs[number % len(photographs)], folder / "corpus" / f"{number:06d}.jpg")
     stages = {"faces": {"kind": "faces", "corpora": ["many"]}}
     if stage == "animate":
-        stages["animate"] = {"kind": "animate", "faces": ["faces"], "generator": "package:weights/generator.safetensors", "sources": "all"}
+        stages["animate"] = {
+            "kind": "animate",
+            "faces": ["faces"],
+            "generator": "package:weights/generator.safetensors",
+            "sources": "all",
+        }
     recipe = folder / "recipe.yaml"
     given = {"out": str(folder / "out"), "corpora": {"many": str(folder / "corpus")}, "stages": stages}
     recipe.write_text(yaml.safe_dump(given, sort_keys=False))
-    command = [sys.executable, "-m", "twfer_dist.cli", "run", str(recipe), "--json"]
+    command = [sys.executable, "-m", "twfer_dist", "run", str(recipe), "--json"]
     if stage == "animate":  # the faces first, in a process that is not measured
         plain = folder / "faces.yaml"
         plain.write_text(yaml.safe_dump(given | {"stages": {"faces": stages["faces"]}}))
@@ -58,7 +63,9 @@ def _peak(stage: str, size: int, folder: Path) -> float:
 
 
 def pss(pid: int) -> float:
-    """Megabytes of anonymous and file-backed proportional memory of a process and its descendants; shared memory is left out."""
+    """Megabytes of anonymous and file-backed proportional memory of a process and its descendants; shared memory is
+    left out.
+    """
     total = 0
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]

@@ -1,10 +1,12 @@
-"""What the engine costs at two numbers of planned ids: a small image of each goes through a narrow GANimation network of 32 pixels.
+"""What the engine costs at two numbers of planned ids: a small image of each goes through a narrow GANimation network
+of 32 pixels.
 
     python jobs/measure_scale.py 20000 200000
 
-Each size runs in a process of its own. Prints one JSON object: for each size milliseconds an id, the peak of summed PSS of the
-driver and all of Ray's processes (object store apart), the number of files that are left and the most that there were at a time,
-and seconds until a second start knows that there is nothing to do; and each of the first two as a ratio of the last size to the first.
+Each size runs in a process of its own. Prints one JSON object: for each size milliseconds an id, the peak of summed PSS
+of the driver and all of Ray's processes (object store apart), the number of files that are left and the most that there
+were at a time, and seconds until a second start knows that there is nothing to do; and each of the first two as a ratio
+of the last size to the first.
 """
 
 import json
@@ -20,13 +22,20 @@ import pyarrow as pa
 import torch
 from measure_memory import pss
 
-from twfer_dist import cluster, engine, schema
+from twfer_dist.core import schema
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.engine import ray_cluster
+from twfer_dist.engine.shards import Step
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.synthesis.networks import Generator
-from twfer_dist.taxonomy import ACTION_UNITS
 
 ROWS_PER_PART = 256  # as the stage that animates
 SIDE, WIDTH, IMAGES = 32, 4, 16  # pixels and width of the network; images that are taken again and again
-ROWS = schema.stamped(("id", pa.string()), ("path", pa.string()), ("image", pa.binary()), ("status", pa.string()), ("error", pa.string()))
+ROWS = schema.stamped(
+    ("id", pa.string()), ("path", pa.string()), ("image", pa.binary()), ("status", pa.string()), ("error", pa.string())
+)
 
 
 class Small:
@@ -46,7 +55,7 @@ class Small:
         made = ((colour + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
         columns = {
             "image": pa.array([cv2.imencode(".jpg", image)[1].tobytes() for image in made], pa.binary()),
-            "status": pa.array([schema.OK] * len(table)),
+            "status": pa.array([OK] * len(table)),
             "error": pa.array([""] * len(table)),
         }
         for name, values in columns.items():
@@ -57,26 +66,28 @@ class Small:
 def make(out: str, size: int) -> None:
     """The stage at one size, in this process; prints its seconds, and those of a second start."""
     plan = pa.table({"id": [f"{k:016x}" for k in range(size)], "path": [f"room/{k % 97}/{k}.jpg" for k in range(size)]})
-    job = engine.Job(
+    job = Job(
         "scale",
         1,
         {},
         {"size": size},
         {},
         {".": ROWS},
-        lambda work: work.map(plan, [engine.Step(Small)], rows_per_part=ROWS_PER_PART, decides=plan.column_names),
+        lambda work: work.map(plan, [Step(Small)], rows_per_part=ROWS_PER_PART, decides=plan.column_names),
     )
-    cluster.start()
+    ray_cluster.start()
     times = []
     for _ in range(2):
         started = time.monotonic()
-        engine.run(job, out, quiet=True)
+        run_stage(job, out, quiet=True)
         times.append(time.monotonic() - started)
     print(json.dumps(times))
 
 
 def measured(size: int, folder: Path) -> dict[str, float]:
-    child = subprocess.Popen([sys.executable, __file__, "--make", str(folder), str(size)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, __file__, "--make", str(folder), str(size)], stdout=subprocess.PIPE, text=True
+    )
     peak, most = 0.0, 0
     while child.poll() is None:
         peak = max(peak, pss(child.pid))
@@ -87,7 +98,13 @@ def measured(size: int, folder: Path) -> dict[str, float]:
         raise SystemExit(f"{size} ids ended with {child.returncode}")
     seconds, again = json.loads(child.stdout.read())
     files = sum(path.is_file() for path in folder.rglob("*"))
-    return {"ms_per_id": 1000 * seconds / size, "peak_mb": peak, "files": files, "most_files": most, "nothing_to_do_s": again}
+    return {
+        "ms_per_id": 1000 * seconds / size,
+        "peak_mb": peak,
+        "files": files,
+        "most_files": most,
+        "nothing_to_do_s": again,
+    }
 
 
 def main(sizes: list[int]) -> None:

@@ -1,4 +1,5 @@
-"""How Action Units move on the Yale Face Database (Belhumeur, Hespanha, Kriegman 1997), each subject against the own normal face.
+"""How Action Units move on the Yale Face Database (Belhumeur, Hespanha, Kriegman 1997), each subject against the own
+normal face.
 
     twfer faces yalefaces/ --out runs/yale
     python jobs/measure_yale.py runs/yale/faces-0123456789ab
@@ -12,9 +13,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from twfer_dist import storage
-from twfer_dist.schema import FACES
-from twfer_dist.taxonomy import ACTION_UNITS
+from twfer_dist.core.schema import FACES
+from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.engine import artifact, storage
 
 MOVED = 0.5
 
@@ -29,14 +30,18 @@ RULES: tuple[tuple[str, str, Callable[[Change], bool]], ...] = (
     ("happy raises AU12", "happy", rises("AU12")),
     ("surprised raises AU25 or AU26", "surprised", rises("AU25", "AU26")),
     ("surprised raises AU01 or AU02", "surprised", rises("AU01", "AU02")),
-    ("surprised raises both", "surprised", lambda change: rises("AU25", "AU26")(change) and rises("AU01", "AU02")(change)),
+    (
+        "surprised raises both",
+        "surprised",
+        lambda change: rises("AU25", "AU26")(change) and rises("AU01", "AU02")(change),
+    ),
     ("sleepy raises AU45", "sleepy", rises("AU45")),
     ("centerlight moves nothing", "centerlight", lambda change: max(map(abs, change.values())) < MOVED),
 )
 
 
 def main(output: str) -> None:
-    table = storage.open_finished(storage.absolute(output)).table("faces", FACES)
+    table = artifact.open_finished(storage.absolute(output)).table("faces", FACES)
     found = {}
     for row in table.to_pylist():
         if row["rank"] == 0:

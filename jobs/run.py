@@ -2,6 +2,6 @@
 
 import sys
 
-from twfer_dist.cli import main
+from twfer_dist.cli.main import main
 
 main(["run", *sys.argv[1:]])

@@ -3,7 +3,8 @@
 twfer train-faces jobs/faces.yaml;   python jobs/ship.py runs/faces
 twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
 
-`python jobs/ship.py --units` only measures the heads that ship again, and writes into faces.json how strong each Action Unit is read.
+`python jobs/ship.py --units` only measures the heads that ship again, and writes into faces.json how strong each Action
+Unit is read.
 """
 
 import json
@@ -12,29 +13,31 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from twfer_dist import recipe, storage
-from twfer_dist.faces import evaluate, measure
-from twfer_dist.faces import train as faces_train
-from twfer_dist.settings import package_path
-from twfer_dist.storage import Finished
-from twfer_dist.synthesis import train as generator_train
+from twfer_dist.engine import artifact, storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.config import package_path
+from twfer_dist.measurement import analyzer, evaluate
+from twfer_dist.measurement import train_stage as faces_train
+from twfer_dist.synthesis import train_stage as generator_train
 
 
 def ship_faces(network: Finished, heads: Finished, test: Finished) -> Path:
-    weights = Path(measure.SHIPPED)
-    shutil.copyfile(network.path(measure.WEIGHTS), weights)
+    weights = Path(analyzer.SHIPPED)
+    shutil.copyfile(network.path(analyzer.WEIGHTS), weights)
     shutil.copyfile(network.path(faces_train.LOG), weights.with_suffix(".jsonl"))
     shutil.rmtree(evaluate.TEST, ignore_errors=True)
     shutil.copytree(test.uri, evaluate.TEST)
-    _write_facts(weights, network, heads, evaluation=evaluate.evaluate(str(weights), storage.open_finished(evaluate.TEST)))
+    _write_facts(
+        weights, network, heads, evaluation=evaluate.evaluate(str(weights), artifact.open_finished(evaluate.TEST))
+    )
     return ship_units()
 
 
 def ship_units() -> Path:
     """Write what the network that ships reads on the heads that ship into its facts."""
-    weights = Path(measure.SHIPPED)
+    weights = Path(analyzer.SHIPPED)
     facts = json.loads(weights.with_suffix(".json").read_text())
-    facts["measured_units"] = evaluate.measured_units(str(weights), storage.open_finished(evaluate.TEST))
+    facts["measured_units"] = evaluate.measured_units(str(weights), artifact.open_finished(evaluate.TEST))
     weights.with_suffix(".json").write_text(storage.json_text(facts, indent=2) + "\n")
     return weights
 
@@ -64,13 +67,19 @@ def main(folder: str) -> None:
     if folder == "--units":
         print(f"{ship_units()} and what it reads on the heads, in the facts beside it")
         return
-    index = json.loads(storage.read_bytes(storage.join(storage.absolute(folder), recipe.INDEX)))
+    index = json.loads(storage.read_bytes(storage.join(storage.absolute(folder), artifact.INDEX)))
     ships: dict[str, Callable[..., Path]] = {"faces": ship_faces, "generator": ship_generator}
     if (ship := ships.get(index["recipe"])) is None:
         sys.exit(
-            f"{folder} was last made by the recipe {index['recipe']}, of which nothing ships: run jobs/faces.yaml or jobs/generator.yaml."
+            f"{folder} was last made by the recipe {index['recipe']}, of which nothing ships: run jobs/faces.yaml "
+            "or jobs/generator.yaml."
         )
-    weights = ship(**{name: storage.open_finished(storage.absolute(f"{folder}/{output}")) for name, output in index["stages"].items()})
+    weights = ship(
+        **{
+            name: artifact.open_finished(storage.absolute(f"{folder}/{output}"))
+            for name, output in index["stages"].items()
+        }
+    )
     print(f"{weights} and beside it its settings, log and scores. Next: look at them, and make test")
 
 

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from twfer_dist import engine, schema
-from twfer_dist.errors import Problem
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.status import OK
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.shards import Step
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
 
 NUMBERS = schema.stamped(("id", pa.string()), ("value", pa.int64()), ("status", pa.string()))
 DIGITS = schema.stamped(("digit_id", pa.string()), ("digit", pa.string()))
@@ -36,7 +41,7 @@ class Adder:
         time.sleep(self.seconds)
         values = [v + self.add for v in table["value"].to_pylist()]
         ids = table["id"].to_pylist()
-        status = [schema.OK if v % 7 else "multiple_of_seven" for v in values]
+        status = [OK if v % 7 else "multiple_of_seven" for v in values]
         digits = [(f"{i}-{k}", d) for i, v in zip(ids, values, strict=True) for k, d in enumerate(str(v))]
         return {
             "numbers": pa.table({"id": ids, "value": values, "status": status}),
@@ -87,7 +92,7 @@ class Reaches:
             file.write(" ".join(ids) + " ")
         away = set(self.unreached.read_text().split())
         tables = Adder(0)(table)
-        status = pa.array(["unreachable" if row_id in away else schema.OK for row_id in ids])
+        status = pa.array(["unreachable" if row_id in away else OK for row_id in ids])
         there = pa.array([i[:5] not in away for i in tables["digits"]["digit_id"].to_pylist()])
         return {"numbers": tables["numbers"].set_column(2, "status", status), "digits": tables["digits"].filter(there)}
 
@@ -106,7 +111,7 @@ class Begins:
 def ends(table: pa.Table, log: str) -> pa.Table:
     """Notes in a file that it ends one."""
     _note(log, "ends")
-    return table.append_column("status", pa.array([schema.OK] * len(table)))
+    return table.append_column("status", pa.array([OK] * len(table)))
 
 
 def _note(log: str, word: str) -> None:
@@ -125,17 +130,27 @@ class Refuses:
 
 
 def numbers_job(
-    config: Config, *, inputs=None, actors: int = 1, seconds: float = 0.0, rows_per_part: int = 16, step=None, first=None
-) -> engine.Job:
+    config: Config,
+    *,
+    inputs=None,
+    actors: int = 1,
+    seconds: float = 0.0,
+    rows_per_part: int = 16,
+    step=None,
+    first=None,
+) -> Job:
     plan = pa.table({"id": [f"{i:05d}" for i in reversed(range(config.rows))], "value": list(range(config.rows))})
-    steps = [first or engine.Step(doubled), step or engine.Step(Adder, {"add": config.add, "seconds": seconds}, cpus=0.5, actors=actors)]
+    steps = [
+        first or Step(doubled),
+        step or Step(Adder, {"add": config.add, "seconds": seconds}, cpus=0.5, actors=actors),
+    ]
 
-    def do(work: engine.Work) -> None:
+    def do(work: Work) -> None:
         work.map(plan, steps, rows_per_part=rows_per_part)
         work.results["rows_per_second"] = "not measured here"
 
-    return engine.Job("numbers", 1, inputs or {}, config, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
+    return Job("numbers", 1, inputs or {}, config, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
 
 
 if __name__ == "__main__":  # <out> <seconds per part>: a run for a test to kill
-    engine.run(numbers_job(Config(), seconds=float(sys.argv[2])), sys.argv[1])
+    run_stage(numbers_job(Config(), seconds=float(sys.argv[2])), sys.argv[1])

@@ -1,4 +1,6 @@
-"""A real MLflow server, and before it a proxy as people have them: it asks for credentials, hides /health, and can go away."""
+"""A real MLflow server, and before it a proxy as people have them: it asks for credentials, hides /health, and can go
+away.
+"""
 
 import base64
 import contextlib
@@ -36,9 +38,26 @@ def serve(database: Path) -> Iterator[Proxy]:
     """`mlflow server` over a database that is there, behind a proxy."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    words = ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(database.parent / "artifacts")]
+    words = [
+        "--backend-store-uri",
+        f"sqlite:///{database}",
+        "--artifacts-destination",
+        str(database.parent / "artifacts"),
+    ]
     server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *words],
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            *words,
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=database.parent,

@@ -4,10 +4,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from twfer_dist import engine, schema
-from twfer_dist.engine import Job, Work
+from twfer_dist.core import schema
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.training import TrainConfig
-from twfer_dist.storage import Finished
 
 SMALL = TrainConfig(network="resnet18", size=32, epochs=2, batch=14, learning_rate=1e-3)
 """Learns the pictures below in seconds."""
@@ -63,4 +65,4 @@ def dataset(out: str, counts: dict[str, int], *, table: pa.Table | None = None) 
     def do(work: Work) -> None:
         work.write_table(".", table)
 
-    return engine.run(Job("dataset", 1, {}, counts, {}, {".": schema.DATASET}, do), out, quiet=True)
+    return run_stage(Job("dataset", 1, {}, counts, {}, {".": schema.DATASET}, do), out, quiet=True)

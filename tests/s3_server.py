@@ -16,9 +16,9 @@ BUCKET = "bucket"
 
 @dataclass
 class Server:
-    """failing: how many of the next requests whose path ends so are answered with 500. growing: how many of the
-    next GETs find more than the HEAD before said, as of a file that is written anew meanwhile. meeting: GETs are answered with 500
-    until as many are there at once as the barrier wants.
+    """failing: how many of the next requests whose path ends so are answered with 500. growing: how many of the next
+    GETs find more than the HEAD before said, as of a file that is written anew meanwhile. meeting: GETs are answered
+    with 500 until as many are there at once as the barrier wants.
     """
 
     port: int = 0

@@ -1,4 +1,6 @@
-"""Small finished outputs of known content for the tests of the study: faces, animated faces, data set, answers, models."""
+"""Small finished outputs of known content for the tests of the study: faces, animated faces, data set, answers,
+models.
+"""
 
 import io
 from collections.abc import Sequence
@@ -8,32 +10,45 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
-from twfer_dist import engine, storage
+from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PHOTOGRAPHS, PREDICTIONS, photo_id
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import EXPRESSIONS, POSTURES
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.calibration import threshold
-from twfer_dist.recognition.sweep import SWEPT, SweepConfig
+from twfer_dist.recognition.sweep_stage import SWEPT, SweepConfig
 from twfer_dist.recognition.training import TrainConfig
-from twfer_dist.schema import ANIMATED, DATASET, FACES, OK, PHOTOGRAPHS, PREDICTIONS, photo_id
-from twfer_dist.storage import Finished
-from twfer_dist.study import tables
-from twfer_dist.taxonomy import EXPRESSIONS, POSTURES
+from twfer_dist.study import metrics
 
 NOTHING: dict = {"predictions": [], "faces": [], "animated": [], "datasets": [], "models": [], "validity": []}
 NASTY = '"><script>alert(1)</script>&lt;脸.jpg'
 
 
 def output(
-    out: str, stage: str, rows: dict[str, tuple[pa.Schema, list[dict]]], inputs: Sequence[Finished] = (), **results: object
+    out: str,
+    stage: str,
+    rows: dict[str, tuple[pa.Schema, list[dict]]],
+    inputs: Sequence[Finished] = (),
+    **results: object,
 ) -> Finished:
     """A finished stage with these tables, made by the engine."""
 
-    def do(work: engine.Work) -> None:
+    def do(work: Work) -> None:
         work.results = results
         for name, (schema, several) in rows.items():
-            work.write_table(name, pa.Table.from_pylist([{key: row.get(key) for key in schema.names} for row in several], schema=schema))
+            work.write_table(
+                name,
+                pa.Table.from_pylist([{key: row.get(key) for key in schema.names} for row in several], schema=schema),
+            )
 
     given = {f"input-{k}": finished for k, finished in enumerate(inputs)}
     config = storage.digest([[str(row) for row in several] for _, several in rows.values()])
-    return engine.run(engine.Job(stage, 1, given, {"rows": config}, {}, {name: schema for name, (schema, _) in rows.items()}, do), out)
+    return run_stage(
+        Job(stage, 1, given, {"rows": config}, {}, {name: schema for name, (schema, _) in rows.items()}, do), out
+    )
 
 
 def face_picture(number: int, label: int) -> bytes:
@@ -56,27 +71,46 @@ def answer_to(truth: int, number: int, skill: float) -> dict:
     predicted = truth if random.random() < skill else truth % 7 + 1
     probabilities = random.dirichlet(np.ones(7)).astype(np.float32) * 0.4
     probabilities[predicted - 1] += 0.6
-    return {"predicted": predicted, "probabilities": probabilities.tolist(), "confidence": float(probabilities[predicted - 1])}
+    return {
+        "predicted": predicted,
+        "probabilities": probabilities.tolist(),
+        "confidence": float(probabilities[predicted - 1]),
+    }
 
 
-def make_faces(out: str, *, corpus: str = "warriors", figures: int = 60, labelled: bool = True, action_units: bool = True) -> Finished:
+def make_faces(
+    out: str, *, corpus: str = "warriors", figures: int = 60, labelled: bool = True, action_units: bool = True
+) -> Finished:
     """A faces stage: `figures` photographs with one face each in five postures, one broken file, one without a face."""
     photographs, faces = [], []
     for k in range(figures):
         label = k % 7 + 1
         path = NASTY if k == 3 else f"figure {k:03d}.jpg"
         identity = photo_id(corpus, path)
-        shared = {
-            "photo_id": identity, "corpus": corpus, "path": path, "source": f"figure-{k:03d}", "label": label if labelled else None,
-            "groups": [("posture", POSTURES[min(k // 12, 4)]), ("number", str(k))],
-            "action_units": (np.eye(17)[label] * 4).tolist() if action_units else None,
-        }  # fmt: skip
+        shared = {"photo_id": identity, "corpus": corpus, "path": path, "source": f"figure-{k:03d}",
+            "label": label if labelled else None, "groups": [("posture", POSTURES[min(k // 12, 4)]),
+            ("number", str(k))], "action_units": (np.eye(17)[label] * 4).tolist() if action_units else
+            None, }  # fmt: skip
         photographs.append({**shared, "status": OK, "faces": 1, "width": 96, "height": 96})
-        found = {"detector": "drawn", "score": 1.0, "image": face_picture(k, label), "width": 96, "height": 96, "status": OK}
+        found = {
+            "detector": "drawn",
+            "score": 1.0,
+            "image": face_picture(k, label),
+            "width": 96,
+            "height": 96,
+            "status": OK,
+        }
         faces.append({**shared, "face_id": f"{identity}-0", "rank": 0, **found})
-    for path, status, error in (("broken.jpg", "unreadable", f"{NASTY} ends early"), ("vase.jpg", "no_face", "no face was found")):
-        photographs.append({"photo_id": photo_id(corpus, path), "corpus": corpus, "path": path, "status": status, "error": error})
-    return output(out, "faces", {"photographs": (PHOTOGRAPHS, photographs), "faces": (FACES, faces)}, detector="drawn 1: by hand")
+    for path, status, error in (
+        ("broken.jpg", "unreadable", f"{NASTY} ends early"),
+        ("vase.jpg", "no_face", "no face was found"),
+    ):
+        photographs.append(
+            {"photo_id": photo_id(corpus, path), "corpus": corpus, "path": path, "status": status, "error": error}
+        )
+    return output(
+        out, "faces", {"photographs": (PHOTOGRAPHS, photographs), "faces": (FACES, faces)}, detector="drawn 1: by hand"
+    )
 
 
 def make_animated(out: str, faces: Finished, figures: int = 20) -> Finished:
@@ -85,7 +119,11 @@ def make_animated(out: str, faces: Finished, figures: int = 20) -> Finished:
         for label in range(1, 8):
             for level in range(1, 5):
                 units = np.eye(17)[label] * level
-                identity = {"image_id": f"{face['face_id']}-{EXPRESSIONS[label - 1]}-1-{level}", "label": label, "level": level}
+                identity = {
+                    "image_id": f"{face['face_id']}-{EXPRESSIONS[label - 1]}-1-{level}",
+                    "label": label,
+                    "level": level,
+                }
                 kept = {key: face[key] for key in ("face_id", "corpus", "source", "groups")}
                 asked = {"intensity": level / 5, "reference_id": "r", "action_units": units.tolist()}
                 image = {"image": face_picture(number + 10 * level, label), "width": 96, "height": 96, "status": OK}
@@ -107,11 +145,25 @@ def make_predictions(out: str, of: Sequence[Finished], model: str, skill: float)
     rows = []
     for finished in of:
         of_faces = finished.manifest["stage"] == "faces"
-        for number, row in enumerate(finished.table("faces", FACES).to_pylist() if of_faces else finished.table(".", DATASET).to_pylist()):
+        for number, row in enumerate(
+            finished.table("faces", FACES).to_pylist() if of_faces else finished.table(".", DATASET).to_pylist()
+        ):
             kept = {key: row[key] for key in ("source", "corpus", "split", "label", "groups")}
-            status = {"status": "not_readable", "error": "confidence 0.2 is under 0.5"} if of_faces and number % 9 == 0 else {"status": OK}
+            status = (
+                {"status": "not_readable", "error": "confidence 0.2 is under 0.5"}
+                if of_faces and number % 9 == 0
+                else {"status": OK}
+            )
             answer = answer_to(row["label"] or number % 7 + 1, number, skill)
-            rows.append({**kept, **status, **answer, "image_id": row["face_id"] if of_faces else row["image_id"], "model": model})
+            rows.append(
+                {
+                    **kept,
+                    **status,
+                    **answer,
+                    "image_id": row["face_id"] if of_faces else row["image_id"],
+                    "model": model,
+                }
+            )
     return output(out, "predictions", {".": (PREDICTIONS, rows)}, of)
 
 
@@ -126,16 +178,22 @@ def make_world(out: str) -> dict:
     faces = make_faces(out)
     animated = make_animated(out, faces)
     dataset = make_dataset(out, animated)
-    predictions = [make_predictions(out, [dataset, faces], model, skill) for model, skill in (("ARM", 0.8), ("ResNet-18", 0.6))]
+    predictions = [
+        make_predictions(out, [dataset, faces], model, skill) for model, skill in (("ARM", 0.8), ("ResNet-18", 0.6))
+    ]
     return {"out": out, "faces": faces, "animated": animated, "dataset": dataset, "predictions": predictions}
 
 
-def make_training(out: str, dataset: Finished, config: TrainConfig, right: int, held_out: dict | None = None) -> Finished:
-    """The output of a training as the page reads it: `right` of the 32 validation images of each expression; its record of errors."""
+def make_training(
+    out: str, dataset: Finished, config: TrainConfig, right: int, held_out: dict | None = None
+) -> Finished:
+    """The output of a training as the page reads it: `right` of the 32 validation images of each expression; its record
+    of errors.
+    """
     confusion = (right * np.eye(7, dtype=int) + (32 - right) * np.roll(np.eye(7, dtype=int), 1, axis=1)).tolist()
     scores = {"loss": 0.1, "accuracy": right / 32, "class_mean_accuracy": right / 32, "n": 224, "confusion": confusion}
     results = {
-        "scores": dict.fromkeys(tables.SPLITS, scores),
+        "scores": dict.fromkeys(metrics.SPLITS, scores),
         "best_epoch": 2,
         "temperature": 1.1,
         "threshold": asdict(threshold(np.linspace(0.2, 1, 224), np.arange(224) > 60, 0.8)),
@@ -144,15 +202,17 @@ def make_training(out: str, dataset: Finished, config: TrainConfig, right: int, 
         "validation_held_out": False,
         "held_out": held_out,
     }
-    return engine.run(engine.Job("train", 1, {"dataset": dataset}, config, {}, {}, lambda work: work.results.update(results)), out)
+    return run_stage(
+        Job("train", 1, {"dataset": dataset}, config, {}, {}, lambda work: work.results.update(results)), out
+    )
 
 
 def make_sweep(out: str, dataset: Finished) -> Finished:
-    def do(work: engine.Work) -> None:
+    def do(work: Work) -> None:
         metrics = {"accuracy/validation": 56 / 112, "class_mean_accuracy/validation": 0.5, "epochs": 2, "best_epoch": 1}
         trials = [{**metrics, **{key: getattr(point, key) for key in SWEPT}} for point in config.points()]
         trials[2]["accuracy/validation"] = 84 / 112
         work.results = {"trials": trials, "best": 2, "validation_images": 112}
 
     config = SweepConfig(train=TrainConfig(network="resnet18", size=64), trials=4)
-    return engine.run(engine.Job("sweep", 1, {"dataset": dataset}, config, {}, {}, do), out)
+    return run_stage(Job("sweep", 1, {"dataset": dataset}, config, {}, {}, do), out)

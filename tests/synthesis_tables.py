@@ -1,13 +1,18 @@
-"""Small drawn faces in the tables that the synthesis room reads: a head whose mouth, brows and eyes follow Action Units."""
+"""Small drawn faces in the tables that the synthesis room reads: a head whose mouth, brows and eyes follow Action
+Units.
+"""
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
-from twfer_dist import engine, schema
-from twfer_dist.corpus import facs
-from twfer_dist.storage import Finished
-from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS, NEUTRAL
+from twfer_dist.core import schema
+from twfer_dist.core.prototypes import prototype
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, NEUTRAL
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
 
 SIDE = 96
 
@@ -22,8 +27,19 @@ def drawn(figure: int, units: np.ndarray) -> np.ndarray:
     for side in (-1, 1):
         cv2.circle(image, (centre + side * 16, centre - 9), int(3 + 4 * strength["AU05"]), (20, 20, 20), -1)
         brow = centre - 19 - int(6 * strength["AU01"])
-        cv2.line(image, (centre + side * 9, brow + int(5 * strength["AU04"])), (centre + side * 24, brow), (30, 30, 30), 2)
-    cv2.ellipse(image, (centre, centre + 19), (int(12 + 7 * strength["AU12"]), 2 + int(9 * strength["AU26"])), 0, 0, 360, (60, 30, 30), -1)
+        cv2.line(
+            image, (centre + side * 9, brow + int(5 * strength["AU04"])), (centre + side * 24, brow), (30, 30, 30), 2
+        )
+    cv2.ellipse(
+        image,
+        (centre, centre + 19),
+        (int(12 + 7 * strength["AU12"]), 2 + int(9 * strength["AU26"])),
+        0,
+        0,
+        360,
+        (60, 30, 30),
+        -1,
+    )
     return image
 
 
@@ -33,12 +49,14 @@ def png(image: np.ndarray) -> bytes:
 
 def finished(out: str, stage: str, name: str, table: pa.Table, expected: pa.Schema) -> Finished:
     """`table` as the finished output of a stage."""
-    job = engine.Job(stage, 1, {}, {"rows": len(table)}, {}, {name: expected}, lambda work: work.write_table(name, table))
-    return engine.run(job, out)
+    job = Job(stage, 1, {}, {"rows": len(table)}, {}, {name: expected}, lambda work: work.write_table(name, table))
+    return run_stage(job, out)
 
 
 def rendered(out: str, figures: int = 4, images: int = 6) -> Finished:
-    """One scene of `images` images for each of `figures` figures; the first is neutral, the rest have free Action Units."""
+    """One scene of `images` images for each of `figures` figures; the first is neutral, the rest have free Action
+    Units.
+    """
     turn = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     points = np.stack([SIDE / 2 + 35 * np.cos(turn), SIDE / 2 + 39 * np.sin(turn)], axis=1).astype(np.float32)
     rows = []
@@ -55,21 +73,24 @@ def rendered(out: str, figures: int = 4, images: int = 6) -> Finished:
                     "action_units": units.tolist(),
                     "landmarks68": points.ravel().tolist(),
                     "image": png(drawn(figure, units)),
-                    "status": schema.OK,
+                    "status": OK,
                 }
             )
     return finished(out, "rendered", ".", pa.Table.from_pylist(rows, schema=schema.RENDERED), schema.RENDERED)
 
 
-def faces(out: str, figures: int = 3, *, corpus: str = "drawn", expressions: bool = True, units: bool = True) -> Finished:
-    """FACES rows: each figure neutral and, where `expressions`, in the other six; figure 1's neutral crop is broken, and one
-    photograph showed no face."""
+def faces(
+    out: str, figures: int = 3, *, corpus: str = "drawn", expressions: bool = True, units: bool = True
+) -> Finished:
+    """FACES rows: each figure neutral and, where `expressions`, in the other six; figure 1's neutral crop is broken,
+    and one photograph showed no face.
+    """
     rows = []
     for figure in range(figures):
         for label, expression in enumerate(EXPRESSIONS, start=1):
             if label != NEUTRAL and not expressions:
                 continue
-            shown = facs.prototype(expression) * (0.6 + 0.1 * figure)
+            shown = prototype(expression) * (0.6 + 0.1 * figure)
             rows.append(
                 {
                     "face_id": f"{corpus}{figure}{expression}-0",
@@ -84,8 +105,16 @@ def faces(out: str, figures: int = 3, *, corpus: str = "drawn", expressions: boo
                     "image": b"not an image" if figure == 1 and label == NEUTRAL else png(drawn(figure, shown)),
                     "width": SIDE,
                     "height": SIDE,
-                    "status": schema.OK,
+                    "status": OK,
                 }
             )
-    rows.append({"face_id": f"{corpus}-none-0", "photo_id": f"{corpus}-none", "corpus": corpus, "label": NEUTRAL, "status": "no_face"})
+    rows.append(
+        {
+            "face_id": f"{corpus}-none-0",
+            "photo_id": f"{corpus}-none",
+            "corpus": corpus,
+            "label": NEUTRAL,
+            "status": "no_face",
+        }
+    )
     return finished(out, "faces", "faces", pa.Table.from_pylist(rows, schema=schema.FACES), schema.FACES)

@@ -1,4 +1,6 @@
-"""Rows without a result are done again, rows that another output holds are kept: what comes out is what one start would have given."""
+"""Rows without a result are done again, rows that another output holds are kept: what comes out is what one start would
+have given.
+"""
 
 import dataclasses
 import os
@@ -15,13 +17,19 @@ import pytest
 from engine_jobs import DIGITS, NUMBERS, Config, Reaches, doubled, numbers_job
 from s3_server import Server
 
-from twfer_dist import engine, schema, storage
-from twfer_dist.again import lasting
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.errors import Problem
-from twfer_dist.faces.pipeline import FacesConfig, faces_job
-from twfer_dist.settings import package_path
-from twfer_dist.storage import Finished
+from twfer_dist.engine import artifact, stage, storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.config import package_path
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.reuse import lasting
+from twfer_dist.engine.shards import Step
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.faces.stage import FacesConfig, faces_job
 
 
 def numbers_alone(tables: dict[str, pa.Table]) -> pa.Table:
@@ -33,8 +41,8 @@ class Input:
     digest: str
 
 
-def job(unreached: Path) -> engine.Job:
-    return numbers_job(Config(rows=70), step=engine.Step(Reaches, {"unreached": str(unreached)}, actors=1))
+def job(unreached: Path) -> Job:
+    return numbers_job(Config(rows=70), step=Step(Reaches, {"unreached": str(unreached)}, actors=1))
 
 
 @pytest.mark.parametrize("place", ["local", "s3"])
@@ -42,58 +50,70 @@ def test_failed_rows_are_done_again_and_no_others(ray_cluster, s3: Server, tmp_p
     out = s3.uri("out") if place == "s3" else str(tmp_path / "out")
     unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
     unreached.write_text("")
-    healthy = engine.run(job(unreached), str(tmp_path / "healthy"))
+    healthy = run_stage(job(unreached), str(tmp_path / "healthy"))
 
     unreached.write_text("00000 00017 00018 00069")
-    failed = engine.run(job(unreached), out)
-    assert failed.manifest["counts"]["numbers"] == {schema.OK: 66, "unreachable": 4}
-    assert engine.run(job(unreached), out).stamp == failed.stamp
+    failed = run_stage(job(unreached), out)
+    assert failed.manifest["counts"]["numbers"] == {OK: 66, "unreachable": 4}
+    assert run_stage(job(unreached), out).stamp == failed.stamp
 
     asked.unlink()
     unreached.write_text("00018")
-    again = engine.run(job(unreached), out, retry=True)
+    again = run_stage(job(unreached), out, retry=True)
     assert sorted(asked.read_text().split()) == ["00000", "00017", "00018", "00069"]
     assert again.uri == failed.uri and again.stamp != failed.stamp and again.digest != failed.digest
-    assert again.manifest["counts"]["numbers"] == {schema.OK: 69, "unreachable": 1}
+    assert again.manifest["counts"]["numbers"] == {OK: 69, "unreachable": 1}
 
-    assert engine.run(job(unreached), out, retry=True).stamp == again.stamp  # nothing came out differently
+    assert run_stage(job(unreached), out, retry=True).stamp == again.stamp  # nothing came out differently
     unreached.write_text("")
-    whole = engine.run(job(unreached), out, retry=True)
+    whole = run_stage(job(unreached), out, retry=True)
     assert whole.digest == healthy.digest
     assert whole.table("digits", DIGITS).equals(healthy.table("digits", DIGITS))
 
     asked.unlink()
-    assert engine.run(job(unreached), out, retry=True).stamp == whole.stamp
+    assert run_stage(job(unreached), out, retry=True).stamp == whole.stamp
     assert not asked.exists()
     name = whole.uri.partition("?")[0].rpartition("/")[2]
     kept = [folder for folder in storage.list_folders(out) if folder != name]
     assert sorted(kept) == sorted(f"{name}.replaced-{before.stamp}" for before in (failed, again))
-    old = storage.open_finished(storage.join(out, f"{name}.replaced-{failed.stamp}"))
+    old = artifact.open_finished(storage.join(out, f"{name}.replaced-{failed.stamp}"))
     assert old.table("numbers", NUMBERS)["status"].to_pylist().count("unreachable") == 4
 
 
 @pytest.mark.parametrize("place", ["local", "s3"])
-def test_rows_that_another_output_holds_are_kept_and_the_others_done(ray_cluster, s3: Server, tmp_path, monkeypatch, place):
-    monkeypatch.setattr(engine, "TARGET_ROW_GROUP_BYTES", 500)  # several row groups and files, whose ends must not hang on what is kept
-    monkeypatch.setattr(engine, "TARGET_FILE_BYTES", 1500)
+def test_rows_that_another_output_holds_are_kept_and_the_others_done(
+    ray_cluster, s3: Server, tmp_path, monkeypatch, place
+):
+    monkeypatch.setattr(
+        stage, "TARGET_ROW_GROUP_BYTES", 500
+    )  # several row groups and files, whose ends must not hang on what is kept
+    monkeypatch.setattr(stage, "TARGET_FILE_BYTES", 1500)
     out = s3.uri("kept") if place == "s3" else str(tmp_path / "out")
     unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
     unreached.write_text("")
 
-    def grown(rows: int, other: int) -> engine.Job:
+    def grown(rows: int, other: int) -> Job:
         """`rows` ids; the value of the id `other` is another than it was."""
-        plan = pa.table({"id": [f"{i:05d}" for i in range(rows)], "value": [-1 if i == other else i for i in range(rows)]})
-        steps = [engine.Step(doubled), engine.Step(Reaches, {"unreached": str(unreached)}, actors=1)]
+        plan = pa.table(
+            {"id": [f"{i:05d}" for i in range(rows)], "value": [-1 if i == other else i for i in range(rows)]}
+        )
+        steps = [Step(doubled), Step(Reaches, {"unreached": str(unreached)}, actors=1)]
         inputs = {"plan": Input(storage.digest([rows, other]))}
         tables = {"numbers": NUMBERS, "digits": DIGITS}
-        return engine.Job(
-            "numbers", 1, inputs, {}, {}, tables, lambda work: work.map(plan, steps, rows_per_part=16, decides=["id", "value"])
+        return Job(
+            "numbers",
+            1,
+            inputs,
+            {},
+            {},
+            tables,
+            lambda work: work.map(plan, steps, rows_per_part=16, decides=["id", "value"]),
         )
 
-    engine.run(grown(40, other=-1), out)
-    healthy = engine.run(grown(70, other=7), str(tmp_path / "healthy"))
+    run_stage(grown(40, other=-1), out)
+    healthy = run_stage(grown(70, other=7), str(tmp_path / "healthy"))
     asked.unlink()
-    more = engine.run(grown(70, other=7), out)
+    more = run_stage(grown(70, other=7), out)
     assert sum(entry["path"].startswith("numbers/") for entry in more.manifest["files"]) > 1
     assert sorted(asked.read_text().split()) == ["00007", *(f"{i:05d}" for i in range(40, 70))]
     assert more.manifest["kept"]["rows"] == 39
@@ -101,9 +121,9 @@ def test_rows_that_another_output_holds_are_kept_and_the_others_done(ray_cluster
     assert more.table("digits", DIGITS).equals(healthy.table("digits", DIGITS))
 
     asked.unlink()
-    fewer = engine.run(grown(50, other=7), out)
+    fewer = run_stage(grown(50, other=7), out)
     assert not asked.exists() and fewer.manifest["kept"] == {"of": more.name, "rows": 50}
-    other = engine.run(dataclasses.replace(grown(50, other=7), config={"another": 1}), out)
+    other = run_stage(dataclasses.replace(grown(50, other=7), config={"another": 1}), out)
     assert len(asked.read_text().split()) == 50 and other.manifest["kept"] is None
 
 
@@ -112,34 +132,36 @@ def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, t
     unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
     unreached.write_text("")
 
-    def job(rows: int, stop: bool = False) -> engine.Job:
+    def job(rows: int, stop: bool = False) -> Job:
         plan = pa.table({"id": [f"{i:05d}" for i in range(rows)], "value": list(range(rows))})
-        steps = [engine.Step(Reaches, {"unreached": str(unreached)}, actors=1)]
+        steps = [Step(Reaches, {"unreached": str(unreached)}, actors=1)]
 
-        def do(work: engine.Work) -> None:
+        def do(work: Work) -> None:
             work.map(plan, steps, rows_per_part=8, decides=["id", "value"])
             if stop:
                 raise KeyboardInterrupt
 
-        return engine.Job("numbers", 1, {"plan": Input(str(rows))}, {}, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
+        return Job("numbers", 1, {"plan": Input(str(rows))}, {}, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
 
-    few = engine.run(job(20), str(tmp_path / "out"))
+    few = run_stage(job(20), str(tmp_path / "out"))
     with pytest.raises(KeyboardInterrupt):
-        engine.run(job(60, stop=True), str(tmp_path / "out"))
-    many = engine.run(job(50), str(tmp_path / "out"))
+        run_stage(job(60, stop=True), str(tmp_path / "out"))
+    many = run_stage(job(50), str(tmp_path / "out"))
     asked.unlink()
-    healthy = engine.run(job(60), str(tmp_path / "healthy"))
+    healthy = run_stage(job(60), str(tmp_path / "healthy"))
     asked.unlink()
-    whole = engine.run(job(60), str(tmp_path / "out"))
-    assert not asked.exists() and whole.manifest["kept"] == {"of": few.name, "rows": 20} and whole.digest == healthy.digest
+    whole = run_stage(job(60), str(tmp_path / "out"))
+    assert (
+        not asked.exists() and whole.manifest["kept"] == {"of": few.name, "rows": 20} and whole.digest == healthy.digest
+    )
 
     shutil.rmtree(whole.uri)
     shutil.rmtree(many.uri)
     with pytest.raises(KeyboardInterrupt):
-        engine.run(job(60, stop=True), str(tmp_path / "out"))
+        run_stage(job(60, stop=True), str(tmp_path / "out"))
     shutil.rmtree(few.uri)
     asked.unlink()
-    alone = engine.run(job(60), str(tmp_path / "out"))
+    alone = run_stage(job(60), str(tmp_path / "out"))
     assert len(asked.read_text().split()) == 60 and alone.manifest["kept"] is None and alone.digest == healthy.digest
 
 
@@ -149,55 +171,64 @@ def test_a_planned_row_is_done_again_though_another_one_that_it_descends_from_is
     plan = pa.table({"id": ids, "value": [0, 1, 2, 3]})
     given = {"unreached": str(unreached)}
 
-    def do(work: engine.Work) -> None:
-        work.map(plan, [engine.Step(Reaches, given, actors=1), engine.Step(numbers_alone)], rows_per_part=4)
+    def do(work: Work) -> None:
+        work.map(plan, [Step(Reaches, given, actors=1), Step(numbers_alone)], rows_per_part=4)
 
-    job = engine.Job("numbers", 1, {}, {}, {}, {".": NUMBERS}, do)
+    job = Job("numbers", 1, {}, {}, {}, {".": NUMBERS}, do)
     unreached.write_text("00000-1")
-    assert engine.run(job, str(tmp_path / "out")).manifest["counts"]["."] == {schema.OK: 3, "unreachable": 1}
+    assert run_stage(job, str(tmp_path / "out")).manifest["counts"]["."] == {OK: 3, "unreachable": 1}
     unreached.write_text("")
-    again = engine.run(job, str(tmp_path / "out"), retry=True)
-    assert again.table(".", NUMBERS)["id"].to_pylist() == ids and again.manifest["counts"]["."] == {schema.OK: 4}
+    again = run_stage(job, str(tmp_path / "out"), retry=True)
+    assert again.table(".", NUMBERS)["id"].to_pylist() == ids and again.manifest["counts"]["."] == {OK: 4}
 
 
 def test_nothing_is_kept_of_an_output_that_was_changed(ray_cluster, tmp_path, capfd):
     unreached = tmp_path / "unreached"
     unreached.write_text("00003")
 
-    def job(rows: int) -> engine.Job:
+    def job(rows: int) -> Job:
         plan = pa.table({"id": [f"{i:05d}" for i in range(rows)], "value": list(range(rows))})
-        steps = [engine.Step(Reaches, {"unreached": str(unreached)}, actors=1)]
+        steps = [Step(Reaches, {"unreached": str(unreached)}, actors=1)]
         tables = {"numbers": NUMBERS, "digits": DIGITS}
-        return engine.Job(
-            "numbers", 1, {"plan": Input(str(rows))}, {}, {}, tables, lambda work: work.map(plan, steps, rows_per_part=8, decides=["id"])
+        return Job(
+            "numbers",
+            1,
+            {"plan": Input(str(rows))},
+            {},
+            {},
+            tables,
+            lambda work: work.map(plan, steps, rows_per_part=8, decides=["id"]),
         )
 
-    few = engine.run(job(10), str(tmp_path / "out"))
+    few = run_stage(job(10), str(tmp_path / "out"))
     part = Path(few.uri) / "digits" / "part-00000.parquet"
     whole = part.read_bytes()
     part.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
-    assert engine.run(job(20), str(tmp_path / "out")).manifest["kept"] is None
+    assert run_stage(job(20), str(tmp_path / "out")).manifest["kept"] is None
     assert f"{part} was changed since it was written: no row of {few.uri} is kept." in capfd.readouterr().err
     with pytest.raises(Problem, match=rf"{part} was changed since it was written: delete {few.uri} and run again"):
-        engine.run(job(10), str(tmp_path / "out"), retry=True)
+        run_stage(job(10), str(tmp_path / "out"), retry=True)
 
 
 def test_a_retry_that_was_stopped_at_its_very_end_is_not_done_again(ray_cluster, tmp_path, monkeypatch):
     unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
     unreached.write_text("00017")
-    failed = engine.run(job(unreached), str(tmp_path / "out"))
+    failed = run_stage(job(unreached), str(tmp_path / "out"))
     unreached.write_text("")
 
     def stop(directory: str) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(engine, "_retire", stop)
-        engine.run(job(unreached), str(tmp_path / "out"), retry=True)
+        patch.setattr(stage, "_retire", stop)
+        run_stage(job(unreached), str(tmp_path / "out"), retry=True)
     asked.unlink()
-    assert engine.run(job(unreached), str(tmp_path / "out"), retry=True).manifest["counts"]["numbers"] == {schema.OK: 70}
+    assert run_stage(job(unreached), str(tmp_path / "out"), retry=True).manifest["counts"]["numbers"] == {OK: 70}
     assert not asked.exists()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [failed.name, f"{failed.name}.replaced-{failed.stamp}"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        failed.name,
+        f"{failed.name}.replaced-{failed.stamp}",
+    ]
 
 
 def test_kept_rows_and_new_ones_are_joined_part_by_part(tmp_path):
@@ -211,12 +242,12 @@ def test_kept_rows_and_new_ones_are_joined_part_by_part(tmp_path):
         rows = [dict.fromkeys(schema.PHOTOGRAPHS.names) | {"photo_id": i, "status": s} for i, s in statuses.items()]
         return pa.Table.from_pylist(rows, schema=schema.PHOTOGRAPHS)
 
-    def do(work: engine.Work) -> None:
+    def do(work: Work) -> None:
         work.write_table("photographs", photographs({"a": "ok", "b": "unreachable", "c": "no_face", "d": "ok"}))
         work.write_table("faces", faces(["a-00", "a-01", "d-00"]))
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
-    before = engine.run(engine.Job("faces", 1, {}, {}, {}, tables, do), str(tmp_path))
+    before = run_stage(Job("faces", 1, {}, {}, {}, tables, do), str(tmp_path))
     again = lasting(before, "photographs", schema.PHOTOGRAPHS)
     assert again.keep == {"a", "c", "d"}  # where there is no face there will be none
     joined = again.joined("faces", schema.FACES, ["c", None], iter([faces(["b-00"])]))
@@ -232,7 +263,16 @@ def test_the_keyboard_and_a_cluster_stop_a_run_that_goes_on_later(tmp_path, end)
     (tmp_path / "photographs").mkdir()
     for number in range(320):  # five parts: more than are done before the signal
         shutil.copyfile(shipped[number % len(shipped)], tmp_path / "photographs" / f"{number:04d}.jpg")
-    command = [sys.executable, "-m", "twfer_dist.cli", "faces", str(tmp_path / "photographs"), "--aligned", "--out", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "twfer_dist",
+        "faces",
+        str(tmp_path / "photographs"),
+        "--aligned",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background is deaf to it
     child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     deadline = time.monotonic() + 180
@@ -248,7 +288,9 @@ def test_the_keyboard_and_a_cluster_stop_a_run_that_goes_on_later(tmp_path, end)
     kept = {path.name: path.stat().st_mtime_ns for path in done}
     assert (
         kept.items()
-        <= {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("out/faces-*/_work/photographs/part-*.parquet")}.items()
+        <= {
+            path.name: path.stat().st_mtime_ns for path in tmp_path.glob("out/faces-*/_work/photographs/part-*.parquet")
+        }.items()
     )
 
 
@@ -258,7 +300,7 @@ def test_photographs_that_are_added_or_changed_are_looked_at_alone(ray_cluster, 
     folder.mkdir()
 
     def found() -> Finished:
-        return engine.run(faces_job([open_corpus(str(folder))], FacesConfig(size=64)), str(tmp_path / "out"))
+        return run_stage(faces_job([open_corpus(str(folder))], FacesConfig(size=64)), str(tmp_path / "out"))
 
     for number, place in enumerate(shipped[:3]):
         shutil.copyfile(place, folder / f"{number}.jpg")
@@ -269,5 +311,9 @@ def test_photographs_that_are_added_or_changed_are_looked_at_alone(ray_cluster, 
     assert second.manifest["kept"] == {"of": first.name, "rows": 2}
     rows = {row["path"]: row["status"] for row in second.table("photographs", schema.PHOTOGRAPHS).to_pylist()}
     assert rows == {"0.jpg": "ok", "1.jpg": "unreadable", "2.jpg": "ok", "3.jpg": "ok"}
-    before, after = ({row["path"]: row for row in out.table("faces", schema.FACES).to_pylist()} for out in (first, second))
-    assert after.keys() == {"0.jpg", "2.jpg", "3.jpg"} and all(after[name] == before[name] for name in ("0.jpg", "2.jpg"))
+    before, after = (
+        {row["path"]: row for row in out.table("faces", schema.FACES).to_pylist()} for out in (first, second)
+    )
+    assert after.keys() == {"0.jpg", "2.jpg", "3.jpg"} and all(
+        after[name] == before[name] for name in ("0.jpg", "2.jpg")
+    )

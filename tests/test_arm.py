@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from twfer_dist.errors import Problem
+from twfer_dist.core.errors import Problem
 from twfer_dist.recognition.arm import ARM, Amend, side
 
 DATA = Path(__file__).parent / "data"
@@ -15,12 +15,16 @@ DATA = Path(__file__).parent / "data"
 @pytest.fixture
 def golden() -> dict[str, torch.Tensor]:
     """The public module's weights, with its inputs and outputs in training and in inference."""
-    return {name: torch.from_numpy(np.asarray(value)) for name, value in np.load(DATA / "arm_official_amend.npz").items()}
+    return {
+        name: torch.from_numpy(np.asarray(value)) for name, value in np.load(DATA / "arm_official_amend.npz").items()
+    }
 
 
 def public(golden: dict[str, torch.Tensor], *, batch_mean: bool) -> Amend:
     amend = Amend(side(224), batch_mean=batch_mean)
-    missing, foreign = amend.load_state_dict({k[6:]: v for k, v in golden.items() if k.startswith("state/")}, strict=False)
+    missing, foreign = amend.load_state_dict(
+        {k[6:]: v for k, v in golden.items() if k.startswith("state/")}, strict=False
+    )
     assert missing == ["shared"] and not foreign
     return amend
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from twfer_dist.settings import package_path
+from twfer_dist.engine.config import package_path
 
 PHOTOGRAPHS = 192  # three parts: after the first there is work left for a process to die at
 CHAOS = Path(__file__).parent.parent / "jobs" / "chaos.py"
@@ -49,7 +49,7 @@ def test_the_json_of_a_run_whose_worker_died_is_json(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "twfer_dist.cli",
+        "twfer_dist",
         "faces",
         str(tmp_path / "photographs"),
         "--aligned",

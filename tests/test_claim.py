@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 from engine_jobs import Config, numbers_job
 
-from twfer_dist import claim, engine, storage
-from twfer_dist.errors import Problem
+from twfer_dist.core.errors import Problem
+from twfer_dist.engine import lease, storage
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.shards import Step
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
 
 HOLD = """
 import sys, time
@@ -29,7 +33,9 @@ with claim.hold(uri, quiet=False):
 
 
 def holder(uri: str, log: Path, name: str, seconds: float) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", HOLD, uri, log, name, str(seconds)], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, uri, log, name, str(seconds)], stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(log: Path, text: str) -> None:
@@ -46,7 +52,7 @@ def test_the_second_start_of_a_stage_waits_says_for_whom_and_finds_it_done(tmp_p
     while not list(tmp_path.glob("*.claim")):
         assert child.poll() is None
         time.sleep(0.05)
-    finished = engine.run(numbers_job(Config(), step=engine.Step(int)), str(tmp_path))  # would fail if it did anything
+    finished = run_stage(numbers_job(Config(), step=Step(int)), str(tmp_path))  # would fail if it did anything
     assert child.wait() == 0
     assert finished.manifest["rows"]["numbers"] == 200
     (sentence,) = capsys.readouterr().err.splitlines()
@@ -73,7 +79,7 @@ def test_the_claim_of_a_killed_process_is_void_at_once(tmp_path):
     child = holder(uri, tmp_path / "log", "killed", 600)
     wait_for(tmp_path / "log", "+killed")
     child.send_signal(signal.SIGKILL)  # and it is not waited for: a zombie holds nothing
-    with claim.hold(uri, quiet=False):
+    with lease.hold(uri, quiet=False):
         assert len(list(tmp_path.glob("*.claim"))) == 1
     assert not list(tmp_path.glob("*.claim"))
     child.wait()
@@ -81,14 +87,14 @@ def test_the_claim_of_a_killed_process_is_void_at_once(tmp_path):
 
 def test_the_claim_of_an_earlier_process_of_the_same_number_is_void_at_once(tmp_path):
     """As in a container that is started again: what holds the claim is this process, seconds younger."""
-    with claim.hold(str(tmp_path / "a-0123"), quiet=True):
+    with lease.hold(str(tmp_path / "a-0123"), quiet=True):
         (own,) = tmp_path.glob("*.claim")
         earlier = json.loads(own.read_text())
     earlier["started"] -= 100  # a second
     (tmp_path / "a-0123.deadbeef.claim").write_text(json.dumps(earlier))
     started = time.monotonic()
-    with claim.hold(str(tmp_path / "a-0123"), quiet=True):
-        assert time.monotonic() - started < claim.SILENT / 2 and len(list(tmp_path.glob("*.claim"))) == 1
+    with lease.hold(str(tmp_path / "a-0123"), quiet=True):
+        assert time.monotonic() - started < lease.SILENT / 2 and len(list(tmp_path.glob("*.claim"))) == 1
 
 
 def test_a_claim_that_is_written_anew_while_it_is_read_is_read_again(s3, tmp_path):
@@ -99,15 +105,17 @@ def test_a_claim_that_is_written_anew_while_it_is_read_is_read_again(s3, tmp_pat
     child.wait()
     (name,) = storage.list_files(s3.uri("runs"))
     s3.growing[f"/{name}"] = 1
-    with claim.hold(uri, quiet=True):
+    with lease.hold(uri, quiet=True):
         assert s3.growing[f"/{name}"] == 0 and name not in storage.list_files(s3.uri("runs"))
 
 
 def test_a_claim_from_another_machine_is_void_when_it_falls_silent(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(claim, "SILENT", 3.0)
-    monkeypatch.setattr(claim, "LOOK", 0.2)
+    monkeypatch.setattr(lease, "SILENT", 3.0)
+    monkeypatch.setattr(lease, "LOOK", 0.2)
     theirs = tmp_path / "a-0123.deadbeef.claim"
-    elsewhere = json.dumps({"host": "elsewhere", "processes": "", "pid": 1, "started": 0.0, "since": "2026-01-01 00:00:00"})
+    elsewhere = json.dumps(
+        {"host": "elsewhere", "processes": "", "pid": 1, "started": 0.0, "since": "2026-01-01 00:00:00"}
+    )
     alive = [True] * 8
 
     def beat() -> None:
@@ -120,14 +128,14 @@ def test_a_claim_from_another_machine_is_void_when_it_falls_silent(tmp_path, mon
     theirs.write_text(elsewhere)
     beating = threading.Thread(target=beat)
     beating.start()
-    with claim.hold(str(tmp_path / "a-0123"), quiet=False):
+    with lease.hold(str(tmp_path / "a-0123"), quiet=False):
         assert not beating.is_alive()  # it was waited for as long as it gave signs of life
         assert not theirs.exists()
     assert "made by process 1 on elsewhere since 2026-01-01 00:00:00: waiting" in capsys.readouterr().err
 
 
 def test_who_was_taken_over_does_not_finish(tmp_path):
-    with claim.hold(str(tmp_path / "a-0123"), quiet=True) as held:
+    with lease.hold(str(tmp_path / "a-0123"), quiet=True) as held:
         held.check()
         next(tmp_path.glob("*.claim")).unlink()
         with pytest.raises(Problem, match="was taken over by another run"):
@@ -135,9 +143,9 @@ def test_who_was_taken_over_does_not_finish(tmp_path):
 
 
 def test_a_stage_that_fails_is_free_again(tmp_path):
-    def fails(work: engine.Work) -> None:
+    def fails(work: Work) -> None:
         raise Problem("it cannot be done: mend it.")
 
     with pytest.raises(Problem):
-        engine.run(engine.Job("a", 1, {}, {}, {}, {}, fails), str(tmp_path))
+        run_stage(Job("a", 1, {}, {}, {}, {}, fails), str(tmp_path))
     assert not list(tmp_path.glob("*.claim"))

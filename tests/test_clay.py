@@ -11,23 +11,27 @@ import numpy as np
 import pytest
 from tiny_head import tiny_head
 
-from twfer_dist import engine, schema
-from twfer_dist.corpus import clay
-from twfer_dist.corpus.annotators import ANNOTATORS, evidence, votes
-from twfer_dist.corpus.clay import ClayConfig
+from twfer_dist.core import schema
+from twfer_dist.core.crop import SPAN
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.prototypes import prototype
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, NEUTRAL
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.corpus.dress import EYES, FACIAL_HAIR, HEADGEAR, Dress
-from twfer_dist.corpus.facs import GAINS, free, performed, possible, prototype, shape_weights
-from twfer_dist.corpus.figure import Workshop
-from twfer_dist.corpus.head import EXPRESSION_SHAPES, LANDMARKS_68, PARTS, load_head, make_head, save_head
-from twfer_dist.corpus.material import MATERIALS
-from twfer_dist.corpus.pipeline import Studio, make_corpora, rendered_job
-from twfer_dist.corpus.raster import rasterise
-from twfer_dist.corpus.render import draw, project
 from twfer_dist.corpus.votes import label_from_votes, parse_votes
-from twfer_dist.errors import Problem
-from twfer_dist.framing import SPAN
-from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS, NEUTRAL
+from twfer_dist.engine import artifact
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.rendering import plan
+from twfer_dist.rendering.annotators import ANNOTATORS, evidence, votes
+from twfer_dist.rendering.dress import EYES, FACIAL_HAIR, HEADGEAR, Dress
+from twfer_dist.rendering.facs import GAINS, free, performed, possible, shape_weights
+from twfer_dist.rendering.figure import Workshop
+from twfer_dist.rendering.head import EXPRESSION_SHAPES, LANDMARKS_68, PARTS, load_head, make_head, save_head
+from twfer_dist.rendering.material import MATERIALS
+from twfer_dist.rendering.plan import ClayConfig
+from twfer_dist.rendering.raster import rasterise
+from twfer_dist.rendering.render import draw, project
+from twfer_dist.rendering.stage import Studio, make_corpora, rendered_job
 
 NO_FOLDS = np.zeros(17, np.float32)
 DEMO = Path(str(resources.files("twfer_dist") / "demo"))
@@ -84,9 +88,16 @@ def _write_distribution(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]
     rng = np.random.default_rng(0)
     neutral = rng.uniform(-10, 10, (count, 3)).round(3).astype(np.float32)
     corners = rng.integers(0, count, (polygons, 4))
-    text = ["mtllib ICTFaceModelMaterial.mtl", *(f"v {x:.9f} {y:.9f} {z:.9f}" for x, y, z in neutral), "vt 0.25 0.5", "vt 1.5 0.75"]
+    text = [
+        "mtllib ICTFaceModelMaterial.mtl",
+        *(f"v {x:.9f} {y:.9f} {z:.9f}" for x, y, z in neutral),
+        "vt 0.25 0.5",
+        "vt 1.5 0.75",
+    ]
     for number, polygon in enumerate(corners):
-        text.append("f " + " ".join(f"{v + 1}/{1 + k % 2}/1" for k, v in enumerate(polygon[: 3 if number % 7 == 0 else 4])))
+        text.append(
+            "f " + " ".join(f"{v + 1}/{1 + k % 2}/1" for k, v in enumerate(polygon[: 3 if number % 7 == 0 else 4]))
+        )
     folder.mkdir()
     (folder / "generic_neutral_mesh.obj").write_text("\n".join(text))
     shapes = {}
@@ -112,7 +123,11 @@ def test_the_public_distribution_becomes_a_head_file(tmp_path: Path) -> None:
     assert head.identity_names.tolist() == ["identity000", "identity001"]
     for row, name in enumerate(EXPRESSION_SHAPES):
         np.testing.assert_allclose(neutral + head.expression_deltas[row], shapes[name], atol=2e-3)
-    assert [str(head.part_names[head.vertex_part[v]]) for v in (0, 9409, 26718)] == ["face", "head_and_neck", "eyelashes_right"]
+    assert [str(head.part_names[head.vertex_part[v]]) for v in (0, 9409, 26718)] == [
+        "face",
+        "head_and_neck",
+        "eyelashes_right",
+    ]
     assert tuple(head.landmarks_68) == LANDMARKS_68
     (tmp_path / "FaceXModel" / "jawOpen.obj").unlink()
     with pytest.raises(Problem, match=r"jawOpen\.obj does not exist"):
@@ -154,7 +169,9 @@ def test_an_expression_is_nearest_to_its_own_prototype(expression: str) -> None:
     assert EXPRESSIONS[int(evidence(prototype(expression)).argmax())] == expression
     rng = np.random.default_rng(1)
     assert not performed(expression, 0, rng).any()
-    assert sum(EXPRESSIONS[int(evidence(performed(expression, 1, rng)).argmax())] == expression for _ in range(50)) >= 45
+    assert (
+        sum(EXPRESSIONS[int(evidence(performed(expression, 1, rng)).argmax())] == expression for _ in range(50)) >= 45
+    )
 
 
 def test_annotators_agree_on_strong_expressions_and_not_on_weak_ones() -> None:
@@ -203,8 +220,8 @@ def test_every_headgear_and_material_can_be_drawn(workshop: Workshop, headgear: 
         config = ClayConfig(size=48, framing="portrait", materials=(material,))
         dress = Dress(headgear, ("armour", "robe", "bare")[number % 3], FACIAL_HAIR[number % 4], EYES[number % 3], True)
         figure = workshop.figure(dress, np.random.default_rng(4))
-        scene = dataclasses.replace(clay.scene(config, "a"), ground=((0, 0, 0), (0, 0, 0)), noise=0.0)
-        view = clay.view(config, "a", project(figure.vertices, scene.pose)[1][figure.landmarks])
+        scene = dataclasses.replace(plan.scene(config, "a"), ground=((0, 0, 0), (0, 0, 0)), noise=0.0)
+        view = plan.view(config, "a", project(figure.vertices, scene.pose)[1][figure.landmarks])
         picture = draw(figure, figure.vertices, NO_FOLDS, scene, view, 48)
         assert picture.shape == (48, 48, 3) and picture.dtype == np.uint8
         assert picture[:2, :2].max() <= 1 and 0.12 < (picture.max(2) > 4).mean() < 0.9
@@ -215,9 +232,9 @@ def test_every_headgear_and_material_can_be_drawn(workshop: Workshop, headgear: 
 def test_a_crop_is_framed_by_the_neutral_face_and_points_follow_the_units(workshop: Workshop) -> None:
     config = ClayConfig(size=64)
     figure = workshop.figure(Dress("bald", "bare", "none", "blank", False), np.random.default_rng(5))
-    scene = clay.scene(config, "b")
+    scene = plan.scene(config, "b")
     neutral = project(figure.vertices, scene.pose)[1][figure.landmarks]
-    view = clay.view(config, "b", neutral)
+    view = plan.view(config, "b", neutral)
 
     def points(vertices: np.ndarray) -> np.ndarray:
         return project(vertices[figure.landmarks], scene.pose)[1] @ view[:, :2].T + view[:, 2]
@@ -233,7 +250,14 @@ def test_a_crop_is_framed_by_the_neutral_face_and_points_follow_the_units(worksh
     smile = points(workshop.posed(figure, shape_weights(units, workshop.head.expression_names)))
     assert smile[48, 1] < still[48, 1] - 0.5 and smile[54, 1] < still[54, 1] - 0.5
     changed = np.abs(
-        draw(figure, workshop.posed(figure, shape_weights(units, workshop.head.expression_names)), NO_FOLDS, scene, view, 64).astype(int)
+        draw(
+            figure,
+            workshop.posed(figure, shape_weights(units, workshop.head.expression_names)),
+            NO_FOLDS,
+            scene,
+            view,
+            64,
+        ).astype(int)
         - draw(figure, figure.vertices, NO_FOLDS, scene, view, 64)
     )
     assert changed[36:58].max() > 8 and changed[:16].max() == 0  # nothing but the mouth has moved
@@ -243,36 +267,44 @@ def test_a_crop_is_framed_by_the_neutral_face_and_points_follow_the_units(worksh
 
 
 def test_plans_have_the_paper_s_shapes() -> None:
-    expressions = clay.plan(ClayConfig(plan="expressions", figures=58, scenes=1)).to_pylist()
-    assert len(expressions) == 58 * 7 and {Counter(r["label"] for r in expressions)[label] for label in range(1, 8)} == {58}
+    expressions = plan.plan(ClayConfig(plan="expressions", figures=58, scenes=1)).to_pylist()
+    assert len(expressions) == 58 * 7 and {
+        Counter(r["label"] for r in expressions)[label] for label in range(1, 8)
+    } == {58}
     assert {r["intensity"] for r in expressions if r["label"] == NEUTRAL} == {0}
-    assert len({r["intensity"] for r in expressions if r["label"] == 1}) == len(clay.GRADES)
-    postures = clay.plan(ClayConfig(plan="postures", scenes=1)).to_pylist()
-    assert Counter(r["posture"] for r in postures) == clay.POSTURE_FIGURES and len({r["source"] for r in postures}) == 85
-    for shares in clay.POSTURE_EXPRESSIONS.values():
+    assert len({r["intensity"] for r in expressions if r["label"] == 1}) == len(plan.GRADES)
+    postures = plan.plan(ClayConfig(plan="postures", scenes=1)).to_pylist()
+    assert (
+        Counter(r["posture"] for r in postures) == plan.POSTURE_FIGURES and len({r["source"] for r in postures}) == 85
+    )
+    for shares in plan.POSTURE_EXPRESSIONS.values():
         assert sum(shares) == pytest.approx(1)
 
 
 def test_the_pictures_of_a_scene_of_changes_differ_in_action_units_alone(workshop: Workshop) -> None:
     config = ClayConfig(plan="changes", figures=3, scenes=2, states=4)
-    rows, names = clay.plan(config).to_pylist(), workshop.head.expression_names
+    rows, names = plan.plan(config).to_pylist(), workshop.head.expression_names
     scenes = [rows[k : k + 4] for k in range(0, len(rows), 4)]
     for scene in scenes:
         assert len({row["scene"] for row in scene}) == 1 and scene[0]["label"] == NEUTRAL
-        units, leans = zip(*(clay.action_units(config, r["image_id"], r["label"], r["intensity"]) for r in scene), strict=True)
+        units, leans = zip(
+            *(plan.action_units(config, r["image_id"], r["label"], r["intensity"]) for r in scene), strict=True
+        )
         assert not units[0].any() and all(u.any() for u in units[1:]) and leans == (None,) * 4
-        looks = [clay.beside(config, row["image_id"], names) for row in scene]
+        looks = [plan.beside(config, row["image_id"], names) for row in scene]
         assert all((look == looks[0]).all() for look in looks)
-    assert any(clay.beside(config, scene[0]["image_id"], names).any() for scene in scenes)
-    assert len({clay.scene(config, scene[0]["scene"]).clutter for scene in scenes}) > 1
+    assert any(plan.beside(config, scene[0]["image_id"], names).any() for scene in scenes)
+    assert len({plan.scene(config, scene[0]["scene"]).clutter for scene in scenes}) > 1
 
 
 def test_a_plan_does_not_depend_on_how_many_are_asked() -> None:
-    few, many = (clay.plan(ClayConfig(figures=n)).to_pylist() for n in (2, 5))
+    few, many = (plan.plan(ClayConfig(figures=n)).to_pylist() for n in (2, 5))
     assert few == many[: len(few)]
 
 
-@pytest.mark.parametrize("wrong", [{"plan": "none"}, {"framing": "wide"}, {"materials": ("jade",)}, {"figures": 0}, {"size": 8}])
+@pytest.mark.parametrize(
+    "wrong", [{"plan": "none"}, {"framing": "wide"}, {"materials": ("jade",)}, {"figures": 0}, {"size": 8}]
+)
 def test_a_config_that_cannot_be_rendered_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
         ClayConfig(**wrong)
@@ -283,17 +315,19 @@ def test_a_config_that_cannot_be_rendered_is_refused(wrong: dict) -> None:
 
 def test_the_stage_renders_what_the_studio_renders(ray_cluster: None, head_file: str, tmp_path: Path) -> None:
     config = ClayConfig(figures=22, scenes=2, states=3, size=32)
-    finished = engine.run(rendered_job(head_file, config), str(tmp_path), quiet=True)
+    finished = run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True)
     table = finished.table(".", schema.RENDERED)
-    assert len(table) == 132 and set(table["status"].to_pylist()) == {schema.OK}
-    alone = Studio(head_file, config)(clay.plan(config).slice(117, 6))  # across the border of two parts, from the middle of a scene on
+    assert len(table) == 132 and set(table["status"].to_pylist()) == {OK}
+    alone = Studio(head_file, config)(
+        plan.plan(config).slice(117, 6)
+    )  # across the border of two parts, from the middle of a scene on
     assert table.slice(117, 6).to_pylist() == alone.to_pylist()
     for first, second, third in zip(*(table.to_pylist()[k::3] for k in range(3)), strict=True):
         assert first["scene"] == second["scene"] == third["scene"] and first["pose"] == third["pose"]
         assert not any(first["action_units"]) and any(second["action_units"]) and first["label"] == NEUTRAL
         assert first["votes"] == ""
     assert len({row["image"] for row in table.to_pylist()[::3]}) == 44  # no two scenes look the same
-    assert engine.run(rendered_job(head_file, config), str(tmp_path), quiet=True).stamp == finished.stamp
+    assert run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True).stamp == finished.stamp
 
 
 def test_another_head_or_another_seed_is_another_output(head_file: str, tmp_path: Path) -> None:
@@ -301,13 +335,23 @@ def test_another_head_or_another_seed_is_another_output(head_file: str, tmp_path
     save_head(dataclasses.replace(tiny_head(), uv=np.ones((1, 2), np.float32)), other)
     job = rendered_job(head_file, ClayConfig())
     assert (
-        len({job.fingerprint, rendered_job(other, ClayConfig()).fingerprint, rendered_job(head_file, ClayConfig(seed=1)).fingerprint}) == 3
+        len(
+            {
+                job.fingerprint,
+                rendered_job(other, ClayConfig()).fingerprint,
+                rendered_job(head_file, ClayConfig(seed=1)).fingerprint,
+            }
+        )
+        == 3
     )
 
 
 def test_a_recipe_becomes_corpora_that_can_be_read(ray_cluster: None, head_file: str, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("corpora:\n  little: {plan: expressions, figures: 4, scenes: 1, size: 40, framing: portrait, materials: [marble]}\n")
+    recipe.write_text(
+        "corpora:\n  little: {plan: expressions, figures: 4, scenes: 1, size: 40, framing: portrait, materials: "
+        "[marble]}\n"
+    )
     (folder,) = make_corpora(str(recipe), head_file, str(tmp_path / "out"))
     corpus = open_corpus(folder)
     assert corpus.notes["photographs"] == 28 and corpus.notes["missing"] == 0 and corpus.notes["sources"] == 4
@@ -332,7 +376,7 @@ def test_a_recipe_becomes_corpora_that_can_be_read(ray_cluster: None, head_file:
 
 def _rendered(folder: Path) -> list[dict]:
     (output,) = folder.iterdir()
-    return engine.storage.open_finished(str(output)).table(".", schema.RENDERED).to_pylist()
+    return artifact.open_finished(str(output)).table(".", schema.RENDERED).to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -357,10 +401,15 @@ def test_a_wrong_recipe_is_one_sentence(head_file: str, tmp_path: Path, text: st
 
 def test_the_shipped_corpora_are_whole() -> None:
     tw58, postures = open_corpus(str(DEMO / "tw58")), open_corpus(str(DEMO / "postures"))
-    assert (tw58.notes["photographs"], tw58.notes["sources"], tw58.notes["missing"], tw58.notes["images_not_named"]) == (406, 58, 0, 0)
+    assert (
+        tw58.notes["photographs"],
+        tw58.notes["sources"],
+        tw58.notes["missing"],
+        tw58.notes["images_not_named"],
+    ) == (406, 58, 0, 0)
     assert tw58.notes["action_units"] == 0 and 0 < tw58.notes["ties_without_label"] < 25
     groups = [dict(row) for row in postures.table["groups"].to_pylist()]
-    assert Counter(g["posture"] for g in groups) == clay.POSTURE_FIGURES
+    assert Counter(g["posture"] for g in groups) == plan.POSTURE_FIGURES
     assert postures.notes["missing"] == 0 and postures.notes["action_units"] == 0
     assert Counter(tw58.table["label"].to_pylist()).keys() >= set(range(1, 8))
     assert sum(file.stat().st_size for file in DEMO.rglob("*") if file.is_file()) < 10_000_000

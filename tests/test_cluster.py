@@ -16,9 +16,11 @@ import ray._private.utils
 import torch
 from engine_jobs import Adder, Config, numbers_job
 
-from twfer_dist import cluster, engine
-from twfer_dist.errors import Problem
-from twfer_dist.synthesis.pipeline import Animator
+from twfer_dist.core.errors import Problem
+from twfer_dist.engine import ray_cluster as cluster
+from twfer_dist.engine.shards import Step
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.synthesis.stage import Animator
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,10 @@ from twfer_dist.synthesis.pipeline import Animator
         ("127.0.0.1:9", r"No Ray cluster answers at RAY_ADDRESS=127.0.0.1:9 \(.*refused\): start it, or unset"),
         ("[::1]:9", "No Ray cluster answers at"),
         ("nobody.invalid:6379", "No Ray cluster answers at"),
-        ("http://127.0.0.1:8265", "looks like the dashboard's.*set it to host:port of the cluster's head, such as head:6379"),
+        (
+            "http://127.0.0.1:8265",
+            "looks like the dashboard's.*set it to host:port of the cluster's head, such as head:6379",
+        ),
         ("ray://head:10001", "is for Ray Client"),
         ("head", "is not host:port"),
         ("head:port", "is not host:port"),
@@ -59,13 +64,16 @@ def test_ray_starts_in_a_narrow_place(tmp_path: Path) -> None:
     """A long folder for temporary files, no home, and one processor of several."""
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from twfer_dist import cluster; cluster.start()\n"
+        "from twfer_dist.engine import ray_cluster as cluster; cluster.start()\n"
         "import ray; print(cluster.cores(), cluster.slots(1, 0), ray.get(ray.remote(lambda: 7).remote()))"
     )
     long = tmp_path / ("x" * 100)
     long.mkdir()
     dropped = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    environment = {key: value for key, value in os.environ.items() if key not in dropped} | {"TMPDIR": str(long), "HOME": "/dev/null/none"}
+    environment = {key: value for key, value in os.environ.items() if key not in dropped} | {
+        "TMPDIR": str(long),
+        "HOME": "/dev/null/none",
+    }
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=300)
     assert done.stdout == "1 1 7\n", done.stderr
 
@@ -75,7 +83,8 @@ def test_no_folder_for_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     assert cluster._folder() != "/dev/null/none/ray"
     monkeypatch.setattr(cluster, "FOLDER_BYTES", 1 << 60)
     with pytest.raises(
-        Problem, match=r"no folder for its sockets and logs \(/dev/null/none/ray cannot be made: .*\): make room there, or set"
+        Problem,
+        match=r"no folder for its sockets and logs \(/dev/null/none/ray cannot be made: .*\): make room there, or set",
     ):
         cluster._folder()
 
@@ -131,6 +140,6 @@ class OnGpu(Adder):
 
 
 def test_two_actors_share_a_gpu(ray_cluster: None, tmp_path: Path) -> None:
-    step = engine.Step(OnGpu, {"add": 1}, gpus=0.5, actors=2)
-    finished = engine.run(numbers_job(Config(), step=step), str(tmp_path / "gpu"), quiet=True)
-    assert finished.digest == engine.run(numbers_job(Config()), str(tmp_path / "processor"), quiet=True).digest
+    step = Step(OnGpu, {"add": 1}, gpus=0.5, actors=2)
+    finished = run_stage(numbers_job(Config(), step=step), str(tmp_path / "gpu"), quiet=True)
+    assert finished.digest == run_stage(numbers_job(Config()), str(tmp_path / "processor"), quiet=True).digest

@@ -10,12 +10,15 @@ import click
 import pytest
 import yaml
 
-from twfer_dist import __version__, recipe
-from twfer_dist.cli import main
+from twfer_dist import __version__
+from twfer_dist.cli.main import main
+from twfer_dist.recipe.load import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTERS = ROOT / "clusters"
-LOCK = dict(line.split(";")[0].split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
+LOCK = dict(
+    line.split(";")[0].split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line
+)
 DOCKERFILE = (CLUSTERS / "Dockerfile").read_text()
 AWS = yaml.safe_load((CLUSTERS / "aws.yaml").read_text())
 CONFIGMAP, RAYJOB = yaml.safe_load_all((CLUSTERS / "rayjob.yaml").read_text())
@@ -35,10 +38,8 @@ AUTOSCALER_FIELDS = {
     "version", "idleTimeoutSeconds", "upscalingMode", "resources", "image", "imagePullPolicy", "env", "envFrom",
     "securityContext", "volumeMounts",
 }  # fmt: skip
-GROUP_FIELDS = {
-    "groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template", "idleTimeoutSeconds", "numOfHosts",
-    "scaleStrategy", "suspend",
-}  # fmt: skip
+GROUP_FIELDS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template",
+    "idleTimeoutSeconds", "numOfHosts", "scaleStrategy", "suspend", }  # fmt: skip
 
 
 def checked_by_ray(config: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +79,9 @@ def test_ray_accepts_the_ray_up_file(monkeypatch: pytest.MonkeyPatch) -> None:
         (("head_node_type",), "nobody"),
     ],
 )
-def test_ray_refuses_the_ray_up_file_with_a_fault(path: tuple[str, ...], value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_refuses_the_ray_up_file_with_a_fault(
+    path: tuple[str, ...], value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     config = copy.deepcopy(AWS)
     inner = config
@@ -145,7 +148,9 @@ def test_the_rayjob_goes_away_scales_and_asks_for_the_token() -> None:
     assert len(workers) == len(RAYCLUSTER["workerGroupSpecs"])
     for group in workers.values():
         assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
-    with_gpu = [g for g in workers.values() if "nvidia.com/gpu" in g["template"]["spec"]["containers"][0]["resources"]["limits"]]
+    with_gpu = [
+        g for g in workers.values() if "nvidia.com/gpu" in g["template"]["spec"]["containers"][0]["resources"]["limits"]
+    ]
     assert [group["minReplicas"] for group in with_gpu] == [0]
 
 
@@ -161,7 +166,7 @@ def test_the_rayjob_starts_what_the_image_and_the_config_map_hold(tmp_path: Path
     (mount,) = pod["containers"][0]["volumeMounts"]
     name = str(Path(arguments[0]).relative_to(mount["mountPath"]))
     (tmp_path / name).write_text(CONFIGMAP["data"][name])
-    loaded = recipe.load(str(tmp_path / name))
+    loaded = load_recipe(str(tmp_path / name))
     gpu_pods = RAYCLUSTER["workerGroupSpecs"][1]["maxReplicas"]
     assert loaded.out.startswith("s3://") and loaded.tracking and loaded.tracking.uri.startswith("http://")
     assert loaded.compute.workers * loaded.compute.gpus <= gpu_pods
@@ -169,7 +174,9 @@ def test_the_rayjob_starts_what_the_image_and_the_config_map_hold(tmp_path: Path
 
 
 def written(pattern: str) -> list[list[str]]:
-    """What a person is told to type: indented lines of the guides and the cluster files that match, cut at a comment."""
+    """What a person is told to type: indented lines of the guides and the cluster files that match, cut at a
+    comment.
+    """
     texts = [path.read_text() for path in [*ROOT.glob("*.md"), *CLUSTERS.iterdir()]]
     lines = [match for text in texts for match in re.findall(rf"^(?:    |#).*?{pattern}(.+)$", text, re.MULTILINE)]
     return [shlex.split(line, comments=True) for line in lines]

@@ -11,15 +11,17 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from twfer_dist import engine, schema, storage
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.dataset import splits
-from twfer_dist.dataset.pipeline import DatasetConfig, dataset_job
-from twfer_dist.errors import Problem
+from twfer_dist.dataset.stage import DatasetConfig, dataset_job
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces import copies
 from twfer_dist.faces.decode import decode, on_grey
-from twfer_dist.faces.pipeline import FacesConfig, faces_job
-from twfer_dist.storage import Finished
+from twfer_dist.faces.stage import FacesConfig, faces_job
 from twfer_dist.study.report import ReportConfig, report_job
 
 COPIES = Path(__file__).parent / "data" / "trials" / "copies"  # eight pictures under three names each
@@ -31,9 +33,16 @@ def photographs(pictures: dict[str, np.ndarray], sources: dict[str, str] | None 
     rows = []
     for path, picture in pictures.items():
         shape = {"height": picture.shape[0], "width": picture.shape[1], "thumbnail": copies.thumbnail(picture)}
-        identity = {"photo_id": schema.photo_id(corpus, path), "corpus": corpus, "path": path, "source": (sources or {}).get(path, path)}
+        identity = {
+            "photo_id": schema.photo_id(corpus, path),
+            "corpus": corpus,
+            "path": path,
+            "source": (sources or {}).get(path, path),
+        }
         rows.append({**identity, "content_sha256": storage.sha256(picture.tobytes()), **shape})
-    return pa.Table.from_pylist([{name: row.get(name) for name in schema.PHOTOGRAPHS.names} for row in rows], schema=schema.PHOTOGRAPHS)
+    return pa.Table.from_pylist(
+        [{name: row.get(name) for name in schema.PHOTOGRAPHS.names} for row in rows], schema=schema.PHOTOGRAPHS
+    )
 
 
 def heads() -> dict[str, np.ndarray]:
@@ -82,7 +91,14 @@ def test_equal_files_that_show_no_picture_are_no_copies() -> None:
 def test_a_copy_joins_the_sources_of_both_pictures() -> None:
     pictures = heads()
     pictures["9.jpg"] = jpeg(pictures["03.jpg"], 80)
-    given = {"00.jpg": "Anna", "03.jpg": "Anna", "9.jpg": "Berta", "05.jpg": "Berta", "06.jpg": "Carla", "07.jpg": "Carla"}
+    given = {
+        "00.jpg": "Anna",
+        "03.jpg": "Anna",
+        "9.jpg": "Berta",
+        "05.jpg": "Berta",
+        "06.jpg": "Carla",
+        "07.jpg": "Carla",
+    }
     rows = photographs(pictures, given)
     found = copies.find(rows)
     assert copies.summary(found) == {"photographs": 2, "pictures": 1, "equal": 0, "near-equal": 1}
@@ -97,14 +113,18 @@ def test_copies_in_two_corpora_are_one_figure() -> None:
     rows = pa.concat_tables([photographs(heads()), photographs(heads(), corpus="d")])
     of = copies.sources(rows, copies.find(rows))
     place = {photo: k for k, photo in enumerate(rows["photo_id"].to_pylist())}
-    of = of.append_column("corpus", rows["corpus"].take(pa.array([place[photo] for photo in of["photo_id"].to_pylist()])))
+    of = of.append_column(
+        "corpus", rows["corpus"].take(pa.array([place[photo] for photo in of["photo_id"].to_pylist()]))
+    )
     assert len(set(schema.figures(of).to_pylist())) == 8
 
 
 def test_any_number_of_copies_is_chained_up() -> None:
     picture = heads()["07.jpg"]
     random = np.random.default_rng(0)
-    many = {f"{k:03d}": np.clip(picture + random.normal(0, 3, picture.shape), 0, 255).astype(np.uint8) for k in range(60)}
+    many = {
+        f"{k:03d}": np.clip(picture + random.normal(0, 3, picture.shape), 0, 255).astype(np.uint8) for k in range(60)
+    }
     assert copies.summary(copies.find(photographs(many)))["pictures"] == 1
 
 
@@ -120,7 +140,7 @@ def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         names = sorted(path.name for path in (folder / "heads").glob("*.jpg"))
         lines = [f"{name},{int(name[:2]) % 7 + 1},{'test' if 'copy' in name else 'train'}" for name in names]
         (folder / "heads" / "manifest.csv").write_text("\n".join(["path,label,split", *lines]))
-        faces = engine.run(faces_job([open_corpus(str(folder / "heads"))], PLAIN), str(folder / "out"), quiet=True)
+        faces = run_stage(faces_job([open_corpus(str(folder / "heads"))], PLAIN), str(folder / "out"), quiet=True)
     assert faces.manifest["kept"]["rows"] == 18
     return folder, faces
 
@@ -133,17 +153,25 @@ def test_copies_count_as_one_figure_and_are_listed(found: tuple[Path, Finished],
     }
     assert len({row["source"] for row in faces.table("photographs", schema.PHOTOGRAPHS).to_pylist()}) == 24  # as given
     assert faces.results["copies"] == {"photographs": 24, "pictures": 8, "equal": 16, "near-equal": 0}
-    assert faces.results["say"][-1] == "24 photographs are 8 pictures under several names: they count as 8; copies.csv lists the copies."
+    assert (
+        faces.results["say"][-1]
+        == "24 photographs are 8 pictures under several names: they count as 8; copies.csv lists the copies."
+    )
     listed = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path("copies.csv")).decode("utf-8-sig"))))
     assert len(listed) == 16 and listed[0]["path"] == "00 copy.jpg" and listed[0]["copy_of"] == "00 (1).jpg"
-    again = engine.run(faces_job([open_corpus(str(folder / "heads"))], PLAIN, actors=2), str(tmp_path), quiet=True)
-    assert again.manifest["kept"] is None and again.digest == faces.digest  # rows of another output were revised as these
+    again = run_stage(faces_job([open_corpus(str(folder / "heads"))], PLAIN, actors=2), str(tmp_path), quiet=True)
+    assert (
+        again.manifest["kept"] is None and again.digest == faces.digest
+    )  # rows of another output were revised as these
 
 
 def test_copies_lie_on_one_side_of_a_split(found: tuple[Path, Finished], tmp_path: Path) -> None:
     config = DatasetConfig(include=("photographs",), split="by_source", ratios=(7, 3))
-    dataset = engine.run(dataset_job([found[1]], [], config), str(tmp_path), quiet=True)
-    assert dataset.results["say"][0].startswith("24 images of 8 sources") and dataset.results["sources_on_several_sides"] == 0
+    dataset = run_stage(dataset_job([found[1]], [], config), str(tmp_path), quiet=True)
+    assert (
+        dataset.results["say"][0].startswith("24 images of 8 sources")
+        and dataset.results["sources_on_several_sides"] == 0
+    )
     sides: dict[bytes, set[str]] = {}
     for row in dataset.table(".", schema.DATASET).to_pylist():
         sides.setdefault(row["image"], set()).add(row["split"])
@@ -151,13 +179,17 @@ def test_copies_lie_on_one_side_of_a_split(found: tuple[Path, Finished], tmp_pat
 
 
 def test_copies_on_both_sides_of_a_given_split_are_said(found: tuple[Path, Finished], tmp_path: Path) -> None:
-    dataset = engine.run(dataset_job([found[1]], [], DatasetConfig(include=("photographs",), split="given")), str(tmp_path), quiet=True)
+    dataset = run_stage(
+        dataset_job([found[1]], [], DatasetConfig(include=("photographs",), split="given")), str(tmp_path), quiet=True
+    )
     assert dataset.results["say"][0] == "24 images of 8 sources: 16 train + 8 test as asked"
-    assert dataset.results["say"][1].startswith("8 of 8 sources (a figure, or a picture with its copies) are on more than one side")
+    assert dataset.results["say"][1].startswith(
+        "8 of 8 sources (a figure, or a picture with its copies) are on more than one side"
+    )
 
 
 def test_the_report_tells_of_copies(found: tuple[Path, Finished], tmp_path: Path) -> None:
-    report = engine.run(report_job([], faces=[found[1]], config=ReportConfig(faces=1)), str(tmp_path), quiet=True)
+    report = run_stage(report_job([], faces=[found[1]], config=ReportConfig(faces=1)), str(tmp_path), quiet=True)
     page = storage.read_bytes(report.path("index.html")).decode()
     assert "24 photographs are 8 pictures under several names. They count as 8 in every number of sources" in page
 

@@ -8,12 +8,12 @@ import pyarrow.fs as pafs
 import pytest
 from corpus_files import put
 
-from twfer_dist import schema
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.files import list_folder, list_remote, locate
 from twfer_dist.corpus.votes import label_from_votes, parse_label, parse_votes
-from twfer_dist.errors import Problem
-from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS
 
 UNITS = ",".join(f" {unit}_r" for unit in ACTION_UNITS)
 
@@ -32,7 +32,16 @@ def rows(corpus: Corpus) -> dict[str, dict]:
 
 
 def test_folder_takes_images_and_counts_the_rest(tmp_path):
-    folder = put(tmp_path / "figures", "b.JPG", "兵马俑 1.png", "deep/er/c.webp", "notes.txt", "list.csv", ".hidden.jpg", ".git/d.jpg")
+    folder = put(
+        tmp_path / "figures",
+        "b.JPG",
+        "兵马俑 1.png",
+        "deep/er/c.webp",
+        "notes.txt",
+        "list.csv",
+        ".hidden.jpg",
+        ".git/d.jpg",
+    )
     corpus = open_corpus(str(folder))
     assert corpus.name == "figures"
     assert corpus.table.schema.equals(schema.CORPUS, check_metadata=True)
@@ -40,7 +49,12 @@ def test_folder_takes_images_and_counts_the_rest(tmp_path):
     assert corpus.table["photo_id"].to_pylist() == sorted(corpus.table["photo_id"].to_pylist())
     row = rows(corpus)["deep/er/c.webp"]
     assert row["photo_id"] == schema.photo_id("figures", "deep/er/c.webp")
-    assert (row["source"], row["label"], row["label_rule"], row["groups"]) == ("deep/er/c.webp", None, "none", [("folder", "deep/er")])
+    assert (row["source"], row["label"], row["label_rule"], row["groups"]) == (
+        "deep/er/c.webp",
+        None,
+        "none",
+        [("folder", "deep/er")],
+    )
     assert corpus.notes["layout"] == "folder"
     assert (corpus.notes["photographs"], corpus.notes["other_files"], corpus.notes["hidden"]) == (3, 2, 2)
     assert corpus.notes["tables_not_read"] == ["list.csv"]
@@ -60,7 +74,9 @@ def test_folder_follows_no_link_out(tmp_path):
 
 
 def test_folder_without_images_is_a_problem(tmp_path):
-    with pytest.raises(Problem, match=r"holds no picture that is read here \(1 file passed over: readme.md\): name a folder"):
+    with pytest.raises(
+        Problem, match=r"holds no picture that is read here \(1 file passed over: readme.md\): name a folder"
+    ):
         open_corpus(str(put(tmp_path / "empty", "readme.md")))
     with pytest.raises(Problem, match="is not there"):
         open_corpus(str(tmp_path / "nowhere"))
@@ -75,7 +91,9 @@ def test_only_files_are_lost_whose_names_are_not_utf8(tmp_path):
     put(folder / os.fsdecode(b"\xff"), "b.jpg")
     corpus = open_corpus(str(folder))
     assert list(rows(corpus)) == ["a.jpg"]
-    assert corpus.left_out == [r"figures: 2 files or folders were left out, as their names are not valid UTF-8: rename \xff, caf\xe9.jpg"]
+    assert corpus.left_out == [
+        r"figures: 2 files or folders were left out, as their names are not valid UTF-8: rename \xff, caf\xe9.jpg"
+    ]
     (folder / "a.jpg").unlink()
     with pytest.raises(Problem, match="names are not valid UTF-8"):
         open_corpus(str(folder))
@@ -118,7 +136,14 @@ def test_locate_leads_nowhere_else(tmp_path):
     assert fs.open_input_stream(place).read() == b"deep/b.jpg"
     locate(str(folder), "missing.jpg")
     locate(str(folder), "self.jpg")
-    for path in ("../secret.jpg", "deep/../../secret.jpg", str(tmp_path / "secret.jpg"), "out.jpg", "up/secret.jpg", "a\0.jpg"):
+    for path in (
+        "../secret.jpg",
+        "deep/../../secret.jpg",
+        str(tmp_path / "secret.jpg"),
+        "out.jpg",
+        "up/secret.jpg",
+        "a\0.jpg",
+    ):
         with pytest.raises(ValueError):
             locate(str(folder), path)
     for path in ("../secret.jpg", "/secret.jpg"):
@@ -167,7 +192,8 @@ def test_manifest_by_other_names(tmp_path):
 
 def test_manifest_counts_ties(tmp_path):
     corpus = manifest(
-        put(tmp_path / "c", "a.jpg", "b.jpg", "c.jpg"), "path,votes\na.jpg,fear;anger\nb.jpg,fear+anger;fear;anger+7;7\nc.jpg,fear\n"
+        put(tmp_path / "c", "a.jpg", "b.jpg", "c.jpg"),
+        "path,votes\na.jpg,fear;anger\nb.jpg,fear+anger;fear;anger+7;7\nc.jpg,fear\n",
     )
     found = rows(corpus)
     assert (found["a.jpg"]["label"], found["a.jpg"]["label_rule"]) == (None, "tie: fear, anger")
@@ -183,7 +209,10 @@ def test_manifest_counts_ties(tmp_path):
         ("a.jpg,x\nb.jpg,y\n", "line 1: this line names a photograph, not columns"),
         ("path,path\na.jpg,b.jpg\n", "line 1: the column 'path' is there twice"),
         ("path\n", "has a header and no rows"),
-        ('path,note\n"a.jpg","two\nlines"\nb.jpg\n', "line 4: 1 value where line 1 names 2 columns; write a comma for each"),
+        (
+            'path,note\n"a.jpg","two\nlines"\nb.jpg\n',
+            "line 4: 1 value where line 1 names 2 columns; write a comma for each",
+        ),
         ("path,label\na.jpg,joy\n", "line 2: 'joy' is no expression .*4 happiness"),
         ("path,label\na.jpg,8\n", "line 2: '8' is no expression"),
         ("path,votes\na.jpg,fear;joy\n", "line 2: 'joy' is no expression"),
@@ -211,7 +240,11 @@ def rafdb(folder: Path, lines: str, *images: str) -> Path:
 
 def test_rafdb(tmp_path):
     lines = "train_00001.jpg 5\ntest_0002.jpg 7\ntrain_00003.jpg 1\n\n"
-    images = ("Image/aligned/train_00001_aligned.jpg", "Image/aligned/test_0002_aligned.jpg", "Image/original/train_00001.jpg")
+    images = (
+        "Image/aligned/train_00001_aligned.jpg",
+        "Image/aligned/test_0002_aligned.jpg",
+        "Image/original/train_00001.jpg",
+    )
     corpus = open_corpus(str(rafdb(tmp_path / "raf", lines, *images)))
     found = rows(corpus)
     assert len(found) == 3
@@ -221,7 +254,11 @@ def test_rafdb(tmp_path):
     assert (corpus.notes["layout"], corpus.notes["missing"], corpus.notes["sources"]) == ("rafdb-aligned", 1, 3)
     corpus = open_corpus(str(rafdb(tmp_path / "raf2", lines, images[2])))
     assert corpus.notes["layout"] == "rafdb-original"
-    assert sorted(rows(corpus)) == ["Image/original/test_0002.jpg", "Image/original/train_00001.jpg", "Image/original/train_00003.jpg"]
+    assert sorted(rows(corpus)) == [
+        "Image/original/test_0002.jpg",
+        "Image/original/train_00001.jpg",
+        "Image/original/train_00003.jpg",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -297,8 +334,18 @@ def test_openface_is_joined_by_path_and_by_stem(tmp_path):
     found = {path: row["action_units"] for path, row in rows(corpus).items()}
     assert found["a.jpg"] == pytest.approx([k / 10 for k in range(17)])
     assert found["deep/b.jpg"] == pytest.approx([1 + k / 10 for k in range(17)])
-    assert {path for path, units in found.items() if units is None} == {"deep/c.jpg", "twice.jpg", "deep/twice.jpg", "d.jpg", "e.jpg"}
-    assert (corpus.notes["action_units"], corpus.notes["openface_rows"], corpus.notes["openface_unmatched"]) == (2, 6, 2)
+    assert {path for path, units in found.items() if units is None} == {
+        "deep/c.jpg",
+        "twice.jpg",
+        "deep/twice.jpg",
+        "d.jpg",
+        "e.jpg",
+    }
+    assert (corpus.notes["action_units"], corpus.notes["openface_rows"], corpus.notes["openface_unmatched"]) == (
+        2,
+        6,
+        2,
+    )
 
 
 def test_openface_changes_the_digest(tmp_path):
@@ -315,7 +362,10 @@ def test_openface_changes_the_digest(tmp_path):
         (f"frame,success,confidence,{UNITS}\n" + line("a.jpg", 0), "line 1: no column names the image"),
         ("path,success,confidence, AU01_r\na.jpg,1,1,0\n", "line 1: there is no column AU02_r, AU04_r"),
         (f"path,success,confidence,{UNITS}\n" + line("a.jpg", 4), "line 2: an intensity is not within 0 to 5"),
-        (f"path,success,confidence,{UNITS}\n" + line("a.jpg", float("nan")), "line 2: an intensity is not within 0 to 5"),
+        (
+            f"path,success,confidence,{UNITS}\n" + line("a.jpg", float("nan")),
+            "line 2: an intensity is not within 0 to 5",
+        ),
         (f"path,success,confidence,{UNITS}\n" + line("a.jpg", 0, success="yes"), "line 2: could not convert"),
         (f"path,success,confidence,{UNITS}\n" + line("a.jpg", 0) + line("a.jpg", 1), "line 3: a.jpg is there twice"),
         (f"path,success,confidence,{UNITS}\n" + line("z.jpg", 0), "none of its 1 names is a photograph"),

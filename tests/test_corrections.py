@@ -11,17 +11,21 @@ import pytest
 import study_tables
 from click.testing import CliRunner
 
-from twfer_dist import recipe, storage
-from twfer_dist.cli import main
-from twfer_dist.errors import Problem
-from twfer_dist.faces.corrections import CorrectedConfig, corrected_job
-from twfer_dist.faces.measure import SHIPPED, open_meter
-from twfer_dist.faces.page import page
+from twfer_dist.annotation.corrections import CorrectedConfig, corrected_job
+from twfer_dist.annotation.page import page
+from twfer_dist.cli.main import main
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.schema import ANIMATED, FACES, PHOTOGRAPHS
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.engine import artifact, storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.config import package_path
+from twfer_dist.measurement.analyzer import SHIPPED, open_meter
+from twfer_dist.recipe.load import load_recipe
+from twfer_dist.recipe.run import run_recipe
+from twfer_dist.recipe.status import find_faces
+from twfer_dist.recipe.study import study_recipe
 from twfer_dist.recognition.training import TrainConfig
-from twfer_dist.schema import ANIMATED, FACES, PHOTOGRAPHS
-from twfer_dist.settings import package_path
-from twfer_dist.storage import Finished
-from twfer_dist.taxonomy import EXPRESSIONS
 
 HEAD = "face_id,path,fault,label\n"
 
@@ -33,7 +37,9 @@ def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finish
     (folder / "photographs").mkdir()
     shipped = Path(package_path("package:demo/tw58"))
     lines = (shipped / "manifest.csv").read_text().splitlines()
-    (folder / "photographs" / "manifest.csv").write_text("\n".join(lines[:7]) + "\nblank.png" + "," * lines[0].count(",") + "\n")
+    (folder / "photographs" / "manifest.csv").write_text(
+        "\n".join(lines[:7]) + "\nblank.png" + "," * lines[0].count(",") + "\n"
+    )
     for name in [line.split(",")[0] for line in lines[1:7]]:
         place = folder / "photographs" / name
         place.parent.mkdir(exist_ok=True, parents=True)
@@ -43,7 +49,7 @@ def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finish
     assert result.exit_code == 0, result.output
     assert re.search(r"made +faces .* 7 photographs \(1 unreadable\), \d faces( \(\d low_quality\))?\n", result.stdout)
     assert f"twfer inspect '{folder}/the out' --html faces.html" in result.stdout  # quoted, to be pasted
-    return storage.open_finished(recipe.faces_in(str(folder / "the out")))
+    return artifact.open_finished(find_faces(str(folder / "the out")))
 
 
 def test_the_page_shows_each_face_and_each_photograph_without_one(faces: Finished, tmp_path: Path) -> None:
@@ -70,11 +76,13 @@ def test_faces_with_corrections_adds_a_stage_and_finds_nothing_again(faces: Fini
     shutil.copytree(Path(faces.uri).parent, out)
     marked = faces.table("faces", FACES)["face_id"][0].as_py()
     (tmp_path / "marks.csv").write_text(f"{HEAD}{marked},,wrong points,\n")
-    result = CliRunner().invoke(main, ["faces", str(photographs), "--out", out, "--corrections", str(tmp_path / "marks.csv"), "--json"])
+    result = CliRunner().invoke(
+        main, ["faces", str(photographs), "--out", out, "--corrections", str(tmp_path / "marks.csv"), "--json"]
+    )
     assert result.exit_code == 0, result.output
     first, second = json.loads(result.stdout)["stages"]
     assert (first["state"], second["state"], second["counts"]["faces"]["rejected"]) == ("finished", "made", 1)
-    assert recipe.faces_in(out) == second["output"]  # its page shows the corrected faces from now on
+    assert find_faces(out) == second["output"]  # its page shows the corrected faces from now on
     rows = csv.DictReader(io.StringIO((Path(second["output"]) / "faces.csv").read_text(encoding="utf-8-sig")))
     assert {row["face_id"] for row in rows if row["status"] == "rejected"} == {marked}
     run = CliRunner().invoke(main, ["inspect", out])
@@ -84,16 +92,22 @@ def test_faces_with_corrections_adds_a_stage_and_finds_nothing_again(faces: Fini
 def test_a_study_with_corrections_reads_the_corrected_faces(faces: Finished, tmp_path: Path) -> None:
     photographs, out = str(Path(faces.uri).parent.parent / "photographs"), str(tmp_path / "out")
     world = study_tables.make_world(str(tmp_path / "world"))
-    training = study_tables.make_training(str(tmp_path / "world"), world["dataset"], TrainConfig(network="arm", size=96), 20)
+    training = study_tables.make_training(
+        str(tmp_path / "world"), world["dataset"], TrainConfig(network="arm", size=96), 20
+    )
     (tmp_path / "marks.csv").write_text(HEAD)
-    study = recipe.study(photographs, training.uri, {}, (), out, str(tmp_path / "marks.csv"))
+    study = study_recipe(photographs, training.uri, {}, (), out, str(tmp_path / "marks.csv"))
     (tmp_path / "study.yaml").write_text(study.text)
-    for one in (study, recipe.load(str(tmp_path / "study.yaml"))):  # as it is run, and as the report prints it
+    for one in (study, load_recipe(str(tmp_path / "study.yaml"))):  # as it is run, and as the report prints it
         stages = {stage.name: stage for stage in one.stages}
         assert list(stages) == ["faces", "corrected", "read", "report"]
         assert stages["corrected"].settings == {"corrections": str(tmp_path / "marks.csv")}
         assert stages["read"].inputs["inputs"] == stages["report"].inputs["faces"] == ["corrected"]
-    assert [stage.name for stage in recipe.study(photographs, training.uri, {}, (), out, None).stages] == ["faces", "read", "report"]
+    assert [stage.name for stage in study_recipe(photographs, training.uri, {}, (), out, None).stages] == [
+        "faces",
+        "read",
+        "report",
+    ]
 
 
 def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished, tmp_path: Path) -> None:
@@ -103,11 +117,17 @@ def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished,
     table = tmp_path / "corrections.csv"
     seen = dict(re.findall(r'data-id="([^"]+)".* data-crop="([^"]+)"', page(faces)))
     marks = (crop, "wrong crop", ""), (label, "", other)
-    lines = [",".join(f'"{v}"' for v in (f["face_id"], f["path"], fault, said, seen[f["face_id"]])) for f, fault, said in marks]
+    lines = [
+        ",".join(f'"{v}"' for v in (f["face_id"], f["path"], fault, said, seen[f["face_id"]]))
+        for f, fault, said in marks
+    ]
     table.write_text("\n".join(["face_id,path,fault,label,crop", *lines, ""]))
-    text = f"name: mended\nout: {tmp_path}/out\nstages:\n  mended: {{kind: corrected, faces: {faces.uri}, corrections: {table}}}\n"
+    text = (
+        f"name: mended\nout: {tmp_path}/out\nstages:\n  mended: {{kind: corrected, faces: {faces.uri}, "
+        f"corrections: {table}}}\n"
+    )
     (tmp_path / "mended.yaml").write_text(text)
-    (outcome,) = recipe.run(recipe.load(str(tmp_path / "mended.yaml")))
+    (outcome,) = run_recipe(load_recipe(str(tmp_path / "mended.yaml")))
     assert (after := outcome.finished) is not None
     changed: dict[str, dict[str, object]] = {
         crop["face_id"]: {"status": "rejected", "error": f"{crop['path']}: a person marked it: wrong crop"},
@@ -116,25 +136,35 @@ def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished,
     assert after.table("faces", FACES).to_pylist() == [{**row, **changed.get(row["face_id"], {})} for row in before]
     assert after.table("photographs", PHOTOGRAPHS) == faces.table("photographs", PHOTOGRAPHS)
     assert after.results["network"] == open_meter(SHIPPED).sha256  # corrected faces are warned of as others are
-    assert after.results["say"] == ["1 faces rejected, 1 labels corrected"] and after.results["detector"] == faces.results["detector"]
+    assert (
+        after.results["say"] == ["1 faces rejected, 1 labels corrected"]
+        and after.results["detector"] == faces.results["detector"]
+    )
     assert storage.exists(after.path("sheet.jpg"))
 
 
 def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: Finished, tmp_path: Path) -> None:
-    """The face that fear was copied from is rejected, and another is said to show it: other references' pictures are kept."""
+    """The face that fear was copied from is rejected, and another is said to show it: other references' pictures are
+    kept.
+    """
     fear = EXPRESSIONS.index("fear") + 1
-    labels = {row["face_id"]: row["label"] for row in faces.table("faces", FACES, columns=["face_id", "label"]).to_pylist()}
+    labels = {
+        row["face_id"]: row["label"] for row in faces.table("faces", FACES, columns=["face_id", "label"]).to_pylist()
+    }
     first = next(face for face, label in labels.items() if label == fear)
     second = next(face for face, label in labels.items() if label != fear)
     (tmp_path / "corrections.csv").write_text(f"{HEAD}{first},,wrong crop,\n{second},,,fear\n")
-    animated = "{kind: animate, faces: [INPUT], generator: package:weights/generator.safetensors, levels: 2, sources: all, size: 64}"
+    animated = (
+        "{kind: animate, faces: [INPUT], generator: package:weights/generator.safetensors, levels: 2, "
+        "sources: all, size: 64}"
+    )
     corrected = f"{{kind: corrected, faces: {faces.uri}, corrections: {tmp_path}/corrections.csv}}"
     before = f"  before: {animated.replace('INPUT', faces.uri)}\n"
     after = f"  mended: {corrected}\n  after: {animated.replace('INPUT', 'mended')}\n"
 
     def made(out: str, stages: str) -> dict[str, Finished]:
         (tmp_path / "recipe.yaml").write_text(f"out: {tmp_path}/{out}\nstages:\n{stages}")
-        return {o.stage.name: o.finished for o in recipe.run(recipe.load(str(tmp_path / "recipe.yaml"))) if o.finished}
+        return {o.stage.name: o.finished for o in run_recipe(load_recipe(str(tmp_path / "recipe.yaml"))) if o.finished}
 
     known, anew = made("known", before + after), made("anew", after)["after"]
     rows = known["after"].table(".", ANIMATED).to_pylist()
@@ -142,8 +172,14 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
     assert not any(row["face_id"] == first for row in rows)
     earlier = {row["image_id"]: row["reference_id"] for row in known["before"].table(".", ANIMATED).to_pylist()}
     same = [row for row in rows if row["reference_id"] == earlier[row["image_id"]]]
-    assert {EXPRESSIONS[row["label"] - 1] for row in same} == set(EXPRESSIONS) - {"fear", EXPRESSIONS[labels[second] - 1]}
-    assert known["after"].manifest["kept"] == {"of": known["before"].name, "rows": len(same)} and anew.manifest["kept"] is None
+    assert {EXPRESSIONS[row["label"] - 1] for row in same} == set(EXPRESSIONS) - {
+        "fear",
+        EXPRESSIONS[labels[second] - 1],
+    }
+    assert (
+        known["after"].manifest["kept"] == {"of": known["before"].name, "rows": len(same)}
+        and anew.manifest["kept"] is None
+    )
     assert anew.table(".", ANIMATED).to_pylist() == rows
 
 

@@ -7,14 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from twfer_dist import engine, schema
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import splits
 from twfer_dist.dataset.balance import select, share_evenly
-from twfer_dist.dataset.pipeline import DatasetConfig, dataset_job
-from twfer_dist.engine import Job
-from twfer_dist.errors import Problem
-from twfer_dist.storage import Finished
-from twfer_dist.taxonomy import EXPRESSIONS
+from twfer_dist.dataset.stage import DatasetConfig, dataset_job
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
 
 GAN18K = np.array([15_730, 2_960])
 
@@ -25,7 +27,9 @@ def spread(values) -> int:
 
 
 def grid(sources: int, levels: int, references: int) -> tuple[list[str], np.ndarray, list[list[str]]]:
-    """Ids, labels and keys (source, intensity, reference) of a corpus that was animated at every level to every reference."""
+    """Ids, labels and keys (source, intensity, reference) of a corpus that was animated at every level to every
+    reference.
+    """
     cells = list(itertools.product(range(sources), range(1, 8), range(levels), range(references)))
     ids = [f"w{s:02d}-{label}-r{r}-{level}" for s, label, level, r in cells]
     keys = [[f"w{c[0]:02d}" for c in cells], [str(c[2]) for c in cells], [f"r{c[3]}" for c in cells]]
@@ -73,7 +77,11 @@ def test_selection_is_exact_and_even_at_every_level():
 def test_selection_takes_what_small_sources_have():
     ids, labels, keys = grid(sources=5, levels=4, references=1)
     keep = np.array([not i.startswith("w00") or i.endswith("-0") for i in ids])
-    ids, labels, keys = [i for i, k in zip(ids, keep, strict=True) if k], labels[keep], [list(np.array(k)[keep]) for k in keys]
+    ids, labels, keys = (
+        [i for i, k in zip(ids, keep, strict=True) if k],
+        labels[keep],
+        [list(np.array(k)[keep]) for k in keys],
+    )
     rows = select(ids, labels, keys, 13)
     for label in range(1, 8):
         counts = dict(zip(*np.unique(np.array(keys[0])[rows][labels[rows] == label], return_counts=True), strict=True))
@@ -95,7 +103,9 @@ def test_selection_depends_on_ids_and_seed_and_not_on_order():
 def test_selection_of_more_than_there_is_names_the_expressions():
     ids, labels, keys = grid(sources=2, levels=3, references=1)
     keep = np.flatnonzero((labels != 2) | (np.arange(len(ids)) % 2 == 0))
-    with pytest.raises(Problem, match=r"6 images of each expression.*fewer of: fear 3; set per_expression to at most 3"):
+    with pytest.raises(
+        Problem, match=r"6 images of each expression.*fewer of: fear 3; set per_expression to at most 3"
+    ):
         select([ids[i] for i in keep], labels[keep], [[k[i] for i in keep] for k in keys], 6)
     with pytest.raises(Problem, match="anger 0"):
         select(ids, np.where(labels == 6, 7, labels), keys, 1)
@@ -223,12 +233,12 @@ def table(expected: pa.Schema, rows: list[dict]) -> pa.Table:
 def made(out, stage: str, name: str, tables: dict[str, pa.Table]) -> Finished:
     """The finished output of a stage whose tables are given."""
 
-    def do(work: engine.Work) -> None:
+    def do(work: Work) -> None:
         for key, rows in tables.items():
             work.write_table(key, rows)
 
     schemas = {key: rows.schema for key, rows in tables.items()}
-    return engine.run(Job(stage, 1, {}, {"name": name}, {}, schemas, do), str(out))
+    return run_stage(Job(stage, 1, {}, {"name": name}, {}, schemas, do), str(out))
 
 
 def face_rows(corpus: str, count: int, *, units: bool) -> list[dict]:
@@ -236,23 +246,42 @@ def face_rows(corpus: str, count: int, *, units: bool) -> list[dict]:
     rows = []
     for k in range(count):
         photo = schema.photo_id(corpus, f"{k}.jpg")
-        shared: dict = {"photo_id": photo, "corpus": corpus, "path": f"{k}.jpg", "source": f"s{k}", "groups": [("posture", "general")]}
+        shared: dict = {
+            "photo_id": photo,
+            "corpus": corpus,
+            "path": f"{k}.jpg",
+            "source": f"s{k}",
+            "groups": [("posture", "general")],
+        }
         shared |= {"width": 4, "height": 4, "status": "ok", "action_units": [k / 10] * 17 if units else None}
         split = "test" if k % 3 == 0 else "train"
-        rows.append(shared | {"face_id": f"{photo}-0", "rank": 0, "label": k % 7 + 1, "split": split, "image": f"{photo}".encode()})
+        rows.append(
+            shared
+            | {"face_id": f"{photo}-0", "rank": 0, "label": k % 7 + 1, "split": split, "image": f"{photo}".encode()}
+        )
     return rows
 
 
 def faces_of(out, corpus: str, rows: list[dict]) -> Finished:
-    photographs = table(schema.PHOTOGRAPHS, [{"photo_id": r["photo_id"], "status": "ok"} for r in rows if r["rank"] == 0])
+    photographs = table(
+        schema.PHOTOGRAPHS, [{"photo_id": r["photo_id"], "status": "ok"} for r in rows if r["rank"] == 0]
+    )
     return made(out, "faces", corpus, {"photographs": photographs, "faces": table(schema.FACES, rows)})
 
 
 def animated_of(out, corpus: str, faces: list[dict], levels: int = 4) -> Finished:
     rows = []
-    for face, (label, name), reference, level in itertools.product(faces, enumerate(EXPRESSIONS, 1), ("r0", "r1"), range(1, levels + 1)):
+    for face, (label, name), reference, level in itertools.product(
+        faces, enumerate(EXPRESSIONS, 1), ("r0", "r1"), range(1, levels + 1)
+    ):
         image_id = f"{face['face_id']}-{name}-{reference}-{level}"
-        row = {"image_id": image_id, "label": label, "level": level, "intensity": level / levels, "reference_id": reference}
+        row = {
+            "image_id": image_id,
+            "label": label,
+            "level": level,
+            "intensity": level / levels,
+            "reference_id": reference,
+        }
         rows.append(face | row | {"image": image_id.encode(), "status": "ok"})
     rows[0] |= {"status": "no_face", "error": "broken", "image": None}
     return made(out, "animate", corpus, {".": table(schema.ANIMATED, rows)})
@@ -266,13 +295,17 @@ def inputs(tmp_path_factory) -> tuple[Finished, Finished, Finished]:
     extra = people[5] | {"face_id": people[5]["photo_id"] + "-1", "rank": 1}
     people[8] |= {"label": None}
     people[9] |= {"status": "blank", "error": "no picture", "image": None}
-    return faces_of(out, "warriors", warriors), faces_of(out, "people", [*people, extra]), animated_of(out, "warriors", warriors)
+    return (
+        faces_of(out, "warriors", warriors),
+        faces_of(out, "people", [*people, extra]),
+        animated_of(out, "warriors", warriors),
+    )
 
 
 def test_stage_makes_a_balanced_data_set_by_source(ray_cluster, inputs, tmp_path):
     warriors, people, animated = inputs
     config = DatasetConfig(include=("animated", "photographs"), per_expression=30, ratios=(7, 1, 2))
-    finished = engine.run(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
+    finished = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
     found = finished.table(".", schema.DATASET)
     assert np.bincount(found["label"].to_numpy()).tolist() == [0] + [30] * 7
     keys = [f"{c}: {s}" for c, s in zip(found["corpus"].to_pylist(), found["source"].to_pylist(), strict=True)]
@@ -286,7 +319,9 @@ def test_stage_makes_a_balanced_data_set_by_source(ray_cluster, inputs, tmp_path
         assert (row["intensity"] is None) == (row["origin"] == "photograph")
     results = finished.results
     assert results["asked"] == {"train": 147, "validation": 21, "test": 42}
-    assert results["reached"] == {name: found["split"].to_pylist().count(name) for name in ("train", "validation", "test")}
+    assert results["reached"] == {
+        name: found["split"].to_pylist().count(name) for name in ("train", "validation", "test")
+    }
     assert sum(results["reached_by_expression"]["test"].values()) == results["reached"]["test"]
     assert (results["sources_on_several_sides"], sum(results["sources"].values())) == (0, len(set(keys)))
     assert results["left_out"]["without result"] == 2
@@ -297,8 +332,10 @@ def test_stage_makes_a_balanced_data_set_by_source(ray_cluster, inputs, tmp_path
 
 def test_stage_takes_all_of_one_corpus_within_sources(ray_cluster, inputs, tmp_path):
     warriors, people, animated = inputs
-    config = DatasetConfig(include=("photographs", "animated"), split="within_source", ratios=(70, 30), corpora=("warriors",))
-    found = engine.run(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
+    config = DatasetConfig(
+        include=("photographs", "animated"), split="within_source", ratios=(70, 30), corpora=("warriors",)
+    )
+    found = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
     assert found.results["reached"] == {"train": 239, "test": 102}
     assert found.results["say"][0].endswith("239 train + 102 test as asked")
     assert found.results["left_out"]["of another corpus"] == 68
@@ -307,33 +344,35 @@ def test_stage_takes_all_of_one_corpus_within_sources(ray_cluster, inputs, tmp_p
 
 def test_sources_of_one_name_in_two_corpora_are_two(ray_cluster, inputs, tmp_path):
     config = DatasetConfig(include=("photographs",), ratios=(7, 3))
-    finished = engine.run(dataset_job(inputs[:2], [], config), str(tmp_path), quiet=True)
+    finished = run_stage(dataset_job(inputs[:2], [], config), str(tmp_path), quiet=True)
     assert finished.results["sources"] == {"train": 52, "test": 22}
 
 
 def test_stage_keeps_the_given_split(ray_cluster, inputs, tmp_path):
     warriors, people, animated = inputs
     config = DatasetConfig(include=("photographs", "animated"), split="given")
-    finished = engine.run(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
+    finished = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
     rows = finished.table(".", schema.DATASET).to_pylist()
     assert {r["split"] for r in rows if int(r["source"][1:]) % 3 == 0} == {"test"}
     assert {r["split"] for r in rows if int(r["source"][1:]) % 3} == {"train"}
     assert list(finished.results["reached"]) == ["train", "test"]
     assert finished.results["sources_on_several_sides"] == 0
     # Of animated faces alone, the split is that of the face; without the faces it is not known.
-    finished = engine.run(dataset_job([warriors], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
+    finished = run_stage(dataset_job([warriors], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
     assert finished.results["reached"] == {"train": 224, "test": 111}
     with pytest.raises(Problem, match="335 images of the data set have no split of their own"):
-        engine.run(dataset_job([people], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
+        run_stage(dataset_job([people], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
 
 
 def test_stage_is_the_same_in_another_place_and_differs_by_seed(ray_cluster, inputs, tmp_path):
     warriors, people, animated = inputs
     config = DatasetConfig(per_expression=20, ratios=(7, 3))
-    first = engine.run(dataset_job([warriors], [animated], config), str(tmp_path / "a"), quiet=True)
-    again = engine.run(dataset_job([people], [animated], config), str(tmp_path / "b"), quiet=True)  # faces are not used here
+    first = run_stage(dataset_job([warriors], [animated], config), str(tmp_path / "a"), quiet=True)
+    again = run_stage(
+        dataset_job([people], [animated], config), str(tmp_path / "b"), quiet=True
+    )  # faces are not used here
     assert (again.digest, again.manifest["fingerprint"]) == (first.digest, first.manifest["fingerprint"])
-    other = engine.run(dataset_job([], [animated], dataclasses.replace(config, seed=1)), str(tmp_path / "a"), quiet=True)
+    other = run_stage(dataset_job([], [animated], dataclasses.replace(config, seed=1)), str(tmp_path / "a"), quiet=True)
     assert other.digest != first.digest
 
 
@@ -342,16 +381,19 @@ def test_stage_is_the_same_in_another_place_and_differs_by_seed(ray_cluster, inp
     [
         (DatasetConfig(ratios=(7, 3), per_expression=49), "there are fewer of: surprise 47"),
         (DatasetConfig(counts=(100, 50)), "counts add up to 150 and the data set has 3\\d\\d images"),
-        (DatasetConfig(include=("animated",), ratios=(7, 3), corpora=("people",)), "no image for the data set .*335 of another corpus"),
+        (
+            DatasetConfig(include=("animated",), ratios=(7, 3), corpora=("people",)),
+            "no image for the data set .*335 of another corpus",
+        ),
         (DatasetConfig(ratios=(9999, 1)), "do not fill 2 parts"),
     ],
 )
 def test_stage_problems(inputs, tmp_path, config, says):
     warriors, _, animated = inputs
     with pytest.raises(Problem, match=says):
-        engine.run(dataset_job([warriors], [animated], config), str(tmp_path), quiet=True)
+        run_stage(dataset_job([warriors], [animated], config), str(tmp_path), quiet=True)
 
 
 def test_stage_refuses_an_input_twice(inputs, tmp_path):
     with pytest.raises(Problem, match="the same images twice"):
-        engine.run(dataset_job([], [inputs[2], inputs[2]], DatasetConfig(ratios=(7, 3))), str(tmp_path), quiet=True)
+        run_stage(dataset_job([], [inputs[2], inputs[2]], DatasetConfig(ratios=(7, 3))), str(tmp_path), quiet=True)

@@ -14,38 +14,48 @@ import pyarrow.fs as pafs
 import pytest
 from engine_jobs import DIGITS, NUMBERS, Begins, Config, Refuses, ends, numbers_job
 
-from twfer_dist import engine, schema, storage
-from twfer_dist.errors import Problem
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.engine import artifact, storage
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.shards import Step
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import find_output, run_stage
 
 
-def parts_sha256(finished: storage.Finished) -> dict[str, str]:
+def parts_sha256(finished: artifact.Finished) -> dict[str, str]:
     return {f["path"]: f["sha256"] for f in finished.manifest["files"]}
 
 
 def test_every_planned_id_has_a_row_and_dead_letters_are_counted(ray_cluster, tmp_path):
-    finished = engine.run(numbers_job(Config()), str(tmp_path))
+    finished = run_stage(numbers_job(Config()), str(tmp_path))
     table = finished.table("numbers", NUMBERS)
     assert table["id"].to_pylist() == [f"{i:05d}" for i in range(200)]
     assert finished.manifest["rows"]["numbers"] == 200
     counts = finished.manifest["counts"]["numbers"]
-    assert counts == {"multiple_of_seven": sum((2 * (199 - i) + 1) % 7 == 0 for i in range(200)), "ok": 200 - counts["multiple_of_seven"]}
+    assert counts == {
+        "multiple_of_seven": sum((2 * (199 - i) + 1) % 7 == 0 for i in range(200)),
+        "ok": 200 - counts["multiple_of_seven"],
+    }
     assert not (Path(finished.uri) / "_work").exists()
 
 
 def test_second_start_does_nothing_and_another_configuration_is_another_directory(ray_cluster, tmp_path):
-    first = engine.run(numbers_job(Config()), str(tmp_path))
-    (Path(first.uri) / "_work" / "numbers").mkdir(parents=True)  # as a start that is killed when all but this is done leaves it
-    again = engine.run(numbers_job(Config()), str(tmp_path))
+    first = run_stage(numbers_job(Config()), str(tmp_path))
+    (Path(first.uri) / "_work" / "numbers").mkdir(
+        parents=True
+    )  # as a start that is killed when all but this is done leaves it
+    again = run_stage(numbers_job(Config()), str(tmp_path))
     assert again.stamp == first.stamp and not (Path(first.uri) / "_work").exists()
-    other = engine.run(numbers_job(Config(add=2)), str(tmp_path))
+    other = run_stage(numbers_job(Config(add=2)), str(tmp_path))
     assert other.uri != first.uri
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(Path(f.uri).name for f in (first, other))
 
 
 @pytest.mark.parametrize("actors", [2, 4])
 def test_same_bytes_on_one_worker_and_on_more_and_in_any_order(ray_cluster, tmp_path, actors):
-    one = engine.run(numbers_job(Config(), actors=1), str(tmp_path / "one"))
-    more = engine.run(numbers_job(Config(), actors=actors, seconds=0.01), str(tmp_path / "more"))
+    one = run_stage(numbers_job(Config(), actors=1), str(tmp_path / "one"))
+    more = run_stage(numbers_job(Config(), actors=actors, seconds=0.01), str(tmp_path / "more"))
     assert parts_sha256(one) == parts_sha256(more)
     assert one.digest == more.digest
 
@@ -53,22 +63,22 @@ def test_same_bytes_on_one_worker_and_on_more_and_in_any_order(ray_cluster, tmp_
 def test_same_bytes_from_two_block_sizes(ray_cluster, tmp_path, monkeypatch):
     from ray.data import DataContext
 
-    large = engine.run(numbers_job(Config()), str(tmp_path / "large"))
+    large = run_stage(numbers_job(Config()), str(tmp_path / "large"))
     monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 512)  # bytes; a part that travels has more
     monkeypatch.setattr(DataContext.get_current(), "target_min_block_size", 1)
-    small = engine.run(numbers_job(Config()), str(tmp_path / "small"))
+    small = run_stage(numbers_job(Config()), str(tmp_path / "small"))
     assert parts_sha256(large) == parts_sha256(small)
 
 
 def test_same_bytes_on_this_disk_and_on_s3(ray_cluster, s3, tmp_path):
-    here = engine.run(numbers_job(Config()), str(tmp_path / "here"))
+    here = run_stage(numbers_job(Config()), str(tmp_path / "here"))
     out = s3.uri("runs/there")
-    there = engine.run(numbers_job(Config()), out)
+    there = run_stage(numbers_job(Config()), out)
     assert there.digest == here.digest
     assert there.table("numbers", NUMBERS).equals(here.table("numbers", NUMBERS))
-    assert engine.run(numbers_job(Config()), out).stamp == there.stamp
+    assert run_stage(numbers_job(Config()), out).stamp == there.stamp
     left = storage.list_files(out, recursive=True)
-    assert left == sorted(f"{here.uri.rpartition('/')[2]}/{name}" for name in [storage.MANIFEST, *parts_sha256(here)])
+    assert left == sorted(f"{here.uri.rpartition('/')[2]}/{name}" for name in [artifact.MANIFEST, *parts_sha256(here)])
 
 
 def test_a_disk_that_is_full_at_the_end_is_one_sentence_and_loses_nothing(ray_cluster, tmp_path):
@@ -76,58 +86,62 @@ def test_a_disk_that_is_full_at_the_end_is_one_sentence_and_loses_nothing(ray_cl
     job = numbers_job(Config())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def full(work: engine.Work) -> None:
+    def full(work: Work) -> None:
         job.do(work)
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
 
     try:
-        with pytest.raises(Problem, match=r"numbers cannot be written \(.*File too large.*\): make room .* what is done is kept"):
-            engine.run(dataclasses.replace(job, do=full), str(tmp_path / "full"))
+        with pytest.raises(
+            Problem, match=r"numbers cannot be written \(.*File too large.*\): make room .* what is done is kept"
+        ):
+            run_stage(dataclasses.replace(job, do=full), str(tmp_path / "full"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     (part,) = tmp_path.glob("full/numbers-*/_work/numbers/part-000000.parquet")
     stamp, seen = part.stat().st_mtime_ns, []
 
-    def resumed(work: engine.Work) -> None:
+    def resumed(work: Work) -> None:
         job.do(work)
         seen.append(part.stat().st_mtime_ns)
 
-    finished = engine.run(dataclasses.replace(job, do=resumed), str(tmp_path / "full"))
+    finished = run_stage(dataclasses.replace(job, do=resumed), str(tmp_path / "full"))
     assert seen == [stamp]
-    assert finished.digest == engine.run(job, str(tmp_path / "never-full")).digest
+    assert finished.digest == run_stage(job, str(tmp_path / "never-full")).digest
 
 
 def test_a_part_that_is_damaged_is_named_and_once_deleted_its_rows_alone_are_done(ray_cluster, tmp_path):
     job = numbers_job(Config())
     seen: list[Path] = []
 
-    def damaged(work: engine.Work) -> None:
+    def damaged(work: Work) -> None:
         job.do(work)
         part = Path(work.directory) / "_work" / "digits" / "part-000003.parquet"
         part.write_bytes(part.read_bytes()[:100])
 
-    with pytest.raises(Problem, match=r"digits/part-000003\.parquet cannot be read \(.*\): .* or delete it where it is damaged"):
-        engine.run(dataclasses.replace(job, do=damaged), str(tmp_path / "out"))
+    with pytest.raises(
+        Problem, match=r"digits/part-000003\.parquet cannot be read \(.*\): .* or delete it where it is damaged"
+    ):
+        run_stage(dataclasses.replace(job, do=damaged), str(tmp_path / "out"))
     (part,) = tmp_path.glob("out/numbers-*/_work/digits/part-000003.parquet")
     part.unlink()
     before = {path: path.stat().st_mtime_ns for path in part.parent.glob("part-*")}
 
-    def resumed(work: engine.Work) -> None:
+    def resumed(work: Work) -> None:
         job.do(work)
         seen.extend(path for path in part.parent.glob("part-*") if path.stat().st_mtime_ns != before.get(path))
 
-    finished = engine.run(dataclasses.replace(job, do=resumed), str(tmp_path / "out"))
-    assert seen == [part] and finished.digest == engine.run(job, str(tmp_path / "never-damaged")).digest
+    finished = run_stage(dataclasses.replace(job, do=resumed), str(tmp_path / "out"))
+    assert seen == [part] and finished.digest == run_stage(job, str(tmp_path / "never-damaged")).digest
 
 
 def test_actors_on_every_cpu_leave_the_steps_behind_them_a_place(ray_cluster, tmp_path):
     """Else no part would be whole before the last one was begun, and what is between would fill the object store."""
     log = tmp_path / "log"
     log.touch()
-    steps = [engine.Step(Begins, {"log": str(log)}, actors=4), engine.Step(ends, {"log": str(log)})]
+    steps = [Step(Begins, {"log": str(log)}, actors=4), Step(ends, {"log": str(log)})]
     plan = pa.table({"id": [f"{k:05d}" for k in range(40)], "value": list(range(40))})
-    job = engine.Job("numbers", 1, {}, {}, {}, {".": NUMBERS}, lambda work: work.map(plan, steps, rows_per_part=1))
-    engine.run(job, str(tmp_path / "out"))
+    job = Job("numbers", 1, {}, {}, {}, {".": NUMBERS}, lambda work: work.map(plan, steps, rows_per_part=1))
+    run_stage(job, str(tmp_path / "out"))
     lines = log.read_text().split()
     assert len(lines) == 80 and lines.index("ends") < 10
 
@@ -136,7 +150,7 @@ def test_actors_on_every_cpu_leave_the_steps_behind_them_a_place(ray_cluster, tm
 def test_killed_run_resumes_without_losing_or_doubling_a_row(ray_cluster, s3, tmp_path, place):
     """The driver and all its Ray processes die by SIGKILL in the middle; the finished parts are kept as they are."""
     job = numbers_job(Config())
-    undisturbed = engine.run(job, str(tmp_path / "undisturbed"))
+    undisturbed = run_stage(job, str(tmp_path / "undisturbed"))
     out = str(tmp_path / "killed") if place == "disk" else s3.uri("killed")
     fs, parts = storage.resolve(storage.join(out, f"numbers-{job.fingerprint}", "_work", "numbers"))
 
@@ -155,23 +169,23 @@ def test_killed_run_resumes_without_losing_or_doubling_a_row(ray_cluster, s3, tm
         time.sleep(0.05)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    assert engine.find(job, out) is None
+    assert find_output(job, out) is None
     redone: list[str] = []
 
-    def do(work: engine.Work) -> None:
+    def do(work: Work) -> None:
         job.do(work)
         redone.extend(kept.keys() - {path for path, stamp in done().items() if stamp == kept.get(path)})
 
-    resumed = engine.run(dataclasses.replace(job, do=do), out)
+    resumed = run_stage(dataclasses.replace(job, do=do), out)
     assert parts_sha256(resumed) == parts_sha256(undisturbed)
     assert redone == []
 
 
 @pytest.mark.parametrize("where", ["constructor", "call"])
 def test_problem_in_a_worker_reaches_the_user_as_its_sentence(ray_cluster, tmp_path, where):
-    job = numbers_job(Config(rows=20), step=engine.Step(Refuses, {"where": where}, actors=1))
+    job = numbers_job(Config(rows=20), step=Step(Refuses, {"where": where}, actors=1))
     with pytest.raises(Problem, match=r"^weights\.bin is not a model: name another file\.$"):
-        engine.run(job, str(tmp_path))
+        run_stage(job, str(tmp_path))
 
 
 def test_bug_in_a_constructor_ends_the_run(ray_cluster, tmp_path):
@@ -180,7 +194,7 @@ def test_bug_in_a_constructor_ends_the_run(ray_cluster, tmp_path):
             raise ValueError("a bug of the constructor")
 
     with pytest.raises(Exception, match="a bug of the constructor"):
-        engine.run(numbers_job(Config(rows=20), step=engine.Step(Broken, actors=1)), str(tmp_path))
+        run_stage(numbers_job(Config(rows=20), step=Step(Broken, actors=1)), str(tmp_path))
 
 
 def test_step_that_loses_a_row_is_a_bug_not_a_hole(ray_cluster, tmp_path):
@@ -190,37 +204,37 @@ def test_step_that_loses_a_row_is_a_bug_not_a_hole(ray_cluster, tmp_path):
             return {"numbers": rows.slice(1), "digits": DIGITS.empty_table()}
 
     with pytest.raises(Exception, match="exactly the planned ids"):
-        engine.run(numbers_job(Config(rows=20), step=engine.Step(Loses, actors=1)), str(tmp_path))
+        run_stage(numbers_job(Config(rows=20), step=Step(Loses, actors=1)), str(tmp_path))
 
 
 def test_input_that_was_made_again_makes_its_dependents_again_and_keeps_the_old_ones(tmp_path):
     def note(text):
         return lambda work: work.write_file("note.txt", text)
 
-    first = engine.run(engine.Job("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
-    second = engine.Job("b", 1, {"a": first}, {}, {}, {}, note(b"b"))
-    made = engine.run(second, str(tmp_path))
-    assert engine.find(second, str(tmp_path)) == made
+    first = run_stage(Job("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
+    second = Job("b", 1, {"a": first}, {}, {}, {}, note(b"b"))
+    made = run_stage(second, str(tmp_path))
+    assert find_output(second, str(tmp_path)) == made
     for path in Path(first.uri).iterdir():
         path.unlink()
     Path(first.uri).rmdir()
-    again = engine.run(engine.Job("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
-    stale = engine.Job("b", 1, {"a": again}, {}, {}, {}, note(b"b"))
+    again = run_stage(Job("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
+    stale = Job("b", 1, {"a": again}, {}, {}, {}, note(b"b"))
     assert stale.fingerprint == second.fingerprint  # the same bytes: the same name
-    assert engine.find(stale, str(tmp_path)) is None
-    engine.run(stale, str(tmp_path))
+    assert find_output(stale, str(tmp_path)) is None
+    run_stage(stale, str(tmp_path))
     assert len(list(tmp_path.glob("b-*.replaced-*/note.txt"))) == 1
 
 
 def test_an_input_that_was_changed_since_it_was_written_is_not_read(tmp_path):
-    first = engine.run(engine.Job("a", 1, {}, {}, {}, {}, lambda work: work.write_file("note.txt", b"a")), str(tmp_path))
+    first = run_stage(Job("a", 1, {}, {}, {}, {}, lambda work: work.write_file("note.txt", b"a")), str(tmp_path))
     Path(first.path("note.txt")).write_bytes(b"b")
     with pytest.raises(Problem, match=rf"note.txt was changed since it was written: delete {first.uri} and run again"):
-        engine.run(engine.Job("b", 1, {"a": first}, {}, {}, {}, lambda work: None), str(tmp_path))
+        run_stage(Job("b", 1, {"a": first}, {}, {}, {}, lambda work: None), str(tmp_path))
 
 
 def test_rows_by_id_and_foreign_tables_are_told_apart(ray_cluster, tmp_path):
-    finished = engine.run(numbers_job(Config()), str(tmp_path))
+    finished = run_stage(numbers_job(Config()), str(tmp_path))
     some = finished.table("numbers", NUMBERS, ids=["00150", "00003", "none"])
     assert some["id"].to_pylist() == ["00003", "00150"]
     with pytest.raises(Problem, match="holds no table 'faces'"):
@@ -236,4 +250,4 @@ def test_rows_by_id_and_foreign_tables_are_told_apart(ray_cluster, tmp_path):
 
 def test_unfinished_directory_is_named(tmp_path):
     with pytest.raises(Problem, match="is not a finished output"):
-        storage.open_finished(str(tmp_path))
+        artifact.open_finished(str(tmp_path))

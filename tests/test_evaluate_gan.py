@@ -11,17 +11,18 @@ from click.testing import CliRunner, Result
 from synthesis_tables import faces, finished
 from tiny_head import rendered
 
-from twfer_dist import storage
-from twfer_dist.cli import main
-from twfer_dist.corpus import facs
-from twfer_dist.corpus.clay import ClayConfig
-from twfer_dist.faces import checkpoint, identity, measure
-from twfer_dist.faces.network import FaceNetwork
-from twfer_dist.schema import FACES
-from twfer_dist.storage import Finished
-from twfer_dist.synthesis import checkpoints, control, evaluate
+from twfer_dist.cli.main import main
+from twfer_dist.core.prototypes import prototype
+from twfer_dist.core.schema import FACES
+from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.measurement import analyzer, checkpoint, identity
+from twfer_dist.measurement.network import FaceNetwork
+from twfer_dist.rendering.plan import ClayConfig
+from twfer_dist.synthesis import checkpoints
+from twfer_dist.synthesis.evaluation import control, evaluate
 from twfer_dist.synthesis.networks import Generator, WarpingGenerator
-from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,8 +45,8 @@ def test_correlation_of_asked_and_measured_change() -> None:
 
 def test_strength_is_the_length_along_the_prototype() -> None:
     for label, expression in enumerate(EXPRESSIONS[:-1], start=1):
-        prototype = facs.prototype(expression)
-        assert control.strengths(0.4 * prototype, label) == pytest.approx(0.4 * np.linalg.norm(prototype))
+        full = prototype(expression)
+        assert control.strengths(0.4 * full, label) == pytest.approx(0.4 * np.linalg.norm(full))
     across = np.zeros(17)
     across[ACTION_UNITS.index("AU12")] = 5
     assert control.strengths(across, 1) == pytest.approx(0)
@@ -58,7 +59,12 @@ def test_a_tie_does_not_rise() -> None:
 
 def test_how_much_the_choice_of_references_matters() -> None:
     figures = np.arange(6.0)[:, None]
-    assert control.choice(figures + np.zeros(3)) == {"references": 3, "lowest": 2.5, "highest": 2.5, "share_of_variance": 0.0}
+    assert control.choice(figures + np.zeros(3)) == {
+        "references": 3,
+        "lowest": 2.5,
+        "highest": 2.5,
+        "share_of_variance": 0.0,
+    }
     of_references = control.choice(0 * figures + np.array([1, 4]))
     assert (of_references["lowest"], of_references["highest"], of_references["share_of_variance"]) == (1, 4, 1)
     half = control.choice(np.array([[0.0, 2.0], [2.0, 4.0]]))
@@ -86,7 +92,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A generator that copies (where attention is 1, the input stays), one of random weights, and judges of random weights."""
+    """A generator that copies (where attention is 1, the input stays), one of random weights, and judges of random
+    weights.
+    """
     folder = tmp_path_factory.mktemp("networks")
     torch.manual_seed(0)
     copies = WarpingGenerator(4)
@@ -94,7 +102,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     files = {
         "ours": checkpoints.save(copies, size=64),
         "public": checkpoints.save(Generator(4), size=64),
-        "judge": measure.to_bytes(FaceNetwork(), np.ones(17, np.float32), recipe="none"),
+        "judge": analyzer.to_bytes(FaceNetwork(), np.ones(17, np.float32), recipe="none"),
         "identity": checkpoint.to_bytes(identity.IdentityNetwork(), recipe="none"),
     }
     for name, data in files.items():
@@ -134,7 +142,11 @@ def test_one_object_with_everything_for_clay_and_sculpture(
     assert clay["public"]["of_ceiling"] == pytest.approx(clay["public"]["mean"] / clay["truth"]["mean"], abs=1e-2)
     for kind in ("clay", "sculpture"):
         rising = told["monotone_share"][kind]
-        assert rising["n"] == 120 and (rising["copy"]["k"], rising["copy"]["n"], rising["copy"]["sources"]) == (0, 120, 20)
+        assert rising["n"] == 120 and (rising["copy"]["k"], rising["copy"]["n"], rising["copy"]["sources"]) == (
+            0,
+            120,
+            20,
+        )
         assert rising["ours"]["k"] == 0 and rising["public"]["by_expression"]["fear"]["n"] == 20
         known = told["identity_rank1"][kind]
         assert known["among"] == 20 and known["copy"]["n"] == known["n"] and known["ours"] == known["copy"]
@@ -145,12 +157,18 @@ def test_one_object_with_everything_for_clay_and_sculpture(
     assert of_references["share_of_variance"] == 0  # what copies shows no reference
 
 
-def test_without_the_public_generator_and_for_people(scenes: Finished, networks: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_public_generator_and_for_people(
+    scenes: Finished, networks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(evaluate, "STEPS", [1.0])
     some = {name: file for name, file in networks.items() if name != "public"}
     result = asked(some, scenes.uri)
     assert result.exit_code == 0, result.output
-    assert "psnr ours changed" in result.stdout and "identity rank1 clay among" in result.stdout and "public" not in result.stdout
+    assert (
+        "psnr ours changed" in result.stdout
+        and "identity rank1 clay among" in result.stdout
+        and "public" not in result.stdout
+    )
 
 
 def test_wrong_input_is_one_sentence(scenes: Finished, networks: dict[str, str], tmp_path: Path) -> None:

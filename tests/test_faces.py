@@ -14,21 +14,25 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from twfer_dist import engine, schema
+from twfer_dist.core import schema
+from twfer_dist.core.crop import SPAN, crop_matrix, cut, encode, whole
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import Corpus, open_corpus
-from twfer_dist.errors import Problem
-from twfer_dist.faces import choice
-from twfer_dist.faces.crop import cut, encode, whole
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.engine.storage import sha256
+from twfer_dist.faces import detector_models
 from twfer_dist.faces.decode import MISSING, OUTSIDE, TOO_LARGE, TOO_SMALL, UNREADABLE, Refused, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
-from twfer_dist.faces.measure import SHIPPED
-from twfer_dist.faces.pipeline import FaceFinder, FacesConfig, faces_job
-from twfer_dist.framing import SPAN, crop_matrix
-from twfer_dist.storage import Finished, sha256
+from twfer_dist.faces.stage import FaceFinder, FacesConfig, faces_job
+from twfer_dist.measurement.analyzer import SHIPPED
 
 MALFORMED = Path(__file__).parent / "data" / "malformed"
 MANY = 100_000_000
-EXPECTED = {row["file"]: row["expected"] for row in csv.DictReader((MALFORMED / "malformed.csv").open(encoding="utf-8"))}
+EXPECTED = {
+    row["file"]: row["expected"] for row in csv.DictReader((MALFORMED / "malformed.csv").open(encoding="utf-8"))
+}
 STATUS = {
     "truncated.jpg": UNREADABLE,
     "truncated.png": UNREADABLE,
@@ -129,7 +133,13 @@ def test_no_path_leads_out_of_the_corpus(tmp_path: Path) -> None:
             read(str(root), path, MANY)
         return caught.value.status
 
-    for path in ("../outside/secret.jpg", "in/../../outside/secret.jpg", str(outside / "secret.jpg"), "link.jpg", "folder/secret.jpg"):
+    for path in (
+        "../outside/secret.jpg",
+        "in/../../outside/secret.jpg",
+        str(outside / "secret.jpg"),
+        "link.jpg",
+        "folder/secret.jpg",
+    ):
         assert status(path) == OUTSIDE, path
     assert status("nothing.jpg") == MISSING
     assert status("in") == UNREADABLE
@@ -141,14 +151,14 @@ def test_no_path_leads_out_of_the_corpus(tmp_path: Path) -> None:
 
 
 def test_auto_without_a_model_says_what_runs_and_why() -> None:
-    chosen = choice.choose("auto")
+    chosen = detector_models.choose("auto")
     assert chosen.name == "centerface"
     assert "no YuNet model file" in chosen.describe() and chosen.identity in chosen.describe()
 
 
 @pytest.mark.parametrize("name", ["centerface", "haar"])
 def test_a_detector_finds_the_one_face(name: str) -> None:
-    detector = Detector(choice.choose(name))
+    detector = Detector(detector_models.choose(name))
     upright = picture("exif_6.jpg")
     (face,) = detector(upright)
     assert face.dtype == np.float32
@@ -176,18 +186,18 @@ def two_faces() -> np.ndarray:
 
 
 def test_the_largest_face_comes_first() -> None:
-    large, small = Detector(choice.choose("centerface"))(two_faces())
+    large, small = Detector(detector_models.choose("centerface"))(two_faces())
     assert large[0] > 220 and small[0] < 140 and large[2] > 1.7 * small[2]
 
 
 def test_a_wrong_model_is_one_clear_problem(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"nowhere\.onnx is not there"):
-        choice.choose("yunet", str(tmp_path / "nowhere.onnx"))
+        detector_models.choose("yunet", str(tmp_path / "nowhere.onnx"))
     with pytest.raises(Problem, match="takes none"):
-        choice.choose("haar", str(tmp_path / "nowhere.onnx"))
+        detector_models.choose("haar", str(tmp_path / "nowhere.onnx"))
     with pytest.raises(Problem, match="no face detector: say auto, yunet"):
-        choice.choose("retina")
-    for data in (b"no model", b"", choice.choose("centerface").model):
+        detector_models.choose("retina")
+    for data in (b"no model", b"", detector_models.choose("centerface").model):
         file = tmp_path / "face_detection.onnx"
         file.write_bytes(data)
         with pytest.raises(Problem, match=r"face_detection\.onnx is given\), and it is no yunet model") as caught:
@@ -199,26 +209,28 @@ def test_a_model_is_fetched_once_and_checked(tmp_path: Path) -> None:
     offered, kept = tmp_path / "offered.onnx", tmp_path / "cache" / "kept.onnx"
     offered.write_bytes(b"a model")
     with pytest.raises(Problem, match="sha256 is not"):
-        choice.fetch(offered.as_uri(), sha256(b"another"), kept)
+        detector_models.fetch(offered.as_uri(), sha256(b"another"), kept)
     assert not kept.exists()
-    assert choice.fetch(offered.as_uri(), sha256(b"a model"), kept) == b"a model"
+    assert detector_models.fetch(offered.as_uri(), sha256(b"a model"), kept) == b"a model"
     offered.unlink()
-    assert choice.fetch(offered.as_uri(), sha256(b"a model"), kept) == b"a model"
+    assert detector_models.fetch(offered.as_uri(), sha256(b"a model"), kept) == b"a model"
     kept.write_bytes(b"half")
     with pytest.raises(Problem, match="damaged"):
-        choice.fetch(offered.as_uri(), sha256(b"a model"), kept)
+        detector_models.fetch(offered.as_uri(), sha256(b"a model"), kept)
     with socket.socket() as free:  # nobody listens there
         free.bind(("127.0.0.1", 0))
         with pytest.raises(Problem, match="could not be fetched") as caught:
-            choice.fetch(f"http://127.0.0.1:{free.getsockname()[1]}/x.onnx", sha256(b"a model"), tmp_path / "none.onnx")
+            detector_models.fetch(
+                f"http://127.0.0.1:{free.getsockname()[1]}/x.onnx", sha256(b"a model"), tmp_path / "none.onnx"
+            )
     assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_model_in_the_cache_is_no_reason_to_step_down(empty_cache: Path) -> None:
     empty_cache.mkdir(parents=True)
-    (empty_cache / choice.YUNET_FILE).write_bytes(b"half")
+    (empty_cache / detector_models.YUNET_FILE).write_bytes(b"half")
     with pytest.raises(Problem, match="delete it"):
-        choice.choose("auto")
+        detector_models.choose("auto")
 
 
 def test_a_crop_is_where_its_matrix_says() -> None:
@@ -272,16 +284,16 @@ def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finish
     (folder / "link.jpg").symlink_to(folder.parent / "outside.jpg")
     with (folder / "malformed.csv").open("a", encoding="utf-8") as table:
         table.write("gone.jpg,-,-\n../outside.jpg,-,-\n/outside.jpg,-,-\nlink.jpg,-,-\n")
-    return engine.run(faces_job([open_corpus(str(folder))], FacesConfig()), str(folder.parent / "out"), quiet=True)
+    return run_stage(faces_job([open_corpus(str(folder))], FacesConfig()), str(folder.parent / "out"), quiet=True)
 
 
 def test_every_planned_photograph_is_one_row_with_its_status(found: Finished) -> None:
     rows = {row["path"]: row for row in found.table("photographs", schema.PHOTOGRAPHS).to_pylist()}
     outside = dict.fromkeys(("../outside.jpg", "/outside.jpg", "link.jpg"), OUTSIDE)
-    wanted = dict.fromkeys(EXPECTED, schema.OK) | STATUS | outside | {"gone.jpg": MISSING}
+    wanted = dict.fromkeys(EXPECTED, OK) | STATUS | outside | {"gone.jpg": MISSING}
     assert {path: row["status"] for path, row in rows.items()} == wanted
     for path, row in rows.items():
-        good = row["status"] == schema.OK
+        good = row["status"] == OK
         assert row["faces"] == int(good), path
         assert row["error"] == "" if good else row["error"].startswith(f"{path}: ") and row["error"].endswith(".")
         assert (row["content_sha256"] == "") == (path in outside or path == "gone.jpg"), path
@@ -297,20 +309,24 @@ def test_faces_carry_what_the_corpus_knows(found: Finished) -> None:
     faces = found.table("faces", schema.FACES).to_pylist()
     assert len(faces) == 16
     for face in faces:
-        assert face["face_id"] == f"{face['photo_id']}-00" and face["rank"] == 0 and face["status"] == schema.OK
+        assert face["face_id"] == f"{face['photo_id']}-00" and face["rank"] == 0 and face["status"] == OK
         assert dict(face["groups"])["expected"] == "ok"
-        assert face["detector"] == choice.choose("auto").identity
+        assert face["detector"] == detector_models.choose("auto").identity
         crop = decode(face["image"], MANY).pixels
         assert crop.shape == (224, 224, 3) and (face["width"], face["height"]) == (224, 224)
         x, y, width, height = face["box"]
         assert 0 <= x < 220 and 0 <= y < 240 and min(width, height) > 60 and 0.35 <= face["score"] <= 1
         matrix = np.reshape(face["crop_matrix"], (2, 3))
-        assert np.abs(matrix @ (x + width / 2, y + height / 2, 1) - 112)[0] < 16  # it is the still points that are centred
+        assert (
+            np.abs(matrix @ (x + width / 2, y + height / 2, 1) - 112)[0] < 16
+        )  # it is the still points that are centred
     assert "no YuNet model file" in found.results["detector"]
 
 
 def test_exif_orientations_give_the_same_face(found: Finished) -> None:
-    faces = {row["path"]: row for row in found.table("faces", schema.FACES).to_pylist() if row["path"].startswith("exif")}
+    faces = {
+        row["path"]: row for row in found.table("faces", schema.FACES).to_pylist() if row["path"].startswith("exif")
+    }
     first = decode(faces["exif_1.jpg"]["image"], MANY).pixels.astype(int)
     for row in faces.values():
         assert np.abs(np.subtract(row["box"], faces["exif_1.jpg"]["box"])).max() < 3
@@ -322,9 +338,13 @@ def crowd(folder: Path) -> Corpus:
     folder.mkdir()
     (folder / "two.jpg").write_bytes(encode(two_faces()))
     for number in range(65):
-        (folder / f"{number:02d}.jpg").write_bytes(encode(cv2.resize(picture(f"exif_{1 + number % 8}.jpg"), (100 + number % 9, 120))))
+        (folder / f"{number:02d}.jpg").write_bytes(
+            encode(cv2.resize(picture(f"exif_{1 + number % 8}.jpg"), (100 + number % 9, 120)))
+        )
     corpus = open_corpus(str(folder))
-    units = [[float(k % 6) for k in range(17)] if path == "two.jpg" else None for path in corpus.table["path"].to_pylist()]
+    units = [
+        [float(k % 6) for k in range(17)] if path == "two.jpg" else None for path in corpus.table["path"].to_pylist()
+    ]
     table = corpus.table
     for name, values in (("action_units", units), ("label", [4] * len(table))):
         place = schema.CORPUS.get_field_index(name)
@@ -337,7 +357,11 @@ def test_one_worker_and_two_give_the_same_bytes(ray_cluster: None, tmp_path: Pat
     corpus = crowd(tmp_path / "crowd")
     config = FacesConfig(keep="all", side=320)
     one, two = (
-        engine.run(faces_job([corpus], config, detector="centerface", actors=actors), str(tmp_path / f"out{actors}"), quiet=True)
+        run_stage(
+            faces_job([corpus], config, detector="centerface", actors=actors),
+            str(tmp_path / f"out{actors}"),
+            quiet=True,
+        )
         for actors in (1, 2)
     )
     assert one.digest == two.digest and one.manifest["fingerprint"] == two.manifest["fingerprint"]
@@ -352,7 +376,7 @@ def test_one_worker_and_two_give_the_same_bytes(ray_cluster: None, tmp_path: Pat
         np.abs(decode(large["image"], MANY).pixels.astype(int) - decode(small["image"], MANY).pixels).mean() < 12
     )  # one face, drawn twice
 
-    largest = FaceFinder({"crowd": corpus.root}, FacesConfig(side=320), choice.choose("centerface"), SHIPPED)
+    largest = FaceFinder({"crowd": corpus.root}, FacesConfig(side=320), detector_models.choose("centerface"), SHIPPED)
     again = largest(corpus.table.filter(pc.equal(corpus.table["path"], "two.jpg")))
     assert again["photographs"]["faces"].to_pylist() == [2]
     assert again["faces"]["image"].to_pylist() == [large["image"]]
@@ -364,11 +388,19 @@ def test_aligned_photographs_are_taken_as_they_are(ray_cluster: None, tmp_path: 
     noise = np.random.default_rng(3).integers(0, 255, (100, 100, 3), np.uint8)  # no detector finds a face here
     Image.fromarray(noise).save(folder / "a.png")
     Image.fromarray(noise[:10]).save(folder / "b.png")
-    finished = engine.run(faces_job([open_corpus(str(folder))], FacesConfig(aligned=True)), str(tmp_path / "out"), quiet=True)
+    finished = run_stage(
+        faces_job([open_corpus(str(folder))], FacesConfig(aligned=True)), str(tmp_path / "out"), quiet=True
+    )
     photographs = finished.table("photographs", schema.PHOTOGRAPHS).to_pylist()
-    assert {row["path"]: row["status"] for row in photographs} == {"a.png": schema.OK, "b.png": TOO_SMALL}
+    assert {row["path"]: row["status"] for row in photographs} == {"a.png": OK, "b.png": TOO_SMALL}
     (face,) = finished.table("faces", schema.FACES).to_pylist()
-    assert (face["detector"], face["score"], face["width"], face["height"], face["box"]) == ("aligned", None, 100, 100, [0, 0, 100, 100])
+    assert (face["detector"], face["score"], face["width"], face["height"], face["box"]) == (
+        "aligned",
+        None,
+        100,
+        100,
+        [0, 0, 100, 100],
+    )
     assert face["image"] == encode(noise)
 
 

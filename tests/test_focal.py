@@ -41,7 +41,9 @@ def test_sigmoid_focal_without_focus_is_binary_cross_entropy(batch):
     logits, target = batch
     binary = F.binary_cross_entropy_with_logits(logits, F.one_hot(target, 7).double(), reduction="sum") / 16
     torch.testing.assert_close(sigmoid_focal(logits, target, gamma=0, alpha=0.5), binary / 2)
-    of_the_truth = F.binary_cross_entropy_with_logits(logits[torch.arange(16), target], torch.ones(16, dtype=torch.float64))
+    of_the_truth = F.binary_cross_entropy_with_logits(
+        logits[torch.arange(16), target], torch.ones(16, dtype=torch.float64)
+    )
     torch.testing.assert_close(sigmoid_focal(logits, target, gamma=0, alpha=1.0), of_the_truth)
 
 

@@ -1,17 +1,19 @@
-"""What rendered heads are made to learn from: Action Units in any company, and the folds that they throw in the skin."""
+"""What rendered heads are made to learn from: Action Units in any company, and the folds that they throw in the
+skin.
+"""
 
 import numpy as np
 import pytest
 from tiny_head import tiny_head
 
-from twfer_dist.corpus import clay
-from twfer_dist.corpus.clay import ClayConfig
-from twfer_dist.corpus.dress import Dress
-from twfer_dist.corpus.facs import varied
-from twfer_dist.corpus.figure import Workshop
-from twfer_dist.corpus.material import wrinkles
-from twfer_dist.corpus.render import draw, project
-from twfer_dist.taxonomy import ACTION_UNITS
+from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.rendering import plan
+from twfer_dist.rendering.dress import Dress
+from twfer_dist.rendering.facs import varied
+from twfer_dist.rendering.figure import Workshop
+from twfer_dist.rendering.material import wrinkles
+from twfer_dist.rendering.plan import ClayConfig
+from twfer_dist.rendering.render import draw, project
 
 NO_FOLDS = np.zeros(17, np.float32)
 
@@ -45,14 +47,16 @@ def test_skin_folds_show_in_the_picture_and_only_where_units_are_learned() -> No
     workshop = Workshop(tiny_head())
     units = np.full(17, 5, np.float32)
     learned, shown = ClayConfig(plan="units", materials=("skin",)), ClayConfig(plan="expressions")
-    depths = [clay.folds(learned, f"figure-{number}", units).max() for number in range(40)]
-    assert depths == [clay.folds(ClayConfig(plan="changes"), f"figure-{number}", units).max() for number in range(40)]
+    depths = [plan.folds(learned, f"figure-{number}", units).max() for number in range(40)]
+    assert depths == [plan.folds(ClayConfig(plan="changes"), f"figure-{number}", units).max() for number in range(40)]
     assert min(depths) == 0 and max(depths) > 0.8 and len(set(depths)) > 20  # the young have none
-    assert not any(clay.folds(shown, f"figure-{number}", units).any() for number in range(40))
+    assert not any(plan.folds(shown, f"figure-{number}", units).any() for number in range(40))
     figure = workshop.figure(Dress("bald", "bare", "none", "blank", False), np.random.default_rng(5))
-    scene = clay.scene(learned, "b")
-    view = clay.view(learned, "b", project(figure.vertices, scene.pose)[1][figure.landmarks])
-    smooth, old = (draw(figure, figure.vertices, folds, scene, view, 96).astype(int) for folds in (NO_FOLDS, NO_FOLDS + 1))
+    scene = plan.scene(learned, "b")
+    view = plan.view(learned, "b", project(figure.vertices, scene.pose)[1][figure.landmarks])
+    smooth, old = (
+        draw(figure, figure.vertices, folds, scene, view, 96).astype(int) for folds in (NO_FOLDS, NO_FOLDS + 1)
+    )
     assert np.abs(old - smooth).max() > 10
 
 

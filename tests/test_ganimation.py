@@ -12,13 +12,14 @@ import torch.distributed as dist
 from synthesis_tables import faces, rendered
 from torch.nn import functional as F
 
-from twfer_dist import storage, trainings
-from twfer_dist.errors import Problem
+from twfer_dist.core.errors import Problem
+from twfer_dist.engine import storage
 from twfer_dist.synthesis import checkpoints, losses, training
+from twfer_dist.synthesis.evaluation.scores import score, ssim
 from twfer_dist.synthesis.networks import Critic, Generator, WarpingGenerator, fuse, told, warp
 from twfer_dist.synthesis.pairs import Pairs, load_faces, load_pairs
-from twfer_dist.synthesis.scores import score, ssim
 from twfer_dist.synthesis.training import GeneratorConfig
+from twfer_dist.training.checkpoint import unpack
 
 DATA = Path(__file__).parent / "data"
 SMALL = GeneratorConfig(width=4, critic_width=2, batch=4, supervised_steps=4, adversarial_steps=2, scored_pairs=4)
@@ -66,7 +67,10 @@ def test_generator_and_critic_equal_the_public_ones(official, tmp_path):
 def test_public_key_layouts_load(tmp_path, prefix):
     layouts = json.loads((DATA / "ganimation_official_state_keys.json").read_text())
     shapes = {name.split()[0]: layout for name, layout in layouts.items()}
-    for network, load in (("generator", lambda path: checkpoints.load_generator(path).network), ("critic", checkpoints.load_critic)):
+    for network, load in (
+        ("generator", lambda path: checkpoints.load_generator(path).network),
+        ("critic", checkpoints.load_critic),
+    ):
         state = {prefix + name: torch.full(shape, 0.5) for name, shape in shapes[network].items()}
         module = load(saved(tmp_path / f"{network}.pth", {"state_dict": state} if prefix else state))
         assert {name: list(value.shape) for name, value in module.state_dict().items()} == shapes[network]
@@ -87,7 +91,9 @@ def test_half_precision_file_keeps_size_and_weights_and_the_other_spelling_loads
 
 
 def test_pixels_are_fetched_from_where_the_flow_says_at_any_size():
-    """A flow of a quarter of the side to the right shows, at each place, what was a quarter of the side to its right."""
+    """A flow of a quarter of the side to the right shows, at each place, what was a quarter of the side to its
+    right.
+    """
     for side in (32, 96):
         image = torch.rand(1, 3, side, side)
         flow = torch.zeros(1, 2, side, side)
@@ -104,7 +110,12 @@ def test_our_generator_is_told_the_change_moves_nothing_at_first_and_is_known_ag
     torch.testing.assert_close(told(public, own, wanted), wanted)
     image = torch.rand(2, 3, 32, 32)
     colour, attention, flow = ours(image, wanted - own)
-    assert colour.shape == (2, 3, 32, 32) and attention.shape == (2, 1, 32, 32) and flow.shape == (2, 2, 32, 32) and (flow == 0).all()
+    assert (
+        colour.shape == (2, 3, 32, 32)
+        and attention.shape == (2, 1, 32, 32)
+        and flow.shape == (2, 2, 32, 32)
+        and (flow == 0).all()
+    )
     (tmp_path / "g.safetensors").write_bytes(checkpoints.save(ours, size=64))
     loaded = checkpoints.load_generator(str(tmp_path / "g.safetensors"))
     assert isinstance(loaded.network, WarpingGenerator)
@@ -149,7 +160,9 @@ def test_critic_checkpoint_of_another_model_is_a_problem(tmp_path):
 
 
 def test_gradient_penalty_of_a_critic_whose_gradient_is_known():
-    """D(x) = 3 sum x_0 over 4 patches of an 8x8 image: the gradient is 3 on 64 pixels, its norm 24, the penalty 23^2."""
+    """D(x) = 3 sum x_0 over 4 patches of an 8x8 image: the gradient is 3 on 64 pixels, its norm 24, the penalty
+    23^2.
+    """
 
     def critic(x: torch.Tensor) -> torch.Tensor:
         return 3 * F.avg_pool2d(x[:, 0], 4) * 16
@@ -162,7 +175,9 @@ def test_gradient_penalty_looks_between_real_and_fake_and_trains_the_critic():
     """D(x) = a |x|^2 / 2 has the gradient a x: with mix 0.25 the penalty is (a |0.25 real + 0.75 fake| - 1)^2."""
     a = torch.tensor(0.7, requires_grad=True)
     real, fake = torch.full((2, 3, 4, 4), 0.8), torch.full((2, 3, 4, 4), 0.4)
-    penalty = losses.gradient_penalty(lambda x: a * x.square().sum((1, 2, 3)) / 2, real, fake, torch.full((2, 1, 1, 1), 0.25))
+    penalty = losses.gradient_penalty(
+        lambda x: a * x.square().sum((1, 2, 3)) / 2, real, fake, torch.full((2, 1, 1, 1), 0.25)
+    )
     norm = 0.5 * 48**0.5
     assert penalty.item() == pytest.approx((0.7 * norm - 1) ** 2, rel=1e-5)
     penalty.backward()
@@ -172,11 +187,17 @@ def test_gradient_penalty_looks_between_real_and_fake_and_trains_the_critic():
 def test_losses_of_a_split_batch_average_to_those_of_the_whole():
     rng = torch.Generator().manual_seed(0)
     image, truth, fused = (torch.rand(20, 3, 16, 16, generator=rng) * 2 - 1 for _ in range(3))
-    attention, seen, wanted = torch.rand(20, 1, 16, 16, generator=rng), torch.rand(20, 17, generator=rng), torch.rand(20, 17, generator=rng)
+    attention, seen, wanted = (
+        torch.rand(20, 1, 16, 16, generator=rng),
+        torch.rand(20, 17, generator=rng),
+        torch.rand(20, 17, generator=rng),
+    )
     values = {
         "action units": lambda part: losses.action_unit_loss(seen[part], wanted[part]),
         "smoothness": lambda part: losses.smoothness(attention[part]),
-        "paired": lambda part: torch.stack([*losses.paired_loss(image[part], truth[part], fused[part], attention[part]).values()]).sum(),
+        "paired": lambda part: torch.stack(
+            [*losses.paired_loss(image[part], truth[part], fused[part], attention[part]).values()]
+        ).sum(),
     }
     for name, value in values.items():
         for size in (1, 4, 10):
@@ -199,7 +220,9 @@ def test_attention_is_asked_for_paint_where_paint_is_nearer_than_what_was_moved(
 
 def test_smoothness_is_the_public_sum_at_its_batch():
     attention = torch.rand(25, 1, 8, 8)
-    public = (attention[:, :, :-1] - attention[:, :, 1:]).abs().sum() + (attention[:, :, :, :-1] - attention[:, :, :, 1:]).abs().sum()
+    public = (attention[:, :, :-1] - attention[:, :, 1:]).abs().sum() + (
+        attention[:, :, :, :-1] - attention[:, :, :, 1:]
+    ).abs().sum()
     torch.testing.assert_close(losses.SMOOTHNESS * losses.smoothness(attention), 1e-5 * public)
 
 
@@ -314,9 +337,13 @@ def test_two_workers_and_one_agree_on_the_first_steps_losses(pairs, tmp_path):
 
 @pytest.mark.parametrize("network", training.NETWORKS)
 def test_supervision_learns(pairs, network):
-    """Sixty steps of a narrow network on three drawn figures halve nothing yet, but the loss on the training pairs falls."""
+    """Sixty steps of a narrow network on three drawn figures halve nothing yet, but the loss on the training pairs
+    falls.
+    """
     learn, _ = pairs
-    config = GeneratorConfig(network=network, width=8, critic_width=2, batch=8, supervised_steps=60, supervised_rate=2e-3)
+    config = GeneratorConfig(
+        network=network, width=8, critic_width=2, batch=8, supervised_steps=60, supervised_rate=2e-3
+    )
     seen: list[float] = []
     training.fit(training.new_state(config), both(learn), config, lambda state, values: seen.append(values["loss"]))
     assert np.mean(seen[-10:]) < 0.85 * np.mean(seen[:5])
@@ -328,11 +355,13 @@ def test_loss_that_is_not_finite_stops_at_once(pairs):
         state.generator.get_parameter("img_reg.0.weight").fill_(float("nan"))
     with pytest.raises(Problem, match="supervised step 1: its loss is nan"):
         training.fit(state, both(pairs[0]), SMALL, lambda state, values: None)
-    assert trainings.unpack(state.to_bytes())["step"] == 0
+    assert unpack(state.to_bytes())["step"] == 0
 
 
 def test_gradient_that_is_not_finite_leaves_the_weights_as_they_were(pairs):
-    """A finite loss whose gradient overflows: its own weight is so small that float32 cannot hold what comes back through it."""
+    """A finite loss whose gradient overflows: its own weight is so small that float32 cannot hold what comes back
+    through it.
+    """
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(network.weight, 1e-30)
     optimizer = torch.optim.Adam(network.parameters())

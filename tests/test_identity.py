@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from tiny_head import rendered as rendered_heads
 
-from twfer_dist import engine, storage
-from twfer_dist.corpus.clay import ClayConfig
-from twfer_dist.errors import Problem
-from twfer_dist.faces import examples, identity, learning
-from twfer_dist.faces.learning import FaceNetworkConfig
-from twfer_dist.faces.network import SIZE
-from twfer_dist.faces.train import LOG, identity_network_job
-from twfer_dist.storage import Finished
-from twfer_dist.tracking import Tracking
+from twfer_dist.core.errors import Problem
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.engine.tracking import Tracking
+from twfer_dist.measurement import augmentation, identity, training
+from twfer_dist.measurement.network import SIZE
+from twfer_dist.measurement.train_stage import LOG, identity_network_job
+from twfer_dist.measurement.training import FaceNetworkConfig
+from twfer_dist.rendering.plan import ClayConfig
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def test_the_stage_leaves_weights_log_and_scores(rendered: Finished, tmp_path: Path, mlflow_uri: str) -> None:
     config = FaceNetworkConfig(steps=4, batch=8, held_out=0.25)
-    trained = engine.run(identity_network_job(rendered, config, Tracking(mlflow_uri, "faces")), str(tmp_path), quiet=True)
+    trained = run_stage(
+        identity_network_job(rendered, config, Tracking(mlflow_uri, "faces")), str(tmp_path), quiet=True
+    )
     scores = trained.results["scores"]["held_out"]
     assert scores["figures"] == 3 and scores["identity_rank1"] in (0, 1 / 3, 2 / 3, 1)
-    assert trained.results["say"] == [f"held out: {round(3 * scores['identity_rank1'])} of 3 figures known again in another scene"]
+    assert trained.results["say"] == [
+        f"held out: {round(3 * scores['identity_rank1'])} of 3 figures known again in another scene"
+    ]
     log = [json.loads(line) for line in storage.read_bytes(trained.path(LOG)).splitlines()]
     assert log[-1]["step"] == 4 and log[-1]["figures"] > 0
     opened = identity.open_identity(trained.path(identity.WEIGHTS))
@@ -44,16 +49,16 @@ def test_the_stage_leaves_weights_log_and_scores(rendered: Finished, tmp_path: P
 
 
 def test_a_short_training_tells_the_figures_it_saw_better_than_chance(rendered: Finished) -> None:
-    heads = examples.load_heads(rendered)
+    heads = augmentation.load_heads(rendered)
     config = FaceNetworkConfig(steps=25, batch=16)
-    state, seen = learning.new_state(config, make=identity.new_network), []
+    state, seen = training.new_state(config, make=identity.new_network), []
     lesson = identity.telling_apart(heads, config)
-    learning.fit(state, state.network, config, heads, lesson, lambda state, values: seen.append(values["figures"]))
+    training.fit(state, state.network, config, heads, lesson, lambda state, values: seen.append(values["figures"]))
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
 
 
 def test_a_batch_shows_two_pictures_of_each_of_its_figures(rendered: Finished) -> None:
-    heads = examples.load_heads(rendered)
+    heads = augmentation.load_heads(rendered)
     rows_of = identity.two_of_each(heads, FaceNetworkConfig(batch=8))
     epoch = [rows_of(step) for step in range(3)]
     one, other = (np.concatenate([rows[part] for rows in epoch]) for part in (slice(4), slice(4, None)))
@@ -79,7 +84,7 @@ def test_a_crop_and_what_the_network_sees_of_it_are_framed_alike() -> None:
 
 
 def test_figures_that_are_shown_once_cannot_be_learned(rendered: Finished) -> None:
-    heads = examples.load_heads(rendered)
+    heads = augmentation.load_heads(rendered)
     _, first = np.unique(heads.sources, return_index=True)
     with pytest.raises(Problem, match="show each figure once"):
         identity.two_of_each(heads.of(first), FaceNetworkConfig())
@@ -88,7 +93,7 @@ def test_figures_that_are_shown_once_cannot_be_learned(rendered: Finished) -> No
 def test_a_batch_that_cannot_be_told_apart_is_refused(rendered: Finished, mlflow_uri: str) -> None:
     tracking = Tracking(mlflow_uri, "faces")
     with pytest.raises(Problem, match="shows 16 figures twice and there are 12"):
-        identity.two_of_each(examples.load_heads(rendered), FaceNetworkConfig(batch=32))
+        identity.two_of_each(augmentation.load_heads(rendered), FaceNetworkConfig(batch=32))
     with pytest.raises(Problem, match="A batch of 7 cannot show each of its figures twice"):
         identity_network_job(rendered, FaceNetworkConfig(batch=7), tracking)
     with pytest.raises(Problem, match="A batch of 3 pairs of images cannot be dealt to 2 workers"):

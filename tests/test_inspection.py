@@ -9,19 +9,22 @@ from click.testing import CliRunner
 from engine_jobs import Config, numbers_job
 from study_tables import output
 
-from twfer_dist import engine, recipe
-from twfer_dist.cli import main
-from twfer_dist.errors import Problem
-from twfer_dist.inspection import EXAMPLES, inspect
-from twfer_dist.schema import FACES, PHOTOGRAPHS
-from twfer_dist.stages import Stage
-from twfer_dist.terminal import print_results, print_stage
+from twfer_dist.cli.main import main
+from twfer_dist.cli.terminal import print_results, print_stage
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.schema import FACES, PHOTOGRAPHS
+from twfer_dist.engine.inspect import EXAMPLES, inspect
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.recipe.recipe import Outcome, Stage
+from twfer_dist.recipe.status import find_faces
 
 ODD = [f"{i:05d}" for i in range(200) if (2 * (199 - i) + 1) % 7 == 0]
 
 
 def test_statuses_are_counted_and_shown_by_examples(ray_cluster, tmp_path):
-    finished = engine.run(numbers_job(Config()), str(tmp_path))
+    finished = run_stage(numbers_job(Config()), str(tmp_path))
     told = inspect(finished.uri)
     assert told["state"] == "finished" and list(told["tables"]) == ["numbers"]  # digits have no status
     numbers = told["tables"]["numbers"]
@@ -37,12 +40,12 @@ def test_statuses_are_counted_and_shown_by_examples(ray_cluster, tmp_path):
 def test_an_unfinished_stage_is_inspected_as_far_as_it_is(ray_cluster, tmp_path):
     job = numbers_job(Config())
 
-    def stops(work: engine.Work) -> None:
+    def stops(work: Work) -> None:
         job.do(work)
         raise Problem("the power is gone: wait.")
 
     with pytest.raises(Problem):
-        engine.run(engine.Job("numbers", 1, {}, {}, {}, job.tables, stops), str(tmp_path))
+        run_stage(Job("numbers", 1, {}, {}, {}, job.tables, stops), str(tmp_path))
     (place,) = tmp_path.iterdir()
     told = inspect(str(place))
     assert told["state"] == "unfinished" and told["tables"]["numbers"]["counts"]["multiple_of_seven"] == len(ODD)
@@ -52,14 +55,20 @@ def test_an_unfinished_stage_is_inspected_as_far_as_it_is(ray_cluster, tmp_path)
 
 def test_the_folder_of_a_recipe_gives_its_stages(tmp_path):
     made = output(
-        str(tmp_path / "a run"), "faces", {"faces": (FACES, [{"face_id": "a", "status": "ok"}]), "photographs": (PHOTOGRAPHS, [])}
+        str(tmp_path / "a run"),
+        "faces",
+        {"faces": (FACES, [{"face_id": "a", "status": "ok"}]), "photographs": (PHOTOGRAPHS, [])},
     )
     run, status = (CliRunner().invoke(main, [command, str(tmp_path / "a run")]) for command in ("inspect", "status"))
     assert run.exit_code == 0 and made.name in run.stdout and run.stdout == status.stdout
-    assert recipe.faces_in(str(tmp_path / "a run")) == made.uri
-    other = output(str(tmp_path / "a run"), "faces", {"faces": (FACES, [{"face_id": "b"}]), "photographs": (PHOTOGRAPHS, [])})
+    assert find_faces(str(tmp_path / "a run")) == made.uri
+    other = output(
+        str(tmp_path / "a run"), "faces", {"faces": (FACES, [{"face_id": "b"}]), "photographs": (PHOTOGRAPHS, [])}
+    )
     run = CliRunner().invoke(main, ["inspect", str(tmp_path / "a run"), "--html", str(tmp_path / "page.html")])
-    assert run.exit_code == 2 and "holds 2 outputs of faces: name one of them: " in run.stderr and other.uri in run.stderr
+    assert (
+        run.exit_code == 2 and "holds 2 outputs of faces: name one of them: " in run.stderr and other.uri in run.stderr
+    )
     output(str(tmp_path / "none"), "dataset", {})
     run = CliRunner().invoke(main, ["inspect", str(tmp_path / "none"), "--html", str(tmp_path / "page.html")])
     assert run.exit_code == 2 and "holds no finished output of faces: run the stage of kind faces first." in run.stderr
@@ -67,23 +76,29 @@ def test_the_folder_of_a_recipe_gives_its_stages(tmp_path):
 
 def test_each_table_has_its_own_counts_and_few_pictures_are_named(tmp_path, capsys):
     rows = {
-        "photographs": (PHOTOGRAPHS, [{"photo_id": f"{k}", "status": s} for k, s in enumerate(("ok", "ok", "no_face"))]),
+        "photographs": (
+            PHOTOGRAPHS,
+            [{"photo_id": f"{k}", "status": s} for k, s in enumerate(("ok", "ok", "no_face"))],
+        ),
         "faces": (FACES, [{"face_id": f"{k}", "status": s} for k, s in enumerate(("ok", "low_quality"))]),
     }
     made = output(str(tmp_path), "faces", rows)
     pictures = [{"path": name} for name in ("b.png", "c.png", "a.jpg", "z.png", "sheet.jpg")]
     made = replace(made, manifest={**made.manifest, "files": pictures})
-    outcome = recipe.Outcome(Stage("faces", "faces", {}, {}), "made", made)
+    outcome = Outcome(Stage("faces", "faces", {}, {}), "made", made)
     print_stage(outcome.summary())
     print_results(outcome)
     first, *looks = capsys.readouterr().out.splitlines()
     assert first.endswith("3 photographs (1 no_face), 2 faces (1 low_quality)")
-    assert [line.split("/")[-1] for line in looks[:3]] == ["sheet.jpg", "a.jpg", "b.png"] and "and 2 more in" in looks[3]
+    assert [line.split("/")[-1] for line in looks[:3]] == ["sheet.jpg", "a.jpg", "b.png"] and "and 2 more in" in looks[
+        3
+    ]
 
 
 def test_what_is_no_output_is_one_clear_problem(tmp_path):
     run = CliRunner().invoke(main, ["inspect", str(tmp_path)])
     assert (
         run.exit_code == 2
-        and run.stderr == f"twfer: {tmp_path} is not an output of a stage: name one, such as a folder that `twfer status` lists.\n"
+        and run.stderr
+        == f"twfer: {tmp_path} is not an output of a stage: name one, such as a folder that `twfer status` lists.\n"
     )

@@ -21,8 +21,10 @@ import psutil
 import pytest
 import yaml
 
-from twfer_dist import recipe
-from twfer_dist.schema import FACES, OK, PHOTOGRAPHS
+from twfer_dist.core.schema import FACES, PHOTOGRAPHS
+from twfer_dist.core.status import OK
+from twfer_dist.recipe.load import load_recipe
+from twfer_dist.recipe.run import plan_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,10 +40,27 @@ class Cluster:
 
     def submit(self, *entrypoint: str, token: str = "") -> subprocess.CompletedProcess[str]:
         """`ray job submit` from the repository's root, to the end of the job; output and errors together."""
-        command = [*self.ray, "job", "submit", "--address", self.address, "--working-dir", ".", "--runtime-env", "jobs/env.yaml", "--"]
+        command = [
+            *self.ray,
+            "job",
+            "submit",
+            "--address",
+            self.address,
+            "--working-dir",
+            ".",
+            "--runtime-env",
+            "jobs/env.yaml",
+            "--",
+        ]
         environment = self.client | ({"RAY_AUTH_TOKEN": token} if token else {})
         return subprocess.run(
-            [*command, *entrypoint], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240
+            [*command, *entrypoint],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
         )
 
 
@@ -73,9 +92,20 @@ def cluster() -> Iterator[Cluster]:
         "PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]]),  # an entry point says `python`
     }
     dashboard, *others = free_ports(6)
-    names = ("port", "ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
+    names = (
+        "port",
+        "ray-client-server-port",
+        "dashboard-agent-listen-port",
+        "metrics-export-port",
+        "runtime-env-agent-port",
+    )
     command = [*ray, "start", "--head", "--block", "--disable-usage-stats"]
-    command += ["--num-cpus=4", "--object-store-memory=300000000", f"--temp-dir={temp}", f"--dashboard-port={dashboard}"]
+    command += [
+        "--num-cpus=4",
+        "--object-store-memory=300000000",
+        f"--temp-dir={temp}",
+        f"--dashboard-port={dashboard}",
+    ]
     command += ["--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0"]
     command += [f"--{name}={port}" for name, port in zip(names, others, strict=True)]
     with (temp / "start.log").open("w") as log:
@@ -120,7 +150,9 @@ def write_recipe(folder: Path) -> Path:
     (photographs / "c.jpg").write_text("no picture")
     stages = {"faces": {"kind": "faces", "corpora": ["tiny"], "aligned": True}}
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({"out": str(folder / "out"), "corpora": {"tiny": str(photographs)}, "stages": stages}))
+    path.write_text(
+        yaml.safe_dump({"out": str(folder / "out"), "corpora": {"tiny": str(photographs)}, "stages": stages})
+    )
     return path
 
 
@@ -130,7 +162,7 @@ def test_a_submitted_recipe_leaves_its_output(cluster: Cluster, tmp_path: Path) 
     assert done.returncode == 0, done.stdout
     assert "succeeded" in done.stdout
 
-    (outcome,) = recipe.plan(recipe.load(str(path)))
+    (outcome,) = plan_recipe(load_recipe(str(path)))
     assert outcome.finished
     assert outcome.finished.table("photographs", PHOTOGRAPHS)["status"].to_pylist().count(OK) == 2
     assert len(outcome.finished.table("photographs", PHOTOGRAPHS)) == 3
@@ -156,6 +188,8 @@ def test_a_wrong_token_is_refused(cluster: Cluster) -> None:
 
 def test_a_request_without_a_token_is_refused(cluster: Cluster) -> None:
     entrypoint = json.dumps({"entrypoint": "python --version"}).encode()
-    request = urllib.request.Request(f"{cluster.address}/api/jobs/", data=entrypoint, headers={"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{cluster.address}/api/jobs/", data=entrypoint, headers={"Content-Type": "application/json"}
+    )
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(request, timeout=30)

@@ -17,20 +17,21 @@ import torch
 from click.testing import CliRunner
 from tiny_head import tiny_head
 
-from twfer_dist import engine, storage
-from twfer_dist.cli import main
-from twfer_dist.corpus.clay import ClayConfig
-from twfer_dist.corpus.head import save_head
-from twfer_dist.corpus.pipeline import rendered_job
-from twfer_dist.errors import Problem
-from twfer_dist.faces import examples, identity, learning, measure
-from twfer_dist.faces.crop import cut
-from twfer_dist.faces.learning import FaceNetworkConfig
-from twfer_dist.faces.network import MIRRORED, SIZE, FaceNetwork, look
-from twfer_dist.faces.train import LOG, face_network_job
-from twfer_dist.framing import SPAN, aligned_matrix, even_jaw, moved
-from twfer_dist.storage import Finished
-from twfer_dist.tracking import Tracking
+from twfer_dist.cli.main import main
+from twfer_dist.core.crop import SPAN, aligned_matrix, cut
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.landmarks import even_jaw, moved
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.engine.tracking import Tracking
+from twfer_dist.measurement import analyzer, augmentation, identity, training
+from twfer_dist.measurement.network import MIRRORED, SIZE, FaceNetwork, look
+from twfer_dist.measurement.train_stage import LOG, face_network_job
+from twfer_dist.measurement.training import FaceNetworkConfig
+from twfer_dist.rendering.head import save_head
+from twfer_dist.rendering.plan import ClayConfig
+from twfer_dist.rendering.stage import rendered_job
 
 MEAN = tiny_head().neutral_vertices[tiny_head().landmarks_68_jawline][:, :2] * (1, -1)
 """The 68 points of an upright face, x right and y down."""
@@ -101,7 +102,7 @@ def test_hair_covers_the_head_and_leaves_the_eyes_nose_and_mouth() -> None:
     points = moved(MEAN, aligned_matrix(MEAN, SIZE))
     for seed in range(12):
         crop = np.full((SIZE, SIZE), 255, np.uint8)
-        haired = examples._haired(crop, points, np.random.default_rng(seed))
+        haired = augmentation._haired(crop, points, np.random.default_rng(seed))
         x, y = points[27:68].round().astype(int).T
         assert (haired[y, x] == 255).all() and (haired != 255).mean() > 0.05, seed
 
@@ -109,7 +110,9 @@ def test_hair_covers_the_head_and_leaves_the_eyes_nose_and_mouth() -> None:
 def test_paint_changes_eyes_brows_and_lips_and_no_cheek() -> None:
     points = moved(MEAN, aligned_matrix(MEAN, SIZE))
     crop = np.full((SIZE, SIZE), 120, np.uint8)
-    changed = np.mean([examples._painted(crop, points, np.random.default_rng(seed)) != crop for seed in range(40)], axis=0)
+    changed = np.mean(
+        [augmentation._painted(crop, points, np.random.default_rng(seed)) != crop for seed in range(40)], axis=0
+    )
     x, y = points.round().astype(int).T
     assert changed[y[37:42], x[37:42]].min() > 0.3 and changed[y[19], x[19]] > 0.2 and changed[y[57], x[57]] > 0.2
     cheek = (points[2] + points[31]) / 2
@@ -121,44 +124,46 @@ def rendered(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Fin
     """48 heads of 24 figures in any Action Units."""
     folder = tmp_path_factory.mktemp("heads")
     save_head(tiny_head(), str(folder / "head.npz"))
-    config = ClayConfig(plan="units", figures=24, scenes=2, states=1, size=64, framing="loose", materials=("terracotta", "skin"))
-    return engine.run(rendered_job(str(folder / "head.npz"), config), str(folder), quiet=True)
+    config = ClayConfig(
+        plan="units", figures=24, scenes=2, states=1, size=64, framing="loose", materials=("terracotta", "skin")
+    )
+    return run_stage(rendered_job(str(folder / "head.npz"), config), str(folder), quiet=True)
 
 
 @pytest.fixture(scope="module")
-def heads(rendered: Finished) -> examples.Heads:
-    return examples.load_heads(rendered)
+def heads(rendered: Finished) -> augmentation.Heads:
+    return augmentation.load_heads(rendered)
 
 
-def test_heads_show_each_unit_often_and_some_unevenly(rendered: Finished, heads: examples.Heads) -> None:
+def test_heads_show_each_unit_often_and_some_unevenly(rendered: Finished, heads: augmentation.Heads) -> None:
     assert heads.images.shape == (48, 64, 64) and heads.points.shape == (48, 68, 2)
-    there = (heads.units >= learning.PRESENT).mean(0)
+    there = (heads.units >= training.PRESENT).mean(0)
     assert 0.25 < there.mean() < 0.55 and there.min() > 0.05
     assert heads.pose[:, 0].std() > 4
 
 
-def test_an_example_belongs_to_its_seed_and_place_alone(heads: examples.Heads) -> None:
+def test_an_example_belongs_to_its_seed_and_place_alone(heads: augmentation.Heads) -> None:
     rows = np.stack([np.arange(6), np.arange(6)], 1)
-    whole, part = examples.drawn(heads, rows, (0, 3)), examples.drawn(heads, rows[4:], (0, 3))
+    whole, part = augmentation.drawn(heads, rows, (0, 3)), augmentation.drawn(heads, rows[4:], (0, 3))
     for name in ("crops", "points", "units", "pose"):
         assert torch.equal(getattr(whole, name)[4:], getattr(part, name)), name
-    assert not torch.equal(examples.drawn(heads, rows, (0, 4)).crops, whole.crops)
+    assert not torch.equal(augmentation.drawn(heads, rows, (0, 4)).crops, whole.crops)
 
 
-def test_points_stay_on_what_they_mark(heads: examples.Heads) -> None:
+def test_points_stay_on_what_they_mark(heads: augmentation.Heads) -> None:
     """A white dot at the tip of the nose is found where the moved point says, whatever crop or mirror was drawn."""
     dotted = np.zeros_like(heads.images)
     for image, points in zip(dotted, heads.points, strict=True):
         cv2.circle(image, [int(round(float(v) * 16)) for v in points[30]], 40, 255, -1, cv2.LINE_AA, 4)
-    shown = examples.plain(examples.Heads(dotted, heads.points, heads.units, heads.pose, heads.sources))
+    shown = augmentation.plain(augmentation.Heads(dotted, heads.points, heads.units, heads.pose, heads.sources))
     for crop, points in zip(shown.crops.numpy().astype(float), shown.points.numpy(), strict=True):
         row, column = np.mgrid[0:SIZE, 0:SIZE]
         found = np.array([(crop * column).sum(), (crop * row).sum()]) / crop.sum()
         np.testing.assert_allclose(found, points[30], atol=0.5)
 
 
-def test_each_epoch_shows_each_head_once(heads: examples.Heads) -> None:
-    rows_of = learning.measuring(heads.of(np.arange(10)), FaceNetworkConfig(batch=7)).rows_of
+def test_each_epoch_shows_each_head_once(heads: augmentation.Heads) -> None:
+    rows_of = training.measuring(heads.of(np.arange(10)), FaceNetworkConfig(batch=7)).rows_of
     shown = np.concatenate([rows_of(step) for step in range(10)])
     assert all(sorted(shown[k : k + 10]) == list(range(10)) for k in range(0, 70, 10))
 
@@ -166,34 +171,43 @@ def test_each_epoch_shows_each_head_once(heads: examples.Heads) -> None:
 def test_intervals_hold_nine_in_ten_new_faces() -> None:
     random = np.random.default_rng(0)
 
-    def found(count: int) -> learning.Answers:
+    def found(count: int) -> training.Answers:
         truth = random.uniform(1, 4, (count, 17)).astype(np.float32)
         scales = random.uniform(0.1, 0.4, (count, 17)).astype(np.float32)
         units = truth + 3 * scales * random.laplace(size=(count, 17))  # three times less sure than it says
         none = np.zeros((count, 68, 2), np.float32)
-        shown = examples.Examples(torch.zeros(count, 1, 1), torch.from_numpy(none), torch.from_numpy(truth), torch.zeros(count, 3))
-        return learning.Answers(none, units, scales, np.zeros((count, 3)), shown)
+        shown = augmentation.Examples(
+            torch.zeros(count, 1, 1), torch.from_numpy(none), torch.from_numpy(truth), torch.zeros(count, 3)
+        )
+        return training.Answers(none, units, scales, np.zeros((count, 3)), shown)
 
-    factors = learning.interval_factors(found(2000))
+    factors = training.interval_factors(found(2000))
     errors = found(2000)
-    assert (np.abs(errors.units - errors.truth.units.numpy()) <= factors * errors.unit_scales).mean() == pytest.approx(0.9, abs=0.015)
+    assert (np.abs(errors.units - errors.truth.units.numpy()) <= factors * errors.unit_scales).mean() == pytest.approx(
+        0.9, abs=0.015
+    )
 
 
-def test_training_lowers_the_loss(heads: examples.Heads) -> None:
+def test_training_lowers_the_loss(heads: augmentation.Heads) -> None:
     config = FaceNetworkConfig(steps=30, batch=16)
-    state, seen = learning.new_state(config), []
-    learning.fit(
-        state, state.network, config, heads, learning.measuring(heads, config), lambda state, values: seen.append(values["points"])
+    state, seen = training.new_state(config), []
+    training.fit(
+        state,
+        state.network,
+        config,
+        heads,
+        training.measuring(heads, config),
+        lambda state, values: seen.append(values["points"]),
     )
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(heads: examples.Heads) -> None:
-    state = learning.new_state(SMALL)
+def test_a_loss_that_is_not_finite_stops_the_training(heads: augmentation.Heads) -> None:
+    state = training.new_state(SMALL)
     with torch.no_grad():
         state.network.get_parameter("points.weight").fill_(float("nan"))
     with pytest.raises(Problem, match="diverged at step 1 of 6: its loss is nan"):
-        learning.fit(state, state.network, SMALL, heads, learning.measuring(heads, SMALL), lambda state, values: None)
+        training.fit(state, state.network, SMALL, heads, training.measuring(heads, SMALL), lambda state, values: None)
 
 
 @pytest.fixture(scope="module")
@@ -201,26 +215,33 @@ def trained(rendered: Finished, migrated_database: Path, tmp_path_factory: pytes
     out = tmp_path_factory.mktemp("trained")
     (out / "mlflow.db").write_bytes(migrated_database.read_bytes())
     job = face_network_job(rendered, SMALL, Tracking(f"sqlite:///{out}/mlflow.db", "faces"), test=rendered)
-    return engine.run(job, str(out), quiet=True)
+    return run_stage(job, str(out), quiet=True)
 
 
 def test_a_training_leaves_weights_log_and_scores(trained: Finished) -> None:
     held_out = trained.results["scores"]["held_out"]
-    assert held_out["n"] == 14 and set(held_out["au_pearson"]) == set(held_out["au_mae"]) and len(held_out["au_mae"]) == 17
+    assert (
+        held_out["n"] == 14 and set(held_out["au_pearson"]) == set(held_out["au_mae"]) and len(held_out["au_mae"]) == 17
+    )
     assert held_out["interval_coverage_90"] >= 0.9  # of the faces that the intervals were chosen by
     assert trained.results["scores"]["test"]["n"] == trained.results["rendered"] == 48
     log = [json.loads(line) for line in storage.read_bytes(trained.path(LOG)).splitlines()]
     assert log[-1]["step"] == 6 and {"points", "units", "pose", "scales"} <= log[-1].keys()
-    loaded = measure.open_network(trained.path(measure.WEIGHTS))
+    loaded = analyzer.open_network(trained.path(analyzer.WEIGHTS))
     assert loaded.factors.shape == (17,) and (loaded.factors > 0).all()
-    assert len(storage.read_bytes(trained.path(measure.WEIGHTS))) < 8_000_000
+    assert len(storage.read_bytes(trained.path(analyzer.WEIGHTS))) < 8_000_000
 
 
 def test_evaluation_prints_one_object(rendered: Finished, trained: Finished) -> None:
-    weights = trained.path(measure.WEIGHTS)
+    weights = trained.path(analyzer.WEIGHTS)
     result = CliRunner().invoke(main, ["evaluate", "faces", "--weights", weights, "--rendered", rendered.uri, "--json"])
     told = json.loads(result.stdout)
-    assert told["n"] == 48 and len(told["au_pearson"]) == 17 and told["points_nme"] > 0 and 0 <= told["interval_coverage_90"] <= 1
+    assert (
+        told["n"] == 48
+        and len(told["au_pearson"]) == 17
+        and told["points_nme"] > 0
+        and 0 <= told["interval_coverage_90"] <= 1
+    )
     wrong = CliRunner().invoke(main, ["evaluate", "faces", "--weights", weights, "--rendered", trained.uri])
     assert wrong.exit_code == 2 and "holds no table" in wrong.stderr
 
@@ -229,13 +250,15 @@ def test_a_killed_training_ends_as_an_unbroken_one(rendered: Finished, mlflow_ur
     config = FaceNetworkConfig(steps=12, batch=8, held_out=0.3)
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from twfer_dist import engine, storage\n"
-        "from twfer_dist.faces import train\n"
-        "from twfer_dist.faces.learning import FaceNetworkConfig\n"
-        "from twfer_dist.tracking import Tracking\n"
-        "train.LOOK_EVERY = 0\n"
-        f"job = train.face_network_job(storage.open_finished(sys.argv[1]), {config!r}, Tracking({mlflow_uri!r}, 'x'))\n"
-        "engine.run(job, sys.argv[2], quiet=True)\n"
+        "from twfer_dist.engine import artifact\n"
+        "from twfer_dist.engine.stage import run_stage\n"
+        "from twfer_dist.measurement import train_stage\n"
+        "from twfer_dist.measurement.training import FaceNetworkConfig\n"
+        "from twfer_dist.engine.tracking import Tracking\n"
+        "train_stage.LOOK_EVERY = 0\n"
+        f"job = train_stage.face_network_job(artifact.open_finished(sys.argv[1]), {config!r}, "
+        f"Tracking({mlflow_uri!r}, 'x'))\n"
+        "run_stage(job, sys.argv[2], quiet=True)\n"
     )
     job = face_network_job(rendered, config, Tracking(mlflow_uri, "x"))
     process = subprocess.Popen([sys.executable, "-c", script, rendered.uri, str(tmp_path)], start_new_session=True)
@@ -249,14 +272,14 @@ def test_a_killed_training_ends_as_an_unbroken_one(rendered: Finished, mlflow_ur
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        resumed = engine.run(job, str(tmp_path), quiet=True)
-        whole = engine.run(job, str(tmp_path / "whole"), quiet=True)
+        resumed = run_stage(job, str(tmp_path), quiet=True)
+        whole = run_stage(job, str(tmp_path / "whole"), quiet=True)
     finally:
         torch.set_num_threads(before)
-    assert storage.read_bytes(resumed.path(measure.WEIGHTS)) == storage.read_bytes(whole.path(measure.WEIGHTS))
+    assert storage.read_bytes(resumed.path(analyzer.WEIGHTS)) == storage.read_bytes(whole.path(analyzer.WEIGHTS))
 
 
-@pytest.mark.parametrize("opened", [measure.open_network, identity.open_identity])
+@pytest.mark.parametrize("opened", [analyzer.open_network, identity.open_identity])
 def test_files_that_hold_no_such_network_are_problems(opened: Callable[[str], object], tmp_path: Path) -> None:
     safetensors.torch.save_file({"fc.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
@@ -270,7 +293,9 @@ def test_files_that_hold_no_such_network_are_problems(opened: Callable[[str], ob
 
 
 def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None:
-    """A network that always says the mean face: its points come back to the framing that it was given, and the crop turns to them."""
+    """A network that always says the mean face: its points come back to the framing that it was given, and the crop
+    turns to them.
+    """
     network = FaceNetwork().eval()
     with torch.no_grad():
         for parameter in (network.points.weight, network.points.bias):
@@ -278,17 +303,21 @@ def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None
         even = (MEAN + (MEAN * (-1, 1))[list(MIRRORED)]) / 2  # a face and its mirror image are measured together
         upright = moved(even, aligned_matrix(even, SIZE))
         network.points.bias.copy_(torch.from_numpy((upright - SIZE / 2) / 10).flatten())
-    loaded = measure.NetworkMeter(network, np.ones(17, np.float32), "")
+    loaded = analyzer.NetworkMeter(network, np.ones(17, np.float32), "")
     picture = np.random.default_rng(0).integers(0, 255, (500, 400, 3), np.uint8)
     truth = turned(even, 15, 11, (210, 240))
     (face,) = loaded.measure(picture, [aligned_matrix(truth, SIZE)])
     assert face is not None and face.reach is not None
-    np.testing.assert_allclose(face.points, truth, atol=3)  # half a pixel of the crop at each look: the mean face stands beside its middle
+    np.testing.assert_allclose(
+        face.points, truth, atol=3
+    )  # half a pixel of the crop at each look: the mean face stands beside its middle
     assert face.pose[2] - network.pose.bias[2].item() * 20 == pytest.approx(-15, abs=15)
     assert (face.units >= 0).all() and (face.units <= 5).all() and (face.reach > 0).all()
 
 
 def test_mediapipe_is_asked_for_by_its_file_and_may_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(Problem, match=r"face_landmarker.task needs MediaPipe, which is not here: pip install 'twfer_dist\[mediapipe\]'"):
-        measure.open_meter(str(tmp_path / "face_landmarker.task"))
+    with pytest.raises(
+        Problem, match=r"face_landmarker.task needs MediaPipe, which is not here: pip install 'twfer_dist\[mediapipe\]'"
+    ):
+        analyzer.open_meter(str(tmp_path / "face_landmarker.task"))

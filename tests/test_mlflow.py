@@ -1,4 +1,6 @@
-"""MLflow as people have it: behind a password, away, locked, deleted, of another version; and nothing that it does stops the work."""
+"""MLflow as people have it: behind a password, away, locked, deleted, of another version; and nothing that it does
+stops the work.
+"""
 
 import os
 import shutil
@@ -18,11 +20,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow_server import Proxy
 
-from twfer_dist import mlflow_store, tracking
-from twfer_dist.cli import main
-from twfer_dist.errors import Problem
-from twfer_dist.mlflow_store import Away, sqlite_uri
-from twfer_dist.tracking import KEY, Tracking
+from twfer_dist.cli.main import main
+from twfer_dist.core.errors import Problem
+from twfer_dist.engine import mlflow_store, tracking
+from twfer_dist.engine.mlflow_run import KEY
+from twfer_dist.engine.mlflow_store import Away, sqlite_uri
+from twfer_dist.engine.tracking import Tracking
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,10 @@ def test_password_and_token_reach_a_server_without_health(proxy: Proxy, monkeypa
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
     store = Tracking(proxy.uri, "a")
     store.check()
-    assert "secret" not in f"{store!r} {store.shown} {store.interface}" and store.credentials["MLFLOW_TRACKING_PASSWORD"] == "secret"
+    assert (
+        "secret" not in f"{store!r} {store.shown} {store.interface}"
+        and store.credentials["MLFLOW_TRACKING_PASSWORD"] == "secret"
+    )
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.delenv(name)
     proxy.authorization = "Bearer abc"
@@ -74,7 +80,9 @@ def test_password_and_token_reach_a_server_without_health(proxy: Proxy, monkeypa
     Tracking(proxy.uri, "a").check()
 
 
-def test_a_password_in_the_address_is_written_nowhere(proxy: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_password_in_the_address_is_written_nowhere(
+    proxy: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     proxy.authorization = mlflow_server.basic("ann", "secret")
     store = Tracking(proxy.uri.replace("://", "://ann:secret@"), "address")
     with store.start("train-1", str(tmp_path), params={"initial": "s3://key:sec@ret@bucket/x"}) as run:
@@ -89,7 +97,9 @@ def test_a_password_in_the_address_is_written_nowhere(proxy: Proxy, tmp_path: Pa
     assert refused.exit_code == 2 and "ftp://host/x is not a place" in refused.stderr and "secret" not in refused.stderr
 
 
-def test_what_a_server_misses_is_sent_once_it_answers(proxy: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_server_misses_is_sent_once_it_answers(
+    proxy: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     store = Tracking(proxy.uri, "dies")
     with store.start("train-2", str(tmp_path), tags={"fingerprint": "2"}, params={"size": 32}) as run:
         run.log_metrics({"loss": 3.0}, step=1)
@@ -99,13 +109,21 @@ def test_what_a_server_misses_is_sent_once_it_answers(proxy: Proxy, tmp_path: Pa
         run.log_text("kept", "notes/scores.json")
         run.log_model(torch.nn.Linear(3, 2).eval(), "linear", np.zeros((2, 3), np.float32))
     said = capfd.readouterr()
-    assert waiting(tmp_path) == 5 and said.err.count("goes on without MLflow") == 1 and "5 entries of runs wait in" in said.err
+    assert (
+        waiting(tmp_path) == 5
+        and said.err.count("goes on without MLflow") == 1
+        and "5 entries of runs wait in" in said.err
+    )
     shutil.copytree(tmp_path / "_mlflow", tmp_path / "copy")
 
     proxy.away = False
     store.send_waiting(str(tmp_path))
     client, found = the_run(store, "train-2")
-    assert found.info.status == "FINISHED" and found.data.params == {"size": "32"} and found.data.tags["fingerprint"] == "2"
+    assert (
+        found.info.status == "FINISHED"
+        and found.data.params == {"size": "32"}
+        and found.data.tags["fingerprint"] == "2"
+    )
     history = client.get_metric_history(found.info.run_id, "loss")
     assert [(m.step, m.value) for m in history] == [(1, 3.0), (2, 2.0), (3, 1.0)]
     assert history[0].timestamp <= history[1].timestamp <= history[2].timestamp <= found.info.end_time
@@ -116,7 +134,9 @@ def test_what_a_server_misses_is_sent_once_it_answers(proxy: Proxy, tmp_path: Pa
 
     for path in (tmp_path / "copy").rglob("*loss*"):
         path.unlink()
-    shutil.copytree(tmp_path / "copy", tmp_path / "_mlflow", dirs_exist_ok=True)  # a process that was killed before it noted what it sent
+    shutil.copytree(
+        tmp_path / "copy", tmp_path / "_mlflow", dirs_exist_ok=True
+    )  # a process that was killed before it noted what it sent
     store.send_waiting(str(tmp_path))
     assert [m.step for m in client.get_metric_history(found.info.run_id, "loss")] == [1, 2, 3]
     assert capfd.readouterr().out == ""  # MLflow prints where to view a run
@@ -164,7 +184,9 @@ def test_a_deleted_experiment_is_named_with_its_remedy(mlflow_uri: str, tmp_path
     store = Tracking(mlflow_uri, "gone")
     number = store.experiment_id()
     store.client.delete_experiment(number)
-    with pytest.raises(Problem, match=f"'gone' was deleted in MLflow .* mlflow experiments restore --experiment-id {number}"):
+    with pytest.raises(
+        Problem, match=f"'gone' was deleted in MLflow .* mlflow experiments restore --experiment-id {number}"
+    ):
         store.experiment_id()
     store.client.restore_experiment(number)
     assert store.experiment_id() == number
@@ -180,7 +202,10 @@ def changed(database: Path, revision: str) -> Tracking:
 def test_databases_of_other_versions_and_damaged_ones(migrated_database: Path, tmp_path: Path) -> None:
     for name in ("old", "new", "damaged", "locked"):
         shutil.copy(migrated_database, tmp_path / f"{name}.db")
-    with pytest.raises(Problem, match=r"old.db was written by another version of MLflow .*: copy .* aside, then `mlflow db upgrade sqlite"):
+    with pytest.raises(
+        Problem,
+        match=r"old.db was written by another version of MLflow .*: copy .* aside, then `mlflow db upgrade sqlite",
+    ):
         changed(tmp_path / "old.db", "0584bdc529eb").check()
     with pytest.raises(Problem, match=r"new.db was written by another version of MLflow .*ffffffffffff"):
         changed(tmp_path / "new.db", "ffffffffffff").check()
@@ -199,7 +224,9 @@ def test_databases_of_other_versions_and_damaged_ones(migrated_database: Path, t
 
 
 def test_two_processes_make_one_new_database(tmp_path: Path) -> None:
-    program = "import sys; from twfer_dist.tracking import Tracking; print(Tracking(sys.argv[1], 'x').experiment_id())"
+    program = (
+        "import sys; from twfer_dist.engine.tracking import Tracking; print(Tracking(sys.argv[1], 'x').experiment_id())"
+    )
     words = [sys.executable, "-c", program, sqlite_uri(str(tmp_path / "mlflow.db"))]
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     told = [process.communicate(timeout=180) for process in both]
@@ -209,7 +236,7 @@ def test_two_processes_make_one_new_database(tmp_path: Path) -> None:
 def test_runs_of_a_killed_process_are_closed(mlflow_uri: str, tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"
-        "from twfer_dist.tracking import Tracking\n"
+        "from twfer_dist.engine.tracking import Tracking\n"
         "store, out = Tracking(sys.argv[1], 'x'), sys.argv[2]\n"
         "with store.start('sweep-5', out, params={}) as run, store.start('trial-000', out, parent=run, params={}):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

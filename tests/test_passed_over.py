@@ -12,12 +12,16 @@ from click.testing import CliRunner
 from corpus_files import put
 from s3_server import Server
 
-from twfer_dist import engine, recipe, storage
-from twfer_dist.cli import main
+from twfer_dist.cli.main import main
+from twfer_dist.core.errors import Problem
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.files import list_folder, list_remote
-from twfer_dist.engine import Job, Work
-from twfer_dist.errors import Problem
+from twfer_dist.engine import artifact, storage
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import find_output, run_stage
+from twfer_dist.recipe.run import plan_recipe
+from twfer_dist.recipe.study import faces_recipe
 
 PICTURE = Path(__file__).parent / "data" / "trials" / "endings" / "face.jfif"
 
@@ -36,10 +40,9 @@ def both(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_pictures_are_found_under_every_ending(tmp_path: Path) -> None:
-    endings = [
-        ".jpg", ".JPG", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib",
-        ".ppm", ".pgm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".jxl",
-    ]  # fmt: skip
+    endings = [".jpg", ".JPG", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".png", ".webp",
+        ".gif", ".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".jp2", ".j2k", ".avif", ".heic",
+        ".heif", ".jxl", ]  # fmt: skip
     folder = put(tmp_path / "c", *(f"{k:02d}{ending}" for k, ending in enumerate(endings)))
     assert len(paths(open_corpus(str(folder)))) == len(endings)
 
@@ -54,7 +57,18 @@ def test_files_without_an_ending_are_looked_into(tmp_path: Path) -> None:
 
 
 def test_what_is_passed_over_is_counted_and_said(tmp_path: Path) -> None:
-    folder = put(tmp_path / "c", "a.jpg", "1.psd", "2.PSD", "b/3.psd", "notes.txt", "x.nef", ".DS_Store", "b/._a.jpg", ".cache/b.jpg")
+    folder = put(
+        tmp_path / "c",
+        "a.jpg",
+        "1.psd",
+        "2.PSD",
+        "b/3.psd",
+        "notes.txt",
+        "x.nef",
+        ".DS_Store",
+        "b/._a.jpg",
+        ".cache/b.jpg",
+    )
     corpus = open_corpus(str(folder))
     assert corpus.notes["passed_over"] == {".psd": 3, "hidden": 3, "notes.txt": 1, "x.nef": 1}
     remedy = "(save them as JPEG, PNG or TIFF)"
@@ -63,14 +77,21 @@ def test_what_is_passed_over_is_counted_and_said(tmp_path: Path) -> None:
     shown = CliRunner().invoke(main, ["corpus", "show", str(folder)])
     assert shown.exit_code == 0 and said in shown.output
     put(folder, *(f"{k}.e{k}x" for k in range(30)), "31.e0x")
-    assert open_corpus(str(folder)).left_out[0].endswith("2 .e0x, 1 1.e1x, 1 10.e10x, 1 11.e11x, 1 12.e12x, 1 13.e13x, 26 of other kinds")
+    assert (
+        open_corpus(str(folder))
+        .left_out[0]
+        .endswith("2 .e0x, 1 1.e1x, 1 10.e10x, 1 11.e11x, 1 12.e12x, 1 13.e13x, 26 of other kinds")
+    )
 
 
 def test_a_table_and_the_images_it_names_are_not_passed_over(tmp_path: Path) -> None:
     folder = put(tmp_path / "c", "a.jpg", "b.jpg", "catalogue.docx", "openface.txt")
     (folder / "manifest.csv").write_text("path\na.jpg\n")
     corpus = open_corpus(str(folder))
-    assert corpus.notes["passed_over"] == {"catalogue.docx": 1, "openface.txt": 1} and corpus.notes["images_not_named"] == 1
+    assert (
+        corpus.notes["passed_over"] == {"catalogue.docx": 1, "openface.txt": 1}
+        and corpus.notes["images_not_named"] == 1
+    )
     assert corpus.left_out[0] == "c: 1 image is in the folder and not in its table"
 
 
@@ -103,11 +124,10 @@ def test_pictures_without_a_reader_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_folders_of_machines_are_left_out(tmp_path: Path) -> None:
-    folder = put(
-        tmp_path / "c", "a.jpg", "b/c.jpg", "@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg", "b/@eaDir/c.jpg/T.jpg", "#recycle/b.jpg",
-        "$RECYCLE.BIN/c.jpg", "__MACOSX/._a.jpg", ".thumbnails/a.jpg", "lost+found/d.jpg",
-        "System Volume Information/e.jpg", "Thumbs.db", "@eaDir.jpg",
-    )  # fmt: skip
+    folder = put(tmp_path / "c", "a.jpg", "b/c.jpg", "@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg",
+        "b/@eaDir/c.jpg/T.jpg", "#recycle/b.jpg", "$RECYCLE.BIN/c.jpg", "__MACOSX/._a.jpg",
+        ".thumbnails/a.jpg", "lost+found/d.jpg", "System Volume Information/e.jpg", "Thumbs.db",
+        "@eaDir.jpg", )  # fmt: skip
     assert list(both(folder)) == ["@eaDir.jpg", "Thumbs.db", "a.jpg", "b/c.jpg"]
     corpus = open_corpus(str(folder))
     assert paths(corpus) == ["@eaDir.jpg", "a.jpg", "b/c.jpg"]
@@ -147,10 +167,13 @@ def test_outputs_are_no_photographs_wherever_they_lie(tmp_path: Path, where: str
     folder = put(tmp_path / "c", "a.jpg", "b/c.jpg", "b/figure-0123456789ab/d.jpg")
     before = open_corpus(str(folder))
     out = str(folder / where)
-    made = engine.run(pictures(before), out, quiet=True)
+    made = run_stage(pictures(before), out, quiet=True)
     after = open_corpus(str(folder))
-    assert paths(after) == paths(before) == ["a.jpg", "b/c.jpg", "b/figure-0123456789ab/d.jpg"] and after.digest == before.digest
-    assert engine.find(pictures(after), out) == made
+    assert (
+        paths(after) == paths(before) == ["a.jpg", "b/c.jpg", "b/figure-0123456789ab/d.jpg"]
+        and after.digest == before.digest
+    )
+    assert find_output(pictures(after), out) == made
     assert after.left_out == ["c: 1 folder left out: earlier outputs"]
     both(folder)
 
@@ -159,9 +182,14 @@ def test_unfinished_outputs_are_no_photographs(tmp_path: Path) -> None:
     folder = put(tmp_path / "c", "a.jpg", "figure-0123456789ab/b.jpg")
     corpus = open_corpus(str(folder))
     with pytest.raises(Problem):
-        engine.run(pictures(corpus, stops=True), str(folder / "runs"), quiet=True)
-    put(folder, "runs/other-0123456789ab/_work/plan/x", "runs/other-0123456789ab/sheet.png", f"runs/{storage.INDEX}")
-    put(folder, "more/pictures-0123456789ab/sheet.jpg", "more/pictures-0123456789ab.1f.claim", "runs/mlartifacts/1/a.png")
+        run_stage(pictures(corpus, stops=True), str(folder / "runs"), quiet=True)
+    put(folder, "runs/other-0123456789ab/_work/plan/x", "runs/other-0123456789ab/sheet.png", f"runs/{artifact.INDEX}")
+    put(
+        folder,
+        "more/pictures-0123456789ab/sheet.jpg",
+        "more/pictures-0123456789ab.1f.claim",
+        "runs/mlartifacts/1/a.png",
+    )
     assert open_corpus(str(folder)).digest == corpus.digest
     assert len([path for path in both(folder) if path.endswith((".jpg", ".png"))]) == 2
 
@@ -174,18 +202,21 @@ def test_a_bucket_is_read_like_a_folder(s3: Server) -> None:
     before = open_corpus(uri)
     assert paths(before) == ["a.jpg", "b/K9901 front", "b/c.heic"]
     assert before.notes["passed_over"] == {"notes.txt": 1, "hidden": 1, "@eaDir/": 1}
-    engine.run(pictures(before), storage.join(uri, "b", "runs"), quiet=True)
+    run_stage(pictures(before), storage.join(uri, "b", "runs"), quiet=True)
     after = open_corpus(uri)
     assert after.digest == before.digest and after.notes["passed_over"]["earlier outputs/"] == 1
 
 
-def test_a_second_run_in_the_folder_finds_the_first(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_in_the_folder_finds_the_first(
+    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "c").mkdir()
     shutil.copy(PICTURE, tmp_path / "c" / "a.jfif")
     monkeypatch.chdir(tmp_path / "c")
     said = [CliRunner().invoke(main, ["faces", ".", "--aligned", "--out", "runs/faces"]).output for _ in range(2)]
     assert "1 photographs, 1 faces" in said[0] and "1 stages, 1 finished, 0 to do" in said[1]
     assert list(Path().rglob("sheet.jpg")) and paths(open_corpus(".")) == ["a.jfif"]
-    assert [outcome.state for outcome in recipe.plan(recipe.faces(".", {"aligned": True, "keep": "all"}, "runs/faces", None))] == [
-        "finished"
-    ]
+    assert [
+        outcome.state
+        for outcome in plan_recipe(faces_recipe(".", {"aligned": True, "keep": "all"}, "runs/faces", None))
+    ] == ["finished"]

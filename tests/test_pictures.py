@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from twfer_dist import schema
+from twfer_dist.core.status import OK
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.faces.containers import orientation
 from twfer_dist.faces.decode import TOO_LARGE, UNREADABLE, Refused, decode, on_grey
-from twfer_dist.faces.pipeline import FaceFinder, FacesConfig, faces_job
+from twfer_dist.faces.stage import FaceFinder, FacesConfig, faces_job
 
 TRIALS = Path(__file__).parent / "data" / "trials"
 FILES = sorted(path for folder in ("endings", "exif", "kinds") for path in (TRIALS / folder).iterdir())
@@ -26,7 +26,11 @@ GARBAGE = b"this is no metadata \xff\xd8\0" * 40
 @pytest.fixture(scope="module")
 def head() -> Image.Image:
     """The picture that the trial files show, cut so that its sides differ."""
-    return Image.fromarray(seen((TRIALS / "exif" / "png_gama_short.png").read_bytes())).crop((60, 0, 220, 250)).resize((80, 125))
+    return (
+        Image.fromarray(seen((TRIALS / "exif" / "png_gama_short.png").read_bytes()))
+        .crop((60, 0, 220, 250))
+        .resize((80, 125))
+    )
 
 
 def seen(data: bytes) -> np.ndarray:
@@ -53,7 +57,9 @@ def refusal(data: bytes, max_pixels: int = MANY) -> Refused:
 
 def exif(number: int, order: str = "<", kind: int = 3) -> bytes:
     """EXIF with an orientation and a tag of which the value lies far outside."""
-    value: bytes = struct.pack(order + {3: "HH", 4: "I", 8: "hH", 9: "i", 1: "B3x"}[kind], *([number, 0] if kind in (3, 8) else [number]))
+    value: bytes = struct.pack(
+        order + {3: "HH", 4: "I", 8: "hH", 9: "i", 1: "B3x"}[kind], *([number, 0] if kind in (3, 8) else [number])
+    )
     entries = struct.pack(order + "HHI", 0x0112, kind, 1) + value + struct.pack(order + "HHII", 0x8769, 4, 1, 2**31)
     return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 2) + entries + bytes(4)
 
@@ -81,12 +87,11 @@ def test_orientation_holds_in_every_format(head: Image.Image, number: int, tmp_p
     stored = head.transpose(Image.Transpose(TURNED[number])) if number in TURNED else head
     data = b"Exif\0\0" + exif(number)
     stored.save(tmp_path / "a.jpg", quality=95, exif=data)
-    files = [
-        saved(stored, "JPEG", quality=95, exif=data), saved(stored, "PNG", exif=data), saved(stored, "WEBP", lossless=True, exif=data),
-        saved(stored, "TIFF", tiffinfo={274: number}), saved(stored, "TIFF", tiffinfo={274: number}, compression="tiff_lzw"),
-        saved(Image.open(tmp_path / "a.jpg"), "JXL", lossless_jpeg=True),
-        saved(stored, "HEIF", quality=95, exif=data), saved(stored, "AVIF", quality=95, exif=data),
-    ]  # fmt: skip
+    files = [saved(stored, "JPEG", quality=95, exif=data), saved(stored, "PNG", exif=data), saved(stored,
+        "WEBP", lossless=True, exif=data), saved(stored, "TIFF", tiffinfo={274: number}), saved(stored,
+        "TIFF", tiffinfo={274: number}, compression="tiff_lzw"), saved(Image.open(tmp_path / "a.jpg"),
+        "JXL", lossless_jpeg=True), saved(stored, "HEIF", quality=95, exif=data), saved(stored, "AVIF",
+        quality=95, exif=data), ]  # fmt: skip
     assert max(off(seen(file), head) for file in files) < 1.5
 
 
@@ -99,14 +104,30 @@ def test_orientation_is_read_whatever_its_type(order: str, kind: int) -> None:
 
 def test_a_fault_in_exif_is_no_orientation() -> None:
     whole = exif(6)
-    for wrong in (exif(0), exif(9), whole[:15], b"", GARBAGE, whole.replace(b"\x12\x01\x03", b"\x12\x01\x05"), b"II*\0\xff\xff\xff\xff"):
+    for wrong in (
+        exif(0),
+        exif(9),
+        whole[:15],
+        b"",
+        GARBAGE,
+        whole.replace(b"\x12\x01\x03", b"\x12\x01\x05"),
+        b"II*\0\xff\xff\xff\xff",
+    ):
         assert orientation(wrong) == 1
 
 
 def test_jpeg_segments_that_are_no_pixels_are_passed_over(head: Image.Image) -> None:
     plain = saved(head, "JPEG", quality=95)
     for marker in [*range(0xE0, 0xF0), 0xFE]:
-        for body in (b"", b"JFIF\0", b"Adobe", b"Exif\0\0" + GARBAGE, b"Photoshop 3.0\0008BIM\x03", b"MPF\0" + GARBAGE, b"ICC_PROFILE\0"):
+        for body in (
+            b"",
+            b"JFIF\0",
+            b"Adobe",
+            b"Exif\0\0" + GARBAGE,
+            b"Photoshop 3.0\0008BIM\x03",
+            b"MPF\0" + GARBAGE,
+            b"ICC_PROFILE\0",
+        ):
             segment = bytes([0xFF, marker]) + struct.pack(">H", 2 + len(body)) + body
             assert (seen(plain[:2] + segment + plain[2:]) == seen(plain)).all(), (marker, body)
 
@@ -137,7 +158,9 @@ def test_png_chunks_that_are_no_pixels_are_passed_over(head: Image.Image) -> Non
                 assert (seen(plain[:33] + chunk + plain[33:]) == np.asarray(head)).all(), (name, body[:9])
     text = PngImagePlugin.PngInfo()
     profile = b"Exif\0\0" + exif(6)
-    text.add_text("Raw profile type exif", f"\nexif\n{len(profile):8d}\n{profile.hex()}\n", zip=True)  # as ImageMagick writes it
+    text.add_text(
+        "Raw profile type exif", f"\nexif\n{len(profile):8d}\n{profile.hex()}\n", zip=True
+    )  # as ImageMagick writes it
     assert off(seen(saved(head.transpose(Image.Transpose.ROTATE_90), "PNG", pnginfo=text)), head) == 0
 
 
@@ -162,7 +185,12 @@ def test_exif_that_is_garbage_is_no_fault_in_heif_and_avif(head: Image.Image) ->
 
 def test_what_is_cut_off_is_never_half_read(head: Image.Image) -> None:
     """Wherever a JPEG is cut off it is refused, or shows all that it showed."""
-    for how in ({}, {"progressive": True}, {"restart_marker_blocks": 2}, {"progressive": True, "restart_marker_rows": 1}):
+    for how in (
+        {},
+        {"progressive": True},
+        {"restart_marker_blocks": 2},
+        {"progressive": True, "restart_marker_rows": 1},
+    ):
         whole = saved(head.resize((64, 64)), "JPEG", quality=60, **how)
         first, wanted = whole.index(b"\xff\xda"), seen(whole)
         taken = {}
@@ -179,9 +207,15 @@ def test_the_row_of_a_photograph_holds_the_note() -> None:
     corpus = open_corpus(str(TRIALS / "kinds"))
     config = FacesConfig(aligned=True, measure=False)
     photographs = FaceFinder({"kinds": corpus.root}, config, None, None)(corpus.table)["photographs"].to_pylist()
-    assert {row["path"]: row["note"] for row in photographs}["tiff_first_page_thumbnail.tif"] == "The largest of 2 pages was read."
-    assert [row["note"] for row in photographs].count("") == 2 and {row["status"] for row in photographs} == {schema.OK}
-    assert faces_job([corpus], config).models.keys() >= {"pillow", "pillow-heif", "pillow-jxl-plugin"}  # another one may read otherwise
+    assert {row["path"]: row["note"] for row in photographs}[
+        "tiff_first_page_thumbnail.tif"
+    ] == "The largest of 2 pages was read."
+    assert [row["note"] for row in photographs].count("") == 2 and {row["status"] for row in photographs} == {OK}
+    assert faces_job([corpus], config).models.keys() >= {
+        "pillow",
+        "pillow-heif",
+        "pillow-jxl-plugin",
+    }  # another one may read otherwise
 
 
 # Kinds of pixels
@@ -190,7 +224,16 @@ def test_the_row_of_a_photograph_holds_the_note() -> None:
 def tiff(order: str, bits: int, white: int, values: np.ndarray, **more: int) -> bytes:
     """An uncompressed grey TIFF with one strip."""
     rows = np.packbits(values.astype(bool), axis=1) if bits == 1 else values.astype(f"{order}u{bits // 8}")
-    tags = {256: values.shape[1], 257: values.shape[0], 258: bits, 259: 1, 262: white, 273: 8, 277: 1, 278: values.shape[0]}
+    tags = {
+        256: values.shape[1],
+        257: values.shape[0],
+        258: bits,
+        259: 1,
+        262: white,
+        273: 8,
+        277: 1,
+        278: values.shape[0],
+    }
     tags |= {279: rows.nbytes} | {int(tag[1:]): value for tag, value in more.items()}
     entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
     head = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8 + rows.nbytes)
@@ -231,7 +274,9 @@ def test_the_largest_page_is_taken_and_said(head: Image.Image) -> None:
     found = decode(saved(head, "TIFF", save_all=True, append_images=[head.rotate(180), mask]), MANY)
     assert off(found.pixels, head) == 0 and found.note == "The first of 3 pages was read."
     assert decode(saved(head, "TIFF"), MANY).note == ""
-    assert decode(saved(head, "TIFF", tiffinfo={254: 1}), MANY).note.startswith("A preview in the file was read")  # as of a raw photograph
+    assert decode(saved(head, "TIFF", tiffinfo={254: 1}), MANY).note.startswith(
+        "A preview in the file was read"
+    )  # as of a raw photograph
 
 
 def test_a_damaged_later_page_costs_nothing(head: Image.Image) -> None:
@@ -245,19 +290,37 @@ def test_the_first_frame_that_shows_something_is_taken(head: Image.Image) -> Non
     blank = Image.new("RGB", head.size, (250, 250, 250))
     for kind, how in (("GIF", {}), ("WEBP", {"lossless": True})):
         found = decode(
-            saved(blank, kind, save_all=True, append_images=[blank.rotate(1, fillcolor=(247, 247, 247)), head, blank], **how), MANY
+            saved(
+                blank,
+                kind,
+                save_all=True,
+                append_images=[blank.rotate(1, fillcolor=(247, 247, 247)), head, blank],
+                **how,
+            ),
+            MANY,
         )
-        assert off(on_grey(found.pixels), head) < 8 and found.note.startswith("Frame 3 of 4" if kind == "WEBP" else "Frame ")
+        assert off(on_grey(found.pixels), head) < 8 and found.note.startswith(
+            "Frame 3 of 4" if kind == "WEBP" else "Frame "
+        )
         found = decode(saved(head, kind, save_all=True, append_images=[head.rotate(180)], **how), MANY)
         assert off(on_grey(found.pixels), head) < 8 and found.note == "The first of 2 frames was read."
-    nothing = decode(saved(blank, "WEBP", save_all=True, append_images=[Image.new("RGB", head.size)], lossless=True), MANY)
+    nothing = decode(
+        saved(blank, "WEBP", save_all=True, append_images=[Image.new("RGB", head.size)], lossless=True), MANY
+    )
     assert (on_grey(nothing.pixels) == 250).all() and nothing.note == "The first of 2 frames was read."
     found = decode(saved(head, "PNG", save_all=True, append_images=[head.rotate(180)]), MANY)
     assert off(found.pixels, head) == 0 and found.note == "The first of 2 frames was read."
 
 
 def test_the_main_picture_of_several_is_taken(head: Image.Image) -> None:
-    data = saved(head.resize((64, 64)), "HEIF", save_all=True, append_images=[head, head.rotate(180)], primary_index=1, quality=90)
+    data = saved(
+        head.resize((64, 64)),
+        "HEIF",
+        save_all=True,
+        append_images=[head, head.rotate(180)],
+        primary_index=1,
+        quality=90,
+    )
     found = decode(data, MANY)
     assert off(found.pixels, head) < 3 and found.note == "The main one of 3 pictures in the file was read."
 

@@ -31,5 +31,7 @@ def test_progress_of_a_worker_and_of_rows_is_shown_at_a_terminal(tmp_path: Path)
 
 
 def test_nothing_is_shown_where_nobody_watches(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / "told.txt")], capture_output=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "told.txt")], capture_output=True, check=True, timeout=60
+    )
     assert done.stdout == b"" and done.stderr == b""

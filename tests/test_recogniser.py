@@ -12,14 +12,15 @@ import torch
 from recognition_data import SMALL, dataset, picture, rows
 from torchvision.models import resnet18
 
-from twfer_dist import engine
-from twfer_dist.errors import Problem
-from twfer_dist.recognition import calibration, data, recogniser
+from twfer_dist.core.errors import Problem
+from twfer_dist.dataset import loader
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.engine.tracking import Tracking
+from twfer_dist.recognition import calibration, recogniser
 from twfer_dist.recognition.arm import ARM
 from twfer_dist.recognition.resnet import ResNet18
-from twfer_dist.recognition.train import train_job
-from twfer_dist.storage import Finished
-from twfer_dist.tracking import Tracking
+from twfer_dist.recognition.train_stage import train_job
 
 KEYS = json.loads((Path(__file__).parent / "data" / "arm_official_state_keys.json").read_text())
 
@@ -33,7 +34,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 def random_state(layout: str) -> dict[str, torch.Tensor]:
     """Weights with the names and shapes of a public network."""
     generator = torch.Generator().manual_seed(0)
-    return {name: torch.rand(shape, generator=generator) if shape else torch.tensor(0) for name, shape in KEYS[layout].items()}
+    return {
+        name: torch.rand(shape, generator=generator) if shape else torch.tensor(0)
+        for name, shape in KEYS[layout].items()
+    }
 
 
 # Weights
@@ -44,7 +48,9 @@ def random_state(layout: str) -> dict[str, torch.Tensor]:
 def test_public_state_dicts_load(tmp_path, layout, network, wrapped):
     state = random_state(layout)
     file = tmp_path / "public.pth"
-    torch.save({"iter": 3, "model_state_dict": {f"module.{k}": v for k, v in state.items()}} if wrapped else state, file)
+    torch.save(
+        {"iter": 3, "model_state_dict": {f"module.{k}": v for k, v in state.items()}} if wrapped else state, file
+    )
     model = recogniser.build(network, 224)
     recogniser.load_weights(model, str(file))
     own = model.state_dict()
@@ -59,17 +65,19 @@ def test_a_trunk_in_torchvisions_layout_starts_either_network(tmp_path):
         model = recogniser.build(network, 96)
         head = model.fc.weight.clone()
         recogniser.load_weights(model, str(tmp_path / "trunk.safetensors"))
-        assert torch.equal(model.state_dict()["features.7.1.conv2.weight"], public.state_dict()["layer4.1.conv2.weight"])
+        assert torch.equal(
+            model.state_dict()["features.7.1.conv2.weight"], public.state_dict()["layer4.1.conv2.weight"]
+        )
         assert torch.equal(model.fc.weight, head)
 
 
 def test_a_training_starts_from_the_trunk_of_another(images, mlflow_uri, tmp_path):
     tracking = Tracking(mlflow_uri, "trunk")
-    first = engine.run(train_job(images, dataclasses.replace(SMALL, epochs=1), tracking), str(tmp_path), quiet=True)
+    first = run_stage(train_job(images, dataclasses.replace(SMALL, epochs=1), tracking), str(tmp_path), quiet=True)
     arm = dataclasses.replace(SMALL, network="arm", size=96, epochs=1, learning_rate=1e-9)
     second = train_job(images, arm, tracking, trunk=first)
     assert second.fingerprint != train_job(images, arm, tracking).fingerprint
-    found = recogniser.open_recogniser(engine.run(second, str(tmp_path), quiet=True)).network.state_dict()
+    found = recogniser.open_recogniser(run_stage(second, str(tmp_path), quiet=True)).network.state_dict()
     given = recogniser.open_recogniser(first).network.state_dict()
     for name in ("features.0.weight", "features.7.1.conv2.weight"):
         torch.testing.assert_close(found[name], given[name], atol=1e-6, rtol=0)
@@ -109,24 +117,30 @@ def test_missing_and_broken_files_of_weights_are_problems(tmp_path, images):
 
 
 def test_shares_of_workers_are_equal_and_together_everything(images):
-    ids = data.splits(images, seed=0).ids["train"]
-    shares = [data.load(images, ids, rank=rank, world=4) for rank in range(4)]
+    ids = loader.splits(images, seed=0).ids["train"]
+    shares = [loader.load(images, ids, rank=rank, world=4) for rank in range(4)]
     assert sorted(i for share in shares for i in share.ids) == ids
     assert sorted(len(share.ids) for share in shares) == [10, 10, 11, 11]
-    orders = [data.shuffled(share, 11, 4, seed=0, epoch=3) for share in shares]
+    orders = [loader.shuffled(share, 11, 4, seed=0, epoch=3) for share in shares]
     assert {tuple(len(b) for b in order) for order in orders} == {(4, 4, 3)}
-    assert all(set(np.concatenate(order)) == set(range(len(share.ids))) for order, share in zip(orders, shares, strict=True))
+    assert all(
+        set(np.concatenate(order)) == set(range(len(share.ids))) for order, share in zip(orders, shares, strict=True)
+    )
     label = {row["image_id"]: row["label"] - 1 for row in rows({"train": 6}).to_pylist()}
     assert all(label[i] == k for share in shares for i, k in zip(share.ids, share.labels.tolist(), strict=True))
 
 
 def test_augmentation_belongs_to_the_image_and_the_epoch(images):
-    loaded = data.load(images, data.splits(images, seed=0).ids["train"])
+    loaded = loader.load(images, loader.splits(images, seed=0).ids["train"])
 
     def pixels(order: list[int], augmentation: tuple[int, int] | None) -> dict[int, np.ndarray]:
         parts = np.array_split(order, 3)
-        found = data.batches(loaded, parts, 32, augmentation)
-        return {int(i): image for part, (stack, _) in zip(parts, found, strict=True) for i, image in zip(part, stack, strict=True)}
+        found = loader.batches(loaded, parts, 32, augmentation)
+        return {
+            int(i): image
+            for part, (stack, _) in zip(parts, found, strict=True)
+            for i, image in zip(part, stack, strict=True)
+        }
 
     forwards, backwards = pixels([0, 1, 2, 3, 4], (0, 1)), pixels([4, 3, 2, 1, 0], (0, 1))
     assert all(np.array_equal(forwards[i], backwards[i]) for i in forwards)
@@ -136,7 +150,7 @@ def test_augmentation_belongs_to_the_image_and_the_epoch(images):
 
 def test_a_data_set_without_validation_lends_whole_sources(tmp_path):
     table = rows({"train": 20, "test": 2}, sources=20)
-    found = data.splits(dataset(str(tmp_path), {"train": 20}, table=table), seed=0)
+    found = loader.splits(dataset(str(tmp_path), {"train": 20}, table=table), seed=0)
     assert found.held_out
     source = dict(zip(table["image_id"].to_pylist(), table["source"].to_pylist(), strict=True))
     train, validation, test = ({source[i] for i in found.ids[split]} for split in ("train", "validation", "test"))
@@ -146,24 +160,26 @@ def test_a_data_set_without_validation_lends_whole_sources(tmp_path):
 
 def test_bad_data_sets_are_problems(tmp_path, images):
     table = rows({"train": 1, "validation": 1})
-    broken = table.set_column(table.column_names.index("image"), "image", pa.array([b"no image"] * len(table), pa.binary()))
+    broken = table.set_column(
+        table.column_names.index("image"), "image", pa.array([b"no image"] * len(table), pa.binary())
+    )
     loaded = dataset(str(tmp_path), {"broken": 1}, table=broken)
-    part = data.load(loaded, data.splits(loaded, seed=0).ids["train"])
+    part = loader.load(loaded, loader.splits(loaded, seed=0).ids["train"])
     with pytest.raises(Problem, match="The image train-1-000 of the data set cannot be decoded"):
-        list(data.batches(part, data.in_order(part, 4), 32))
+        list(loader.batches(part, loader.in_order(part, 4), 32))
     with pytest.raises(Problem, match="has no training images, only test"):
-        data.splits(dataset(str(tmp_path), {"none": 1}, table=rows({"test": 1})), seed=0)
+        loader.splits(dataset(str(tmp_path), {"none": 1}, table=rows({"test": 1})), seed=0)
     no_label = table.set_column(table.column_names.index("label"), "label", pa.nulls(len(table), pa.int8()))
     with pytest.raises(Problem, match="images without a label"):
-        data.splits(dataset(str(tmp_path), {"no label": 1}, table=no_label), seed=0)
+        loader.splits(dataset(str(tmp_path), {"no label": 1}, table=no_label), seed=0)
 
 
 def test_pictures_that_are_too_large_are_not_decoded():
     header = bytearray(picture(1, 0))
     at = header.index(b"\xff\xc0") + 5  # height and width in the frame header
     header[at : at + 4] = (60000).to_bytes(2, "big") * 2
-    assert data.decode(bytes(header), 32) is None
-    whole = data.decode(picture(1, 0), 32)
+    assert loader.decode(bytes(header), 32) is None
+    whole = loader.decode(picture(1, 0), 32)
     assert whole is not None and whole.shape == (32, 32, 3)
 
 

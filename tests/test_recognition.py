@@ -17,19 +17,23 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from recognition_data import SMALL, dataset, picture
 
-from twfer_dist import engine, recipe, storage
-from twfer_dist.engine import Job, Work
-from twfer_dist.errors import Problem
-from twfer_dist.inspection import inspect
-from twfer_dist.mlflow_store import sqlite_uri
-from twfer_dist.recognition import data, recogniser, training
-from twfer_dist.recognition.pipeline import PredictConfig, predict_job
-from twfer_dist.recognition.sweep import SweepConfig, sweep_job
-from twfer_dist.recognition.train import train_job
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.schema import FACES, PREDICTIONS
+from twfer_dist.dataset import loader
+from twfer_dist.engine import artifact, storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.inspect import inspect
+from twfer_dist.engine.mlflow_store import sqlite_uri
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.engine.tracking import Tracking
+from twfer_dist.recipe.status import recipe_status
+from twfer_dist.recognition import recogniser, training
+from twfer_dist.recognition.stage import PredictConfig, predict_job
+from twfer_dist.recognition.sweep_stage import SweepConfig, sweep_job
+from twfer_dist.recognition.train_stage import train_job
 from twfer_dist.recognition.training import TrainConfig
-from twfer_dist.schema import FACES, PREDICTIONS
-from twfer_dist.storage import Finished
-from twfer_dist.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,13 +46,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 @pytest.fixture(scope="module")
 def trained(images, migrated_database, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Tracking]:
-    """An ARM trained for two epochs in this process, in a folder whose name would be another one if it were read as a URI."""
+    """An ARM trained for two epochs in this process, in a folder whose name would be another one if it were read as a
+    URI.
+    """
     out = tmp_path_factory.mktemp("trained") / "a b#c?d%20é"
     out.mkdir()
     (out / "mlflow.db").write_bytes(migrated_database.read_bytes())
     tracking = Tracking(sqlite_uri(f"{out}/mlflow.db"), "recognition")
     config = TrainConfig(network="arm", size=96, epochs=2, batch=14, learning_rate=1e-3)
-    return engine.run(train_job(images, config, tracking), str(out), quiet=True), tracking
+    return run_stage(train_job(images, config, tracking), str(out), quiet=True), tracking
 
 
 # Training
@@ -57,7 +63,12 @@ def trained(images, migrated_database, tmp_path_factory: pytest.TempPathFactory)
 def test_a_training_writes_a_model_scores_and_history(trained, images):
     finished, _ = trained
     results = finished.results
-    assert {f["path"] for f in finished.manifest["files"]} == {"model.safetensors", "model.json", "novelty.safetensors", "history.jsonl"}
+    assert {f["path"] for f in finished.manifest["files"]} == {
+        "model.safetensors",
+        "model.json",
+        "novelty.safetensors",
+        "history.jsonl",
+    }
     assert results["images"] == {"train": 42, "validation": 14, "test": 14}
     for split, score in results["scores"].items():
         confusion = np.array(score["confusion"])
@@ -69,7 +80,9 @@ def test_a_training_writes_a_model_scores_and_history(trained, images):
     assert history[1]["learning_rate"] == pytest.approx(0.9e-3)
     best = history[results["best_epoch"] - 1]
     assert (
-        best["accuracy/validation"] == max(line["accuracy/validation"] for line in history) == results["scores"]["validation"]["accuracy"]
+        best["accuracy/validation"]
+        == max(line["accuracy/validation"] for line in history)
+        == results["scores"]["validation"]["accuracy"]
     )
     description = json.loads(storage.read_bytes(finished.path("model.json")))
     assert description["dataset"] == images.digest and description["network"] == "arm" and description["size"] == 96
@@ -96,7 +109,7 @@ def test_a_training_stays_in_its_folder(trained):
     assert out.name == "a b#c?d%20é" and [path.name for path in out.parent.iterdir()] == [out.name]
     assert {"mlflow.db", "mlartifacts", finished.name} <= {path.name for path in out.iterdir()}
     assert tracking.interface.endswith("/a b#c%3Fd%2520é/mlflow.db'")
-    assert [stage["state"] for stage in recipe.status(str(out))["stages"]] == ["finished"]
+    assert [stage["state"] for stage in recipe_status(str(out))["stages"]] == ["finished"]
     assert inspect(finished.uri)["state"] == "finished"
 
 
@@ -106,8 +119,8 @@ def logged_digests(run: Run) -> list[str]:
 
 def test_an_answer_does_not_depend_on_the_rest_of_the_batch(trained, images):
     model = recogniser.open_recogniser(trained[0])
-    loaded = data.load(images, data.splits(images, seed=0).ids["test"])
-    pixels = next(data.batches(loaded, [np.arange(7)], 96))[0]
+    loaded = loader.load(images, loader.splits(images, seed=0).ids["test"])
+    pixels = next(loader.batches(loaded, [np.arange(7)], 96))[0]
     together, distances = model.answer(pixels)
     for place in range(7):  # beside others and at other places, to the last bit
         others = np.zeros_like(pixels)
@@ -123,25 +136,26 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(images, m
     job = train_job(images, config, tracking, checkpoint_seconds=0)
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from twfer_dist import engine, storage\n"
-        "from twfer_dist.recognition.train import train_job\n"
+        "from twfer_dist.engine import artifact\n"
+        "from twfer_dist.engine.stage import run_stage\n"
+        "from twfer_dist.recognition.train_stage import train_job\n"
         "from twfer_dist.recognition.training import TrainConfig\n"
-        "from twfer_dist.tracking import Tracking\n"
-        f"job = train_job(storage.open_finished(sys.argv[1]), {config!r}, {tracking!r}, checkpoint_seconds=0)\n"
-        "engine.run(job, sys.argv[2], quiet=True)\n"
+        "from twfer_dist.engine.tracking import Tracking\n"
+        f"job = train_job(artifact.open_finished(sys.argv[1]), {config!r}, {tracking!r}, checkpoint_seconds=0)\n"
+        "run_stage(job, sys.argv[2], quiet=True)\n"
     )
     directory = tmp_path / f"train-{job.fingerprint}"
     process = subprocess.Popen([sys.executable, "-c", script, images.uri, str(tmp_path)])
     wait_for(directory / "_work" / "checkpoint.pt", process)
     process.kill()
     process.wait()
-    assert not (directory / storage.MANIFEST).exists()
+    assert not (directory / artifact.MANIFEST).exists()
     state = training.new_state(config)
     state.load((directory / "_work" / "checkpoint.pt").read_bytes())
     done = len(state.history)
     assert 1 <= done < config.epochs
-    resumed = engine.run(job, str(tmp_path), quiet=True)
-    whole = engine.run(train_job(images, config, tracking), str(tmp_path / "whole"), quiet=True)
+    resumed = run_stage(job, str(tmp_path), quiet=True)
+    whole = run_stage(train_job(images, config, tracking), str(tmp_path / "whole"), quiet=True)
     for name in ("history.jsonl", "model.safetensors", "model.json"):
         assert storage.read_bytes(resumed.path(name)) == storage.read_bytes(whole.path(name)), name
     client = MlflowClient(mlflow_uri)
@@ -165,19 +179,25 @@ def test_two_workers_train_together_and_outlive_the_death_of_one(ray_cluster, im
 
     def kill_one() -> None:
         wait_for(tmp_path / f"train-{job.fingerprint}" / "_work" / "checkpoint.pt")
-        workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in p.name() + " ".join(p.cmdline())]
+        workers = [
+            p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in p.name() + " ".join(p.cmdline())
+        ]
         killed.append(workers[-1].pid)
         os.kill(workers[-1].pid, 9)
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    finished = engine.run(job, str(tmp_path), quiet=True)
+    finished = run_stage(job, str(tmp_path), quiet=True)
     killer.join()
     assert killed
     history = [json.loads(line) for line in storage.read_bytes(finished.path("history.jsonl")).splitlines()]
     assert [line["epoch"] for line in history] == list(range(1, 9))
     assert history[-1]["loss/train"] < history[0]["loss/train"]
-    assert {split: score["n"] for split, score in finished.results["scores"].items()} == {"train": 42, "validation": 14, "test": 14}
+    assert {split: score["n"] for split, score in finished.results["scores"].items()} == {
+        "train": 42,
+        "validation": 14,
+        "test": 14,
+    }
     params = MlflowClient(mlflow_uri).get_run(finished.results["run_id"]).data.params
     assert params["workers"] == "2"
 
@@ -185,12 +205,16 @@ def test_two_workers_train_together_and_outlive_the_death_of_one(ray_cluster, im
 def test_a_sweep_nests_its_trials_under_its_run(ray_cluster, images, mlflow_uri, tmp_path):
     config = SweepConfig(train=SMALL, trials=2, patience=1)
     job = sweep_job(images, config, Tracking(mlflow_uri, "sweep"), concurrency=1, cpus=0.5)
-    results = engine.run(job, str(tmp_path), quiet=True).results
-    assert [(t["alpha"], t["learning_rate"]) for t in results["trials"]] == [(c.alpha, c.learning_rate) for c in config.points()]
+    results = run_stage(job, str(tmp_path), quiet=True).results
+    assert [(t["alpha"], t["learning_rate"]) for t in results["trials"]] == [
+        (c.alpha, c.learning_rate) for c in config.points()
+    ]
     assert results["trials"][0]["epochs"] == 2
     best = results["trials"][results["best"]]
     assert best["accuracy/validation"] == max(t["accuracy/validation"] for t in results["trials"])
-    assert TrainConfig(**results["best_config"] | {"class_alphas": SMALL.class_alphas}) == config.points()[results["best"]]
+    assert (
+        TrainConfig(**results["best_config"] | {"class_alphas": SMALL.class_alphas}) == config.points()[results["best"]]
+    )
     client = MlflowClient(mlflow_uri)
     experiment = client.get_run(results["run_id"]).info.experiment_id
     nested = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{results['run_id']}'")
@@ -248,7 +272,7 @@ def faces(out: str) -> Finished:
     def do(work: Work) -> None:
         work.write_table("faces", table)
 
-    return engine.run(Job("faces", 1, {}, {}, {}, {"faces": FACES}, do), out, quiet=True)
+    return run_stage(Job("faces", 1, {}, {}, {}, {"faces": FACES}, do), out, quiet=True)
 
 
 def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images, tmp_path):
@@ -257,7 +281,7 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
     found = []
     for actors, given in ((1, inputs), (2, inputs[::-1])):
         job = predict_job(given, model, PredictConfig(batch=8), actors=actors)
-        found.append(engine.run(job, str(tmp_path / str(actors)), quiet=True))
+        found.append(run_stage(job, str(tmp_path / str(actors)), quiet=True))
     assert found[0].digest == found[1].digest and found[0].manifest["fingerprint"] == found[1].manifest["fingerprint"]
     table = found[0].table(".", PREDICTIONS)
     by_id = {row["image_id"]: row for row in table.to_pylist()}
@@ -265,9 +289,16 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
 
     assert by_id["face-4"]["status"] == "no_crop" and by_id["face-4"]["error"] == "the face lies outside"
     assert by_id["face-3"]["status"] == "unreadable"
-    assert all(by_id[f"face-{k}"][name] is None for k in (3, 4) for name in ("probabilities", "predicted", "confidence"))
+    assert all(
+        by_id[f"face-{k}"][name] is None for k in (3, 4) for name in ("probabilities", "predicted", "confidence")
+    )
     face = by_id["face-0"]
-    assert (face["label"], face["split"], face["source"], face["groups"]) == (1, "test", "figure-0", [("posture", "kneeling")])
+    assert (face["label"], face["split"], face["source"], face["groups"]) == (
+        1,
+        "test",
+        "figure-0",
+        [("posture", "kneeling")],
+    )
     assert face["model"] == f"ARM {model.manifest['fingerprint'][:6]}"
 
     answered = [row for row in by_id.values() if row["predicted"]]
@@ -276,16 +307,22 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
         assert row["predicted"] == int(np.argmax(row["probabilities"])) + 1
         assert row["confidence"] == max(row["probabilities"])
         if row["status"] == "not_readable":
-            assert opened.threshold.confidence is None or row["confidence"] < opened.threshold.confidence + 1e-6  # stored as float32
+            assert (
+                opened.threshold.confidence is None or row["confidence"] < opened.threshold.confidence + 1e-6
+            )  # stored as float32
         if row["status"] == "ok":
             assert opened.threshold.confidence is not None and row["confidence"] >= opened.threshold.confidence - 1e-6
-    few = engine.run(predict_job(inputs[:1], model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
-    more = engine.run(predict_job(inputs, model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
-    assert more.manifest["kept"] == {"of": few.name, "rows": 5} and more.digest == found[0].digest  # though others are its neighbours
+    few = run_stage(predict_job(inputs[:1], model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
+    more = run_stage(predict_job(inputs, model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
+    assert (
+        more.manifest["kept"] == {"of": few.name, "rows": 5} and more.digest == found[0].digest
+    )  # though others are its neighbours
     # The training's own scores and these answers are of the same images and the same network.
     for split, score in model.results["scores"].items():
         rows_of = [row for row in answered if row["split"] == split and row["corpus"] == "synthetic"]
-        assert sum(row["label"] == row["predicted"] for row in rows_of) / len(rows_of) == pytest.approx(score["accuracy"])
+        assert sum(row["label"] == row["predicted"] for row in rows_of) / len(rows_of) == pytest.approx(
+            score["accuracy"]
+        )
 
 
 def test_wrong_inputs_of_answers_are_problems(ray_cluster, trained, images, tmp_path):
@@ -297,4 +334,4 @@ def test_wrong_inputs_of_answers_are_problems(ray_cluster, trained, images, tmp_
     with pytest.raises(Problem, match="no images to answer for: name 'inputs'"):
         predict_job([], model, PredictConfig())
     with pytest.raises(Problem, match="the same images twice"):
-        engine.run(predict_job([images, images], model, PredictConfig()), str(tmp_path), quiet=True)
+        run_stage(predict_job([images, images], model, PredictConfig()), str(tmp_path), quiet=True)

@@ -1,4 +1,6 @@
-"""The whole road by the command line, on a few of the shipped photographs: recipes, resume, status, a study, wrong input."""
+"""The whole road by the command line, on a few of the shipped photographs: recipes, resume, status, a study, wrong
+input.
+"""
 
 import csv
 import html
@@ -12,24 +14,23 @@ import yaml
 from click.testing import CliRunner, Result
 
 import twfer_dist
-from twfer_dist import recipe, storage
-from twfer_dist.cli import main
+from twfer_dist.cli.main import main
+from twfer_dist.engine import artifact
+from twfer_dist.recipe.load import load_recipe
+from twfer_dist.recipe.status import find_recogniser
 from twfer_dist.synthesis import checkpoints
 from twfer_dist.synthesis.networks import Generator
 
 DEMO = Path(twfer_dist.__file__).parent / "demo"
 FIGURES = 6
 
-STAGES: dict[str, dict] = {
-    "faces": {"kind": "faces", "corpora": ["little"], "size": 64, "detector": "haar"},
-    "animated": {"kind": "animate", "faces": ["faces"], "size": 64, "levels": 3},
-    "set": {"kind": "dataset", "animated": ["animated"], "per_expression": 6, "ratios": [4, 1, 1]},
-    "network": {"kind": "train", "dataset": "set", "network": "resnet18", "size": 64, "epochs": 1},
-    "read": {"kind": "predict", "inputs": ["set", "faces"], "model": "network"},
-    "report": {
-        "kind": "report", "predictions": ["read"], "faces": ["faces"], "animated": ["animated"], "datasets": ["set"], "models": ["network"],
-    },
-}  # fmt: skip
+STAGES: dict[str, dict] = {"faces": {"kind": "faces", "corpora": ["little"], "size": 64, "detector":
+    "haar"}, "animated": {"kind": "animate", "faces": ["faces"], "size": 64, "levels": 3}, "set":
+    {"kind": "dataset", "animated": ["animated"], "per_expression": 6, "ratios": [4, 1, 1]}, "network":
+    {"kind": "train", "dataset": "set", "network": "resnet18", "size": 64, "epochs": 1}, "read": {"kind":
+    "predict", "inputs": ["set", "faces"], "model": "network"}, "report": {"kind": "report",
+    "predictions": ["read"], "faces": ["faces"], "animated": ["animated"], "datasets": ["set"], "models":
+    ["network"], }, }  # fmt: skip
 
 
 def twfer(*words: object) -> Result:
@@ -63,7 +64,12 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writerows(rows)
     (folder / "generator.safetensors").write_bytes(checkpoints.save(Generator(8), size=64))
     STAGES["animated"]["generator"] = str(folder / "generator.safetensors")
-    given = {"name": "road", "out": str(folder / "out"), "corpora": {"little": str(folder / "little")}, "stages": STAGES}
+    given = {
+        "name": "road",
+        "out": str(folder / "out"),
+        "corpora": {"little": str(folder / "little")},
+        "stages": STAGES,
+    }
     (folder / "road.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     return folder
 
@@ -112,13 +118,17 @@ def test_deleting_an_output_makes_it_and_its_dependents_again_and_nothing_else(m
     assert {stage["name"]: stage["output"] for stage in again["stages"]} == outputs  # the same bytes: the same names
 
 
-def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(made: dict, little: Path, tmp_path: Path) -> None:
+def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(
+    made: dict, little: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "my photographs"
     folder.mkdir()
     for photograph in sorted((little / "little" / "photographs").iterdir())[:3]:
         shutil.copy(photograph, folder)
     (folder / "broken.jpg").write_bytes(b"no picture")
-    result = twfer("study", folder, "--model", little / "out", "--detector", "haar", "--out", tmp_path / "out", "--json")
+    result = twfer(
+        "study", folder, "--model", little / "out", "--detector", "haar", "--out", tmp_path / "out", "--json"
+    )
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert summary["stages"][0]["counts"]["photographs"]["unreadable"] == 1
@@ -132,14 +142,19 @@ def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(made
     assert "is not grouped by 'posture': its columns are none" in refused(*same, "--group", "posture", "--json")
 
 
-def test_studies_of_two_folders_of_one_name_do_not_meet(made: dict, little: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_studies_of_two_folders_of_one_name_do_not_meet(
+    made: dict, little: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("here/photos.2024", "there/photos.2024"):
         Path(name).mkdir(parents=True)
     (index := Path("runs/study-photos.2024/stages.json")).parent.mkdir(parents=True)
     index.write_text(json.dumps({"stages": {}, "corpora": {"photos.2024": f"{tmp_path}/there/photos.2024"}}))
     said = refused("study", "here/photos.2024", "--model", little / "out")
-    assert f"runs/study-photos.2024 holds the study of {tmp_path}/there/photos.2024: name another place for this one with --out" in said
+    assert (
+        f"runs/study-photos.2024 holds the study of {tmp_path}/there/photos.2024: name another place for this one "
+        "with --out"
+    ) in said
     assert "holds no picture" in refused("study", "there/photos.2024", "--model", little / "out")
 
 
@@ -150,7 +165,7 @@ def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["demo", "faces", "generator", "generator-public", "judges", "raf-db"])
 def test_recipes_that_ship_are_read(name: str) -> None:
-    assert recipe.load(str(DEMO.parent.parent / "jobs" / f"{name}.yaml")).name == name
+    assert load_recipe(str(DEMO.parent.parent / "jobs" / f"{name}.yaml")).name == name
 
 
 def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) -> None:
@@ -237,12 +252,12 @@ def test_study_asks_the_model_that_was_best_on_validation(made: dict, tmp_path: 
     stages = {}
     for name, score in (("first", 0.4), ("better", 0.6), ("last", 0.5)):
         shutil.copytree(network, tmp_path / f"train-{name}")
-        manifest = json.loads((network / storage.MANIFEST).read_text())
+        manifest = json.loads((network / artifact.MANIFEST).read_text())
         manifest["results"]["scores"]["validation"]["class_mean_accuracy"] = score
-        (tmp_path / f"train-{name}" / storage.MANIFEST).write_text(json.dumps(manifest))
+        (tmp_path / f"train-{name}" / artifact.MANIFEST).write_text(json.dumps(manifest))
         stages[name] = f"train-{name}"
     (tmp_path / "stages.json").write_text(json.dumps({"recipe": "several", "stages": stages}))
-    assert recipe.trained(str(tmp_path)) == str(tmp_path / "train-better")
+    assert find_recogniser(str(tmp_path)) == str(tmp_path / "train-better")
 
 
 def test_damaged_index_is_named(made: dict, little: Path, tmp_path: Path) -> None:
@@ -256,10 +271,14 @@ def test_corpus_show_tells_how_a_folder_is_read(little: Path) -> None:
     assert notes["photographs"] == 7 * FIGURES and notes["sources"] == FIGURES and notes["missing"] == 0
 
 
-def test_finished_output_of_another_recipe_can_be_named_by_its_directory(made: dict, little: Path, tmp_path: Path) -> None:
+def test_finished_output_of_another_recipe_can_be_named_by_its_directory(
+    made: dict, little: Path, tmp_path: Path
+) -> None:
     faces = made["stages"][0]["output"]
-    stages = {"set": {"kind": "dataset", "faces": [faces], "include": ["photographs"], "ratios": [2, 1], "split": "by_source"}}
+    stages = {
+        "set": {"kind": "dataset", "faces": [faces], "include": ["photographs"], "ratios": [2, 1], "split": "by_source"}
+    }
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({"out": str(tmp_path / "out"), "stages": stages}))
     summary = json.loads(twfer("run", tmp_path / "other.yaml", "--json").stdout)
-    made_set = storage.open_finished(summary["stages"][0]["output"])
-    assert made_set.manifest["inputs"] == {"photographs-0": storage.open_finished(faces).digest}
+    made_set = artifact.open_finished(summary["stages"][0]["output"])
+    assert made_set.manifest["inputs"] == {"photographs-0": artifact.open_finished(faces).digest}

@@ -12,12 +12,18 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from twfer_dist import precision, recipe, schema, stages
-from twfer_dist.cli import main
-from twfer_dist.engine import Job, Work, run
-from twfer_dist.errors import Problem
-from twfer_dist.settings import Range, read_yaml
-from twfer_dist.stages import SETTINGS, Compute, Stage
+from twfer_dist.cli.main import main
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.engine.config import Range, read_yaml
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.recipe import kinds
+from twfer_dist.recipe.kinds import SETTINGS
+from twfer_dist.recipe.load import load_recipe
+from twfer_dist.recipe.recipe import Compute, Stage
+from twfer_dist.training import precision
 
 GENERATOR = "package:weights/generator.safetensors"
 STAGES: dict[str, dict[str, Any]] = {
@@ -40,14 +46,25 @@ STAGES: dict[str, dict[str, Any]] = {
 
 def needed(stage: str) -> list[str]:
     """The stage, after all those that it needs."""
-    named = [one for value in STAGES[stage].values() for one in (value if isinstance(value, list) else [value]) if one in STAGES]
+    named = [
+        one
+        for value in STAGES[stage].values()
+        for one in (value if isinstance(value, list) else [value])
+        if one in STAGES
+    ]
     return [*dict.fromkeys(name for one in named for name in needed(one)), stage]
 
 
 def written(folder: Path, given: dict[str, Any], **parts: Any) -> Path:
     """A recipe of these stages."""
     place = folder / "x.yaml"
-    whole = {"name": "x", "out": str(folder / "out"), "corpora": {"warriors": "package:demo/tw58"}, "stages": given, **parts}
+    whole = {
+        "name": "x",
+        "out": str(folder / "out"),
+        "corpora": {"warriors": "package:demo/tw58"},
+        "stages": given,
+        **parts,
+    }
     place.write_text(yaml.safe_dump(whole, sort_keys=False))
     return place
 
@@ -72,7 +89,11 @@ NUMBERS = [
     ("gan", {"size": 100}, "size is 100; use a multiple of 64 from 64 to 1024"),
     ("gan", {"supervised_steps": 0}, "a generator is trained for no steps; set supervised_steps or adversarial_steps"),
     ("gan", {"keep_at": [0]}, "keep_at: one of [0] is 0; use 1 to 1,000,000,000"),
-    ("gan", {"supervised_steps": 5, "keep_at": [6]}, "keep_at names step 6, and the supervised phase has 5; use 1 to 5"),
+    (
+        "gan",
+        {"supervised_steps": 5, "keep_at": [6]},
+        "keep_at names step 6, and the supervised phase has 5; use 1 to 5",
+    ),
     ("gan", {"supervised_rate": 0}, "supervised_rate is 0; use more than 0, up to 1"),
     ("points", {"batch": 1}, "batch is 1; use 2 to 4096"),
     ("points", {"minutes": -3}, "minutes is -3; use more than 0, up to 1,000,000"),
@@ -93,10 +114,22 @@ NUMBERS = [
     ("set", {"ratios": None}, "the split 'by_source' needs ratios, such as [7, 1, 2], or counts"),
     ("set", {"counts": [7, 3]}, "a split has both ratios and counts; use one of them"),
     ("set", {"split": "by_sources"}, "split is \"by_sources\"; did you mean 'by_source'?"),
-    ("set", {"split": "given", "faces": ["found"]}, "the split 'given' takes the corpus's own; leave ratios and counts out"),
-    ("set", {"ratios": [99, 1], "per_expression": 1}, "per_expression gives 7 images, which do not fill 2 parts by [99.0, 1.0]"),
+    (
+        "set",
+        {"split": "given", "faces": ["found"]},
+        "the split 'given' takes the corpus's own; leave ratios and counts out",
+    ),
+    (
+        "set",
+        {"ratios": [99, 1], "per_expression": 1},
+        "per_expression gives 7 images, which do not fill 2 parts by [99.0, 1.0]",
+    ),
     ("set", {"per_expression": 0}, "per_expression is 0; use 1 to 10,000,000"),
-    ("set", {"ratios": None, "counts": [100, 50], "per_expression": 20}, "counts add up to 150, and per_expression gives 140 images"),
+    (
+        "set",
+        {"ratios": None, "counts": [100, 50], "per_expression": 20},
+        "counts add up to 150, and per_expression gives 140 images",
+    ),
     ("learn", {"batch": 1}, "batch is 1; use 2 to 4096"),
     ("learn", {"learning_rate": 100}, "learning_rate is 100; use more than 0, up to 1"),
     ("learn", {"learning_rate": float("nan")}, "learning_rate is NaN; use a number, more than 0, up to 1"),
@@ -108,7 +141,11 @@ NUMBERS = [
     ("learn", {"class_alphas": [0] * 7}, "class_alphas are all 0"),
     ("learn", {"class_alphas": [1, 2]}, "class_alphas has 2 numbers and there are 7 expressions"),
     ("learn", {"network": "arm", "size": 64}, "size is 64, and ARM needs 96 or more; use that, or network: resnet18"),
-    ("learn", {"precision": "bfloat"}, "precision is \"bfloat\"; did you mean 'bfloat16'? Use auto, float32 or bfloat16"),
+    (
+        "learn",
+        {"precision": "bfloat"},
+        "precision is \"bfloat\"; did you mean 'bfloat16'? Use auto, float32 or bfloat16",
+    ),
     ("search", {"trials": 0}, "trials is 0; use 1 to 10,000"),
     ("search", {"gamma": [4, 0]}, "gamma is [4.0, 0.0]; use two numbers, the lowest and the highest"),
     ("search", {"alpha": [0.5]}, "alpha is [0.5]; use two numbers"),
@@ -120,7 +157,11 @@ NUMBERS = [
 ]
 
 TOGETHER = [
-    ("read", {"imputs": ["found"]}, "'imputs' is not a setting there; did you mean 'inputs'? There are inputs, model, batch"),
+    (
+        "read",
+        {"imputs": ["found"]},
+        "'imputs' is not a setting there; did you mean 'inputs'? There are inputs, model, batch",
+    ),
     ("learn", {"epoch": 8}, "'epoch' is not a setting there; did you mean 'epochs'?"),
     ("found", {"kind": "face"}, "did you mean 'faces'?"),
     (
@@ -136,7 +177,11 @@ TOGETHER = [
     ("better", {"corrections": None}, "'corrections' is missing: name the table"),
     ("moved", {"faces": None}, "'faces' is missing: name a stage of kind faces or corrected"),
     ("read", {"model": "found"}, "'model' names stage 'found', which is of kind faces: name one of kind train"),
-    ("page", {"predictions": ["found"]}, "'predictions' names stage 'found', which is of kind faces: name one of kind predict"),
+    (
+        "page",
+        {"predictions": ["found"]},
+        "'predictions' names stage 'found', which is of kind faces: name one of kind predict",
+    ),
     ("gan", {"rendered": None}, "A generator learns from nothing"),
     ("set", {"animated": None}, "The data set includes animated, and 'animated' is missing"),
     ("set", {"ratios": None, "split": "given"}, "The split 'given' is that of the photographs, and 'faces' is missing"),
@@ -165,7 +210,9 @@ def test_a_wrong_setting_is_one_sentence_of_the_plan(tmp_path: Path, stage: str,
         ("learn", {}, {"worker": 2}, "compute: 'worker' is not a setting there; did you mean 'workers'?"),
     ],
 )
-def test_what_is_computed_with_goes_with_the_stages(tmp_path: Path, stage: str, change: dict, compute: dict, sentence: str) -> None:
+def test_what_is_computed_with_goes_with_the_stages(
+    tmp_path: Path, stage: str, change: dict, compute: dict, sentence: str
+) -> None:
     assert sentence in refused(tmp_path, stage, change, compute=compute)
 
 
@@ -174,22 +221,30 @@ def test_numbers_are_read_as_people_write_them(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
     given, _ = read_yaml(str(tmp_path / "x.yaml"))
     assert given["a"]["time"] == "7:1:2" and given["a"]["clock"] == 10
-    changes = {"learning_rate": given["a"]["rate"], "epochs": given["a"]["count"], "batch": given["a"]["quoted"], "seed": given["a"]["far"]}
+    changes = {
+        "learning_rate": given["a"]["rate"],
+        "epochs": given["a"]["count"],
+        "batch": given["a"]["quoted"],
+        "seed": given["a"]["far"],
+    }
     place = written(tmp_path, {name: STAGES[name] for name in needed("set")} | {"learn": STAGES["learn"] | changes})
-    learn = recipe.load(str(place)).stages[-1]
+    learn = load_recipe(str(place)).stages[-1]
     config = config_of(learn)
     assert (config.learning_rate, config.epochs, config.batch, config.seed) == (3e-4, 1000, 32, 1000)
     assert isinstance(config.batch, int) and isinstance(config.seed, int)
 
 
 def config_of(stage: Stage) -> Any:
-    return stages.config_of(stage.kind, stage.settings, "here")
+    return kinds.config_of(stage.kind, stage.settings, "here")
 
 
 def test_every_number_of_every_stage_has_limits() -> None:
     """So that no setting is added without: each number of each kind is refused beyond them, in a recipe and in code."""
     counted = 0
-    for kind in [Compute, *(getattr(importlib.import_module(f"twfer_dist.{module}"), name) for module, name, _ in SETTINGS.values())]:
+    for kind in [
+        Compute,
+        *(getattr(importlib.import_module(f"twfer_dist.{module}"), name) for module, name, _ in SETTINGS.values()),
+    ]:
         for name, hint in typing.get_type_hints(kind, include_extras=True).items():
             for bare, limits in numbers(hint):
                 assert limits, f"{kind.__name__}.{name} is a number without limits"
@@ -221,7 +276,9 @@ def test_a_directory_of_another_kind_is_refused_by_the_plan(tmp_path: Path) -> N
     def do(work: Work) -> None:
         work.write_table(".", schema.ANIMATED.empty_table())
 
-    finished = run(Job("animated", 1, {}, {}, {}, {".": schema.ANIMATED}, do), str(tmp_path / "other"), quiet=True)
+    finished = run_stage(
+        Job("animated", 1, {}, {}, {}, {".": schema.ANIMATED}, do), str(tmp_path / "other"), quiet=True
+    )
     said = refused(tmp_path, "read", {"model": finished.uri})
     assert f"x, stage 'read': 'model' names {finished.uri}, which is of kind animate: name one of kind train" in said
 
@@ -245,7 +302,9 @@ def test_bfloat16_is_asked_of_the_processor(capabilities: set[str], has: bool) -
 def test_bfloat16_where_it_is_emulated_is_refused_by_name() -> None:
     assert precision.settle("auto", ["", ""]) == precision.settle("bfloat16", [""]) == "bfloat16"
     assert precision.settle("auto", ["", "AMD EPYC 7763"]) == precision.settle("float32", [""]) == "float32"
-    with pytest.raises(Problem, match="precision is bfloat16, and AMD EPYC 7763 would emulate it a hundred times slower: use auto"):
+    with pytest.raises(
+        Problem, match="precision is bfloat16, and AMD EPYC 7763 would emulate it a hundred times slower: use auto"
+    ):
         precision.settle("bfloat16", ["", "AMD EPYC 7763"])
 
 

@@ -1,4 +1,6 @@
-"""Shares of expressions that hold up: corrected by how the model errs, with intervals that cover the truth; copies of pictures."""
+"""Shares of expressions that hold up: corrected by how the model errs, with intervals that cover the truth; copies of
+pictures.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -6,16 +8,18 @@ import pytest
 import study_tables
 from study_tables import images_of, make_faces, make_training, output
 
-from twfer_dist import engine, storage
-from twfer_dist.intervals import design_effect, effective_size, share, simultaneous
-from twfer_dist.recognition import train
+from twfer_dist.core.intervals import design_effect, effective_size, share, simultaneous
+from twfer_dist.core.schema import PREDICTIONS
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.engine import storage
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.recognition import train_stage
 from twfer_dist.recognition.calibration import Confusion, confusion, confusion_from
 from twfer_dist.recognition.training import Answers, TrainConfig
-from twfer_dist.schema import OK, PREDICTIONS
-from twfer_dist.study import correction, groups, tables
+from twfer_dist.study import correction, groups, metrics
 from twfer_dist.study.report import ReportConfig, report_job
 from twfer_dist.study.shares import agreement, corrected, solve
-from twfer_dist.taxonomy import EXPRESSIONS
 
 TRUTHS = {
     "even": np.full(7, 1 / 7),
@@ -26,7 +30,9 @@ TRUTHS = {
 
 
 def rates(right: list[float]) -> np.ndarray:
-    """A model that is so often right, with errors of its own for each expression: neutral is often taken for sadness."""
+    """A model that is so often right, with errors of its own for each expression: neutral is often taken for
+    sadness.
+    """
     random = np.random.default_rng(42)
     found = np.stack([np.insert((1 - r) * random.dirichlet(np.full(6, 0.7)), k, r) for k, r in enumerate(right)])
     found[6] = [0, 0, 0, 0, 1 - right[6], 0, right[6]]
@@ -35,13 +41,17 @@ def rates(right: list[float]) -> np.ndarray:
 
 def held_out(of: np.ndarray, figures: int, images: int, random: np.random.Generator) -> Confusion:
     """A confusion estimated from `images` of each expression of each figure, where figures differ."""
-    counts = np.array([[random.multinomial(images, random.dirichlet(3 * row + 1e-6)) for row in of] for _ in range(figures)])
+    counts = np.array(
+        [[random.multinomial(images, random.dirichlet(3 * row + 1e-6)) for row in of] for _ in range(figures)]
+    )
     figure, truth, answered = np.nonzero(counts)
     return confusion(truth, answered, figure, counts[figure, truth, answered])
 
 
 def test_corrected_intervals_cover_shares_that_are_known():
-    """The seven shares lie in their intervals together in 95 % of draws, zeros too; those of the answers alone seldom do."""
+    """The seven shares lie in their intervals together in 95 % of draws, zeros too; those of the answers alone seldom
+    do.
+    """
     random, together, each, answers_alone = np.random.default_rng(1), [], [], []
     for right in ([0.85] * 7, [0.9, 0.6, 0.7, 0.95, 0.5, 0.8, 0.7]):
         for truth in TRUTHS.values():
@@ -55,7 +65,11 @@ def test_corrected_intervals_cover_shares_that_are_known():
                     each.append(inside)
                     plain = [share(answers[:, k], np.ones(faces, int), simultaneous(7)) for k in range(7)]
                     answers_alone.append(all(s.low <= t <= s.high for s, t in zip(plain, truth, strict=True)))
-                    assert found.share.sum() == pytest.approx(1) and (found.low <= found.share).all() and (found.share <= found.high).all()
+                    assert (
+                        found.share.sum() == pytest.approx(1)
+                        and (found.low <= found.share).all()
+                        and (found.share <= found.high).all()
+                    )
     assert np.mean(together) >= 0.93
     assert np.mean(each, 0).min() >= 0.96
     assert np.mean(answers_alone) < 0.5
@@ -99,23 +113,28 @@ def test_labels_tell_whether_a_model_errs_here_as_it_did_there():
 
 
 def faces(tmp_path, labelled: int, neutral_read: float, answers: int = 280, sure: str = OK) -> pa.Table:
-    """A count table of faces of which some are labelled, a seventh of each expression, and neutral is read right so often."""
+    """A count table of faces of which some are labelled, a seventh of each expression, and neutral is read right so
+    often.
+    """
     of = rates([0.85] * 6 + [neutral_read])
     random = np.random.default_rng(4)
-    rows = [
-        {"image_id": f"i{k:04d}", "model": "m", "source": f"s{k}", "corpus": "c", "label": k % 7 + 1 if k < labelled else None,
-         "predicted": int(random.choice(7, p=of[k % 7])) + 1, "status": sure if k % 3 else "not_readable"}
-        for k in range(answers)
-    ]  # fmt: skip
+    rows = [{"image_id": f"i{k:04d}", "model": "m", "source": f"s{k}", "corpus": "c", "label": k % 7 + 1
+        if k < labelled else None, "predicted": int(random.choice(7, p=of[k % 7])) + 1, "status": sure if
+        k % 3 else "not_readable"} for k in range(answers) ]  # fmt: skip
     finished = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)})
-    return tables.count([finished], images_of(finished))
+    return metrics.count([finished], images_of(finished))
 
 
 def test_what_corrects_the_shares_is_chosen_and_said(tmp_path):
     record = held_out(rates([0.85] * 7), 20, 3, np.random.default_rng(5)).as_dict()
     assert confusion_from(record).as_dict() == record
     told, used = correction.choose(faces(tmp_path, 0, 0.85), record)
-    assert told["by"] == correction.HELD_OUT and used and told["test"] is None and "no labelled face here can confirm" in told["why"]
+    assert (
+        told["by"] == correction.HELD_OUT
+        and used
+        and told["test"] is None
+        and "no labelled face here can confirm" in told["why"]
+    )
     told, used = correction.choose(faces(tmp_path, 140, 0.85), record)
     assert told["by"] == correction.BOTH and used and used.counts.sum() == record["images"] + 140
     assert "on the 140 labelled faces here, which do not contradict each other" in told["why"]
@@ -139,19 +158,30 @@ def test_shares_are_of_all_answered_faces(tmp_path):
     assert (group["answered"], group["readable"]) == (280, 186)
     neutral = group["expressions"][6]
     assert neutral["n"] == 280 and (neutral["labelled"]["k"], neutral["labelled"]["n"]) == (20, 140)
-    assert neutral["k"] / 280 < 0.08 and neutral["low"] <= 1 / 7 <= neutral["high"]  # read right in 20 %, and found all the same
+    assert (
+        neutral["k"] / 280 < 0.08 and neutral["low"] <= 1 / 7 <= neutral["high"]
+    )  # read right in 20 %, and found all the same
 
 
 def test_a_training_records_its_errors_on_new_figures_alone():
     def answered(labels: list[int], answers: list[int]) -> Answers:
         return Answers(np.eye(7, dtype=np.float32)[answers], np.array(labels), np.zeros((0, 2)), np.zeros(0))
 
-    split = {"train": answered([0], [0]), "validation": answered([0, 1, 2], [0, 2, 2]), "test": answered([3, 4], [3, 3])}
+    split = {
+        "train": answered([0], [0]),
+        "validation": answered([0, 1, 2], [0, 2, 2]),
+        "test": answered([3, 4], [3, 3]),
+    }
     names = {"train": ["a"], "validation": ["b", "b", "a"], "test": ["c", "a"]}
-    record = train._held_out(split, names)
+    record = train_stage._held_out(split, names)
     assert record and (record["images"], record["figures"]) == (3, 2)
     assert [record["confusion"][k][j] for k, j in ((0, 0), (1, 2), (3, 3), (2, 2), (4, 3))] == [1, 1, 1, 0, 0]
-    assert train._held_out(split, dict.fromkeys(("validation", "test"), ["a"] * 3) | {"train": ["a"], "test": ["a", "a"]}) is None
+    assert (
+        train_stage._held_out(
+            split, dict.fromkeys(("validation", "test"), ["a"] * 3) | {"train": ["a"], "test": ["a", "a"]}
+        )
+        is None
+    )
 
 
 def test_the_page_leads_with_corrected_shares(tmp_path):
@@ -161,11 +191,16 @@ def test_the_page_leads_with_corrected_shares(tmp_path):
     record = held_out(rates([0.85] * 7), 20, 3, np.random.default_rng(5)).as_dict()
     training = make_training(out, world["dataset"], TrainConfig(network="arm", size=96), 20, held_out=record)
     predictions = study_tables.make_predictions(out, [unlabelled], f"ARM {training.manifest['fingerprint'][:6]}", 0.9)
-    report = engine.run(report_job([predictions], faces=[unlabelled], models=[training], config=ReportConfig()), out)
+    report = run_stage(report_job([predictions], faces=[unlabelled], models=[training], config=ReportConfig()), out)
     first = report.results["answer"][0]
-    assert "answered for 15 of them; corrected for how it errs, the most frequent is" in first and "95 % interval" in first
+    assert (
+        "answered for 15 of them; corrected for how it errs, the most frequent is" in first and "95 % interval" in first
+    )
     page = storage.read_bytes(report.path("index.html")).decode()
-    assert "corrected by how the model erred on 420 held-out images of 20 figures" in page and "no labelled face here can confirm" in page
+    assert (
+        "corrected by how the model erred on 420 held-out images of 20 figures" in page
+        and "no labelled face here can confirm" in page
+    )
     header, row, *_ = storage.read_bytes(report.path("groups.csv")).decode().splitlines()
     assert header == "\ufeffcolumn,group,faces,sources,expression,answered,of,share,low,high,labelled,labels"
     assert row.split(",")[4] == EXPRESSIONS[0] and row.endswith(",,")

@@ -7,18 +7,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from twfer_dist.schema import FACES, PHOTOGRAPHS
-from twfer_dist.spreadsheet import group_names, rows_to_csv, write_csv
-from twfer_dist.taxonomy import ACTION_UNITS
+from twfer_dist.core.schema import FACES, PHOTOGRAPHS
+from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.engine.spreadsheet import group_names, rows_to_csv, write_csv
 
-ROWS: list[dict] = [
-    {
-        "face_id": "a-00", "rank": 0, "path": '=HYPERLINK("x")\n脸.jpg', "label": 3, "groups": [("pit", "-1")], "image": b"picture",
-        "action_units": [k / 4 for k in range(17)], "landmarks68": [[k, k + 0.5] for k in range(68)], "pose": [1.0, -2.0, 3.0],
-        "status": "ok", "error": "", "note": "",
-    },
-    {"face_id": "b-00", "groups": [("posture", "general")], "status": "low_quality"},
-]  # fmt: skip
+ROWS: list[dict] = [{"face_id": "a-00", "rank": 0, "path": '=HYPERLINK("x")\n脸.jpg', "label": 3,
+    "groups": [("pit", "-1")], "image": b"picture", "action_units": [k / 4 for k in range(17)],
+    "landmarks68": [[k, k + 0.5] for k in range(68)], "pose": [1.0, -2.0, 3.0], "status": "ok", "error":
+    "", "note": "", }, {"face_id": "b-00", "groups": [("posture", "general")], "status": "low_quality"},
+    ]  # fmt: skip
 
 
 def table(rows: list[dict]) -> pa.Table:

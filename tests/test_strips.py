@@ -10,15 +10,16 @@ import torch
 from PIL import Image, ImageSequence
 from synthesis_tables import SIDE, drawn, faces, finished, png
 
-from twfer_dist import engine
-from twfer_dist.corpus import facs
+from twfer_dist.core.crop import cut
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.prototypes import prototype
+from twfer_dist.core.schema import ANIMATED, FACES
+from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.errors import Problem
-from twfer_dist.faces.crop import cut
-from twfer_dist.schema import ANIMATED, FACES, OK
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.synthesis import checkpoints, strips
 from twfer_dist.synthesis.networks import WarpingGenerator
-from twfer_dist.synthesis.pipeline import AnimateConfig, animate_job
+from twfer_dist.synthesis.stage import AnimateConfig, animate_job
 from twfer_dist.synthesis.strips import StripsConfig, strips_job
 
 
@@ -40,12 +41,18 @@ def test_a_gif_goes_to_each_expression_and_back():
 
 
 def test_an_animated_face_goes_back_into_its_photograph_without_a_seam():
-    """The face is turned and small in the photograph; a change in the crop arrives where it belongs, and nowhere else."""
+    """The face is turned and small in the photograph; a change in the crop arrives where it belongs, and nowhere
+    else.
+    """
     photograph = np.random.default_rng(0).integers(60, 200, (300, 400, 3), np.uint8)
     turn = 0.8 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
     matrix = np.column_stack([turn, np.array([48, 48]) - turn @ (210, 120)]).astype(np.float32)
     crop = cv2.warpAffine(photograph, matrix, (96, 96))
-    face = {"image": png(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)), "crop_matrix": matrix.reshape(-1).tolist(), "width": 96}
+    face = {
+        "image": png(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)),
+        "crop_matrix": matrix.reshape(-1).tolist(),
+        "width": 96,
+    }
     assert (strips.paste(photograph, face, crop) == photograph).all()
     spotted = crop.astype(int)
     spotted[30:34, 60:64] += 40
@@ -64,12 +71,22 @@ def test_an_animated_face_goes_back_into_its_photograph_without_a_seam():
     twice = [np.array([[2, 0, -2 * left], [0, 2, 0]], np.float32) for left in (39_500, 300)]
     assert (cut(long, twice[0], 56) == cut(photograph, twice[1], 56)).all()
     even = face | {"image": png(np.full_like(crop, 100))}
-    steps = np.abs(np.diff(strips.paste(np.full_like(photograph, 100), even, np.full_like(crop, 255)).astype(int), axis=1)).max()
+    steps = np.abs(
+        np.diff(strips.paste(np.full_like(photograph, 100), even, np.full_like(crop, 255)).astype(int), axis=1)
+    ).max()
     assert steps < 40  # of 155: the change begins gently
 
 
 def test_strips_are_named_by_their_photograph() -> None:
-    paths = ["pit 1/general #2.jpg", "PIT 1/General #2.png", "兵马俑/脸.jpg", "../-rf.png", "a" * 300 + ".jpg", "q.v1.jpg", "St. A/b 1.2"]
+    paths = [
+        "pit 1/general #2.jpg",
+        "PIT 1/General #2.png",
+        "兵马俑/脸.jpg",
+        "../-rf.png",
+        "a" * 300 + ".jpg",
+        "q.v1.jpg",
+        "St. A/b 1.2",
+    ]
     faces = [{"path": path, "rank": 0, "face_id": f"{k:016x}-00"} for k, path in enumerate(paths, 0x12345678 << 32)]
     names = strips.file_names([*faces, {"path": "q.v1.jpg", "rank": 1, "face_id": "ff-01"}])
     assert names[:4] == ["pit-1-general-2-12345678", "PIT-1-General-2-12345678", "兵马俑-脸", "rf"]
@@ -81,7 +98,7 @@ def test_the_stage_shows_each_figure_once(ray_cluster, tmp_path):
     photographs = []
     for figure in range(2):
         (tmp_path / "drawn" / str(figure)).mkdir()
-        image = drawn(figure, facs.prototype("neutral") * 0)
+        image = drawn(figure, prototype("neutral") * 0)
         cv2.imwrite(str(tmp_path / "drawn" / str(figure) / "neutral.png"), image)
         photographs.append(image)
     rows = faces(str(tmp_path / "tables"), 2).table("faces", FACES).to_pylist()
@@ -92,9 +109,13 @@ def test_the_stage_shows_each_figure_once(ray_cluster, tmp_path):
     torch.manual_seed(1)
     (tmp_path / "g.safetensors").write_bytes(checkpoints.save(WarpingGenerator(4), size=64))
     config = AnimateConfig(size=64, levels=3, references=2)
-    animated = engine.run(animate_job([some], config, str(tmp_path / "g.safetensors"), actors=1), str(tmp_path), quiet=True)
+    animated = run_stage(
+        animate_job([some], config, str(tmp_path / "g.safetensors"), actors=1), str(tmp_path), quiet=True
+    )
     corpus = open_corpus(str(tmp_path / "drawn"))
-    shown = engine.run(strips_job([animated], [some], StripsConfig(side=48), corpora=[corpus]), str(tmp_path), quiet=True)
+    shown = run_stage(
+        strips_job([animated], [some], StripsConfig(side=48), corpora=[corpus]), str(tmp_path), quiet=True
+    )
     ok = {row["face_id"] for row in animated.table(".", ANIMATED).to_pylist() if row["status"] == OK}
     names = {file["path"] for file in shown.manifest["files"]}
     named = {row["face_id"]: strips.file_names([row])[0] for row in rows if row["face_id"] in ok}
@@ -107,4 +128,4 @@ def test_the_stage_shows_each_figure_once(ray_cluster, tmp_path):
     together = cv2.imread(shown.path("sheet.jpg"))
     assert together is not None and together.shape == (len(ok) * 48, 8 * 48, 3)
     with pytest.raises(Problem, match="is in none of the given faces"):
-        engine.run(strips_job([animated], [], StripsConfig()), str(tmp_path), quiet=True)
+        run_stage(strips_job([animated], [], StripsConfig()), str(tmp_path), quiet=True)

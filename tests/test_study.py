@@ -7,10 +7,11 @@ import study_tables
 from scipy import stats
 from study_tables import NOTHING, images_of, output
 
-from twfer_dist.intervals import effective_size, mean_of_classes, share, share_of, simultaneous, wilson
-from twfer_dist.schema import DATASET, OK, PREDICTIONS
-from twfer_dist.study import baselines, groups, tables
-from twfer_dist.study.examine import photographs
+from twfer_dist.core.intervals import effective_size, mean_of_classes, share, share_of, simultaneous, wilson
+from twfer_dist.core.schema import DATASET, PREDICTIONS
+from twfer_dist.core.status import OK
+from twfer_dist.study import baselines, groups, metrics
+from twfer_dist.study.report_data import photographs
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,9 @@ def test_images_of_one_source_count_for_less():
 
 
 def test_interval_by_source_covers_the_truth():
-    """Eight images of each of 40 figures, some figures easy and some hard: the truth is inside about 95 times in 100."""
+    """Eight images of each of 40 figures, some figures easy and some hard: the truth is inside about 95 times in
+    100.
+    """
     random = np.random.default_rng(1)
     draws = [share(random.binomial(8, random.beta(0.6, 0.4, 40)), np.full(40, 8)) for _ in range(1000)]
     assert 0.925 <= np.mean([s.low <= 0.6 <= s.high for s in draws]) <= 0.975
@@ -59,7 +62,11 @@ def test_interval_by_source_covers_the_truth():
 
 def test_mean_of_classes_weighs_expressions_alike():
     one = share(np.array([90]), np.array([100]))
-    shares = [share(np.ones(90, int), np.ones(90, int)), share(np.array([1, 0]), np.array([1, 1])), share(np.array([]), np.array([]))]
+    shares = [
+        share(np.ones(90, int), np.ones(90, int)),
+        share(np.array([1, 0]), np.array([1, 1])),
+        share(np.array([]), np.array([])),
+    ]
     mean = mean_of_classes(shares)
     assert mean is not None and mean.value == pytest.approx(0.75) and (mean.classes, mean.n) == (2, 92)
     assert mean.low < 0.75 - 0.15 and mean.high <= 1
@@ -74,34 +81,47 @@ def test_mean_of_classes_weighs_expressions_alike():
 
 def test_accuracy_and_confusion_are_those_of_the_rows(world):
     images = world["dataset"].table(".", DATASET, columns=["image_id", "split"])
-    found = {(e.model, e.split): e for e in tables.evaluate(tables.count(world["predictions"], images))}
+    found = {(e.model, e.split): e for e in metrics.evaluate(metrics.count(world["predictions"], images))}
     assert list(found) == [(m, s) for m in ("ARM", "ResNet-18") for s in ("train", "validation", "test")]
     for (model, split), evaluation in found.items():
         rows = [row for p in world["predictions"] for row in p.table(".", PREDICTIONS).to_pylist()]
         rows = [r for r in rows if (r["model"], r["split"]) == (model, split)]
-        assert evaluation.images.n == len(rows) and evaluation.images.k == sum(r["label"] == r["predicted"] for r in rows)
+        assert evaluation.images.n == len(rows) and evaluation.images.k == sum(
+            r["label"] == r["predicted"] for r in rows
+        )
         assert evaluation.images.sources == len({r["source"] for r in rows})
         for truth in range(7):
             own = [r for r in rows if r["label"] == truth + 1]
             assert evaluation.classes[truth].k == sum(r["predicted"] == truth + 1 for r in own)
             assert evaluation.confusion[truth].tolist() == [sum(r["predicted"] == p + 1 for r in own) for p in range(7)]
-        assert evaluation.mean is not None and evaluation.mean.value == pytest.approx(np.mean([c.value for c in evaluation.classes]))
+        assert evaluation.mean is not None and evaluation.mean.value == pytest.approx(
+            np.mean([c.value for c in evaluation.classes])
+        )
 
 
 def test_images_without_an_answer_are_counted_apart(tmp_path):
     rows = [
-        {"image_id": f"i{k}", "model": "m", "source": f"s{k}", "corpus": "c", "split": "test", "label": 1, "predicted": p, "status": s}
+        {
+            "image_id": f"i{k}",
+            "model": "m",
+            "source": f"s{k}",
+            "corpus": "c",
+            "split": "test",
+            "label": 1,
+            "predicted": p,
+            "status": s,
+        }
         for k, (p, s) in enumerate([(1, OK), (2, "not_readable"), (None, "unreadable")])
     ]
     finished = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)})
-    (found,) = tables.evaluate(tables.count([finished], images_of(finished)))
+    (found,) = metrics.evaluate(metrics.count([finished], images_of(finished)))
     assert (found.images.k, found.images.n, found.unanswered) == (1, 2, 1)
     assert (found.readable_right, found.readable) == (1, 1)
 
 
 def test_no_predictions_give_no_tables():
-    counts = tables.count([], images_of())
-    assert tables.evaluate(counts) == [] and len(counts) == 0
+    counts = metrics.count([], images_of())
+    assert metrics.evaluate(counts) == [] and len(counts) == 0
 
 
 # Baselines
@@ -110,20 +130,25 @@ def test_no_predictions_give_no_tables():
 def test_linear_model_reads_the_action_units(world):
     linear = baselines.fit(world["dataset"])
     assert linear is not None
-    scores = {e.split: e for e in tables.evaluate(baselines.on_dataset(linear, world["dataset"]))}
-    assert scores["test"].images.k == scores["test"].images.n == 4 * 7 * 4  # the drawn faces have one Action Unit for each label
-    (faces,) = tables.evaluate(baselines.on_faces(linear, world["faces"]))
+    scores = {e.split: e for e in metrics.evaluate(baselines.on_dataset(linear, world["dataset"]))}
+    assert (
+        scores["test"].images.k == scores["test"].images.n == 4 * 7 * 4
+    )  # the drawn faces have one Action Unit for each label
+    (faces,) = metrics.evaluate(baselines.on_faces(linear, world["faces"]))
     assert faces.images.n == 60 and faces.images.k == 60
 
 
 def test_no_action_units_no_linear_model(tmp_path):
-    rows = [{"image_id": f"i{k}", "split": "train", "label": k + 1, "source": "s", "corpus": "c", "origin": "photograph"} for k in range(3)]
+    rows = [
+        {"image_id": f"i{k}", "split": "train", "label": k + 1, "source": "s", "corpus": "c", "origin": "photograph"}
+        for k in range(3)
+    ]
     assert baselines.fit(output(str(tmp_path), "dataset", {".": (DATASET, rows)})) is None
 
 
 def test_majority_class_is_the_best_constant_answer(world):
-    counts = tables.count(world["predictions"][:1], photographs({**NOTHING, "faces": [world["faces"]]}))
-    (evaluation,) = tables.evaluate(counts)
+    counts = metrics.count(world["predictions"][:1], photographs({**NOTHING, "faces": [world["faces"]]}))
+    (evaluation,) = metrics.evaluate(counts)
     constant = baselines.always(evaluation)
     assert constant.model == "always surprise" and (constant.images.k, constant.images.n) == (9, 60)
     assert constant.mean is not None and constant.mean.value == pytest.approx(1 / 7)
@@ -134,22 +159,37 @@ def test_majority_class_is_the_best_constant_answer(world):
 
 def group_counts(tmp_path, rows: list[tuple[str, str, int]]) -> pa.Table:
     predictions = [
-        {"image_id": f"i{k:04d}", "model": "m", "source": s, "corpus": "c", "groups": [("posture", g)], "predicted": p, "status": OK}
+        {
+            "image_id": f"i{k:04d}",
+            "model": "m",
+            "source": s,
+            "corpus": "c",
+            "groups": [("posture", g)],
+            "predicted": p,
+            "status": OK,
+        }
         for k, (s, g, p) in enumerate(rows)
     ]
     finished = output(str(tmp_path), "predictions", {".": (PREDICTIONS, predictions)})
-    return tables.count([finished], images_of(finished))
+    return metrics.count([finished], images_of(finished))
 
 
 def test_groups_have_shares_intervals_and_a_warning(tmp_path):
-    rows = [(f"a{k}", "general", 4 if k < 20 else 5) for k in range(40)] + [(f"b{k}", "cavalry", 5 if k else 6) for k in range(6)]
+    rows = [(f"a{k}", "general", 4 if k < 20 else 5) for k in range(40)] + [
+        (f"b{k}", "cavalry", 5 if k else 6) for k in range(6)
+    ]
     (entry,) = groups.distributions(group_counts(tmp_path, rows))
-    assert (entry["column"], [v["value"] for v in entry["values"]]) == ("posture", ["general", "cavalry"])  # the paper's order
+    assert (entry["column"], [v["value"] for v in entry["values"]]) == (
+        "posture",
+        ["general", "cavalry"],
+    )  # the paper's order
     general, cavalry = entry["values"]
     assert (general["readable"], general["small"], cavalry["readable"], cavalry["small"]) == (40, False, 6, True)
     sadness = cavalry["expressions"][4]
     assert (sadness["expression"], sadness["k"], sadness["n"]) == ("sadness", 5, 6)
-    assert sadness["labelled"] == {} and sadness["low"] is None  # nothing says how the model errs: no interval is claimed
+    assert (
+        sadness["labelled"] == {} and sadness["low"] is None
+    )  # nothing says how the model errs: no interval is claimed
 
 
 def test_a_column_that_names_each_figure_compares_nothing(tmp_path):

@@ -13,17 +13,21 @@ import pytest
 import torch
 from synthesis_tables import faces, finished, rendered
 
-from twfer_dist import engine, precision, schema, storage
-from twfer_dist.corpus import facs
-from twfer_dist.errors import Problem
-from twfer_dist.schema import ANIMATED, FACES
-from twfer_dist.settings import package_path
-from twfer_dist.synthesis import animate, checkpoints, pipeline, references, train
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.prototypes import prototype
+from twfer_dist.core.schema import ANIMATED, FACES
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
+from twfer_dist.engine import artifact, storage
+from twfer_dist.engine.config import package_path
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.engine.tracking import Tracking
+from twfer_dist.synthesis import animate, checkpoints, references, stage, train_stage
 from twfer_dist.synthesis.networks import Generator
-from twfer_dist.synthesis.pipeline import AnimateConfig, Animator, animate_job
+from twfer_dist.synthesis.stage import AnimateConfig, Animator, animate_job
 from twfer_dist.synthesis.training import GeneratorConfig
-from twfer_dist.taxonomy import EXPRESSIONS, NEUTRAL
-from twfer_dist.tracking import Tracking
+from twfer_dist.training import precision
 
 SMALL = GeneratorConfig(width=4, critic_width=2, batch=4, supervised_steps=3, adversarial_steps=1, scored_pairs=4)
 
@@ -37,7 +41,7 @@ def generator(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def some_faces(tmp_path_factory) -> storage.Finished:
+def some_faces(tmp_path_factory) -> artifact.Finished:
     return faces(str(tmp_path_factory.mktemp("faces")))
 
 
@@ -47,12 +51,14 @@ def opened(data: bytes) -> np.ndarray:
     return image
 
 
-def shas(finished: storage.Finished) -> list[str]:
+def shas(finished: artifact.Finished) -> list[str]:
     return [file["sha256"] for file in finished.manifest["files"] if file.get("table")]
 
 
 def test_every_neutral_face_to_seven_expressions_at_graded_intensities(ray_cluster, some_faces, generator, tmp_path):
-    finished = engine.run(animate_job([some_faces], AnimateConfig(size=80), generator, actors=1), str(tmp_path), quiet=True)
+    finished = run_stage(
+        animate_job([some_faces], AnimateConfig(size=80), generator, actors=1), str(tmp_path), quiet=True
+    )
     table = finished.table(".", ANIMATED)
     assert len(table) == 3 * 7 * 4
     names = {f"drawn{f}neutral-0-{e}-1-{k}" for f in range(3) for e in EXPRESSIONS for k in range(1, 5)}
@@ -62,13 +68,15 @@ def test_every_neutral_face_to_seven_expressions_at_graded_intensities(ray_clust
     assert (row["label"], row["level"], row["reference_id"]) == (1, 3, "drawn2surprise-0")
     assert row["groups"] == [("posture", "civil")] and row["source"] == "drawn-figure0"
     np.testing.assert_allclose(row["intensity"], 0.6)
-    np.testing.assert_allclose(row["action_units"], 0.6 * 0.8 * facs.prototype("surprise"), atol=1e-5)
+    np.testing.assert_allclose(row["action_units"], 0.6 * 0.8 * prototype("surprise"), atol=1e-5)
     for name, found in rows.items():
         if name.startswith("drawn1neutral"):
             assert (found["status"], found["image"], found["width"]) == ("unreadable", None, None) and found["error"]
         else:
             image = opened(found["image"])
-            assert found["status"] == schema.OK and image.shape == (80, 80, 3) and (found["width"], found["height"]) == (80, 80)
+            assert (
+                found["status"] == OK and image.shape == (80, 80, 3) and (found["width"], found["height"]) == (80, 80)
+            )
     assert finished.results["faces"] == 3 and finished.results["faces_without_own_action_units"] == 0
     assert finished.results["intensities"] == [0.2, 0.4, 0.6, 0.8]
     assert [r["reference_id"] for r in finished.results["references"]] == [
@@ -79,7 +87,7 @@ def test_every_neutral_face_to_seven_expressions_at_graded_intensities(ray_clust
 
 @pytest.mark.parametrize(("rows", "expected"), [(602, 16), (10**6, 256), (10, 16)])
 def test_a_small_study_has_parts_enough_to_keep_many_workers_busy(rows, expected):
-    assert pipeline._rows_per_part(rows, 16) == expected
+    assert stage._rows_per_part(rows, 16) == expected
 
 
 def test_an_image_does_not_depend_on_the_rows_beside_it(some_faces, generator):
@@ -90,7 +98,9 @@ def test_an_image_does_not_depend_on_the_rows_beside_it(some_faces, generator):
 
     def animated(rows: list[int]) -> list[bytes]:
         columns = {"pixels": pa.array([pixels[k] for k in rows], pa.large_binary())}
-        columns |= {name: pa.array(list(values[rows])) for name, values in zip(("action_units", "own"), units, strict=True)}
+        columns |= {
+            name: pa.array(list(values[rows])) for name, values in zip(("action_units", "own"), units, strict=True)
+        }
         return animator(pa.table(columns))["pixels"].to_pylist()
 
     together = animated(list(range(20)))
@@ -100,15 +110,15 @@ def test_an_image_does_not_depend_on_the_rows_beside_it(some_faces, generator):
 
 def test_same_bytes_with_one_actor_and_with_two(ray_cluster, some_faces, generator, tmp_path):
     config = AnimateConfig(size=64, batch=5)
-    one = engine.run(animate_job([some_faces], config, generator, actors=1), str(tmp_path / "one"), quiet=True)
-    two = engine.run(animate_job([some_faces], config, generator, actors=2), str(tmp_path / "two"), quiet=True)
+    one = run_stage(animate_job([some_faces], config, generator, actors=1), str(tmp_path / "one"), quiet=True)
+    two = run_stage(animate_job([some_faces], config, generator, actors=2), str(tmp_path / "two"), quiet=True)
     assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
     assert shas(one) == shas(two) and shas(one)
 
 
 def test_planned_counts_are_exact_and_spread_evenly(ray_cluster, some_faces, generator, tmp_path):
     config = AnimateConfig(size=64, references=2, per_expression=19)
-    finished = engine.run(animate_job([some_faces], config, generator, actors=1), str(tmp_path), quiet=True)
+    finished = run_stage(animate_job([some_faces], config, generator, actors=1), str(tmp_path), quiet=True)
     table = finished.table(".", ANIMATED)
     assert len(table) == 7 * 19 and pc.count_distinct(table["image_id"]).as_py() == 7 * 19
     for label in range(1, 8):
@@ -119,12 +129,14 @@ def test_planned_counts_are_exact_and_spread_evenly(ray_cluster, some_faces, gen
         assert len(ways) == 8 and max(ways.values()) - min(ways.values()) <= 1
     too_many = AnimateConfig(size=64, per_expression=13)
     with pytest.raises(Problem, match="13 images of surprise are asked for, and 3 faces, 4 ways each, give 12"):
-        engine.run(animate_job([some_faces], too_many, generator, actors=1), str(tmp_path), quiet=True)
+        run_stage(animate_job([some_faces], too_many, generator, actors=1), str(tmp_path), quiet=True)
 
 
-@pytest.mark.parametrize(("sources", "ways", "count"), [(58, 46, 2670 // 7), (6, 4, 24), (4, 6, 17), (1, 5, 5), (7, 1, 3)])
+@pytest.mark.parametrize(
+    ("sources", "ways", "count"), [(58, 46, 2670 // 7), (6, 4, 24), (4, 6, 17), (1, 5, 5), (7, 1, 3)]
+)
 def test_combinations_are_each_taken_once_and_evenly(sources, ways, count):
-    face, way = pipeline._combinations(sources, np.full(ways, 3), count)
+    face, way = stage._combinations(sources, np.full(ways, 3), count)
     assert len(set(zip(face.tolist(), way.tolist(), strict=True))) == count
     for taken, of in ((face, sources), (way, ways)):
         counts = np.bincount(taken, minlength=of)
@@ -133,13 +145,17 @@ def test_combinations_are_each_taken_once_and_evenly(sources, ways, count):
 
 def test_more_gpus_than_there_are_is_a_problem(ray_cluster, some_faces, generator, tmp_path):
     with pytest.raises(Problem, match="asks for 3 GPU per actor and the cluster has 1"):
-        engine.run(animate_job([some_faces], AnimateConfig(), generator, gpus=3), str(tmp_path), quiet=True)
+        run_stage(animate_job([some_faces], AnimateConfig(), generator, gpus=3), str(tmp_path), quiet=True)
 
 
-def test_unlabelled_faces_start_from_zeros_and_references_come_from_the_named_corpus(ray_cluster, some_faces, generator, tmp_path):
+def test_unlabelled_faces_start_from_zeros_and_references_come_from_the_named_corpus(
+    ray_cluster, some_faces, generator, tmp_path
+):
     warriors = faces(str(tmp_path / "warriors"), 2, corpus="warriors", expressions=False, units=False)
     config = AnimateConfig(size=64, levels=2, drop_last=False, references=2, reference_corpora=("drawn",))
-    finished = engine.run(animate_job([some_faces, warriors], config, generator, actors=1), str(tmp_path / "out"), quiet=True)
+    finished = run_stage(
+        animate_job([some_faces, warriors], config, generator, actors=1), str(tmp_path / "out"), quiet=True
+    )
     table = finished.table(".", ANIMATED)
     assert len(table) == 5 * 7 * 2 * 2
     assert finished.results["faces_without_own_action_units"] == 2
@@ -153,20 +169,25 @@ def test_no_face_to_animate_is_a_problem(ray_cluster, some_faces, generator, tmp
     only = some_faces.table("faces", FACES).filter(pc.field("label") == 1)
     surprised = finished(str(tmp_path), "surprised", "faces", only, FACES)
     with pytest.raises(Problem, match="No face to animate"):
-        engine.run(animate_job([surprised], AnimateConfig(), generator), str(tmp_path), quiet=True)
+        run_stage(animate_job([surprised], AnimateConfig(), generator), str(tmp_path), quiet=True)
     everything = AnimateConfig(size=64, levels=1, drop_last=False, sources="all")
     assert (
-        len(engine.run(animate_job([surprised], everything, generator, actors=1), str(tmp_path), quiet=True).table(".", ANIMATED)) == 3 * 7
+        len(
+            run_stage(animate_job([surprised], everything, generator, actors=1), str(tmp_path), quiet=True).table(
+                ".", ANIMATED
+            )
+        )
+        == 3 * 7
     )
 
 
 def test_auto_computes_in_what_all_nodes_have_and_says_so(ray_cluster, some_faces, generator, tmp_path):
     config = AnimateConfig(size=64, levels=1, drop_last=False, precision="auto")
-    finished = engine.run(animate_job([some_faces], config, generator, actors=1), str(tmp_path), quiet=True)
+    finished = run_stage(animate_job([some_faces], config, generator, actors=1), str(tmp_path), quiet=True)
     chosen = precision.settle("auto", [precision.lacking("cpu")])
     assert finished.results["precision"] == chosen
     named = dataclasses.replace(config, precision=chosen)
-    same = engine.run(animate_job([some_faces], named, generator, actors=1), str(tmp_path), quiet=True)
+    same = run_stage(animate_job([some_faces], named, generator, actors=1), str(tmp_path), quiet=True)
     assert same.table(".", schema.ANIMATED).equals(finished.table(".", schema.ANIMATED))
 
 
@@ -181,7 +202,7 @@ def test_another_generator_is_another_fingerprint(some_faces, generator, tmp_pat
 
 
 def test_references_are_the_clearest_and_of_different_sources():
-    fear = facs.prototype("fear")
+    fear = prototype("fear")
     noise = np.zeros(17, np.float32)
     noise[[6, 8, 9]] = 4
     rows = [
@@ -200,7 +221,7 @@ def test_references_are_the_clearest_and_of_different_sources():
             "source": [r[1] for r in rows],
             "label": pa.array([r[2] for r in rows], pa.int8()),
             "action_units": pa.array([list(map(float, r[3])) for r in rows], pa.list_(pa.float32(), 17)),
-            "status": [schema.OK] * len(rows),
+            "status": [OK] * len(rows),
         }
     )
     chosen = references.choose([table], 2)
@@ -231,8 +252,11 @@ def test_bfloat16_changes_the_shipped_generators_pictures_as_good_as_not_at_all(
     photographs = sorted(Path(package_path("package:demo/tw58")).rglob("*.jpg"))[:8]
     pictures = [np.asarray(cv2.imread(str(place))) for place in photographs]
     crops = np.stack([cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA)[..., ::-1] for picture in pictures])
-    wanted = np.stack([facs.prototype(name) for name in EXPRESSIONS] + [facs.prototype("surprise")]).astype(np.float32)
-    plain, fast = (animate.animate(loaded, crops, np.zeros_like(wanted), wanted, bfloat16=kind).astype(int) for kind in (False, True))
+    wanted = np.stack([prototype(name) for name in EXPRESSIONS] + [prototype("surprise")]).astype(np.float32)
+    plain, fast = (
+        animate.animate(loaded, crops, np.zeros_like(wanted), wanted, bfloat16=kind).astype(int)
+        for kind in (False, True)
+    )
     apart = np.abs(plain - fast)
     assert apart.mean() < 0.5 and np.quantile(apart, 0.999) <= 2
     assert apart.any()  # it was computed otherwise
@@ -246,58 +270,80 @@ def test_intensities_leave_out_the_strongest():
 def test_training_writes_weights_log_scores_and_a_run_and_goes_on_after_a_kill(tmp_path, mlflow_uri, monkeypatch):
     scenes = rendered(str(tmp_path))
     tracking = Tracking(mlflow_uri, "synthesis")
-    monkeypatch.setattr(train, "LOG_EVERY", -1.0)
+    monkeypatch.setattr(train_stage, "LOG_EVERY", -1.0)
     kept = dataclasses.replace(SMALL, keep_at=(1,))
-    whole = engine.run(train.train_generator_job(scenes, kept, tracking), str(tmp_path / "whole"))
-    assert storage.read_bytes(whole.path("generator-000001.safetensors")) == storage.read_bytes(whole.path(train.GENERATOR))
+    whole = run_stage(train_stage.train_generator_job(scenes, kept, tracking), str(tmp_path / "whole"))
+    assert storage.read_bytes(whole.path("generator-000001.safetensors")) == storage.read_bytes(
+        whole.path(train_stage.GENERATOR)
+    )
     with pytest.raises(ValueError, match="keep_at names step 2, and the adversarial phase has 1"):
         dataclasses.replace(SMALL, keep_at=(2,))
-    log = [json.loads(line) for line in storage.read_bytes(whole.path(train.LOG)).decode().splitlines()]
-    assert [(line["phase"], line["step"]) for line in log] == [*(("supervised", k) for k in (1, 2, 3)), ("adversarial", 1)]
-    generator = checkpoints.load_generator(whole.path(train.GENERATOR))
-    assert generator.size == 64 and checkpoints.load_critic(whole.path(train.CRITIC))
-    assert opened(storage.read_bytes(whole.path(train.SHEET))).shape == (128, 512, 3)
+    log = [json.loads(line) for line in storage.read_bytes(whole.path(train_stage.LOG)).decode().splitlines()]
+    assert [(line["phase"], line["step"]) for line in log] == [
+        *(("supervised", k) for k in (1, 2, 3)),
+        ("adversarial", 1),
+    ]
+    generator = checkpoints.load_generator(whole.path(train_stage.GENERATOR))
+    assert generator.size == 64 and checkpoints.load_critic(whole.path(train_stage.CRITIC))
+    assert opened(storage.read_bytes(whole.path(train_stage.SHEET))).shape == (128, 512, 3)
     run = tracking.client.get_run(whole.results["run_id"])
     assert run.info.status == "FINISHED" and run.data.params["width"] == "4"
     assert run.data.metrics["held_out_output_l1_changed"] == pytest.approx(whole.results["scores"]["output_l1_changed"])
     assert run.inputs and run.inputs.dataset_inputs[0].dataset.digest == scenes.digest
 
-    keep = train._Observer.keep
+    keep = train_stage._Observer.keep
 
     def keep_and_die(self, state):
         keep(self, state)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "LOOK_EVERY", -1.0)
-        patch.setattr(train._Observer, "keep", keep_and_die)
+        patch.setattr(train_stage, "LOOK_EVERY", -1.0)
+        patch.setattr(train_stage._Observer, "keep", keep_and_die)
         with pytest.raises(KeyboardInterrupt):
-            engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "killed"))
-    resumed = engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "killed"))
-    assert storage.read_bytes(resumed.path(train.GENERATOR)) == storage.read_bytes(whole.path(train.GENERATOR))
-    client, (killed,) = tracking.client, [r for r in tracking.client.search_runs([run.info.experiment_id]) if r.info.status == "FAILED"]
+            run_stage(train_stage.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "killed"))
+    resumed = run_stage(train_stage.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "killed"))
+    assert storage.read_bytes(resumed.path(train_stage.GENERATOR)) == storage.read_bytes(
+        whole.path(train_stage.GENERATOR)
+    )
+    client, (killed,) = (
+        tracking.client,
+        [r for r in tracking.client.search_runs([run.info.experiment_id]) if r.info.status == "FAILED"],
+    )
     assert [f.path for f in client.list_artifacts(killed.info.run_id, "samples")] == ["samples/supervised-000001.png"]
     told = {m.step: m.value for m in client.get_metric_history(resumed.results["run_id"], "supervised_loss")}
-    assert told == pytest.approx({line["step"]: line["loss"] for line in log if line["phase"] == "supervised"}, rel=1e-4)
+    assert told == pytest.approx(
+        {line["step"]: line["loss"] for line in log if line["phase"] == "supervised"}, rel=1e-4
+    )
 
 
 def test_faces_alone_train_adversarially_from_a_given_generator(generator, tmp_path, mlflow_uri):
     learnt = faces(str(tmp_path), 1)
     tracking = Tracking(mlflow_uri, "synthesis")
     config = dataclasses.replace(SMALL, supervised_steps=0)
-    finished = engine.run(train.train_generator_job(None, config, tracking, faces=[learnt], initial=generator), str(tmp_path / "out"))
+    finished = run_stage(
+        train_stage.train_generator_job(None, config, tracking, faces=[learnt], initial=generator),
+        str(tmp_path / "out"),
+    )
     assert finished.results["scores"] == {} and finished.results["last"]["phase"] == "adversarial"
-    before, after = (checkpoints.load_generator(path).network.state_dict() for path in (generator, finished.path(train.GENERATOR)))
+    before, after = (
+        checkpoints.load_generator(path).network.state_dict()
+        for path in (generator, finished.path(train_stage.GENERATOR))
+    )
     step = max((after[name] - before[name]).abs().max() for name in before)
     assert 0 < step < 5e-3  # one step of Adam from the given weights, not from new ones
     with pytest.raises(Problem, match="learns from nothing"):
-        train.train_generator_job(None, SMALL, tracking, faces=[learnt])
+        train_stage.train_generator_job(None, SMALL, tracking, faces=[learnt])
     with pytest.raises(Problem, match="of width 4 and width is 8"):
-        train.train_generator_job(None, dataclasses.replace(config, width=8), tracking, faces=[learnt], initial=generator)
+        train_stage.train_generator_job(
+            None, dataclasses.replace(config, width=8), tracking, faces=[learnt], initial=generator
+        )
     with pytest.raises(Problem, match="does not hold a generator of the kind 'warping'"):
-        train.train_generator_job(None, dataclasses.replace(config, network="warping"), tracking, faces=[learnt], initial=generator)
+        train_stage.train_generator_job(
+            None, dataclasses.replace(config, network="warping"), tracking, faces=[learnt], initial=generator
+        )
     with pytest.raises(Problem, match="A batch of 4 images cannot be dealt to 3 workers"):
-        train.train_generator_job(None, config, tracking, faces=[learnt], workers=3)
+        train_stage.train_generator_job(None, config, tracking, faces=[learnt], workers=3)
     with pytest.raises(ValueError, match="size is 100; use a multiple of 64 from 64 to 1024"):
         dataclasses.replace(config, size=100)
 
@@ -305,17 +351,21 @@ def test_faces_alone_train_adversarially_from_a_given_generator(generator, tmp_p
 def test_two_workers_learn_what_one_learns(ray_cluster, tmp_path, mlflow_uri):
     scenes = rendered(str(tmp_path))
     tracking = Tracking(mlflow_uri, "synthesis")
-    one = engine.run(train.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "one"))
-    two = engine.run(train.train_generator_job(scenes, SMALL, tracking, workers=2), str(tmp_path / "two"))
+    one = run_stage(train_stage.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "one"))
+    two = run_stage(train_stage.train_generator_job(scenes, SMALL, tracking, workers=2), str(tmp_path / "two"))
     assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
-    logs = [[json.loads(line) for line in storage.read_bytes(run.path(train.LOG)).splitlines()] for run in (one, two)]
-    assert len(logs[0]) == len(logs[1]) == 2  # the mean losses of three supervised steps, and those of an adversarial one
+    logs = [
+        [json.loads(line) for line in storage.read_bytes(run.path(train_stage.LOG)).splitlines()] for run in (one, two)
+    ]
+    assert (
+        len(logs[0]) == len(logs[1]) == 2
+    )  # the mean losses of three supervised steps, and those of an adversarial one
     for ours, theirs in zip(*logs, strict=True):
         for name in ours.keys() - {"phase", "seconds"}:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-4), name
-    weights = [checkpoints.load_critic(run.path(train.CRITIC)).state_dict() for run in (one, two)]
+    weights = [checkpoints.load_critic(run.path(train_stage.CRITIC)).state_dict() for run in (one, two)]
     torch.testing.assert_close(weights[0], weights[1], atol=1e-4, rtol=0)
-    weights = [checkpoints.load_generator(run.path(train.GENERATOR)).network.state_dict() for run in (one, two)]
+    weights = [checkpoints.load_generator(run.path(train_stage.GENERATOR)).network.state_dict() for run in (one, two)]
     # Adam takes whole steps along gradients near zero, whose sign hangs on the order of a sum: single weights may part.
     assert max((weights[0][name] - weights[1][name]).abs().mean() for name in weights[0]) < 1e-4
 
@@ -325,6 +375,10 @@ def test_problem_of_a_worker_reaches_the_user(ray_cluster, tmp_path, mlflow_uri)
     torch.nn.init.constant_(broken.get_parameter("img_reg.0.weight"), float("nan"))
     path = tmp_path / "broken.safetensors"
     path.write_bytes(checkpoints.save(broken, size=64))
-    job = train.train_generator_job(rendered(str(tmp_path)), SMALL, Tracking(mlflow_uri, "x"), initial=str(path), workers=1)
-    with pytest.raises(Problem, match="diverged at supervised step 1: its loss is nan; the weights it starts from are to blame"):
-        engine.run(job, str(tmp_path / "out"))
+    job = train_stage.train_generator_job(
+        rendered(str(tmp_path)), SMALL, Tracking(mlflow_uri, "x"), initial=str(path), workers=1
+    )
+    with pytest.raises(
+        Problem, match="diverged at supervised step 1: its loss is nan; the weights it starts from are to blame"
+    ):
+        run_stage(job, str(tmp_path / "out"))

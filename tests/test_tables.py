@@ -1,4 +1,6 @@
-"""Tables as people have them: programs' forms of text, Excel, other words, other spellings of names, several annotators."""
+"""Tables as people have them: programs' forms of text, Excel, other words, other spellings of names, several
+annotators.
+"""
 
 import shutil
 import unicodedata
@@ -8,13 +10,13 @@ import openpyxl
 import pytest
 from click.testing import CliRunner
 
-from twfer_dist.cli import main
+from twfer_dist.cli.main import main
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.corpus import tables
 from twfer_dist.corpus.agreement import agreement
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.names import match, tidy
-from twfer_dist.errors import Problem
-from twfer_dist.taxonomy import ACTION_UNITS, EXPRESSIONS
 
 TRIALS = Path(__file__).parent / "data" / "trials" / "tables"
 
@@ -91,19 +93,35 @@ def test_other_encodings_are_told(tmp_path, encoding, words, text, files):
     assert f"manifest.csv was read as {words}" in said(corpus)
     assert corpus.notes["missing"] == 0
     values = {v for row in corpus.table.to_pylist() for v in (row["source"], *dict(row["groups"]).values())}
-    assert values & {"跪射", "München", "café", "Büste.jpg", unicodedata.normalize("NFD", "Büste.jpg"), "głowa", "が像.jpg", "a.jpg"}
+    assert values & {
+        "跪射",
+        "München",
+        "café",
+        "Büste.jpg",
+        unicodedata.normalize("NFD", "Büste.jpg"),
+        "głowa",
+        "が像.jpg",
+        "a.jpg",
+    }
     for row in corpus.table.to_pylist():
         for value in dict(row["groups"]).values():
             assert value in text
 
 
 def test_excels_first_line_titles_and_empty_columns(tmp_path):
-    text = "sep=;\r\nInventory of 2024;;;;\r\n\r\nFile name ; Label;Figure;;\r\na.jpg;4.0;K1;;\r\nb.jpg;?;;;\r\n;;;;\r\n"
+    text = (
+        "sep=;\r\nInventory of 2024;;;;\r\n\r\nFile name ; Label;Figure;;\r\na.jpg;4.0;K1;;\r\nb.jpg;?;;;\r\n;;;;\r\n"
+    )
     corpus = read(put(tmp_path, "a.jpg", "b.jpg"), text)
     assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": ""}
     assert {row["source"] for row in corpus.table.to_pylist()} == {"K1", "b.jpg"}
     assert corpus.notes["columns_read_as"] == {"File name": "path", "Figure": "source"}
-    for words in ("named in line 4", "File name as path, Figure as source", "1 of 2 rows give no label", "1 of 2 rows give no source"):
+    for words in (
+        "named in line 4",
+        "File name as path, Figure as source",
+        "1 of 2 rows give no label",
+        "1 of 2 rows give no source",
+    ):
         assert words in said(corpus)
     with pytest.raises(Problem, match="manifest.csv, line 5: 'joy' is no expression"):
         read(tmp_path, text.replace("4.0", "joy"))
@@ -136,7 +154,10 @@ def test_which_column_names_the_files(tmp_path):
         (b"PK\x03\x04nothing", "no Excel workbook that can be read"),
         (b"<html><table><tr><td>path</td></tr></table></html>", "is a web page"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01", "is no text table"),
-        ("path,museum\na.jpg,Köln\nb.jpg,Rhône, Saône, café\n".encode() + b"c.jpg,K\xf6ln\n", "line 4: a character is not UTF-8"),
+        (
+            "path,museum\na.jpg,Köln\nb.jpg,Rhône, Saône, café\n".encode() + b"c.jpg,K\xf6ln\n",
+            "line 4: a character is not UTF-8",
+        ),
     ],
 )
 def test_what_is_no_table_is_one_sentence(tmp_path, data, words):
@@ -194,15 +215,22 @@ def test_the_one_table_of_another_name_counts(tmp_path):
     put(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "readme.txt").write_text("Photographs by Ms Wang, who named them; see the file")
     corpus = read(tmp_path, "Datei;Expression\na.jpg;Happy\nb.jpg;Sad\n", "Fotos.csv")
-    assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": "sadness"} and "Fotos.csv was read as the folder's manifest" in said(corpus)
+    assert labels(corpus) == {
+        "a.jpg": "happiness",
+        "b.jpg": "sadness",
+    } and "Fotos.csv was read as the folder's manifest" in said(corpus)
     corpus = read(tmp_path, "path,x_0,x_1\na.jpg,1,2\nb.jpg,1,2\n", "landmarks.csv")
     assert labels(corpus)["a.jpg"] == "happiness" and "landmarks.csv was not read" in said(corpus)
     corpus = read(tmp_path, "path,label\na.jpg,fear\nb.jpg,fear\n", "more.csv")
-    assert corpus.notes["layout"] == "folder" and "Fotos.csv was not read: other tables describe the photographs too" in said(corpus)
+    assert corpus.notes[
+        "layout"
+    ] == "folder" and "Fotos.csv was not read: other tables describe the photographs too" in said(corpus)
     (tmp_path / "more.csv").unlink()
     corpus = read(tmp_path, "Datei;Expression\na.jpg;joyful\n", "Fotos.csv")
     assert corpus.notes["layout"] == "folder" and "'joyful' is no expression" in said(corpus)
-    corpus = read(tmp_path, "face_id,path,fault,label\nx,a.jpg,,fear\ny,b.jpg,,\n", "Fotos.csv")  # what the page of faces saves
+    corpus = read(
+        tmp_path, "face_id,path,fault,label\nx,a.jpg,,fear\ny,b.jpg,,\n", "Fotos.csv"
+    )  # what the page of faces saves
     assert corpus.notes["layout"] == "folder"
 
 
@@ -237,9 +265,22 @@ def test_names_are_matched_and_said(tmp_path, written, files, found, words):
 
 def test_a_missing_photograph_never_becomes_another(tmp_path):
     files = ["fig2/front.jpg", "fig3/front.jpg", "b.jpg", "b.png", "c.jpg", ".hidden/d.jpg"]
-    names = ["fig1/front.jpg", "fig2/front.jpg", "b.tif", "c.jpg", "c.png", "../../c.jpg", ".other/b.jpg", "x/e.jpg", "y/e.jpg"]
+    names = [
+        "fig1/front.jpg",
+        "fig2/front.jpg",
+        "b.tif",
+        "c.jpg",
+        "c.png",
+        "../../c.jpg",
+        ".other/b.jpg",
+        "x/e.jpg",
+        "y/e.jpg",
+    ]
     found = match(names, [*files, "e.jpg"])
-    assert {name: m.path for name, m in found.items() if m.path} == {"fig2/front.jpg": "fig2/front.jpg", "c.jpg": "c.jpg"}
+    assert {name: m.path for name, m in found.items() if m.path} == {
+        "fig2/front.jpg": "fig2/front.jpg",
+        "c.jpg": "c.jpg",
+    }
     assert not any(m.several for m in found.values())
     corpus = read(put(tmp_path, *files), "path\nfig1/front.jpg\n../secret.jpg\n/etc/passwd\n")
     assert corpus.notes["missing"] == 3 and "no name in the table is that of a file" in said(corpus)
@@ -262,7 +303,12 @@ def test_a_name_of_two_files_is_one_sentence(tmp_path, text, files, words):
 def test_tidy_paths():
     for written in (r".\a\.\b.jpg", "./a//b.jpg", "a/c/../b.jpg", "file:a/b.jpg"):
         assert tidy(written) == "a/b.jpg"
-    assert [tidy(p) for p in ("../a.jpg", "a/../../b", "/x/a", "file://host/x/a#1.jpg")] == ["../a.jpg", "../b", "/x/a", "/x/a#1.jpg"]
+    assert [tidy(p) for p in ("../a.jpg", "a/../../b", "/x/a", "file://host/x/a#1.jpg")] == [
+        "../a.jpg",
+        "../b",
+        "/x/a",
+        "/x/a#1.jpg",
+    ]
 
 
 @pytest.mark.parametrize("first", ["sep=\r\n", 'sep="\n'])
@@ -279,11 +325,19 @@ def test_annotators_in_columns(tmp_path):
     corpus = read(tmp_path, head + "a.jpg,高兴,高兴,中性,1,2\nb.jpg,害怕,惊讶,-,1,1\nc.jpg,4+1,4,1,7,7\n")
     assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": "", "c.jpg": ""}
     assert corpus.notes["groups"] == ["pit 1", "pit 2"]  # numbers of something else
-    assert corpus.notes["tied"] == ["b.jpg: surprise, fear", "c.jpg: surprise, happiness"] and corpus.notes["annotators"] == 3
+    assert (
+        corpus.notes["tied"] == ["b.jpg: surprise, fear", "c.jpg: surprise, happiness"]
+        and corpus.notes["annotators"] == 3
+    )
     assert "annotators tie on 2 photographs (2 left without a label): b.jpg (surprise, fear)" in said(corpus)
     with pytest.raises(Problem, match="line 2: '高行' is no expression"):
         read(tmp_path, head + "a.jpg,高行,高兴,中性,1,2\n")
-    for first, second in (("Annotator_A", "Annotator_B"), ("rater 1", "Rater 2"), ("vote1", "vote2"), ("Wang A", "Wang B")):
+    for first, second in (
+        ("Annotator_A", "Annotator_B"),
+        ("rater 1", "Rater 2"),
+        ("vote1", "vote2"),
+        ("Wang A", "Wang B"),
+    ):
         corpus = read(tmp_path, f"path,{first},{second}\na.jpg,fear,Fearful\n")
         assert labels(corpus) == {"a.jpg": "fear"} and corpus.notes["groups"] == []
 
@@ -291,10 +345,15 @@ def test_annotators_in_columns(tmp_path):
 def test_annotators_in_rows(tmp_path):
     put(tmp_path, "a.jpg", "b.jpg")
     head = "photo,rater,emotion,figure,date,material\n"
-    rows = "a.jpg,Li,happy,K1,May,clay\nA.JPG,Wu,sad,K1,June,clay\na.jpg,Wu,happy,K1,June,clay\nb.jpg,Li,fear,K2,May,stone\n"
+    rows = (
+        "a.jpg,Li,happy,K1,May,clay\nA.JPG,Wu,sad,K1,June,clay\na.jpg,Wu,happy,K1,June,clay\n"
+        "b.jpg,Li,fear,K2,May,stone\n"
+    )
     corpus = read(tmp_path, head + rows)
     assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": "fear"}
-    assert {row["source"] for row in corpus.table.to_pylist()} == {"K1", "K2"} and corpus.notes["groups"] == ["material"]
+    assert {row["source"] for row in corpus.table.to_pylist()} == {"K1", "K2"} and corpus.notes["groups"] == [
+        "material"
+    ]
     assert "date differ between the rows of one photograph" in said(corpus)
     for more, words in (
         ("b.jpg,Li,fear,K2,May,stone\n", "line 6: Li named this label of b.jpg in an earlier line too"),
@@ -306,13 +365,15 @@ def test_annotators_in_rows(tmp_path):
 
 
 def test_annotators_votes_in_rows(tmp_path):
-    corpus = read(put(tmp_path, "a.jpg", "b.jpg"), "path,rater,vote\na.jpg,Li,happy\na.jpg,Wu,sad+happy\nb.jpg,Li,fear\n")
+    corpus = read(
+        put(tmp_path, "a.jpg", "b.jpg"), "path,rater,vote\na.jpg,Li,happy\na.jpg,Wu,sad+happy\nb.jpg,Li,fear\n"
+    )
     assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": "fear"} and corpus.notes["annotators"] == 2
 
 
 FLEISS = """0 0 0 6 0; 0 3 0 0 3; 0 1 4 0 1; 0 0 0 0 6; 0 3 0 3 0; 2 0 4 0 0; 0 0 4 0 2; 2 0 3 1 0; 2 0 0 4 0; 0 0 0 0 6
-    1 0 0 5 0; 1 1 0 4 0; 0 3 3 0 0; 1 0 0 5 0; 0 2 0 3 1; 0 0 5 0 1; 3 0 0 1 2; 5 1 0 0 0; 0 2 0 4 0; 1 0 2 0 3; 0 0 0 0 6
-    0 1 0 5 0; 0 2 0 1 3; 2 0 0 4 0; 1 0 0 4 1; 0 5 0 1 0; 4 0 0 0 2; 0 2 0 4 0; 1 0 5 0 0; 0 0 0 0 6"""
+    1 0 0 5 0; 1 1 0 4 0; 0 3 3 0 0; 1 0 0 5 0; 0 2 0 3 1; 0 0 5 0 1; 3 0 0 1 2; 5 1 0 0 0; 0 2 0 4 0; 1 0 2 0 3
+    0 0 0 0 6; 0 1 0 5 0; 0 2 0 1 3; 2 0 0 4 0; 1 0 0 4 1; 0 5 0 1 0; 4 0 0 0 2; 0 2 0 4 0; 1 0 5 0 0; 0 0 0 0 6"""
 
 
 def test_fleiss_own_example():
@@ -344,7 +405,14 @@ def test_openface_as_it_writes_and_as_people_save_it(tmp_path):
     units = ";".join(f" {unit.lower()}_R" for unit in ACTION_UNITS)
     row = ";".join("1.5" for _ in ACTION_UNITS)
     image = r"C:\x\deep\a.jpg"
-    lines = ["sep=;", f"File; FACE; Success;{units}", f"{image};1;1;{row.replace('1', '2')}", f"{image};0;1;{row}", ";;", f"B;0;1;{row}"]
+    lines = [
+        "sep=;",
+        f"File; FACE; Success;{units}",
+        f"{image};1;1;{row.replace('1', '2')}",
+        f"{image};0;1;{row}",
+        ";;",
+        f"B;0;1;{row}",
+    ]
     text = "\r\n".join(lines)
     corpus = read(tmp_path, text.encode("utf-16"), "OpenFace.CSV")
     assert corpus.notes["openface_unmatched"] == 0 and "passed over" not in said(corpus)

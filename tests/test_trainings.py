@@ -10,18 +10,21 @@ import pytest
 import torch
 from recognition_data import SMALL, dataset, rows
 
-from twfer_dist import engine, storage, trainings
-from twfer_dist.errors import Problem
-from twfer_dist.faces import learning
-from twfer_dist.faces.examples import Examples, Heads
-from twfer_dist.faces.learning import FaceNetworkConfig, Lesson
-from twfer_dist.recognition import data, training
-from twfer_dist.recognition.sweep import SweepConfig, sweep_job
-from twfer_dist.recognition.train import train_job
+from twfer_dist.core.errors import Problem
+from twfer_dist.dataset import loader
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.stage import find_output, run_stage
+from twfer_dist.engine.tracking import Tracking
+from twfer_dist.measurement import training as face_training
+from twfer_dist.measurement.augmentation import Examples, Heads
+from twfer_dist.measurement.training import FaceNetworkConfig, Lesson
+from twfer_dist.recognition import training
+from twfer_dist.recognition.sweep_stage import SweepConfig, sweep_job
+from twfer_dist.recognition.train_stage import train_job
 from twfer_dist.recognition.training import State
-from twfer_dist.storage import Finished
-from twfer_dist.tracking import Tracking
-from twfer_dist.trainings import Diverged
+from twfer_dist.training.checkpoint import keep_checkpoint, pack, set_aside_damaged
+from twfer_dist.training.loop import Diverged, check_converging
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,9 +35,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return dataset(str(tmp_path_factory.mktemp("images")), {"train": 6, "validation": 2})
 
 
-def loaded(images: Finished) -> tuple[data.Images, data.Images]:
-    ids = data.splits(images, seed=0).ids
-    return data.load(images, ids["train"]), data.load(images, ids["validation"])
+def loaded(images: Finished) -> tuple[loader.Images, loader.Images]:
+    ids = loader.splits(images, seed=0).ids
+    return loader.load(images, ids["train"]), loader.load(images, ids["validation"])
 
 
 # Divergence
@@ -42,9 +45,11 @@ def loaded(images: Finished) -> tuple[data.Images, data.Images]:
 
 def test_a_diverged_recogniser_is_not_made(images: Finished, mlflow_uri: str, tmp_path: Path) -> None:
     job = train_job(images, dataclasses.replace(SMALL, learning_rate=1.0), Tracking(mlflow_uri, "x"))
-    with pytest.raises(Problem, match="diverged at .*epoch.*: its loss is .* where nothing has been learned; lower learning_rate"):
-        engine.run(job, str(tmp_path), quiet=True)
-    assert engine.find(job, str(tmp_path)) is None
+    with pytest.raises(
+        Problem, match="diverged at .*epoch.*: its loss is .* where nothing has been learned; lower learning_rate"
+    ):
+        run_stage(job, str(tmp_path), quiet=True)
+    assert find_output(job, str(tmp_path)) is None
 
 
 def test_weights_that_are_not_numbers_are_at_fault_themselves(images: Finished) -> None:
@@ -69,26 +74,36 @@ class Slope(torch.nn.Module):
 @pytest.mark.parametrize(
     ("loss_of", "said"),
     [
-        (lambda weight, truth: weight.sum() * math.nan, "step 1 of 50: its loss is nan; the weights it starts from are to blame"),
-        (lambda weight, truth: (5 - 20 * weight).exp().sum() + (2000 * (weight - 1)).abs().sum(), "step .* of 50: its loss is"),
+        (
+            lambda weight, truth: weight.sum() * math.nan,
+            "step 1 of 50: its loss is nan; the weights it starts from are to blame",
+        ),
+        (
+            lambda weight, truth: (5 - 20 * weight).exp().sum() + (2000 * (weight - 1)).abs().sum(),
+            "step .* of 50: its loss is",
+        ),
         (lambda weight, truth: (weight.sum() - 1).sqrt() + weight.sum(), "step 1 of 50: its gradient is inf"),
     ],
 )
 def test_a_diverged_network_of_faces_is_noticed(loss_of: Any, said: str) -> None:
     config = FaceNetworkConfig(steps=50, batch=2, learning_rate=1.0)
-    state = learning.new_state(config, make=Slope)
+    state = face_training.new_state(config, make=Slope)
     heads = Heads(*(np.zeros(2),) * 5)
-    shown = Examples(torch.zeros(2, 112, 112, dtype=torch.uint8), torch.zeros(2, 68, 2), torch.zeros(2, 17), torch.zeros(2, 3))
+    shown = Examples(
+        torch.zeros(2, 112, 112, dtype=torch.uint8), torch.zeros(2, 68, 2), torch.zeros(2, 17), torch.zeros(2, 3)
+    )
     lesson = Lesson(lambda step: np.arange(2), lambda *drawn: shown, lambda found, truth: {"it": loss_of(found, truth)})
     with pytest.raises(Diverged, match=f"The training diverged at .*{said}"):
-        learning.fit(state, state.network, config, heads, lesson, lambda state, values: None)
+        face_training.fit(state, state.network, config, heads, lesson, lambda state, values: None)
     assert all(torch.isfinite(weight).all() for weight in state.network.parameters())
 
 
-@pytest.mark.parametrize(("value", "fine"), [(199.0, True), (201.0, False), (math.inf, False), (math.nan, False), (-1e9, True)])
+@pytest.mark.parametrize(
+    ("value", "fine"), [(199.0, True), (201.0, False), (math.inf, False), (math.nan, False), (-1e9, True)]
+)
 def test_a_loss_far_beyond_what_learns_nothing_has_diverged(value: float, fine: bool) -> None:
     def judge() -> None:
-        trainings.converging(value, 2.0, "step 7", "learning_rate", 0.5, updates=7)
+        check_converging(value, 2.0, "step 7", "learning_rate", 0.5, updates=7)
 
     if fine:
         return judge()
@@ -96,19 +111,25 @@ def test_a_loss_far_beyond_what_learns_nothing_has_diverged(value: float, fine: 
         judge()
 
 
-def test_a_diverged_trial_is_out_and_the_sweep_goes_on(ray_cluster: None, images: Finished, mlflow_uri: str, tmp_path: Path) -> None:
+def test_a_diverged_trial_is_out_and_the_sweep_goes_on(
+    ray_cluster: None, images: Finished, mlflow_uri: str, tmp_path: Path
+) -> None:
     train = dataclasses.replace(SMALL, epochs=1)
     config = SweepConfig(train=train, trials=2, learning_rate=(1e-5, 1.0), gamma=(0.0, 0.0), seed=3)
     rates = [point.learning_rate for point in config.points()]
-    results = engine.run(sweep_job(images, config, Tracking(mlflow_uri, "x"), cpus=0.5), str(tmp_path), quiet=True).results
+    results = run_stage(
+        sweep_job(images, config, Tracking(mlflow_uri, "x"), cpus=0.5), str(tmp_path), quiet=True
+    ).results
     good, bad = sorted(range(2), key=lambda k: rates[k])
     assert results["best"] == good and "accuracy/validation" in results["trials"][good]
     assert results["trials"][bad].keys() == {"alpha", "gamma", "learning_rate", "diverged"}
     assert f"lower learning_rate, which is {rates[bad]:g}" in results["trials"][bad]["diverged"]
     assert any(f"trial {bad} is out: The training diverged" in line for line in results["say"])
     hopeless = dataclasses.replace(config, trials=1, learning_rate=(1.0, 1.0))
-    with pytest.raises(Problem, match="All 1 trials diverged: lower both ends of the sweep's learning_rate. Trial 0: The"):
-        engine.run(sweep_job(images, hopeless, Tracking(mlflow_uri, "x"), cpus=0.5), str(tmp_path), quiet=True)
+    with pytest.raises(
+        Problem, match="All 1 trials diverged: lower both ends of the sweep's learning_rate. Trial 0: The"
+    ):
+        run_stage(sweep_job(images, hopeless, Tracking(mlflow_uri, "x"), cpus=0.5), str(tmp_path), quiet=True)
 
 
 # Checkpoints
@@ -131,8 +152,10 @@ DAMAGES = {
     "zeros": lambda saved: bytes(len(saved)),
     "garbage": lambda saved: np.random.default_rng(0).bytes(1000),
     "flipped": lambda saved: saved[:9999] + bytes([saved[9999] ^ 1]) + saved[10000:],
-    "another's": lambda saved: trainings.pack({"network": {}, "optimizer": {}, "step": 3}),
-    "another network's": lambda saved: training.new_state(dataclasses.replace(SMALL, network="arm", size=96)).to_bytes(),
+    "another's": lambda saved: pack({"network": {}, "optimizer": {}, "step": 3}),
+    "another network's": lambda saved: training.new_state(
+        dataclasses.replace(SMALL, network="arm", size=96)
+    ).to_bytes(),
 }
 
 
@@ -142,15 +165,15 @@ def test_a_damaged_checkpoint_is_set_aside(
 ) -> None:
     place = tmp_path / "checkpoint.pt"
     if before:
-        trainings.keep(str(place), whole)
-    trainings.keep(str(place), DAMAGES[damage](whole))
-    trainings.sound(str(place), fresh)
+        keep_checkpoint(str(place), whole)
+    keep_checkpoint(str(place), DAMAGES[damage](whole))
+    set_aside_damaged(str(place), fresh)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"{place} cannot be used" in said and "is now called checkpoint.pt.damaged" in said
     assert f"goes on from {'the checkpoint before it' if before else 'the start'}." in said
     assert (tmp_path / "checkpoint.pt.damaged").read_bytes() == DAMAGES[damage](whole)
     assert place.exists() == before and (not before or place.read_bytes() == whole)
-    trainings.sound(str(place), fresh)
+    set_aside_damaged(str(place), fresh)
     assert not capsys.readouterr().err
 
 
@@ -159,13 +182,13 @@ def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(
 ) -> None:
     """It ends as one that nothing happened to; and without test images, which its lines say."""
     job = train_job(images, SMALL, Tracking(mlflow_uri, "x"))
-    unbroken = engine.run(job, str(tmp_path / "unbroken"), quiet=True)
+    unbroken = run_stage(job, str(tmp_path / "unbroken"), quiet=True)
     state = fresh()
     next(training.fit(state, state.network, SMALL, *loaded(images)))
     place = tmp_path / "broken" / f"train-{job.fingerprint}" / "_work" / "checkpoint.pt"
-    trainings.keep(str(place), state.to_bytes())
-    trainings.keep(str(place), b"half a file")
-    resumed = engine.run(job, str(tmp_path / "broken"), quiet=True)
+    keep_checkpoint(str(place), state.to_bytes())
+    keep_checkpoint(str(place), b"half a file")
+    resumed = run_stage(job, str(tmp_path / "broken"), quiet=True)
     assert "the training goes on from the checkpoint before it" in capsys.readouterr().err
     for name in ("history.jsonl", "model.safetensors"):
         assert storage.read_bytes(resumed.path(name)) == storage.read_bytes(unbroken.path(name)), name
@@ -177,7 +200,7 @@ def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(
 
 
 def test_no_images_are_loaded_where_none_are_asked_for(images: Finished) -> None:
-    assert data.load(images, []).ids == []
+    assert loader.load(images, []).ids == []
 
 
 @pytest.mark.parametrize(
@@ -187,16 +210,18 @@ def test_no_images_are_loaded_where_none_are_asked_for(images: Finished) -> None
         ({"train": 2, "test": 2}, 1, "has no validation images, and its training"),
     ],
 )
-def test_a_data_set_without_a_part_to_learn_from_is_refused(tmp_path: Path, mlflow_uri: str, counts: dict, sources: int, said: str) -> None:
+def test_a_data_set_without_a_part_to_learn_from_is_refused(
+    tmp_path: Path, mlflow_uri: str, counts: dict, sources: int, said: str
+) -> None:
     given = dataset(str(tmp_path), counts, table=rows(counts, sources))
     with pytest.raises(Problem, match=said):
-        engine.run(train_job(given, SMALL, Tracking(mlflow_uri, "x")), str(tmp_path), quiet=True)
+        run_stage(train_job(given, SMALL, Tracking(mlflow_uri, "x")), str(tmp_path), quiet=True)
 
 
 def test_no_image_is_alone_in_a_batch() -> None:
     for count in range(2, 70):
-        given = data.Images([str(k) for k in range(count)], np.zeros(count, np.int64), None)
+        given = loader.Images([str(k) for k in range(count)], np.zeros(count, np.int64), None)
         for batch in (1, 2, 3, 8, 32):
-            order = data.shuffled(given, count, batch, seed=0, epoch=1)
+            order = loader.shuffled(given, count, batch, seed=0, epoch=1)
             assert min(map(len, order)) > 1 and max(map(len, order)) <= max(batch, 2) + 1
             assert sorted(np.concatenate(order)) == list(range(count))

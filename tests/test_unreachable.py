@@ -10,11 +10,14 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from twfer_dist import engine, schema, storage
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.errors import Problem
+from twfer_dist.engine import storage
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces.decode import MISSING, UNREACHABLE
-from twfer_dist.faces.pipeline import FacesConfig, faces_job
+from twfer_dist.faces.stage import FacesConfig, faces_job
 
 PICTURE = Path(__file__).parent / "data" / "malformed" / "gray.jpg"
 
@@ -22,18 +25,24 @@ PICTURE = Path(__file__).parent / "data" / "malformed" / "gray.jpg"
 def test_photographs_on_storage_that_fails(ray_cluster, s3):
     fs, path = storage.resolve(s3.uri("photographs"))
     for name in ("dead", "flaky", "gone", "steady"):
-        pafs.copy_files(str(PICTURE), f"{path}/{name}.jpg", source_filesystem=pafs.LocalFileSystem(), destination_filesystem=fs)
+        pafs.copy_files(
+            str(PICTURE), f"{path}/{name}.jpg", source_filesystem=pafs.LocalFileSystem(), destination_filesystem=fs
+        )
     job = faces_job([open_corpus(s3.uri("photographs"))], FacesConfig(aligned=True, measure=False))
     fs.delete_file(f"{path}/gone.jpg")
     s3.failing |= {"/dead.jpg": 10**6, "/flaky.jpg": 4}  # the client itself tries three times
-    finished = engine.run(job, s3.uri("out"))
+    finished = run_stage(job, s3.uri("out"))
     rows = {row["path"]: row for row in finished.table("photographs", schema.PHOTOGRAPHS).to_pylist()}
     assert {name: row["status"] for name, row in rows.items()} == {
-        "dead.jpg": UNREACHABLE, "flaky.jpg": schema.OK, "gone.jpg": MISSING, "steady.jpg": schema.OK
+        "dead.jpg": UNREACHABLE, "flaky.jpg": OK, "gone.jpg": MISSING, "steady.jpg": OK
     }  # fmt: skip
     assert s3.failing["/flaky.jpg"] == 0
     assert rows["dead.jpg"]["error"].startswith("dead.jpg: the storage did not give the file, 3 times: ")
-    assert rows["flaky.jpg"]["content_sha256"] == rows["steady.jpg"]["content_sha256"] == storage.sha256(PICTURE.read_bytes())
+    assert (
+        rows["flaky.jpg"]["content_sha256"]
+        == rows["steady.jpg"]["content_sha256"]
+        == storage.sha256(PICTURE.read_bytes())
+    )
 
 
 def test_photographs_are_read_several_at_a_time(ray_cluster, s3):
@@ -44,8 +53,8 @@ def test_photographs_are_read_several_at_a_time(ray_cluster, s3):
         pafs.copy_files(str(PICTURE), name, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=fs)
     job = faces_job([open_corpus(s3.uri("far-away"))], FacesConfig(aligned=True, measure=False))
     s3.meeting[".jpg"] = threading.Barrier(4)
-    finished = engine.run(job, s3.uri("far-away-out"))
-    assert finished.manifest["counts"]["photographs"] == {schema.OK: 8}
+    finished = run_stage(job, s3.uri("far-away-out"))
+    assert finished.manifest["counts"]["photographs"] == {OK: 8}
 
 
 def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path, monkeypatch):
@@ -69,7 +78,9 @@ def test_a_folder_is_deleted_while_a_process_that_ends_still_writes_into_it(tmp_
     def write() -> None:
         while time.monotonic() < until:
             mark = folder / f"{time.monotonic_ns()}"
-            with contextlib.suppress(FileNotFoundError, FileExistsError):  # mkdir's own race: there, and gone when it looks again
+            with contextlib.suppress(
+                FileNotFoundError, FileExistsError
+            ):  # mkdir's own race: there, and gone when it looks again
                 folder.mkdir(parents=True, exist_ok=True)
                 mark.touch()
             if mark.name.endswith(("1", "3")):

@@ -12,13 +12,14 @@ import yaml
 from click.testing import CliRunner
 from study_tables import make_animated, make_faces, make_predictions, make_training, output
 
-from twfer_dist import engine, storage
-from twfer_dist.cli import main
-from twfer_dist.errors import Problem
+from twfer_dist.cli.main import main
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.recognition.training import TrainConfig
-from twfer_dist.schema import ANIMATED, DATASET, FACES, PREDICTIONS
-from twfer_dist.storage import Finished
 from twfer_dist.study.validity import ValidityConfig, validity_job
 
 RESNET = TrainConfig(network="resnet18", size=96)
@@ -42,8 +43,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict:
     real = make_set(out, faces.table("faces", FACES).to_pylist(), "face_id", "photograph")
     animated = make_set(out, make_animated(out, faces).table(".", ANIMATED).to_pylist(), "image_id", "animated")
     models = [make_training(out, dataset, RESNET, right) for dataset, right in ((real, 24), (animated, 28))]
-    predictions = [make_predictions(out, [real, animated], name_of(m), skill) for m, skill in zip(models, (0.9, 0.6), strict=True)]
-    return {"out": out, "faces": faces, "real": real, "animated": animated, "models": models, "predictions": predictions}
+    predictions = [
+        make_predictions(out, [real, animated], name_of(m), skill) for m, skill in zip(models, (0.9, 0.6), strict=True)
+    ]
+    return {
+        "out": out,
+        "faces": faces,
+        "real": real,
+        "animated": animated,
+        "models": models,
+        "predictions": predictions,
+    }
 
 
 def given(world: dict, **changed: object) -> dict:
@@ -51,7 +61,7 @@ def given(world: dict, **changed: object) -> dict:
 
 
 def run(world: dict, out: Path, **changed: object) -> Finished:
-    return engine.run(validity_job(**given(world, **changed), config=ValidityConfig()), str(out), quiet=True)
+    return run_stage(validity_job(**given(world, **changed), config=ValidityConfig()), str(out), quiet=True)
 
 
 def test_every_model_is_asked_about_the_test_images_of_both_sets(world: dict, tmp_path: Path) -> None:
@@ -62,14 +72,18 @@ def test_every_model_is_asked_about_the_test_images_of_both_sets(world: dict, tm
         model = world["models"][one["trained_on"] == "animated"]
         dataset = world[one["asked_about"]].table(".", DATASET).to_pylist()
         test = {row["image_id"]: row["label"] for row in dataset if row["split"] == "test"}
-        answers = {row["image_id"]: row["predicted"] for p in world["predictions"] for row in p.table(".", PREDICTIONS).to_pylist()
-                   if row["model"] == name_of(model) and row["image_id"] in test}  # fmt: skip
+        answers = {row["image_id"]: row["predicted"] for p in world["predictions"] for row in
+            p.table(".", PREDICTIONS).to_pylist() if row["model"] == name_of(model) and row["image_id"]
+            in test}  # fmt: skip
         right = {image: label == answers[image] for image, label in test.items()}
         assert one["model"] == name_of(model) and one["left_out"] == 0
         assert (one["images"]["k"], one["images"]["n"]) == (sum(right.values()), len(test))
         assert one["images"]["share"] == pytest.approx(skill, abs=0.2)
         fear = next(e for e in one["expressions"] if e["expression"] == "fear")
-        assert (fear["k"], fear["n"]) == (sum(right[i] for i in test if test[i] == 2), sum(label == 2 for label in test.values()))
+        assert (fear["k"], fear["n"]) == (
+            sum(right[i] for i in test if test[i] == 2),
+            sum(label == 2 for label in test.values()),
+        )
         assert 0 <= fear["low"] <= fear["share"] <= fear["high"] <= 1
     assert [s["images"]["n"] for s in scores[:2]] == [24, 7 * 28]
 
@@ -99,7 +113,10 @@ def test_wrong_inputs_are_one_sentence_each(world: dict, tmp_path: Path) -> None
         ({"models": world["models"][1:]}, "has no model that learned from"),
         ({"models": []}, "has no model that learned from"),
         ({"predictions": [only]}, "hold 0 answers of .* to 196 animated test images"),
-        ({"real": world["animated"], "animated": world["real"]}, "given as the real faces and holds images of origin 'animated'"),
+        (
+            {"real": world["animated"], "animated": world["real"]},
+            "given as the real faces and holds images of origin 'animated'",
+        ),
     ):
         with pytest.raises(Problem, match=words) as caught:
             run(world, tmp_path, **changed)
@@ -118,7 +135,9 @@ def test_a_recipe_calls_it_and_the_report_shows_the_table(world: dict, tmp_path:
         "report": {"kind": "report", "validity": ["test"]},
     }
     recipe = tmp_path / "validity.yaml"
-    recipe.write_text(yaml.safe_dump({"name": "validity", "out": str(tmp_path / "out"), "stages": stages}, sort_keys=False))
+    recipe.write_text(
+        yaml.safe_dump({"name": "validity", "out": str(tmp_path / "out"), "stages": stages}, sort_keys=False)
+    )
     result = CliRunner().invoke(main, ["run", str(recipe)])
     assert result.exit_code == 0, result.output
     assert "trained on animated, asked about real" in result.output

@@ -6,14 +6,15 @@ import pyarrow as pa
 import pytest
 from engine_jobs import Config, doubled, numbers_job
 
-from twfer_dist import engine
-from twfer_dist.tracking import Tracking
+from twfer_dist.engine.shards import Step
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.engine.tracking import Tracking
 
 
 def test_mlflow_gets_the_figures_of_the_line(ray_cluster: None, mlflow_uri: str, tmp_path: Path) -> None:
     tracking = Tracking(mlflow_uri, "watched")
-    finished = engine.run(numbers_job(Config()), str(tmp_path / "out"), tracking=tracking)
-    assert engine.run(numbers_job(Config()), str(tmp_path / "out"), tracking=tracking).stamp == finished.stamp
+    finished = run_stage(numbers_job(Config()), str(tmp_path / "out"), tracking=tracking)
+    assert run_stage(numbers_job(Config()), str(tmp_path / "out"), tracking=tracking).stamp == finished.stamp
     (run,) = tracking.client.search_runs([tracking.experiment_id()])  # none where nothing is done
     assert run.info.status == "FINISHED" and run.info.run_name == finished.name
     assert run.data.tags["fingerprint"] == finished.manifest["fingerprint"] and run.data.params["add"] == "1"
@@ -31,8 +32,8 @@ def test_a_store_that_falls_silent_stops_no_work(
     ray_cluster: None, mlflow_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = mlflow_uri.removeprefix("sqlite:///")
-    job = numbers_job(Config(), first=engine.Step(spoiling, {"database": database}))
-    finished = engine.run(job, str(tmp_path / "out"), tracking=Tracking(mlflow_uri, "watched"))
+    job = numbers_job(Config(), first=Step(spoiling, {"database": database}))
+    finished = run_stage(job, str(tmp_path / "out"), tracking=Tracking(mlflow_uri, "watched"))
     assert finished.manifest["rows"]["numbers"] == 200
     said = capsys.readouterr().err
     assert said.count("goes on without MLflow") == 1 and "is damaged" in said and "wait in" in said

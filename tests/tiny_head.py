@@ -2,19 +2,23 @@
 
 import numpy as np
 
-from twfer_dist import engine, storage
-from twfer_dist.corpus import clay
-from twfer_dist.corpus.head import EXPRESSION_SHAPES, PARTS, Head, save_head
-from twfer_dist.corpus.pipeline import Studio
-from twfer_dist.schema import RENDERED
-from twfer_dist.storage import Finished
+from twfer_dist.core.schema import RENDERED
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.rendering import plan
+from twfer_dist.rendering.head import EXPRESSION_SHAPES, PARTS, Head, save_head
+from twfer_dist.rendering.stage import Studio
 
 _CENTRE, _RADII = np.array((0.0, 2.5, 0.0)), np.array((7.5, 11.0, 10.0))
 _COLUMNS, _ROWS = 72, 60
 
 
 def _egg(centre: np.ndarray, radii: np.ndarray, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    around, up = np.meshgrid(np.linspace(-np.pi, np.pi, columns, endpoint=False), np.linspace(np.pi / 2, -np.pi / 2, rows))
+    around, up = np.meshgrid(
+        np.linspace(-np.pi, np.pi, columns, endpoint=False), np.linspace(np.pi / 2, -np.pi / 2, rows)
+    )
     unit = np.stack([np.cos(up) * np.sin(around), np.sin(up), np.cos(up) * np.cos(around)], -1).reshape(-1, 3)
     column, row = np.meshgrid(np.arange(columns), np.arange(rows - 1))
     a, b = row * columns + column, row * columns + (column + 1) % columns
@@ -27,9 +31,15 @@ def _landmarks_68() -> np.ndarray:
     """x, y of 68 points on the egg's front."""
     turn = np.radians(np.linspace(-100, 100, 17))
     jaw = np.stack([7.0 * np.sin(turn), 1.5 - 9.0 * np.cos(turn)], 1)
-    brows = [(side * x, 6.0) for side, xs in ((-1, (5.8, 4.9, 3.8, 2.4, 1.2)), (1, (1.2, 2.4, 3.8, 4.9, 5.8))) for x in xs]
+    brows = [
+        (side * x, 6.0) for side, xs in ((-1, (5.8, 4.9, 3.8, 2.4, 1.2)), (1, (1.2, 2.4, 3.8, 4.9, 5.8))) for x in xs
+    ]
     nose = [(0, y) for y in (3.7, 2.6, 1.6, 0.4)] + [(x, -1.1) for x in (-1.2, -0.6, 0, 0.6, 1.2)]
-    eyes = [(side * 3.1 + 1.3 * np.cos(a), 3.5 + 0.45 * np.sin(a)) for side in (-1, 1) for a in np.radians((180, 120, 60, 0, -60, -120))]
+    eyes = [
+        (side * 3.1 + 1.3 * np.cos(a), 3.5 + 0.45 * np.sin(a))
+        for side in (-1, 1)
+        for a in np.radians((180, 120, 60, 0, -60, -120))
+    ]
     outer = [(2.5 * np.cos(a), -3.4 + 1.0 * np.sin(a)) for a in np.radians(np.arange(180, -180, -30))]
     inner = [(2.1 * np.cos(a), -3.4 + 0.3 * np.sin(a)) for a in np.radians(np.arange(180, -180, -45))]
     return np.array([*jaw, *brows, *nose, *eyes, *outer, *inner])
@@ -79,9 +89,9 @@ def tiny_head() -> Head:
     )
 
 
-def rendered(out: str, config: clay.ClayConfig) -> Finished:
+def rendered(out: str, config: plan.ClayConfig) -> Finished:
     """What the stage that renders makes of the tiny head, rendered in this process."""
     save_head(tiny_head(), storage.join(out, "head.npz"))
-    table = Studio(storage.join(out, "head.npz"), config)(clay.plan(config))
-    job = engine.Job("rendered", 1, {}, config, {}, {".": RENDERED}, lambda work: work.write_table(".", table))
-    return engine.run(job, out, quiet=True)
+    table = Studio(storage.join(out, "head.npz"), config)(plan.plan(config))
+    job = Job("rendered", 1, {}, config, {}, {".": RENDERED}, lambda work: work.write_table(".", table))
+    return run_stage(job, out, quiet=True)

@@ -7,7 +7,7 @@ from itertools import islice
 
 import charset_normalizer
 
-from twfer_dist.errors import Problem
+from twfer_dist.core.errors import Problem
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -34,9 +34,9 @@ _NAMES_ASKED = 500
 def decode(data: bytes, place: str, names: Iterable[str], words: Collection[str]) -> tuple[str, str]:
     """The text of `data`, and the encoding where it is not UTF-8 (else empty).
 
-    A byte order mark is trusted first, then valid UTF-8. Of other encodings the one stands in which most of `names` (files
-    that the text may name) are found, then most of `words`, then the one that charset-normalizer finds most like language.
-    Problem where `data` is no text, or UTF-8 but for a few places.
+    A byte order mark is trusted first, then valid UTF-8. Of other encodings the one stands in which most of `names`
+    (files that the text may name) are found, then most of `words`, then the one that charset-normalizer finds most like
+    language. Problem where `data` is no text, or UTF-8 but for a few places.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -50,7 +50,9 @@ def decode(data: bytes, place: str, names: Iterable[str], words: Collection[str]
         line = data.count(b"\n", 0, error.start) + 1
     texts = {encoding: text for encoding in _CANDIDATES if (text := _try(data, encoding)) is not None}
     if not texts:
-        raise Problem(f"{place}, line {line}: the text is in no encoding that is known here; save the table as CSV in UTF-8.")
+        raise Problem(
+            f"{place}, line {line}: the text is in no encoding that is known here; save the table as CSV in UTF-8."
+        )
     foreign = list(islice((unicodedata.normalize("NFC", n) for n in names if not n.isascii()), _NAMES_ASKED))
     known = [word for word in words if not word.isascii()]
     evidence = {e: (sum(n in t for n in foreign), sum(w in t for w in known)) for e, t in texts.items()}
@@ -80,10 +82,18 @@ def _not_almost_utf8(data: bytes, place: str, line: int) -> None:
     text = data.decode(errors="replace")
     faults = text.count("\ufffd")
     if sum(not c.isascii() for c in text) - faults >= 4 * faults:
-        raise Problem(f"{place}, line {line}: a character is not UTF-8, and the rest of the table is; type it again and save as UTF-8.")
+        raise Problem(
+            f"{place}, line {line}: a character is not UTF-8, and the rest of the table is; type it again and save "
+            "as UTF-8."
+        )
 
 
 def _most_like_language(data: bytes, encodings: list[str]) -> str:
     matches = charset_normalizer.from_bytes(data, cp_isolation=encodings, threshold=1.0)
-    found = {e: (round(m.chaos, 2), -m.coherence, encodings.index(e)) for m in matches for e in encodings if e in m.could_be_from_charset}
+    found = {
+        e: (round(m.chaos, 2), -m.coherence, encodings.index(e))
+        for m in matches
+        for e in encodings
+        if e in m.could_be_from_charset
+    }
     return min(found, key=lambda e: found[e], default=encodings[0])

@@ -5,10 +5,10 @@ import unicodedata
 from collections.abc import Sequence
 
 _NAMES = {
-    "path": """path|file path|filepath|filename|file name|file|image path|image file|image name|image|img|photo file|photo|photograph
-        |picture|name|路径|文件路径|文件名|文件名称|文件|图片名|图片名称|图像名|图片|图像|照片名|照片|路徑|檔案名稱|檔名|檔案|圖片|圖像|ファイル名|ファイル|画像
-        |dateiname|datei|bild|foto|nom de fichier|fichier|archivo""",
-    "source": """source|subject|subject id|figure|figure id|figure no|object|object id|object no|sculpture|statue|person|person id
+    "path": """path|file path|filepath|filename|file name|file|image path|image file|image name|image|img|photo file
+        |photo|photograph|picture|name|路径|文件路径|文件名|文件名称|文件|图片名|图片名称|图像名|图片|图像|照片名|照片|路徑|檔案名稱|檔名|檔案|圖片|圖像|ファイル名|ファイル
+        |画像|dateiname|datei|bild|foto|nom de fichier|fichier|archivo""",
+    "source": """source|subject|subject id|figure|figure id|figure no|object|object id|object no|sculpture|statue|person
         |来源|俑号|俑编号|陶俑|俑|编号|对象|人物|雕像|雕塑|來源|俑號|編號""",
     "label": """label|expression|expression label|facial expression|emotion|emotion label
         |标签|表情|表情标签|面部表情|情绪|情感|標籤|情緒|ラベル""",
@@ -32,7 +32,9 @@ def plain(name: str) -> str:
 
 
 def called(ours: str, columns: Sequence[str]) -> list[str]:
-    """The columns that may be our column `ours`, the most trusted name first; the column itself alone where it is there."""
+    """The columns that may be our column `ours`, the most trusted name first; the column itself alone where it is
+    there.
+    """
     if ours in columns:
         return [ours]
     found = [column for name in NAMES[ours] for column in columns if plain(column) == name]

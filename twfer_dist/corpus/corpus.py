@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from twfer_dist import schema, storage
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
 from twfer_dist.corpus import openface
 from twfer_dist.corpus.choice import MANIFEST, read_tabled
 from twfer_dist.corpus.entry import Entry
@@ -16,7 +17,7 @@ from twfer_dist.corpus.formats import IMAGE_ENDINGS
 from twfer_dist.corpus.manifest import read_manifest
 from twfer_dist.corpus.rafdb import LABELS, read_rafdb
 from twfer_dist.corpus.tables import ENDINGS, OTHER_ENDINGS
-from twfer_dist.errors import Problem
+from twfer_dist.engine import storage
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,21 @@ class Corpus:
         links, others, odd = (self.notes[key] for key in ("links_not_followed", "images_not_named", "names_not_utf8"))
         said = list(self.notes.get("remarks", []))
         said += (
-            [f"{'1 link was' if links == 1 else f'{links} links were'} not followed: copy the originals into the folder"] if links else []
+            [
+                (
+                    f"{'1 link was' if links == 1 else f'{links} links were'} not followed: copy the originals into "
+                    "the "
+                    "folder"
+                )
+            ]
+            if links
+            else []
         )
-        said += [f"{'1 image is' if others == 1 else f'{others} images are'} in the folder and not in its table"] if others else []
+        said += (
+            [f"{'1 image is' if others == 1 else f'{others} images are'} in the folder and not in its table"]
+            if others
+            else []
+        )
         said += say_not_utf8(odd) + say_passed_over(self.notes["passed_over"])
         return [f"{self.name}: {sentence}" for sentence in said]
 
@@ -48,7 +61,8 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
 
     A folder is read as RAF-DB's layout where it has RAF-DB's label file; by its manifest where it has one (see
     `choice.read_tabled`); else as a folder of images. `openface.csv` in it is joined by file name. `notes["layout"]`
-    says which it was. The corpus is named after its folder (or the table's file) where `name` is not given; photo ids depend on the name.
+    says which it was. The corpus is named after its folder (or the table's file) where `name` is not given; photo ids
+    depend on the name.
     """
     uri = storage.absolute(uri).rstrip("/") or "/"
     fs, place = storage.resolve(uri)
@@ -60,7 +74,10 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
         raise Problem(f"{uri} is not there: name a folder of photographs, or a table of them.")
     if kind == pafs.FileType.File:
         if not place.lower().endswith(ENDINGS + OTHER_ENDINGS):
-            raise Problem(f"{uri} is a file and not a table ({', '.join(ENDINGS)}): name a folder of photographs, or a table of them.")
+            raise Problem(
+                f"{uri} is a file and not a table ({', '.join(ENDINGS)}): name a folder of photographs, or a table "
+                "of them."
+            )
         return _from_manifest(uri, name)
     folder = place.rstrip("/").rpartition("/")[2] or "corpus"
     listing = list_folder(uri)
@@ -69,7 +86,9 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
     tabled, not_read = read_tabled(uri, folder, listing)
     entries, notes = tabled or read_folder(uri, listing)
     remarks = [*notes.get("remarks", []), *(f"{table} was not read: {why}" for table, why in not_read.items())]
-    return _corpus(name or folder, uri, listing, entries, notes | {"tables_not_read": list(not_read), "remarks": remarks})
+    return _corpus(
+        name or folder, uri, listing, entries, notes | {"tables_not_read": list(not_read), "remarks": remarks}
+    )
 
 
 def _from_manifest(uri: str, name: str | None) -> Corpus:
@@ -90,8 +109,14 @@ def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes:
         matched = openface.match_names((e.path for e in entries), measured, place)
         units = {path: measured[name] for path, name in matched.items()}
         strange = len(measured) - len(matched)
-        remarks = [f"{file}: {strange} of its {len(measured)} names match no photograph of the corpus"] if strange else []
-        notes = notes | {"openface_rows": len(measured), "openface_unmatched": strange, "remarks": notes.get("remarks", []) + remarks}
+        remarks = (
+            [f"{file}: {strange} of its {len(measured)} names match no photograph of the corpus"] if strange else []
+        )
+        notes = notes | {
+            "openface_rows": len(measured),
+            "openface_unmatched": strange,
+            "remarks": notes.get("remarks", []) + remarks,
+        }
     rows: list[dict[str, Any]] = [
         {
             "photo_id": schema.photo_id(name, entry.path),
@@ -123,4 +148,11 @@ def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes:
         "passed_over": passed_over(listing, named | others | tables),
         "action_units": sum(row["action_units"] is not None for row in rows),
     }
-    return Corpus(name, root, pa.Table.from_pylist(rows, schema=schema.CORPUS), facts, storage.digest([rows, facts]), notes | counts)
+    return Corpus(
+        name,
+        root,
+        pa.Table.from_pylist(rows, schema=schema.CORPUS),
+        facts,
+        storage.digest([rows, facts]),
+        notes | counts,
+    )

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.fs as pafs
 
-from twfer_dist import storage
+from twfer_dist.core.errors import Problem
 from twfer_dist.corpus.formats import ending_of, remedy_for
-from twfer_dist.errors import Problem
+from twfer_dist.engine import artifact, storage
 
 Fact = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds: they stand for a file's content without reading it."""
@@ -21,7 +21,9 @@ MACHINE_FOLDERS = {
     "@eadir", "@recycle", "@recently-snapshot", "@tmp", "@__thumb", "#recycle", "#snapshot", "$recycle.bin", "recycler",
     "system volume information", "lost+found", "__macosx", "mlartifacts", "mlruns",
 }  # fmt: skip
-"""Folders, in lower case, that storage boxes, archives, operating systems and MLflow make: thumbnails, deleted files, copies."""
+"""Folders, in lower case, that storage boxes, archives, operating systems and MLflow make: thumbnails, deleted files,
+copies.
+"""
 
 OUTPUTS = "earlier outputs/"
 _OUTPUT = re.compile(r".+-[0-9a-f]{12}(\..*)?")
@@ -35,19 +37,23 @@ class Listing:
     files: Mapping[str, Fact]  # relative path with forward slashes -> fact, in the order of the paths
     hidden: int  # names that begin with a dot; a hidden folder counts once
     links_not_followed: int  # to folders, to files out of the folder, to nothing
-    folders_left_out: Mapping[str, int]  # name, with a slash at its end -> how many: those of machines, and what this program wrote
+    folders_left_out: Mapping[
+        str, int
+    ]  # name, with a slash at its end -> how many: those of machines, and what this program wrote
     names_not_utf8: list[str]  # of files and folders that are left out for it
 
 
 Walk = Iterable[tuple[str, list[str], list[str]]]
-"""Each folder as a relative path, the names of its folders (what is taken out of them is not walked through) and of its files."""
+"""Each folder as a relative path, the names of its folders (what is taken out of them is not walked through) and of its
+files.
+"""
 
 
 def list_folder(root: str) -> Listing:
     """Every file under `root`, at any depth. Links to folders are not followed.
 
-    Left out are hidden files and folders, the folders of `MACHINE_FOLDERS`, and outputs of this program, whatever the folder is called that
-    they were written to.
+    Left out are hidden files and folders, the folders of `MACHINE_FOLDERS`, and outputs of this program, whatever the
+    folder is called that they were written to.
     """
     fs, place = storage.resolve(root)
     return list_local(place) if isinstance(fs, pafs.LocalFileSystem) else list_remote(fs, place)
@@ -59,7 +65,9 @@ def list_local(place: str) -> Listing:
     inside = os.path.realpath(place)
 
     def refuse(error: OSError) -> None:
-        raise Problem(f"{error.filename} cannot be listed ({error.strerror}): allow reading it, or move it out of the corpus.")
+        raise Problem(
+            f"{error.filename} cannot be listed ({error.strerror}): allow reading it, or move it out of the corpus."
+        )
 
     def walk() -> Iterator[tuple[str, list[str], list[str]]]:
         for folder, folders, names in os.walk(place, onerror=refuse):
@@ -102,13 +110,15 @@ def list_remote(fs: pafs.FileSystem, place: str) -> Listing:
 
 
 def _listing(walk: Walk, look: Callable[[str], Fact | None], links: list[str]) -> Listing:
-    """What of the files to list. look: the fact of a file, None where it is not to be read; links: those met on the way."""
+    """What of the files to list. look: the fact of a file, None where it is not to be read; links: those met on the
+    way.
+    """
     found: dict[str, Fact] = {}
     hidden = 0
     left_out: Counter[str] = Counter()
     not_utf8: list[str] = []
     for folder, folders, names in walk:
-        if folder and (storage.MANIFEST in names or storage.WORK in folders):
+        if folder and (artifact.MANIFEST in names or artifact.WORK in folders):
             left_out[OUTPUTS] += 1
             folders.clear()
             continue
@@ -140,7 +150,7 @@ def _listing(walk: Walk, look: Callable[[str], Fact | None], links: list[str]) -
 def _is_output(folder: str, beside: list[str]) -> bool:
     """Whether a folder is an output that was stopped before it had its manifest or anything to resume from."""
     return bool(_OUTPUT.fullmatch(folder)) and any(
-        n == storage.INDEX or (n.startswith(f"{folder}.") and n.endswith(".claim")) for n in beside
+        n == artifact.INDEX or (n.startswith(f"{folder}.") and n.endswith(".claim")) for n in beside
     )
 
 
@@ -153,14 +163,17 @@ def _is_text(name: str) -> bool:
 
 
 def passed_over(listing: Listing, taken: Container[str]) -> dict[str, int]:
-    """How many files and folders were left aside, by ending; a file that is the only one of its ending by its name. taken: the
-    paths of the others.
+    """How many files and folders were left aside, by ending; a file that is the only one of its ending by its name.
+    taken: the paths of the others.
     """
     by_ending: dict[str, list[str]] = defaultdict(list)
     for path in listing.files:
         if path not in taken:
             by_ending[ending_of(path)].append(path.rpartition("/")[2])
-    found = {names[0] if len(names) == 1 else ending or "without an ending": len(names) for ending, names in by_ending.items()}
+    found = {
+        names[0] if len(names) == 1 else ending or "without an ending": len(names)
+        for ending, names in by_ending.items()
+    }
     if listing.hidden:
         found["hidden"] = found.get("hidden", 0) + listing.hidden
     return dict(Counter(found).most_common()) | dict(listing.folders_left_out)
@@ -206,15 +219,17 @@ def _fact(path: str) -> Fact | None:
 def locate(root: str, path: str) -> tuple[pafs.FileSystem, str]:
     """The file system of a corpus and the place in it of the photograph `path`, for whoever opens that photograph.
 
-    ValueError, with a sentence for the row's `error`, where `path` would lead out of the corpus: an absolute path, "..", or
-    a link to a file elsewhere. A photograph that is not there is no error here.
+    ValueError, with a sentence for the row's `error`, where `path` would lead out of the corpus: an absolute path,
+    "..", or a link to a file elsewhere. A photograph that is not there is no error here.
     """
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
         raise ValueError(f"the path {path} leads out of the corpus")
     fs, base = storage.resolve(root)
     place = f"{base.rstrip('/')}/{path}"
-    if isinstance(fs, pafs.LocalFileSystem) and not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(base)):
+    if isinstance(fs, pafs.LocalFileSystem) and not Path(os.path.realpath(place)).is_relative_to(
+        os.path.realpath(base)
+    ):
         raise ValueError(f"the path {path} is a link that leads out of the corpus")
     return fs, place
 

@@ -84,16 +84,22 @@ _ENDING = re.compile(r"(?<=[^/])\.(?=[^./]*[A-Za-z~])[\w~]{1,12}$", re.ASCII)
 
 
 def format_of(data: bytes) -> str | None:
-    """Pillow's name for the format of a file that begins with `data`, by content alone; None where it is no picture that is known here."""
+    """Pillow's name for the format of a file that begins with `data`, by content alone; None where it is no picture
+    that is known here.
+    """
     return next((known.name for known in _KNOWN if known.start.match(data[:HEAD])), None)
 
 
 def ending_of(path: str) -> str:
-    """The ending of a file's name in lower case, with its dot; empty where it has none, as "St. Peter" and "head 1.2"."""
+    """The ending of a file's name in lower case, with its dot; empty where it has none, as "St. Peter" and "head
+    1.2".
+    """
     found = _ENDING.search(path)
     return found[0].lower() if found else ""
 
 
 def remedy_for(ending: str) -> str | None:
-    """What makes pictures with this ending readable; None where it is the ending of no picture, or of one that is read."""
+    """What makes pictures with this ending readable; None where it is the ending of no picture, or of one that is
+    read.
+    """
     return _NOT_READ.get(ending)

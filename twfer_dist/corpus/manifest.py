@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from twfer_dist import storage
+from twfer_dist.core.errors import Problem
 from twfer_dist.corpus import names
 from twfer_dist.corpus.agreement import Agreement, agreement
 from twfer_dist.corpus.columns import NAMES, called, plain
@@ -19,7 +19,7 @@ from twfer_dist.corpus.formats import IMAGE_ENDINGS
 from twfer_dist.corpus.raters import Row, columns_of_people, one_row_each, votes_of
 from twfer_dist.corpus.tables import Table, read_table
 from twfer_dist.corpus.votes import is_blank, label_from_votes, parse_label, parse_votes
-from twfer_dist.errors import Problem
+from twfer_dist.engine import storage
 
 _NO_GROUPS = ("path", "source", "label", "votes", "split")
 _SPLITS = {
@@ -33,12 +33,13 @@ _TIES_KEPT, _TIES_SAID = 10, 3  # photographs that are named
 
 
 def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry], dict[str, Any]]:
-    """A photograph for each file that the table at `place` names, whether it is there or not, and notes on how the table was read.
+    """A photograph for each file that the table at `place` names, whether it is there or not, and notes on how the
+    table was read.
 
-    Columns, by these names or those of `columns.NAMES`: `path` (of a file of the folder `root`, see `names.match`); `source`
-    (each photograph its own where there is no such column, or its field is empty); `label` (a word or 1 to 7); `votes` (see
-    `label_from_votes`; a label that is given wins), or a column or a row for each annotator; `split`; any other column is a
-    grouping column. Problem, with the line, where a row is not like this.
+    Columns, by these names or those of `columns.NAMES`: `path` (of a file of the folder `root`, see `names.match`);
+    `source` (each photograph its own where there is no such column, or its field is empty); `label` (a word or 1 to 7);
+    `votes` (see `label_from_votes`; a label that is given wins), or a column or a row for each annotator; `split`; any
+    other column is a grouping column. Problem, with the line, where a row is not like this.
     """
     table = read_table(place, NAMES["path"], listing.files)
     columns = _columns(table, listing)
@@ -61,7 +62,9 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
         except ValueError as error:
             label = columns.get("label", "label")
             hint = "" if plain(label) == "label" else f" (or rename the column '{label}' where it says something else)"
-            raise Problem(f"{table.place}, line {row.line}: {error}; correct the field or leave it empty{hint}.") from None
+            raise Problem(
+                f"{table.place}, line {row.line}: {error}; correct the field or leave it empty{hint}."
+            ) from None
     read_as = {column: name for name, column in columns.items() if name in NAMES and plain(column) != name}
     ties = sorted((e for e in entries if e.label_rule.startswith("tie")), key=lambda e: e.label is not None)
     agreeing = agreement([row.votes for row in rows], [entry.source for entry in entries])
@@ -69,7 +72,9 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
     blank = {name: sum(is_blank(row.fields[name]) for row in rows) for name in asked if name in rows[0].fields}
     remarks = [
         *table.said,
-        "columns were read as: " + ", ".join(f"{column} as {name}" for column, name in read_as.items()) if read_as else "",
+        "columns were read as: " + ", ".join(f"{column} as {name}" for column, name in read_as.items())
+        if read_as
+        else "",
         f"the columns {', '.join(people)} were read as votes, one annotator each" if people else "",
         "the rows of one photograph were read as votes, one annotator each" if by_row else "",
         f"{', '.join(dropped)} differ between the rows of one photograph and were not read" if dropped else "",
@@ -98,7 +103,10 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
 def _columns(table: Table, listing: Listing) -> dict[str, str]:
     """Each column of the table by our name for it, or its own; that of the path is there."""
     if any(column.lower().endswith(IMAGE_ENDINGS) for column in table.columns):
-        raise Problem(f"{table.place}, line {table.line}: this line names a photograph, not columns: put a line such as path,label above.")
+        raise Problem(
+            f"{table.place}, line {table.line}: this line names a photograph, not columns: put a line such as "
+            "path,label above."
+        )
     images = _images(listing)
     sample = [row for _, row in table.rows[:_SAMPLE]]
 
@@ -114,7 +122,8 @@ def _columns(table: Table, listing: Listing) -> dict[str, str]:
         paths = naming if len(naming) == 1 else paths
     if not paths:
         raise Problem(
-            f"{table.place}, line {table.line}: there is no column 'path' among {', '.join(table.columns) or 'no columns'}; "
+            f"{table.place}, line {table.line}: there is no column 'path' among "
+            f"{', '.join(table.columns) or 'no columns'}; "
             "give the column that names the photographs this name (or file, filename, image, 文件名)."
         )
     ours = {"path": max(paths, key=files) if len(paths) > 1 else paths[0]}
@@ -122,7 +131,9 @@ def _columns(table: Table, listing: Listing) -> dict[str, str]:
         rest = [column for column in table.columns if column not in ours.values()]
         if name not in ours and (columns := called(name, rest)):
             ours[name] = columns[0]
-    if plain(split := ours.get("split", "split")) != "split" and any(_split(row[split]) is None for _, row in table.rows):
+    if plain(split := ours.get("split", "split")) != "split" and any(
+        _split(row[split]) is None for _, row in table.rows
+    ):
         del ours["split"]  # a set of something else
     by_column = {column: name for name, column in ours.items()}
     return {by_column.get(column, column): column for column in table.columns}
@@ -133,7 +144,9 @@ def _images(listing: Listing) -> list[str]:
 
 
 def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) -> tuple[list[Row], list[str]]:
-    """The rows with the paths as the folder has them, and in sentences how names were matched that are spelt otherwise."""
+    """The rows with the paths as the folder has them, and in sentences how names were matched that are spelt
+    otherwise.
+    """
     written: list[str] = []
     bases = _bases(root)
     for line, row in table.rows:
@@ -148,7 +161,9 @@ def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) ->
         match = matches[name]
         if match.several:
             files = ", ".join(match.several[:3])
-            raise Problem(f"{table.place}, line {line}: {name} may be {files}; write the path of the one that is meant.")
+            raise Problem(
+                f"{table.place}, line {line}: {name} may be {files}; write the path of the one that is meant."
+            )
         rows.append(Row(match.path or name, line, {ours: row[column] for ours, column in columns.items()}))
     how = Counter(match.how for match in matches.values() if match.path and match.how)
     spelt = [f"{count} {'name was' if count == 1 else 'names were'} matched {words}" for words, count in how.items()]
@@ -171,14 +186,17 @@ def _once(place: str, rows: Sequence[Row]) -> None:
     for row in rows:
         if row.path in lines:
             raise Problem(
-                f"{place}, line {row.line}: {row.path} is there already in line {lines[row.path]}; remove one of the lines, "
+                f"{place}, line {row.line}: {row.path} is there already in line {lines[row.path]}; remove one of "
+                "the lines, "
                 "or name who labelled it in a column 'annotator'."
             )
         lines[row.path] = row.line
 
 
 def _entry(row: Row, people: Sequence[str], groups: Sequence[str]) -> Entry:
-    """The photograph of a row, whose votes are kept in the row; ValueError, with a sentence, for a word that is not known."""
+    """The photograph of a row, whose votes are kept in the row; ValueError, with a sentence, for a word that is not
+    known.
+    """
     if people:
         row.votes = votes_of(row, people)
     elif row.fields.get("votes") and not row.votes:
@@ -211,7 +229,11 @@ def _of_votes(ties: Sequence[Entry], agreeing: Agreement | None) -> list[str]:
         photographs = "1 photograph" if len(ties) == 1 else f"{len(ties)} photographs"
         said.append(f"annotators tie on {photographs} ({left} left without a label): {shown}{more}")
     if agreeing:
-        interval = " (too few figures for an interval)" if agreeing.low is None else f" ({agreeing.low:.2f} to {agreeing.high:.2f})"
+        interval = (
+            " (too few figures for an interval)"
+            if agreeing.low is None
+            else f" ({agreeing.low:.2f} to {agreeing.high:.2f})"
+        )
         what = f"on {agreeing.photographs} photographs"
         said.append(f"{agreeing.annotators} annotators agree with Fleiss' kappa {agreeing.kappa:.2f}{interval} {what}")
     return said

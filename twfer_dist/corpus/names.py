@@ -24,9 +24,13 @@ class Match:
 
 
 def tidy(name: str) -> str:
-    """A path as tables write it (Windows', or a file:// URL), with forward slashes and without "." and doubled slashes."""
+    """A path as tables write it (Windows', or a file:// URL), with forward slashes and without "." and doubled
+    slashes.
+    """
     if name.lower().startswith("file:"):
-        name = re.sub(r"^/(?=[A-Za-z]:)", "", re.sub("^file:(//[^/]*)?", "", urllib.parse.unquote(name), flags=re.IGNORECASE))
+        name = re.sub(
+            r"^/(?=[A-Za-z]:)", "", re.sub("^file:(//[^/]*)?", "", urllib.parse.unquote(name), flags=re.IGNORECASE)
+        )
     parts: list[str] = []
     for part in name.replace("\\", "/").split("/"):
         if part == ".." and parts and parts[-1] not in ("", ".."):
@@ -39,9 +43,10 @@ def tidy(name: str) -> str:
 def match(names: Iterable[str], files: Iterable[str]) -> dict[str, Match]:
     """The file that each of `names` (see `tidy`) means.
 
-    The same path; else the same in another form of Unicode; else without regard to case; else the file whose path agrees
-    with the name's for the most parts from the end; else the same without regard to the ending. A file is never taken by its name or its
-    ending alone where another name means it too, and a hidden file never: a missing photograph must not become another one.
+    The same path; else the same in another form of Unicode; else without regard to case; else the file whose path
+    agrees with the name's for the most parts from the end; else the same without regard to the ending. A file is never
+    taken by its name or its ending alone where another name means it too, and a hidden file never: a missing photograph
+    must not become another one.
     """
     names, known = list(dict.fromkeys(names)), set(files)
     found = {name: Match(name) for name in names if name in known}
@@ -55,12 +60,16 @@ def match(names: Iterable[str], files: Iterable[str]) -> dict[str, Match]:
     asked = Counter(fold(name.rpartition("/")[2]) for name in names)
     guesses = {name: search.alike(name, taken, asked[fold(name.rpartition("/")[2])] == 1) for name in rest}
     times = Counter(guess.path for guess in guesses.values())
-    return found | {name: guess if times[guess.path] == 1 or guess.several else Match(None) for name, guess in guesses.items()}
+    return found | {
+        name: guess if times[guess.path] == 1 or guess.several else Match(None) for name, guess in guesses.items()
+    }
 
 
 def fold(name: str) -> str:
     """A name without regard to case and to the form of Unicode."""
-    return name.lower() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return (
+        name.lower() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    )
 
 
 def _hidden(name: str) -> bool:
@@ -85,13 +94,18 @@ class _Search:
 
     def same(self, name: str) -> Match:
         """The file with this path but for its spelling."""
-        for how, found in ((FORM, self.by_form.get(unicodedata.normalize("NFC", name))), (CASE, self.by_case.get(fold(name)))):
+        for how, found in (
+            (FORM, self.by_form.get(unicodedata.normalize("NFC", name))),
+            (CASE, self.by_case.get(fold(name))),
+        ):
             if found:
                 return Match(found[0], how) if len(found) == 1 else Match(None, how, tuple(sorted(found)))
         return Match(None)
 
     def alike(self, name: str, taken: set[str | None], alone: bool) -> Match:
-        """The file that `name` means with other folders or another ending; `alone`: no other name ends in the same file name."""
+        """The file that `name` means with other folders or another ending; `alone`: no other name ends in the same file
+        name.
+        """
         last = fold(name).rpartition("/")[2]
         for how, found in ((FOLDER, self.by_last.get(last)), (ENDING, self.by_stem.get(last))):
             if free := [file for file in found or () if file not in taken]:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping
 
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.corpus import names
 from twfer_dist.corpus.columns import NAMES, called, plain
 from twfer_dist.corpus.tables import read_table
-from twfer_dist.errors import Problem
-from twfer_dist.taxonomy import ACTION_UNITS, MAX_INTENSITY
 
 FILE = "openface.csv"  # read where it lies beside the photographs
 MIN_CONFIDENCE = 0.5
@@ -15,20 +15,26 @@ _USUAL = {"face": 0.0, "success": 1.0, "confidence": 1.0}  # where the table has
 
 
 def read_openface(place: str, files: Iterable[str]) -> dict[str, list[float] | None]:
-    """The 17 Action Units (intensities 0 to 5, columns `AU01_r` ...) of each image that the table names; it may name any of `files`.
+    """The 17 Action Units (intensities 0 to 5, columns `AU01_r` ...) of each image that the table names; it may name
+    any of `files`.
 
-    The image is named by a column `path`, `name`, `filename` ... (see `columns.NAMES`). Of an image with a row for each of
-    several faces (column `face`), the first face counts. None where OpenFace says that it did not succeed (`success` is 0, or
-    `confidence` is under 0.5). Problem, with the line, where the table is not like this.
+    The image is named by a column `path`, `name`, `filename` ... (see `columns.NAMES`). Of an image with a row for each
+    of several faces (column `face`), the first face counts. None where OpenFace says that it did not succeed (`success`
+    is 0, or `confidence` is under 0.5). Problem, with the line, where the table is not like this.
     """
     table = read_table(place, NAMES["path"], files)
     keys = called("path", table.columns)
     if not keys:
-        raise Problem(f"{place}, line {table.line}: no column names the image; add one called path, name, filename or file.")
+        raise Problem(
+            f"{place}, line {table.line}: no column names the image; add one called path, name, filename or file."
+        )
     of = {plain(column): column for column in table.columns}
     columns = {unit: of.get(plain(f"{unit}_r"), "") for unit in ACTION_UNITS}
     if missing := [f"{unit}_r" for unit, column in columns.items() if not column]:
-        raise Problem(f"{place}, line {table.line}: there is no column {', '.join(missing)}; run OpenFace with -aus, and keep its columns.")
+        raise Problem(
+            f"{place}, line {table.line}: there is no column {', '.join(missing)}; run OpenFace with -aus, and keep "
+            "its columns."
+        )
     found: dict[str, list[float] | None] = {}
     faces: dict[str, float] = {}
     for line, row in table.rows:
@@ -49,8 +55,13 @@ def read_openface(place: str, files: Iterable[str]) -> dict[str, list[float] | N
 
 
 def match_names(paths: Iterable[str], table: Mapping[str, list[float] | None], place: str) -> dict[str, str]:
-    """Which name of an OpenFace table belongs to which path of the corpus (see `names.match`). Problem where none belongs to any."""
+    """Which name of an OpenFace table belongs to which path of the corpus (see `names.match`). Problem where none
+    belongs to any.
+    """
     matched = {match.path: name for name, match in names.match(table, paths).items() if match.path}
     if not matched:
-        raise Problem(f"{place}: none of its {len(table)} names is a photograph of this corpus; use the photographs' paths as names.")
+        raise Problem(
+            f"{place}: none of its {len(table)} names is a photograph of this corpus; use the photographs' paths as "
+            "names."
+        )
     return matched

@@ -5,12 +5,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from twfer_dist.core.errors import Problem
 from twfer_dist.corpus.columns import NAMES, plain
 from twfer_dist.corpus.votes import Vote, is_blank, parse_vote
-from twfer_dist.errors import Problem
 
 _NUMBERED = re.compile(
-    r"(.*?[^\W\d_]) ?(?:no\.? ?|#)?(\d+|(?<= )[a-z]|(?<=[^\x00-\x7f])[a-z]|[一二三四五六七八九十甲乙丙丁戊己])", re.DOTALL
+    r"(.*?[^\W\d_]) ?(?:no\.? ?|#)?(\d+|(?<= )[a-z]|(?<=[^\x00-\x7f])[a-z]|[一二三四五六七八九十甲乙丙丁戊己])",
+    re.DOTALL,
 )
 _PERSON = {*NAMES["annotator"], *NAMES["votes"], *NAMES["label"]}
 
@@ -26,10 +27,11 @@ class Row:
 
 
 def columns_of_people(rows: Sequence[Row]) -> list[str]:
-    """The columns that hold a label by one annotator each: named alike but for a number or a letter, and full of labels.
+    """The columns that hold a label by one annotator each: named alike but for a number or a letter, and full of
+    labels.
 
-    Where the name is one for annotators ("rater 1"), half of the values must be labels, so that a misspelt one is reported; else all
-    of them, and one a word.
+    Where the name is one for annotators ("rater 1"), half of the values must be labels, so that a misspelt one is
+    reported; else all of them, and one a word.
     """
     families: dict[str, list[str]] = defaultdict(list)
     for name in rows[0].fields:
@@ -52,21 +54,28 @@ def votes_of(row: Row, columns: Sequence[str]) -> list[Vote]:
 
 
 def one_row_each(place: str, rows: Sequence[Row], column: str) -> tuple[list[Row], list[str]]:
-    """A row for each photograph of a table that has one for each photograph and annotator, and the columns that were dropped.
+    """A row for each photograph of a table that has one for each photograph and annotator, and the columns that were
+    dropped.
 
-    column: holds the annotator's label. An annotator with several rows of one photograph named several labels. What says more than
-    one thing of a photograph is no property of it and is dropped; Problem where that is its source or its split.
+    column: holds the annotator's label. An annotator with several rows of one photograph named several labels. What
+    says more than one thing of a photograph is no property of it and is dropped; Problem where that is its source or
+    its split.
     """
     together: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         together[row.path].append(row)
     dropped = ["annotator", column]
-    dropped += [n for n in rows[0].fields if n not in dropped and any(len({r.fields[n] for r in g}) > 1 for g in together.values())]
+    dropped += [
+        n
+        for n in rows[0].fields
+        if n not in dropped and any(len({r.fields[n] for r in g}) > 1 for g in together.values())
+    ]
     for name in ("source", "split"):
         if name in dropped:
             first, other = next((g[0], r) for g in together.values() for r in g if r.fields[name] != g[0].fields[name])
             raise Problem(
-                f"{place}, line {other.line}: the {name} of {other.path} is '{other.fields[name]}' here and '{first.fields[name]}' in "
+                f"{place}, line {other.line}: the {name} of {other.path} is '{other.fields[name]}' here and "
+                f"'{first.fields[name]}' in "
                 f"line {first.line}; make them the same."
             )
     merged = []
@@ -77,7 +86,9 @@ def one_row_each(place: str, rows: Sequence[Row], column: str) -> tuple[list[Row
             try:
                 vote = parse_vote(row.fields[column])
                 if votes.get(who, frozenset()) & vote:
-                    raise ValueError(f"{who or 'the annotator without a name'} named this label of {path} in an earlier line too")
+                    raise ValueError(
+                        f"{who or 'the annotator without a name'} named this label of {path} in an earlier line too"
+                    )
                 votes[who] = parse_vote("+".join(str(label) for label in sorted(votes.get(who, frozenset()) | vote)))
             except ValueError as error:
                 raise Problem(f"{place}, line {row.line}: {error}; correct the line or remove it.") from None

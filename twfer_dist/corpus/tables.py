@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from twfer_dist import storage
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.taxonomy import EXPRESSION_WORDS
 from twfer_dist.corpus.charset import decode
 from twfer_dist.corpus.columns import KNOWN, plain
-from twfer_dist.errors import Problem
-from twfer_dist.taxonomy import EXPRESSION_WORDS
+from twfer_dist.engine import storage
 
 ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
 """Of the tables that are read, in the order in which they are preferred."""
@@ -51,26 +51,37 @@ class _Grid:
 def read_table(uri: str, keys: Collection[str], names: Iterable[str] = ()) -> Table:
     """The table at `uri`, its names and values stripped of blanks at both ends, without empty rows.
 
-    keys: plain names of columns (see `columns.plain`) of which the table has one: they tell the separator, the sheet, and
-    where the columns are named. names: files that it may name, which tell its encoding. Problem, with the line, where the file is
-    no table, has a column twice or a row of another length than its columns.
+    keys: plain names of columns (see `columns.plain`) of which the table has one: they tell the separator, the sheet,
+    and where the columns are named. names: files that it may name, which tell its encoding. Problem, with the line,
+    where the file is no table, has a column twice or a row of another length than its columns.
     """
     data = storage.read_bytes(uri)
     start = data[:512].lstrip().lower()
     if data.startswith(b"PK\x03\x04"):
         sheets = _sheets(data, uri)
-        grid = next((sheet for sheet in sheets if _header(sheet, keys) is not None), max(sheets, key=lambda sheet: len(sheet.rows)))
+        grid = next(
+            (sheet for sheet in sheets if _header(sheet, keys) is not None),
+            max(sheets, key=lambda sheet: len(sheet.rows)),
+        )
     elif data.startswith(b"\xd0\xcf\x11\xe0") or uri.lower().endswith(OTHER_ENDINGS):
-        raise Problem(f"{uri} is a table of an older Excel or of another program: open it there and save it as .xlsx or as CSV in UTF-8.")
+        raise Problem(
+            f"{uri} is a table of an older Excel or of another program: open it there and save it as .xlsx or as "
+            "CSV in UTF-8."
+        )
     elif start.startswith((b"<!doctype", b"<html", b"<table", b"<?xml")):
-        raise Problem(f"{uri} is a web page or XML, whatever its ending says: open it in Excel and save it as .xlsx or as CSV in UTF-8.")
+        raise Problem(
+            f"{uri} is a web page or XML, whatever its ending says: open it in Excel and save it as .xlsx or as CSV "
+            "in UTF-8."
+        )
     else:
         grid = _text(data, uri, keys, names)
     return _table(grid, _header(grid, keys) or 0)
 
 
 def _header(grid: _Grid, keys: Collection[str]) -> int | None:
-    """The number of the row that names the columns; rows before it, if any, are titles: they hold less, or nothing that is known."""
+    """The number of the row that names the columns; rows before it, if any, are titles: they hold less, or nothing that
+    is known.
+    """
     widest = 0
     for number, (_, values) in enumerate(grid.rows[:_TITLE_ROWS]):
         width = sum(map(bool, values))
@@ -90,7 +101,10 @@ def _table(grid: _Grid, header: int) -> Table:
         raise Problem(f"{grid.place}, line {line}: the column '{twice[0]}' is there twice; rename one.")
     rows = []
     for number, values in body:
-        if len(values) < len(columns) and grid.separator in ("", "\t"):  # programs drop empty fields at the end of a row
+        if len(values) < len(columns) and grid.separator in (
+            "",
+            "\t",
+        ):  # programs drop empty fields at the end of a row
             values += [""] * (len(columns) - len(values))
         if len(values) < len(columns) or any(values[len(columns) :]):
             separator = _SEPARATORS.get(grid.separator, "separator")
@@ -98,7 +112,8 @@ def _table(grid: _Grid, header: int) -> Table:
             if len(values) < len(columns):
                 remedy = f"write a {separator} for each empty field too"
             raise Problem(
-                f"{grid.place}, line {number}: {len(values)} {'value' if len(values) == 1 else 'values'} where line {line} names "
+                f"{grid.place}, line {number}: {len(values)} {'value' if len(values) == 1 else 'values'} where line "
+                f"{line} names "
                 f"{len(columns)} columns; {remedy}."
             )
         rows.append((number, {c: v for c, v in zip(columns, values, strict=False) if c}))
@@ -120,7 +135,9 @@ def _filled(columns: list[str], body: list[list[str]]) -> int:
 
 
 def _text(data: bytes, uri: str, keys: Collection[str], names: Iterable[str]) -> _Grid:
-    """Delimited text, at the separator that Excel's first line names, or at which the columns' names are best understood."""
+    """Delimited text, at the separator that Excel's first line names, or at which the columns' names are best
+    understood.
+    """
     text, encoding = decode(data, uri, names, _WORDS)
     first = re.match(r'"?sep=([^"\r\n])"?[^\S\n\r]*(\r\n|\r|\n|$)', text, re.IGNORECASE)
     skipped = 1 if first else 0
@@ -163,7 +180,10 @@ def _sheets(data: bytes, uri: str) -> list[_Grid]:
         parts = zipfile.ZipFile(io.BytesIO(data))
         unpacked = sum(part.file_size for part in parts.infolist())
         if unpacked > _MAX_UNPACKED:
-            raise Problem(f"{uri} unpacks to {unpacked / 1e6:,.0f} MB, {_MAX_UNPACKED / 1e6:.0f} are allowed: save it as CSV in UTF-8.")
+            raise Problem(
+                f"{uri} unpacks to {unpacked / 1e6:,.0f} MB, {_MAX_UNPACKED / 1e6:.0f} are allowed: save it as CSV "
+                "in UTF-8."
+            )
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
         grids = []
         for sheet in book.worksheets:
@@ -177,14 +197,18 @@ def _sheets(data: bytes, uri: str) -> list[_Grid]:
         raise
     except Exception as error:  # whatever a damaged or foreign archive makes the library say
         words = " ".join(str(error).split())
-        raise Problem(f"{uri} is no Excel workbook that can be read ({words}): save it as .xlsx again, or as CSV in UTF-8.") from error
+        raise Problem(
+            f"{uri} is no Excel workbook that can be read ({words}): save it as .xlsx again, or as CSV in UTF-8."
+        ) from error
     if not grids:
         raise Problem(f"{uri} has no sheet of cells: put the table into one.")
     return grids
 
 
 def _fill(rows: dict[int, list[str]], merged: Iterable[tuple[int, int, int, int]]) -> None:
-    """Write the value of cells that are merged downwards, which a workbook keeps in the first, into each row that holds anything."""
+    """Write the value of cells that are merged downwards, which a workbook keeps in the first, into each row that holds
+    anything.
+    """
     for column, top, _, bottom in merged:
         for line in range(top + 1, min(bottom, len(rows)) + 1):
             if cells := rows[line]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
-from twfer_dist.taxonomy import EXPRESSIONS, label_of
+from twfer_dist.core.taxonomy import EXPRESSIONS, label_of
 
 LABELS_PER_ANNOTATOR = 3
 
@@ -25,7 +25,8 @@ def is_blank(text: str) -> bool:
 
 
 def parse_label(text: str) -> int:
-    """The label (1 to 7) of a word for an expression in any case, or of its number in RAF-DB's order (also as Excel writes it: 4.0).
+    """The label (1 to 7) of a word for an expression in any case, or of its number in RAF-DB's order (also as Excel
+    writes it: 4.0).
 
     ValueError, with a sentence, for anything else.
     """
@@ -47,21 +48,26 @@ def parse_vote(text: str) -> Vote:
         return frozenset()
     labels = frozenset(parse_label(word) for word in re.split("[+＋]", text))
     if len(labels) > LABELS_PER_ANNOTATOR:
-        raise ValueError(f"an annotator named {len(labels)} labels ('{text.strip()}'), {LABELS_PER_ANNOTATOR} are allowed")
+        raise ValueError(
+            f"an annotator named {len(labels)} labels ('{text.strip()}'), {LABELS_PER_ANNOTATOR} are allowed"
+        )
     return labels
 
 
 def parse_votes(text: str) -> list[Vote]:
-    """The votes of a field such as "happiness;happiness+surprise;4;neutral": annotators are separated by ";", "," or "|"."""
+    """The votes of a field such as "happiness;happiness+surprise;4;neutral": annotators are separated by ";", "," or
+    "|".
+    """
     return [vote for one in re.split("[;,|；，]", text) if (vote := parse_vote(one))]
 
 
 def label_from_votes(votes: Sequence[Vote]) -> tuple[int | None, str]:
     """The label that votes stand for, and the rule that gave it.
 
-    An annotator who named nothing does not vote. The label named by the most annotators stands ("majority"), as in the paper.
-    Where several labels are named by equally many, the one whose annotators were surer stands: an annotator who named k labels
-    weighs 1/k ("tie: happiness over surprise"). Where that is equal too there is no label ("tie: happiness, surprise").
+    An annotator who named nothing does not vote. The label named by the most annotators stands ("majority"), as in the
+    paper. Where several labels are named by equally many, the one whose annotators were surer stands: an annotator who
+    named k labels weighs 1/k ("tie: happiness over surprise"). Where that is equal too there is no label ("tie:
+    happiness, surprise").
     """
     named = Counter(label for labels in votes for label in labels)
     weight: dict[int, Fraction] = {  # exact: sums of thirds must compare equal

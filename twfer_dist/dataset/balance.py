@@ -5,21 +5,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from twfer_dist.errors import Problem
-from twfer_dist.taxonomy import EXPRESSIONS
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.taxonomy import EXPRESSIONS
 
 
 def priorities(names: Sequence[str], seed: int, purpose: str) -> np.ndarray:
-    """A uint64 for each name that looks random and depends on the name, the seed and the purpose alone, never on order."""
+    """A uint64 for each name that looks random and depends on the name, the seed and the purpose alone, never on
+    order.
+    """
     prefix = f"{seed}\0{purpose}\0".encode()
     return np.array([int.from_bytes(hashlib.sha256(prefix + n.encode()).digest()[:8], "big") for n in names], np.uint64)
 
 
 def share_evenly(sizes: np.ndarray, total: int, order: np.ndarray) -> np.ndarray:
-    """How many to take of groups that hold `sizes`, `total` in all, so that no two differ by more than one where both can give.
+    """How many to take of groups that hold `sizes`, `total` in all, so that no two differ by more than one where both
+    can give.
 
-    order: the groups' indices, those first that give one more where `total` does not divide. ValueError where the groups
-    hold fewer than `total`.
+    order: the groups' indices, those first that give one more where `total` does not divide. ValueError where the
+    groups hold fewer than `total`.
     """
     if total > sizes.sum():
         raise ValueError(f"{total} asked of groups that hold {sizes.sum()}")
@@ -33,23 +36,29 @@ def share_evenly(sizes: np.ndarray, total: int, order: np.ndarray) -> np.ndarray
     return taken
 
 
-def select(ids: Sequence[str], labels: np.ndarray, keys: Sequence[Sequence[str]], per_expression: int, seed: int = 0) -> np.ndarray:
+def select(
+    ids: Sequence[str], labels: np.ndarray, keys: Sequence[Sequence[str]], per_expression: int, seed: int = 0
+) -> np.ndarray:
     """Row numbers, ascending, of exactly `per_expression` images of each of the seven expressions.
 
-    labels: 1 to 7. keys: for each level of evenness, most important first (source, intensity, reference), the key of every
-    row. The images of an expression are shared evenly over the first keys, each share evenly over the second keys, and so on;
-    one image more goes to the keys that were used least so far. Between equal images a hash of the id decides, so the choice does not
-    depend on the order of rows. Problem where an expression has fewer images.
+    labels: 1 to 7. keys: for each level of evenness, most important first (source, intensity, reference), the key of
+    every row. The images of an expression are shared evenly over the first keys, each share evenly over the second
+    keys, and so on; one image more goes to the keys that were used least so far. Between equal images a hash of the id
+    decides, so the choice does not depend on the order of rows. Problem where an expression has fewer images.
     """
     counts = np.bincount(labels, minlength=len(EXPRESSIONS) + 1)[1:]
     if short := [f"{name} {n}" for name, n in zip(EXPRESSIONS, counts, strict=True) if n < per_expression]:
         raise Problem(
-            f"The data set asks for {per_expression} images of each expression and there are fewer of: {', '.join(short)}; "
+            f"The data set asks for {per_expression} images of each expression and there are fewer of: "
+            f"{', '.join(short)}; "
             f"set per_expression to at most {counts.min()}, or animate more faces, levels or references."
         )
     priority = priorities(ids, seed, "image")
     levels = [_Level(values, seed, depth) for depth, values in enumerate(keys)]
-    chosen = [_take(np.flatnonzero(labels == label), per_expression, levels, priority) for label in range(1, len(EXPRESSIONS) + 1)]
+    chosen = [
+        _take(np.flatnonzero(labels == label), per_expression, levels, priority)
+        for label in range(1, len(EXPRESSIONS) + 1)
+    ]
     return np.sort(np.concatenate(chosen))
 
 
@@ -73,4 +82,6 @@ def _take(rows: np.ndarray, count: int, levels: Sequence[_Level], priority: np.n
     order = np.lexsort((level.priority[codes], level.used[codes]))
     quotas = share_evenly(np.array([len(g) for g in groups]), count, order)
     level.used[codes] += quotas
-    return np.concatenate([_take(group, n, rest, priority) for group, n in zip(groups, quotas.tolist(), strict=True) if n])
+    return np.concatenate(
+        [_take(group, n, rest, priority) for group, n in zip(groups, quotas.tolist(), strict=True) if n]
+    )

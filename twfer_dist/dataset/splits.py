@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from twfer_dist.core.errors import Problem
 from twfer_dist.dataset.balance import priorities
-from twfer_dist.errors import Problem
 
 PARTS = {2: ("train", "test"), 3: ("train", "validation", "test")}
 """The names of two and of three parts of a data set."""
@@ -27,15 +27,18 @@ def apportion(total: int, ratios: Sequence[float]) -> np.ndarray:
 def by_source(strata: Sequence[np.ndarray], sources: np.ndarray, sizes: np.ndarray, seed: int = 0) -> np.ndarray:
     """The part (0, 1, ...) of each row, where every source lies in one part whole.
 
-    strata: codes (0, 1, ...) of each row by which the parts should be alike, such as the label. sources: the source of each
-    row. sizes: rows asked of each part, all positive; they add up to the rows. Sources are dealt out to the part that lacks
-    most, then moved and exchanged between parts as long as that brings the parts' sizes, and after them their strata, nearer
-    to what was asked. Two parts get the nearest sizes that there are (up to `MOST_SOURCES` sources). Every part gets a source.
-    Problem where there are fewer sources than parts.
+    strata: codes (0, 1, ...) of each row by which the parts should be alike, such as the label. sources: the source of
+    each row. sizes: rows asked of each part, all positive; they add up to the rows. Sources are dealt out to the part
+    that lacks most, then moved and exchanged between parts as long as that brings the parts' sizes, and after them
+    their strata, nearer to what was asked. Two parts get the nearest sizes that there are (up to `MOST_SOURCES`
+    sources). Every part gets a source. Problem where there are fewer sources than parts.
     """
     names, source = np.unique(sources, return_inverse=True)
     if len(names) < len(sizes):
-        raise Problem(f"A split by source into {len(sizes)} parts needs as many sources and there are {len(names)}: split within_source.")
+        raise Problem(
+            f"A split by source into {len(sizes)} parts needs as many sources and there are {len(names)}: split "
+            "within_source."
+        )
     # One row for each source: its size, then its count in each stratum.
     counts = np.hstack([_count(source, codes, len(names)) for codes in (np.zeros_like(source), *strata)])
     # Sources with the same counts are of one kind: only how many of a kind go where matters for the sizes.
@@ -132,7 +135,9 @@ def _nearest_sizes(sizes: np.ndarray, placed: np.ndarray, wanted: np.ndarray) ->
 
 
 def _adding_up_to(sizes: Sequence[int], target: int) -> np.ndarray:
-    """Which of two or more `sizes` add up nearest to `target`, neither none nor all: a mask. Exact, over the bits of sums that can be."""
+    """Which of two or more `sizes` add up nearest to `target`, neither none nor all: a mask. Exact, over the bits of
+    sums that can be.
+    """
     sums = [1]
     for size in sizes:
         sums.append(sums[-1] | sums[-1] << size)
@@ -147,12 +152,14 @@ def _adding_up_to(sizes: Sequence[int], target: int) -> np.ndarray:
     return mask
 
 
-def within_source(labels: np.ndarray, sources: np.ndarray, ids: Sequence[str], sizes: np.ndarray, seed: int = 0) -> np.ndarray:
+def within_source(
+    labels: np.ndarray, sources: np.ndarray, ids: Sequence[str], sizes: np.ndarray, seed: int = 0
+) -> np.ndarray:
     """The part (0, 1, ...) of each row, where every source is cut in the proportion of `sizes`.
 
-    sizes: rows asked of each part; they add up to the rows, and are reached exactly. In every source, and in every label of
-    every source, a part's rows are within one of its proportion (within two where there are three parts); for every label they
-    are as near as that leaves.
+    sizes: rows asked of each part; they add up to the rows, and are reached exactly. In every source, and in every
+    label of every source, a part's rows are within one of its proportion (within two where there are three parts); for
+    every label they are as near as that leaves.
     """
     names, source = np.unique(sources, return_inverse=True)
     left = _count(source, labels, len(names))
@@ -175,8 +182,8 @@ def within_source(labels: np.ndarray, sources: np.ndarray, ids: Sequence[str], s
 def _cut(counts: np.ndarray, total: int) -> np.ndarray:
     """Of each cell of `counts` (sources, labels) its share, rounded so that all cells add up to `total`.
 
-    Each row's sum is its share rounded down or up, each cell too; which cells of a row are rounded up is for the labels that
-    lack most so far.
+    Each row's sum is its share rounded down or up, each cell too; which cells of a row are rounded up is for the labels
+    that lack most so far.
     """
     exact = counts * (total / max(counts.sum(), 1))
     taken = np.floor(exact + 1e-9).astype(int)
@@ -185,7 +192,9 @@ def _cut(counts: np.ndarray, total: int) -> np.ndarray:
     lacking = np.zeros(counts.shape[1])
     for row in range(len(counts)):
         rows_done += int(counts[row].sum())
-        after = (2 * rows_done * total + counts.sum()) // (2 * counts.sum())  # the running share, rounded: errors do not add up
+        after = (2 * rows_done * total + counts.sum()) // (
+            2 * counts.sum()
+        )  # the running share, rounded: errors do not add up
         lacking += exact[row] - taken[row]
         more = after - before - int(taken[row].sum())
         before = after
@@ -198,12 +207,14 @@ def _cut(counts: np.ndarray, total: int) -> np.ndarray:
 
 
 def check_leakage(sources: Sequence[str], splits: Sequence[str], contents: Sequence[str | None] = ()) -> None:
-    """Problem where a source lies in more than one split, or a picture does under two sources. contents: a digest of each row's
-    picture, None where it is not known."""
+    """Problem where a source lies in more than one split, or a picture does under two sources. contents: a digest of
+    each row's picture, None where it is not known.
+    """
     if both := _on_several_sides(sources, splits):
         first = min(both)
         raise Problem(
-            f"{len(both)} sources lie on more than one side of a split by source, {first} in {' and '.join(sorted(both[first]))}: "
+            f"{len(both)} sources lie on more than one side of a split by source, {first} in "
+            f"{' and '.join(sorted(both[first]))}: "
             "scores on such a split would be too good; give each source one split, or split within_source."
         )
     known = [place for place, content in enumerate(contents) if content]
@@ -211,8 +222,10 @@ def check_leakage(sources: Sequence[str], splits: Sequence[str], contents: Seque
     if both := _on_several_sides(pictures, [splits[place] for place in known]):
         named = sorted({sources[place] for place, picture in zip(known, pictures, strict=True) if picture in both})
         raise Problem(
-            f"{len(both)} pictures lie on more than one side of a split by source, as they have several sources ({', '.join(named[:3])}): "
-            "scores on such a split would be too good; give all corpora to one faces stage, which counts copies as one source."
+            f"{len(both)} pictures lie on more than one side of a split by source, as they have several sources "
+            f"({', '.join(named[:3])}): "
+            "scores on such a split would be too good; give all corpora to one faces stage, which counts copies as "
+            "one source."
         )
 
 

@@ -32,7 +32,9 @@ class Content:
 
 def content(kind: str, data: bytes) -> Content:
     """What makes the pixels of a file of format `kind`; the file as it is where it cannot be taken apart."""
-    take_apart = {"JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "AVIF": _without_exif, "HEIF": _without_exif}.get(kind, Content)
+    take_apart = {"JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "AVIF": _without_exif, "HEIF": _without_exif}.get(
+        kind, Content
+    )
     try:
         return take_apart(data)
     except (struct.error, IndexError, ValueError, KeyError):
@@ -84,16 +86,18 @@ def _jpeg(data: bytes) -> Content:
         body = b"" if marker == _SCAN else bytes(segment[4:])
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
             exif += body[6:] if exif else body
-        tells_colours = (body.startswith(b"JFIF\0") and len(body) >= 14) or (body.startswith(b"Adobe") and len(body) >= 12)
+        tells_colours = (body.startswith(b"JFIF\0") and len(body) >= 14) or (
+            body.startswith(b"Adobe") and len(body) >= 12
+        )
         if tells_colours or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(segment)
     return Content(b"".join(kept), orientation(exif))
 
 
 def without_end(data: bytes) -> tuple[bytes, bytes] | None:
-    """A JPEG whose end is missing, ended in two ways; None where scans are missing too. Where all pixels are there, both decode to
-    the same: what follows the last of them is passed over. Where some are missing, they are filled from what follows,
-    which is different.
+    """A JPEG whose end is missing, ended in two ways; None where scans are missing too. Where all pixels are there,
+    both decode to the same: what follows the last of them is passed over. Where some are missing, they are filled from
+    what follows, which is different.
     """
     body = data.rstrip(b"\xff")
     try:
@@ -174,7 +178,9 @@ def _without_exif(data: bytes) -> Content:
 
 
 def jxl_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a JPEG XL picture, from its header: its decoder has no other way to tell them than to decode it."""
+    """Width and height of a JPEG XL picture, from its header: its decoder has no other way to tell them than to decode
+    it.
+    """
     if not data.startswith(b"\xff\x0a"):
         data = _jxl_stream(data)
     word = int.from_bytes(data[2:16], "little")

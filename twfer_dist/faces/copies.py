@@ -1,11 +1,13 @@
-"""Copies of one picture under several names count as one figure: equal files, and files that were resized, re-encoded or retouched.
+"""Copies of one picture under several names count as one figure: equal files, and files that were resized, re-encoded
+or retouched.
 
-Near-equal pictures are found by their thumbnails: grey, brought to one mean and one contrast. True copies (half the size, JPEG of
-quality 60, grey, 10 % brighter) measured distances of 0.00 to 0.04 where the contrast is full, to 0.05 where it is low; the nearest
-photographs of different figures 0.22 (portraits), 0.35 (rendered figures), 0.45 (museum photographs). Of 3,750 web faces all eight
-pairs below 0.16 are one photograph that was found twice. One head in two expressions under one light may be as near as a copy: these
-become one figure, which they are. Crops, mirror images and strong retouching are not found, nor copies in the corpora of another
-faces stage. Time grows with the number of photographs, not with its square: 100,000 take about fifteen seconds.
+Near-equal pictures are found by their thumbnails: grey, brought to one mean and one contrast. True copies (half the
+size, JPEG of quality 60, grey, 10 % brighter) measured distances of 0.00 to 0.04 where the contrast is full, to 0.05
+where it is low; the nearest photographs of different figures 0.22 (portraits), 0.35 (rendered figures), 0.45 (museum
+photographs). Of 3,750 web faces all eight pairs below 0.16 are one photograph that was found twice. One head in two
+expressions under one light may be as near as a copy: these become one figure, which they are. Crops, mirror images and
+strong retouching are not found, nor copies in the corpora of another faces stage. Time grows with the number of
+photographs, not with its square: 100,000 take about fifteen seconds.
 """
 
 import cv2
@@ -14,13 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.spatial import cKDTree
 
-from twfer_dist import schema
+from twfer_dist.core import schema
 
 FILE, COLUMNS = "copies.csv", ["corpus", "path", "copy_of_corpus", "copy_of", "kind"]
 SIDE = 16  # pixels of a thumbnail
 FAR, ROUNDING = 0.04, 0.5
-"""How far apart two copies may be: FAR between unit vectors of the thumbnails' grey values less their mean, and beside it, as a
-share of their standard deviation, ROUNDING of a grey level."""
+"""How far apart two copies may be: FAR between unit vectors of the thumbnails' grey values less their mean, and beside
+it, as a share of their standard deviation, ROUNDING of a grey level.
+"""
 
 LEAST_CONTRAST = 6.0
 """The standard deviation of a thumbnail's grey values below which only an equal file is a copy."""
@@ -29,7 +32,9 @@ SHAPE = 0.03  # the largest difference of the logarithms of two copies' width ov
 
 KINDS = ("equal", "near-equal")
 
-_WAVES = sorted(((i, j) for i in range(6) for j in range(6) if i + j), key=lambda ij: (ij[0] ** 2 + ij[1] ** 2, ij))[:16]
+_WAVES = sorted(((i, j) for i in range(6) for j in range(6) if i + j), key=lambda ij: (ij[0] ** 2 + ij[1] ** 2, ij))[
+    :16
+]
 _NEIGHBOURS = 12  # candidates of one thumbnail: enough to chain up any number of copies, and never a square of pairs
 _CHUNK = 1 << 13
 
@@ -43,8 +48,9 @@ def thumbnail(picture: np.ndarray) -> bytes:
 def find(photographs: pa.Table) -> pa.Table:
     """The copies among PHOTOGRAPHS rows (photo_id, corpus, path, source, content_sha256, width, height, thumbnail).
 
-    A row for each photograph that is a copy of another one which comes before it by corpus and path: photo_id, corpus, path,
-    copy_of_corpus, copy_of (a path), kind of KINDS. Near-equal photographs that are given one source anyway are left out.
+    A row for each photograph that is a copy of another one which comes before it by corpus and path: photo_id, corpus,
+    path, copy_of_corpus, copy_of (a path), kind of KINDS. Near-equal photographs that are given one source anyway are
+    left out.
     """
     rows = photographs.sort_by([("corpus", "ascending"), ("path", "ascending")])
     content = rows["content_sha256"].combine_chunks()
@@ -95,14 +101,18 @@ def _near(rows: pa.Table, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pairs = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(low), _CHUNK):
         _, near = tree.query(
-            low[start : start + _CHUNK], k=min(_NEIGHBOURS, len(low)), distance_upper_bound=np.hypot(FAR, ROUNDING / LEAST_CONTRAST)
+            low[start : start + _CHUNK],
+            k=min(_NEIGHBOURS, len(low)),
+            distance_upper_bound=np.hypot(FAR, ROUNDING / LEAST_CONTRAST),
         )
         one, column = np.nonzero(near < len(low))
         other = near[one, column]
         one = one + start
         alike = (one != other) & (np.abs(shape[one] - shape[other]) <= SHAPE) & (source[one] != source[other])
         one, other = one[alike], other[alike]
-        close = ((grey[one] - grey[other]) ** 2).sum(1) <= FAR**2 + (ROUNDING / np.maximum(contrast[one], contrast[other])) ** 2
+        close = ((grey[one] - grey[other]) ** 2).sum(1) <= FAR**2 + (
+            ROUNDING / np.maximum(contrast[one], contrast[other])
+        ) ** 2
         pairs.append(np.sort(np.stack([one[close], other[close]], 1), axis=1))
     found = places[np.unique(np.concatenate(pairs), axis=0)]
     return found[:, 0], found[:, 1]
@@ -138,10 +148,14 @@ def sources(photographs: pa.Table, copies: pa.Table) -> pa.Table:
     The joined source is called after the first photograph by corpus and path; where it reaches over corpora, so that
     `schema.figures` takes it for one.
     """
-    rows = photographs.select(["photo_id", "corpus", "path", "source"]).sort_by([("corpus", "ascending"), ("path", "ascending")])
+    rows = photographs.select(["photo_id", "corpus", "path", "source"]).sort_by(
+        [("corpus", "ascending"), ("path", "ascending")]
+    )
     if not len(copies):
         return rows.select(["photo_id", "source"])
-    _, first, figure = np.unique(schema.figures(rows).to_numpy(zero_copy_only=False), return_index=True, return_inverse=True)
+    _, first, figure = np.unique(
+        schema.figures(rows).to_numpy(zero_copy_only=False), return_index=True, return_inverse=True
+    )
     place = {key: k for k, key in enumerate(zip(rows["corpus"].to_pylist(), rows["path"].to_pylist(), strict=True))}
     by_first = np.argsort(np.argsort(first))  # a number for each figure in the order in which they come
     group = _Groups(len(first))
@@ -176,7 +190,9 @@ def say(found: dict[str, int]) -> list[str]:
     """A line where there are copies."""
     if not found["photographs"]:
         return []
-    changed = f", {found['near-equal']:,} of them resized, re-encoded or slightly changed" if found["near-equal"] else ""
+    changed = (
+        f", {found['near-equal']:,} of them resized, re-encoded or slightly changed" if found["near-equal"] else ""
+    )
     pictures = "1 picture" if found["pictures"] == 1 else f"{found['pictures']:,} pictures"
     names = f"{found['photographs']:,} photographs are {pictures} under several names{changed}"
     return [f"{names}: they count as {found['pictures']:,}; {FILE} lists the copies."]

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.fs as pafs
 from PIL import Image, UnidentifiedImageError
 
-from twfer_dist import storage
 from twfer_dist.corpus.files import locate
 from twfer_dist.corpus.formats import MISSING as NO_READER
 from twfer_dist.corpus.formats import format_of
+from twfer_dist.engine import storage
 from twfer_dist.faces.containers import Content, content, jxl_size, orientation, without_end
 
 MISSING = "missing"
@@ -53,12 +53,15 @@ def read(root: str, path: str, max_pixels: int) -> bytes:
     """The bytes of the photograph at `path` (forward slashes) of the corpus at `root` (a path or URI).
 
     Refused where there is no such file; where the path leads out of the corpus: such a file is never opened; where the
-    file is larger than a picture of `max_pixels` can be; and where the storage fails again and again (see storage.patiently).
+    file is larger than a picture of `max_pixels` can be; and where the storage fails again and again (see
+    storage.patiently).
     """
     try:
         fs, place = locate(root, path)
     except ValueError:
-        raise Refused(OUTSIDE, "its path leads out of the corpus, by '..', from '/' or through a link, and was not opened.") from None
+        raise Refused(
+            OUTSIDE, "its path leads out of the corpus, by '..', from '/' or through a link, and was not opened."
+        ) from None
     try:
         return storage.patiently(lambda: _read(fs, place, max_pixels))
     except FileNotFoundError:
@@ -67,7 +70,9 @@ def read(root: str, path: str, max_pixels: int) -> bytes:
         raise Refused(UNREADABLE, "the file may not be read: its permissions forbid it.") from None
     except OSError as error:
         words = " ".join(str(error).split())
-        raise Refused(UNREACHABLE, f"the storage did not give the file, {1 + len(storage.WAITS)} times: {words}.") from None
+        raise Refused(
+            UNREACHABLE, f"the storage did not give the file, {1 + len(storage.WAITS)} times: {words}."
+        ) from None
 
 
 def _read(fs: pafs.FileSystem, place: str, max_pixels: int) -> bytes:
@@ -85,10 +90,10 @@ def _read(fs: pafs.FileSystem, place: str, max_pixels: int) -> bytes:
 def decode(data: bytes, max_pixels: int) -> Picture:
     """The picture in `data`, whatever the name of its file.
 
-    The number of pixels is taken from the header and checked before anything is decoded. Of EXIF the orientation is taken
-    and applied; nothing else that is not pixels is looked at. 16 bits a channel are scaled to 8. Palettes, grey and CMYK
-    become RGB (without a colour profile). Of several pages the largest is taken, of an animation the first frame that
-    is not blank, and the note says so. A file that is cut off or damaged is refused, not half read.
+    The number of pixels is taken from the header and checked before anything is decoded. Of EXIF the orientation is
+    taken and applied; nothing else that is not pixels is looked at. 16 bits a channel are scaled to 8. Palettes, grey
+    and CMYK become RGB (without a colour profile). Of several pages the largest is taken, of an animation the first
+    frame that is not blank, and the note says so. A file that is cut off or damaged is refused, not half read.
     """
     if not data:
         raise Refused(UNREADABLE, "the file is empty.")
@@ -99,7 +104,9 @@ def decode(data: bytes, max_pixels: int) -> Picture:
         raise Refused(UNREADABLE, f"nothing here reads {kind} pictures: {NO_READER[kind]}.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's words on large and untidy files: the bound is ours, the rest no fault
+            warnings.simplefilter(
+                "ignore"
+            )  # Pillow's words on large and untidy files: the bound is ours, the rest no fault
             return _decode(kind, content(kind, data), max_pixels)
     except Refused:
         raise
@@ -193,7 +200,9 @@ def _eight_bits(image: Image.Image, found: Content) -> np.ndarray:
         grey = (np.asarray(image) >> (found.bits - 8)).astype(np.uint8)
         return np.repeat((255 - grey if found.white_is_zero else grey)[..., None], 3, 2)
     if image.mode in ("I", "F"):
-        raise Refused(UNREADABLE, "its pixels have 32 bits, and which value is white is not known: save it with 8 or 16.")
+        raise Refused(
+            UNREADABLE, "its pixels have 32 bits, and which value is white is not known: save it with 8 or 16."
+        )
     if image.mode == "La":
         image = image.convert("LA")
     mode = "RGBA" if image.has_transparency_data else "RGB"

@@ -1,9 +1,9 @@
 """Face detectors, one shape: a picture in, boxes and scores out.
 
-A detector sees every picture fitted into one square of its own size. So faces are judged at the size at which the detectors
-were measured, and no answer can depend on the picture before: OpenCV 4.14 keeps buffers of the first size that a network
-with fixed axes saw, and finds hundreds of faces in the next picture of another size. In a photograph much larger than the
-square a small face would be lost: it is looked at again in tiles.
+A detector sees every picture fitted into one square of its own size. So faces are judged at the size at which the
+detectors were measured, and no answer can depend on the picture before: OpenCV 4.14 keeps buffers of the first size
+that a network with fixed axes saw, and finds hundreds of faces in the next picture of another size. In a photograph
+much larger than the square a small face would be lost: it is looked at again in tiles.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from twfer_dist.errors import Problem
-from twfer_dist.faces.choice import Choice
+from twfer_dist.core.errors import Problem
+from twfer_dist.faces.detector_models import Choice
 
 MOST_ENLARGED = 2.0
 """How much a small photograph is enlarged before detection, at most."""
@@ -35,7 +35,9 @@ class YuNet:
 
     def __init__(self, model: bytes, side: int, threshold: float) -> None:
         nothing = np.empty(0, np.uint8)
-        self._net = cv2.FaceDetectorYN.create("onnx", np.frombuffer(model, np.uint8), nothing, (side, side), threshold, _OVERLAP)
+        self._net = cv2.FaceDetectorYN.create(
+            "onnx", np.frombuffer(model, np.uint8), nothing, (side, side), threshold, _OVERLAP
+        )
 
     def __call__(self, square: np.ndarray) -> np.ndarray:
         found = self._net.detect(cv2.cvtColor(square, cv2.COLOR_RGB2BGR))[1]
@@ -45,8 +47,8 @@ class YuNet:
 class CenterFace:
     """Xu et al. (2019), "CenterFace: joint face detection and alignment using face as point"; by cv2.dnn.
 
-    For each cell of 4x4 pixels the network gives: 537, how likely a face is centred there; 538, the logarithm of its height and
-    width in cells; 539, the centre's offset down and right in cells.
+    For each cell of 4x4 pixels the network gives: 537, how likely a face is centred there; 538, the logarithm of its
+    height and width in cells; 539, the centre's offset down and right in cells.
     """
 
     side, threshold = 640, 0.35
@@ -71,7 +73,9 @@ class CenterFace:
 
 
 class Haar:
-    """Viola and Jones (2001), the cascade frontalface_alt inside opencv-python below 5. The score is the last stage's sum."""
+    """Viola and Jones (2001), the cascade frontalface_alt inside opencv-python below 5. The score is the last stage's
+    sum.
+    """
 
     side, threshold = 640, 0.0
     least = 40
@@ -90,14 +94,18 @@ class Haar:
         return found[found[:, 4] >= self._threshold]
 
 
-_KINDS: dict[str, type[YuNet] | type[CenterFace] | type[Haar]] = {"yunet": YuNet, "centerface": CenterFace, "haar": Haar}
+_KINDS: dict[str, type[YuNet] | type[CenterFace] | type[Haar]] = {
+    "yunet": YuNet,
+    "centerface": CenterFace,
+    "haar": Haar,
+}
 
 
 class Detector:
     """A chosen detector with its model loaded, for pictures of any size.
 
-    side: of the square that a picture is fitted into, in pixels; threshold: the least score. Where None, the detector's own,
-    which were measured on photographs of sculpture. Problem where the model's file is not one of this detector.
+    side: of the square that a picture is fitted into, in pixels; threshold: the least score. Where None, the detector's
+    own, which were measured on photographs of sculpture. Problem where the model's file is not one of this detector.
     """
 
     def __init__(self, choice: Choice, side: int | None = None, threshold: float | None = None) -> None:
@@ -112,13 +120,16 @@ class Detector:
             self._find(np.zeros((self._side, self._side, 3), np.uint8))  # another network's file is noticed only in use
         except cv2.error:
             raise Problem(
-                f"{choice.describe()}, and it is no {choice.name} model that OpenCV {cv2.__version__} can run: name another file."
+                f"{choice.describe()}, and it is no {choice.name} model that OpenCV {cv2.__version__} can run: name "
+                "another file."
             ) from None
 
     def __call__(self, picture: np.ndarray, quarters: int = 0) -> np.ndarray:
-        """The faces in `picture` (uint8 RGB), largest first: float32 (n, 5) of x, y, width, height in its pixels, and score.
+        """The faces in `picture` (uint8 RGB), largest first: float32 (n, 5) of x, y, width, height in its pixels, and
+        score.
 
-        quarters: how often it is turned by 90 degrees against the clock before; pixels are then those of the turned picture.
+        quarters: how often it is turned by 90 degrees against the clock before; pixels are then those of the turned
+        picture.
         """
         square, scale = _fitted(picture, self._side, quarters)
         found = np.asarray(self._find(square), np.float32).reshape(-1, 5)
@@ -126,18 +137,27 @@ class Detector:
         return _largest_first(found)
 
     def closely(self, picture: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """`found` in `picture`, and what is found in its tiles, in the same shape; `found` alone where the picture is small."""
+        """`found` in `picture`, and what is found in its tiles, in the same shape; `found` alone where the picture is
+        small.
+        """
         height, width = picture.shape[:2]
         boxes = [found]
         for scale in self._closer(height, width):
             near = np.asarray(
-                cv2.resize(picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+                cv2.resize(
+                    picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+                )
             )
-            boxes += [self._in_tile(near, y, x, scale) for y in self._starts(near.shape[0]) for x in self._starts(near.shape[1])]
+            boxes += [
+                self._in_tile(near, y, x, scale)
+                for y in self._starts(near.shape[0])
+                for x in self._starts(near.shape[1])
+            ]
         return found if len(boxes) == 1 else _largest_first(_once(np.concatenate(boxes)))
 
     def smallest(self, height: int, width: int) -> float:
-        """The shorter side of the smallest face, in pixels of a picture of this size, that `closely` finds almost always.
+        """The shorter side of the smallest face, in pixels of a picture of this size, that `closely` finds almost
+        always.
 
         `least` is that side in the square: 9 of 10 rendered heads and more are found from there on.
         """
@@ -162,7 +182,9 @@ class Detector:
         return [round(place) for place in np.linspace(0, beyond, count)]
 
     def _in_tile(self, near: np.ndarray, y: int, x: int, scale: float) -> np.ndarray:
-        """The faces in one tile of a reduced picture, in pixels of the photograph, without those that an inner edge may cut."""
+        """The faces in one tile of a reduced picture, in pixels of the photograph, without those that an inner edge may
+        cut.
+        """
         tile = near[y : y + self._side, x : x + self._side]
         square = np.zeros((self._side, self._side, 3), np.uint8)
         square[: tile.shape[0], : tile.shape[1]] = tile
@@ -178,9 +200,9 @@ class Detector:
     def points_box(self, box: np.ndarray) -> np.ndarray:
         """x, y, width, height of the box around the 68 points of the face with this detector's `box`.
 
-        `points` are the median of points width / box width, (points top - box top) / box height and points height / box height
-        on 160 rendered heads (40 figures, 4 expressions, head and shoulders at 420 px); their standard deviations are
-        0.01 to 0.05. Sideways the two boxes share their middle.
+        `points` are the median of points width / box width, (points top - box top) / box height and points height / box
+        height on 160 rendered heads (40 figures, 4 expressions, head and shoulders at 420 px); their standard
+        deviations are 0.01 to 0.05. Sideways the two boxes share their middle.
         """
         x, y, width, height = (float(v) for v in box)
         across, top, down = self._points
@@ -217,7 +239,9 @@ def _fitted(picture: np.ndarray, side: int, quarters: int) -> tuple[np.ndarray, 
     height, width = picture.shape[:2]
     scale = _scale(height, width, side)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    near = np.rot90(cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), quarters)
+    near = np.rot90(
+        cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), quarters
+    )
     square = np.zeros((side, side, 3), np.uint8)
     square[: near.shape[0], : near.shape[1]] = near
     return square, scale

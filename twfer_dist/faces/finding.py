@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from twfer_dist.core.crop import after, crop_matrix, quarter_turns
+from twfer_dist.core.landmarks import moved
 from twfer_dist.faces.detector import Detector
-from twfer_dist.faces.measure import Face, Meter
-from twfer_dist.faces.network import SIZE
-from twfer_dist.framing import after, crop_matrix, moved, quarter_turns
+from twfer_dist.measurement.analyzer import Face, Meter
+from twfer_dist.measurement.network import SIZE
 
 _UNSURE = 0.04
-"""From this doubt on a face is also read turned: rendered heads are read upright with 0.02 or less, on their side with 0.06 or more."""
+"""From this doubt on a face is also read turned: rendered heads are read upright with 0.02 or less, on their side with
+0.06 or more.
+"""
 
 _SURER = 0.5  # of that doubt, at most, is left where a turn is right
 
@@ -33,7 +36,9 @@ class Found:
     quarters: int  # how often the photograph is turned by 90 degrees against the clock before the face is upright
 
     def framing(self, detector: Detector, width: int, height: int, size: int) -> np.ndarray:
-        """The matrix (2, 3) from the photograph (`width` x `height` pixels) to the upright crop of `size` pixels around the face."""
+        """The matrix (2, 3) from the photograph (`width` x `height` pixels) to the upright crop of `size` pixels around
+        the face.
+        """
         turn = quarter_turns(self.quarters, width, height)
         return after(crop_matrix(detector.points_box(_turned(self.box, turn)), size), turn).astype(np.float32)
 
@@ -43,9 +48,11 @@ class Found:
 
 
 def finds(detector: Detector, picture: np.ndarray, smallest: int, *, every: bool) -> Iterator[list[Found]]:
-    """What each way of looking at a picture (uint8 RGB) finds, largest first; the next one is for pictures in which no face was kept.
+    """What each way of looking at a picture (uint8 RGB) finds, largest first; the next one is for pictures in which no
+    face was kept.
 
-    The picture as it is, with its tiles where `every` face is wanted; turned; in tiles. smallest: least shorter side of a box.
+    The picture as it is, with its tiles where `every` face is wanted; turned; in tiles. smallest: least shorter side of
+    a box.
     """
     found = detector(picture)
     yield _large(detector.closely(picture, found) if every else found, smallest)
@@ -55,7 +62,9 @@ def finds(detector: Detector, picture: np.ndarray, smallest: int, *, every: bool
 
 
 def measure(meter: Meter, detector: Detector, picture: np.ndarray, found: Found) -> tuple[Found, Face | None]:
-    """A found face, measured; turned where it proves to lie on its side or to be upside down, which detectors do not tell."""
+    """A found face, measured; turned where it proves to lie on its side or to be upside down, which detectors do not
+    tell.
+    """
     height, width = picture.shape[:2]
 
     def look(seen: Found) -> Face | None:
@@ -82,7 +91,10 @@ def _lying(detector: Detector, picture: np.ndarray, smallest: int) -> list[Found
         found = _large(detector(picture, quarters), smallest, quarters)
         if found and (not best or max(one.score for one in found) > max(one.score for one in best)):
             best = found
-    return [replace(one, box=_turned(one.box, cv2.invertAffineTransform(quarter_turns(one.quarters, width, height)))) for one in best]
+    return [
+        replace(one, box=_turned(one.box, cv2.invertAffineTransform(quarter_turns(one.quarters, width, height))))
+        for one in best
+    ]
 
 
 def _large(found: np.ndarray, smallest: int, quarters: int = 0) -> list[Found]:

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 
-from twfer_dist import storage
-from twfer_dist.engine import Work
-from twfer_dist.faces.sheet import FILE as SHEET
-from twfer_dist.faces.sheet import sheet
-from twfer_dist.schema import FACES, PHOTOGRAPHS
-from twfer_dist.spreadsheet import write_csv
+from twfer_dist.core.contact_sheet import FILE as SHEET
+from twfer_dist.core.contact_sheet import sheet
+from twfer_dist.core.schema import FACES, PHOTOGRAPHS
+from twfer_dist.engine import storage
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spreadsheet import write_csv
 
 
 def write_handout(work: Work, groups: Sequence[str]) -> None:
-    """Write photographs.csv, faces.csv and, where there is a face, the sheet. groups: the names of the grouping columns."""
+    """Write photographs.csv, faces.csv and, where there is a face, the sheet. groups: the names of the grouping
+    columns.
+    """
     for name, schema in (("photographs", PHOTOGRAPHS), ("faces", FACES)):
         write_csv(storage.join(work.directory, f"{name}.csv"), schema, work.parts(name), groups)
     if picture := sheet(work.parts("faces")):

@@ -31,7 +31,9 @@ class Page:
 
 
 def largest_page(data: bytes) -> Page:
-    """The page with the most pixels, the first of several. struct.error, KeyError or ValueError where the file is damaged."""
+    """The page with the most pixels, the first of several. struct.error, KeyError or ValueError where the file is
+    damaged.
+    """
     file = _File(data)
     pages = file.pages()
     number = max(range(len(pages)), key=lambda k: _pixels(pages[k][1]))
@@ -39,7 +41,9 @@ def largest_page(data: bytes) -> Page:
     bits = _value(tags, _BITS, 1)
     negative = bits in (12, 16) and _value(tags, _SAMPLES, 1) == 1 and _value(tags, _WHITE, 0) == 0
     preview = bool(_value(tags, _SUBFILE, 0) & _PREVIEW)
-    return Page(file.alone(place, tags, negative), number, len(pages), _value(tags, ORIENTATION, 1), preview, bits, negative)
+    return Page(
+        file.alone(place, tags, negative), number, len(pages), _value(tags, ORIENTATION, 1), preview, bits, negative
+    )
 
 
 def _value(tags: _Tags, tag: int, default: int) -> int:
@@ -97,13 +101,17 @@ class _File:
         return self._read(code, place) if place + struct.calcsize(code) <= len(self.data) else 0
 
     def alone(self, place: int, tags: _Tags, negative: bool) -> bytes:
-        """The file with the page at `place` alone and those of its tags that make its pixels. negative: let zero be black."""
+        """The file with the page at `place` alone and those of its tags that make its pixels. negative: let zero be
+        black.
+        """
         entries = []
         for tag, (entry, kind, _) in tags.items():
             if tag in _PIXELS:
                 entries.append(self.data[entry : entry + self.entry_size])
                 if negative and tag == _WHITE:
-                    entries[-1] = entries[-1][: 4 + self.wide] + struct.pack(self.order + INTEGERS[kind], 1).ljust(self.wide, b"\0")
+                    entries[-1] = entries[-1][: 4 + self.wide] + struct.pack(self.order + INTEGERS[kind], 1).ljust(
+                        self.wide, b"\0"
+                    )
         directory = struct.pack(self.order + self.counted, len(entries)) + b"".join(entries) + bytes(self.wide)
         start = struct.pack(self.order + self.field, place)
         whole = memoryview(self.data)  # scans are large: they are copied once

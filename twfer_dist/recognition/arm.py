@@ -8,9 +8,9 @@ face's answer depends on its neighbours. Here inference takes a running mean, an
 import torch
 from torch import Tensor, nn
 
-from twfer_dist.errors import Problem
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.resnet import CHANNELS, STRIDE, trunk
-from twfer_dist.taxonomy import EXPRESSIONS
 
 SMALLEST = 96
 """Pixels of the smallest image: at 64 a single value would be left of a face."""

@@ -1,7 +1,8 @@
-"""What a recogniser's answers are worth: a temperature, the confidence below which a face is not readable, novelty, and how it errs.
+"""What a recogniser's answers are worth: a temperature, the confidence below which a face is not readable, novelty, and
+how it errs.
 
-The first three are set on the validation images, which took no part in the gradient. Novelty tells a face that is unlike all
-training images, about which a softmax may still be sure.
+The first three are set on the validation images, which took no part in the gradient. Novelty tells a face that is
+unlike all training images, about which a softmax may still be sure.
 """
 
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.covariance import LedoitWolf
 
-from twfer_dist.intervals import design_effect
-from twfer_dist.taxonomy import EXPRESSIONS
+from twfer_dist.core.intervals import design_effect
+from twfer_dist.core.taxonomy import EXPRESSIONS
 
 NOVELTY_PERCENTILE = 99.0
 NOVELTY_IMAGES = 5000
@@ -30,7 +31,9 @@ def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature (0.05 to 20) with the least mean of -log p_y (Guo et al., arXiv 1706.04599). logits (N, 7), labels (N,) 0 to 6."""
+    """The temperature (0.05 to 20) with the least mean of -log p_y (Guo et al., arXiv 1706.04599). logits (N, 7),
+    labels (N,) 0 to 6.
+    """
     logits = np.asarray(logits, np.float64)
     rows = np.arange(len(labels))
 
@@ -42,7 +45,8 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The rule that was met on the validation images: of `n`, `kept` have `confidence` or more, and `right` of these are right.
+    """The rule that was met on the validation images: of `n`, `kept` have `confidence` or more, and `right` of these
+    are right.
 
     confidence is None where no threshold reaches the target: then no face is readable.
     """
@@ -71,11 +75,12 @@ def threshold(confidence: np.ndarray, right: np.ndarray, target: float) -> Thres
 
 @dataclass(frozen=True)
 class Novelty:
-    """How far features lie from all training images: the least Mahalanobis distance to a class (Lee et al., arXiv 1807.03888).
+    """How far features lie from all training images: the least Mahalanobis distance to a class (Lee et al., arXiv
+    1807.03888).
 
     means: float32 (K, D), one for each expression that has images. whitening: float32 (D, D), W W^T = inverse of the
-    covariance that the classes share. limit: the NOVELTY_PERCENTILE of the validation images' distances; the training images'
-    own are no measure, as the covariance is fitted to them.
+    covariance that the classes share. limit: the NOVELTY_PERCENTILE of the validation images' distances; the training
+    images' own are no measure, as the covariance is fitted to them.
     """
 
     means: np.ndarray
@@ -88,13 +93,15 @@ class Novelty:
 
 
 def novelty(features: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> Novelty:
-    """Learn novelty from training images, features float32 (N, D) and labels (N,) 0 to 6, with Ledoit and Wolf's covariance,
-    and its limit from validation images, features float32 (M, D).
+    """Learn novelty from training images, features float32 (N, D) and labels (N,) 0 to 6, with Ledoit and Wolf's
+    covariance, and its limit from validation images, features float32 (M, D).
     """
     classes, index = np.unique(labels, return_inverse=True)
     means = np.stack([features[labels == c].mean(0) for c in classes]).astype(np.float32)
     covariance = LedoitWolf(assume_centered=True).fit(features.astype(np.float64) - means[index]).covariance_
-    floor = 1e-6 * np.trace(covariance) / len(covariance) + 1e-12  # features that never vary must not count for infinity
+    floor = (
+        1e-6 * np.trace(covariance) / len(covariance) + 1e-12
+    )  # features that never vary must not count for infinity
     whitening = np.linalg.cholesky(np.linalg.inv(covariance + floor * np.eye(len(covariance)))).astype(np.float32)
     return Novelty(means, whitening, float(np.percentile(_distances(held_out, means, whitening), NOVELTY_PERCENTILE)))
 
@@ -106,8 +113,9 @@ def _distances(features: np.ndarray, means: np.ndarray, whitening: np.ndarray) -
 
 @dataclass(frozen=True)
 class Confusion:
-    """counts: [7, 7] images by true (row) and answered expression, from `figures` figures. design_effect: how many of them are worth
-    one independent image."""
+    """counts: [7, 7] images by true (row) and answered expression, from `figures` figures. design_effect: how many of
+    them are worth one independent image.
+    """
 
     counts: np.ndarray
     design_effect: float
@@ -125,7 +133,9 @@ class Confusion:
     def pooled(self, other: "Confusion") -> "Confusion":
         """Both together, of other figures: their worth adds up."""
         counts = self.counts + other.counts
-        return Confusion(counts, float(counts.sum() / (self.worth.sum() + other.worth.sum())), self.figures + other.figures)
+        return Confusion(
+            counts, float(counts.sum() / (self.worth.sum() + other.worth.sum())), self.figures + other.figures
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -136,8 +146,12 @@ class Confusion:
         }
 
 
-def confusion(truth: np.ndarray, answered: np.ndarray, figure: np.ndarray, number: np.ndarray | None = None) -> Confusion:
-    """The confusion of images: truth and answered (0 to 6), the figure (0, 1, ...) and how many such images, for each row."""
+def confusion(
+    truth: np.ndarray, answered: np.ndarray, figure: np.ndarray, number: np.ndarray | None = None
+) -> Confusion:
+    """The confusion of images: truth and answered (0 to 6), the figure (0, 1, ...) and how many such images, for each
+    row.
+    """
     figures = int(figure.max(initial=-1)) + 1
     counts = np.zeros((len(EXPRESSIONS), figures, len(EXPRESSIONS)), np.int64)
     np.add.at(counts, (truth, figure, answered), 1 if number is None else number)

@@ -26,10 +26,10 @@ def softmax_focal(logits: Tensor, target: Tensor, *, gamma: float, alpha: Sequen
 def sigmoid_focal(logits: Tensor, target: Tensor, *, gamma: float, alpha: float) -> Tensor:
     """Mean over the batch of the sum over classes of -alpha_t (1 - p_t)^gamma log p_t (equation 5), class by class:
 
-    for the true class p_t = sigmoid(logit) and alpha_t = alpha; for the others p_t = 1 - sigmoid(logit), alpha_t = 1 - alpha.
-    logits: float (B, C). target: int64 (B,) in 0 .. C - 1. gamma: at least 0. alpha: 0 to 1.
-    gamma 0 gives binary cross entropy, the true classes' part times alpha and the others' times 1 - alpha: at alpha 1/2
-    half of it, and at alpha 1 the true classes' cross entropy, -log sigmoid(logit_y), alone.
+    for the true class p_t = sigmoid(logit) and alpha_t = alpha; for the others p_t = 1 - sigmoid(logit), alpha_t = 1 -
+    alpha. logits: float (B, C). target: int64 (B,) in 0 .. C - 1. gamma: at least 0. alpha: 0 to 1. gamma 0 gives
+    binary cross entropy, the true classes' part times alpha and the others' times 1 - alpha: at alpha 1/2 half of it,
+    and at alpha 1 the true classes' cross entropy, -log sigmoid(logit_y), alone.
     """
     positive = F.one_hot(target, logits.shape[1]).bool()
     log_p = F.logsigmoid(torch.where(positive, logits, -logits))

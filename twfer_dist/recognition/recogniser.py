@@ -15,14 +15,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from twfer_dist import storage
-from twfer_dist.errors import Problem
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.dataset.loader import normalise
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
 from twfer_dist.recognition.arm import ARM
 from twfer_dist.recognition.calibration import Novelty, Threshold, probabilities
-from twfer_dist.recognition.data import normalise
 from twfer_dist.recognition.resnet import ResNet18
-from twfer_dist.storage import Finished
-from twfer_dist.taxonomy import EXPRESSIONS
 
 WEIGHTS, NOVELTY, DESCRIPTION = "model.safetensors", "novelty.safetensors", "model.json"
 
@@ -41,9 +41,9 @@ def load_weights(network: ResNet18 | ARM, uri: str) -> str:
     """Fill a network from a file (.safetensors, or .pth of weights alone); the sha256 of the file.
 
     A whole network in the public layout (`features.*`, `arm.*`, `fc.*`) must fit in every name and shape. ARM's running
-    mean, which public files do not have, then starts at the mean of its batch norm's shifts, which is its mean over places.
-    torchvision's ResNet-18 (`conv1.*`, `layer1.*`, any number of classes) fills the trunk and leaves the head as it is.
-    Problem where the file is missing, broken or of another model.
+    mean, which public files do not have, then starts at the mean of its batch norm's shifts, which is its mean over
+    places. torchvision's ResNet-18 (`conv1.*`, `layer1.*`, any number of classes) fills the trunk and leaves the head
+    as it is. Problem where the file is missing, broken or of another model.
     """
     try:
         data = storage.read_bytes(uri)
@@ -64,7 +64,10 @@ def load_weights(network: ResNet18 | ARM, uri: str) -> str:
             fault = f"'{name}' is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
         else:
             continue
-        raise Problem(f"{uri} does not hold the weights of this {kind} with {len(EXPRESSIONS)} expressions: {fault}; name another file.")
+        raise Problem(
+            f"{uri} does not hold the weights of this {kind} with {len(EXPRESSIONS)} expressions: {fault}; name "
+            "another file."
+        )
     network.load_state_dict(state)
     return storage.sha256(data)
 
@@ -81,7 +84,9 @@ def _renamed(name: str) -> str:
 
 
 def _state(data: bytes, uri: str) -> dict[str, Tensor]:
-    """The tensors of a file, without the `module.` of data-parallel training, from a checkpoint's `state_dict` if it has one."""
+    """The tensors of a file, without the `module.` of data-parallel training, from a checkpoint's `state_dict` if it
+    has one.
+    """
     try:
         if data[8:9] == b"{":  # safetensors: the length of a JSON header in eight bytes, then the header
             state: object = safetensors.torch.load(data)
@@ -100,11 +105,15 @@ def _state(data: bytes, uri: str) -> dict[str, Tensor]:
 
 def to_bytes(network: ResNet18 | ARM) -> bytes:
     """The weights as a safetensors file."""
-    return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
+    return safetensors.torch.save(
+        {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    )
 
 
 def novelty_to_bytes(novelty: Novelty) -> bytes:
-    return safetensors.numpy.save({"means": novelty.means, "whitening": novelty.whitening, "limit": np.array([novelty.limit], np.float32)})
+    return safetensors.numpy.save(
+        {"means": novelty.means, "whitening": novelty.whitening, "limit": np.array([novelty.limit], np.float32)}
+    )
 
 
 @dataclass(frozen=True)
@@ -122,8 +131,8 @@ class Recogniser:
     def answer(self, pixels: np.ndarray, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
         """Calibrated probabilities, float32 (B, 7), and distances from the training images, float32 (B,).
 
-        pixels: uint8 RGB (B, size, size, 3). An answer does not depend on the other images of the batch, nor on its place among them,
-        to the last bit.
+        pixels: uint8 RGB (B, size, size, 3). An answer does not depend on the other images of the batch, nor on its
+        place among them, to the last bit.
         """
         features = self.network.features(normalise(pixels, device))
         # One by one: in which order a product of matrices sums up a row hangs on the row's place.
@@ -143,7 +152,8 @@ def open_recogniser(finished: Finished) -> Recogniser:
         description = json.loads(storage.read_bytes(finished.path(DESCRIPTION)))
     except FileNotFoundError:
         raise Problem(
-            f"{finished.uri} holds no recogniser: it is the output of stage '{finished.manifest['stage']}'; name a training."
+            f"{finished.uri} holds no recogniser: it is the output of stage '{finished.manifest['stage']}'; name a "
+            "training."
         ) from None
     network = build(description["network"], description["size"])
     load_weights(network, finished.path(WEIGHTS))
@@ -159,7 +169,9 @@ def open_recogniser(finished: Finished) -> Recogniser:
     )
 
 
-def describe(architecture: Architecture, size: int, temperature: float, threshold: Threshold, dataset: Finished, epoch: int) -> bytes:
+def describe(
+    architecture: Architecture, size: int, temperature: float, threshold: Threshold, dataset: Finished, epoch: int
+) -> bytes:
     """The file model.json beside the weights."""
     return storage.json_text(
         {

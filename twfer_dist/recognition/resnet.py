@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from twfer_dist.taxonomy import EXPRESSIONS
+from twfer_dist.core.taxonomy import EXPRESSIONS
 
 CHANNELS = 512
 """Channels of the trunk's output."""

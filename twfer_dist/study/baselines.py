@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from twfer_dist.schema import DATASET, FACES, OK, PREDICTIONS
-from twfer_dist.storage import Finished
-from twfer_dist.study.tables import COUNTED, Evaluation
-from twfer_dist.taxonomy import EXPRESSIONS, to_unit
+from twfer_dist.core.schema import DATASET, FACES, PREDICTIONS
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import EXPRESSIONS, to_unit
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.study.metrics import COUNTED, Evaluation
 
 LINEAR = "linear model on Action Units"
 
@@ -31,7 +32,9 @@ def always(evaluation: Evaluation) -> Evaluation:
     right[:, answer] = total[:, answer]
     confusion[:, answer] = total.sum(0)
     n = int(total.sum())
-    return Evaluation(f"always {EXPRESSIONS[answer]}", evaluation.split, right, total, confusion, n, int(right.sum()), 0)
+    return Evaluation(
+        f"always {EXPRESSIONS[answer]}", evaluation.split, right, total, confusion, n, int(right.sum()), 0
+    )
 
 
 def fit(dataset: Finished) -> LogisticRegression | None:

@@ -1,5 +1,6 @@
-"""By what the shares of a study are corrected: how the model erred on held-out images and on the labelled faces, or on these alone where
-the two disagree."""
+"""By what the shares of a study are corrected: how the model erred on held-out images and on the labelled faces, or on
+these alone where the two disagree.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,29 +9,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.calibration import ENOUGH, Confusion, confusion, confusion_from
-from twfer_dist.recognition.pipeline import UNLIKE
+from twfer_dist.recognition.stage import UNLIKE
+from twfer_dist.study.metrics import source_codes
 from twfer_dist.study.shares import agreement
-from twfer_dist.study.tables import source_codes
-from twfer_dist.taxonomy import EXPRESSIONS
 
 HELD_OUT, LABELLED, BOTH = "held-out images", "labelled faces", "held-out images and labelled faces"
 
 MOST_UNLIKE = 0.1
-"""The share of answered faces that may be unlike the training (by design it is 1 in 100 of what is like it): with more of them the
-photographs are of another kind, and held-out images say nothing of how the model errs on them."""
+"""The share of answered faces that may be unlike the training (by design it is 1 in 100 of what is like it): with more
+of them the photographs are of another kind, and held-out images say nothing of how the model errs on them.
+"""
 
 LEVEL = 0.01
 """The p below which the labelled faces contradict that the model errs on them as on its held-out images."""
 
 
 def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[str, Any], Confusion | None]:
-    """What corrects the answers of one model's count table over photographs, as the page tells it and as a confusion, None for nothing.
+    """What corrects the answers of one model's count table over photographs, as the page tells it and as a confusion,
+    None for nothing.
 
-    held_out: the record of the model's training. The labelled faces are compared with it: where they contradict it, they take its
-    place if there are enough of each expression; else both count. Keys: by (HELD_OUT, LABELLED, BOTH or None), held_out and labelled
-    (confusions as JSON-like data, or None), test (see `shares.agreement`; None where there is nothing to compare), contradicted,
-    unlike (faces that are unlike the training, of those with an answer), foreign (whether these are over MOST_UNLIKE), why.
+    held_out: the record of the model's training. The labelled faces are compared with it: where they contradict it,
+    they take its place if there are enough of each expression; else both count. Keys: by (HELD_OUT, LABELLED, BOTH or
+    None), held_out and labelled (confusions as JSON-like data, or None), test (see `shares.agreement`; None where there
+    is nothing to compare), contradicted, unlike (faces that are unlike the training, of those with an answer), foreign
+    (whether these are over MOST_UNLIKE), why.
     """
     trained = confusion_from(held_out) if held_out else None
     answers = counts.filter(pc.is_valid(counts["predicted"]))
@@ -46,7 +50,13 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[s
     contradicted = bool(test and test["p"] < LEVEL)
     both = trained.pooled(here) if trained and here and test else None
     first, name = (both, BOTH) if both else (trained, HELD_OUT)
-    by = name if first and first.enough and not contradicted and not foreign else LABELLED if here and here.enough else None
+    by = (
+        name
+        if first and first.enough and not contradicted and not foreign
+        else LABELLED
+        if here and here.enough
+        else None
+    )
     used = {HELD_OUT: trained, LABELLED: here, BOTH: both, None: None}[by]
     told = {
         "by": by,
@@ -65,30 +75,51 @@ def _why(told: Mapping[str, Any], trained: Confusion | None, here: Confusion | N
     labels = f"the {(n := here.counts.sum()):,} labelled face{'' if n == 1 else 's'}" if here else ""
     if trained and here and told["by"] == BOTH:
         return (
-            f"The shares are corrected by how the model erred on {trained.counts.sum():,} held-out images of {trained.figures:,} figures "
-            f"and on {labels} here, which do not contradict each other (p = {told['test']['p']:.3f}), and hold only if it errs in the same "
+            f"The shares are corrected by how the model erred on {trained.counts.sum():,} held-out images of "
+            f"{trained.figures:,} figures "
+            f"and on {labels} here, which do not contradict each other (p = {told['test']['p']:.3f}), and hold only "
+            "if it errs in the same "
             "way on the others."
         )
     if trained is None:
-        first = "How the model errs on figures that it did not learn from is not known: its training is not given, or kept no record of it"
+        first = (
+            "How the model errs on figures that it did not learn from is not known: its training is not given, "
+            "or kept no record of it"
+        )
     elif told["foreign"]:
-        first = f"{told['unlike']['k']:,} of the {told['unlike']['n']:,} faces with an answer are unlike all that the model learned from"
+        first = (
+            f"{told['unlike']['k']:,} of the {told['unlike']['n']:,} faces with an answer are unlike all that "
+            "the model learned from"
+        )
         first += ", so its held-out images say nothing of how it errs on them"
     elif told["contradicted"]:
         worst = _widest(trained, here) if here else ""
-        first = f"The model errs differently on {labels} than on the {trained.counts.sum():,} held-out images of its training"
+        first = (
+            f"The model errs differently on {labels} than on the {trained.counts.sum():,} held-out images of "
+            "its training"
+        )
         first += f" (p = {told['test']['p']:.3f}): {worst}"
     elif not trained.enough:
         first = f"The model has too few held-out images of {_rare(trained)} to say how it errs"
     else:
         return (
-            f"The shares are corrected by how the model erred on {trained.counts.sum():,} held-out images of {trained.figures:,} figures, "
+            f"The shares are corrected by how the model erred on {trained.counts.sum():,} held-out images of "
+            f"{trained.figures:,} figures, "
             "and hold only if it errs in the same way on these faces, which no labelled face here can confirm."
         )
     if told["by"] == LABELLED:
-        return f"{first}. So the shares are corrected by how it erred on {labels}, and hold only if it errs in the same way on the others."
-    rest = f"there are too few labelled faces here of {_rare(here)} to correct by them" if here else "no face here has a label"
-    return f"{first}, and {rest}: the answers are given as they are, and no interval is claimed for what the faces show."
+        return (
+            f"{first}. So the shares are corrected by how it erred on {labels}, and hold only if it errs in the "
+            "same way on the others."
+        )
+    rest = (
+        f"there are too few labelled faces here of {_rare(here)} to correct by them"
+        if here
+        else "no face here has a label"
+    )
+    return (
+        f"{first}, and {rest}: the answers are given as they are, and no interval is claimed for what the faces show."
+    )
 
 
 def _rare(of: Confusion) -> str:
@@ -102,4 +133,7 @@ def _widest(trained: Confusion, here: Confusion) -> str:
     right = [np.diag(of.counts) for of in (trained, here)]
     both = (trained.counts.sum(1) > 0) & (here.counts.sum(1) > 0)
     k = int(np.where(both, np.abs(right[0] / totals[0] - right[1] / totals[1]), -1.0).argmax())
-    return f"{EXPRESSIONS[k]} is read correctly in {right[1][k]} of {totals[1][k]} here, and was in {right[0][k]} of {totals[0][k]} there"
+    return (
+        f"{EXPRESSIONS[k]} is read correctly in {right[1][k]} of {totals[1][k]} here, and was in {right[0][k]} "
+        f"of {totals[0][k]} there"
+    )

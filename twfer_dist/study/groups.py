@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.intervals import as_dict, share, simultaneous
+from twfer_dist.core.intervals import as_dict, share, simultaneous
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import EXPRESSIONS, POSTURES
 from twfer_dist.recognition.calibration import Confusion
-from twfer_dist.schema import OK
+from twfer_dist.study.metrics import GROUP, source_codes
 from twfer_dist.study.shares import corrected
-from twfer_dist.study.tables import GROUP, source_codes
-from twfer_dist.taxonomy import EXPRESSIONS, POSTURES
 
 SMALL = 30
 """Below so many sources (figures, photographs) in a group its shares are marked as a small sample."""
@@ -22,8 +22,9 @@ REGROUPINGS = 999
 
 MOST_VALUES = 20
 LEAST_SOURCES = 3
-"""A column with more values than MOST_VALUES, or with fewer sources for each value than LEAST_SOURCES, names things rather than groups
-them: it is left out unless it is asked for, and the report says so."""
+"""A column with more values than MOST_VALUES, or with fewer sources for each value than LEAST_SOURCES, names things
+rather than groups them: it is left out unless it is asked for, and the report says so.
+"""
 
 MOST_CODES, MOST_DIGITS = 8, 2
 """Whole numbers of so few values and digits may be codes (pit 1 to 3); other numbers are measurements, years or ids."""
@@ -36,8 +37,8 @@ def distributions(counts: pa.Table, confusion: Confusion | None = None, asked: S
     """The expressions by each grouping column, of one model's count table over photographs.
 
     A JSON-like entry for each column: column, values (see `overall`), ungrouped (faces with no value), and `test` (see
-    `difference`). A column that groups nothing (MOST_VALUES, `measured`) has `values` empty and `distinct` says how many there
-    are. asked: columns that a person named; they are compared all the same.
+    `difference`). A column that groups nothing (MOST_VALUES, `measured`) has `values` empty and `distinct` says how
+    many there are. asked: columns that a person named; they are compared all the same.
     """
     columns = [name.removeprefix(GROUP) for name in counts.column_names if name.startswith(GROUP)]
     found = [_distribution(name, counts[GROUP + name], counts, confusion, name in asked) for name in columns]
@@ -49,22 +50,31 @@ def distributions(counts: pa.Table, confusion: Confusion | None = None, asked: S
 def overall(counts: pa.Table, confusion: Confusion | None = None) -> dict:
     """All faces together: value, faces, answered, readable, sources, small, and for each of the seven expressions
 
-    k, n, share: the answers, of all faces that have one, sure or not: shares of the sure ones would be those that the model is
-    sure of most easily. low, high, corrected: the share of faces that show it, corrected by how the model errs, with 95 %
-    intervals that hold together for the seven; None without a `confusion`. labelled: the share by people's labels, of the faces
-    that have one; empty where none has.
+    k, n, share: the answers, of all faces that have one, sure or not: shares of the sure ones would be those that the
+    model is sure of most easily. low, high, corrected: the share of faces that show it, corrected by how the model
+    errs, with 95 % intervals that hold together for the seven; None without a `confusion`. labelled: the share by
+    people's labels, of the faces that have one; empty where none has.
     """
     return _group("all", counts, confusion)
 
 
-def _distribution(column: str, values: pa.ChunkedArray, counts: pa.Table, confusion: Confusion | None, asked: bool) -> dict:
+def _distribution(
+    column: str, values: pa.ChunkedArray, counts: pa.Table, confusion: Confusion | None, asked: bool
+) -> dict:
     held = pc.is_valid(values)
     ungrouped = int(pc.sum(counts["n"].filter(pc.invert(held))).as_py() or 0)
     counts, values = counts.filter(held), values.filter(held)
     order = {value: place for place, value in enumerate(POSTURES)} if column == "posture" else {}
     names = sorted(pc.unique(values).to_pylist(), key=lambda v: (order.get(v, len(order)), v))
     measured = not asked and _measured(names)
-    entry = {"column": column, "distinct": len(names), "measured": measured, "ungrouped": ungrouped, "values": [], "test": None}
+    entry = {
+        "column": column,
+        "distinct": len(names),
+        "measured": measured,
+        "ungrouped": ungrouped,
+        "values": [],
+        "test": None,
+    }
     most = MOST_NAMED if asked else min(MOST_VALUES, max(2, source_codes(counts)[1] // LEAST_SOURCES))
     if 1 < len(names) <= most and not measured:
         entry["values"] = [_group(name, counts.filter(pc.equal(values, name)), confusion) for name in names]
@@ -89,7 +99,13 @@ def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict:
     z = simultaneous(len(EXPRESSIONS))
     expressions: list[dict[str, Any]] = []
     for c, name in enumerate(EXPRESSIONS):
-        entry = {"expression": name, **as_dict(share(answers[:, c], answers.sum(1))), "corrected": None, "low": None, "high": None}
+        entry = {
+            "expression": name,
+            **as_dict(share(answers[:, c], answers.sum(1))),
+            "corrected": None,
+            "low": None,
+            "high": None,
+        }
         if estimate:
             values = {"corrected": estimate.share[c], "low": estimate.low[c], "high": estimate.high[c]}
             entry |= {key: round(float(number), 6) for key, number in values.items()}
@@ -118,9 +134,10 @@ def _by_source(rows: pa.Table, column: str) -> np.ndarray:
 def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
     """Do the groups differ by more than chance? A permutation test of Pearson's chi-squared, over whole sources.
 
-    The table of group by answered expression, of all faces with an answer, is compared with REGROUPINGS tables in which the sources
-    were dealt to the groups at random, so that many faces of one figure count once. `as_large` of them differ at least as
-    much; p = (as_large + 1) / (regroupings + 1). None where only one group or one expression is left.
+    The table of group by answered expression, of all faces with an answer, is compared with REGROUPINGS tables in which
+    the sources were dealt to the groups at random, so that many faces of one figure count once. `as_large` of them
+    differ at least as much; p = (as_large + 1) / (regroupings + 1). None where only one group or one expression is
+    left.
     """
     answered = pc.is_valid(counts["predicted"])
     rows, values = counts.filter(answered), values.filter(answered)
@@ -137,7 +154,9 @@ def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
     # Sources with equal rows are interchangeable, so dealing how many of each kind a group gets is dealing the sources.
     kinds, number = np.unique(table, axis=0, return_counts=True)
     observed = _chi_squared(np.add.reduceat(table, np.cumsum(sizes) - sizes))
-    as_large = sum(bool(_chi_squared(_deal(number, sizes, random) @ kinds) >= observed - 1e-9) for _ in range(REGROUPINGS))
+    as_large = sum(
+        bool(_chi_squared(_deal(number, sizes, random) @ kinds) >= observed - 1e-9) for _ in range(REGROUPINGS)
+    )
     return {
         "chi_squared": round(observed, 4),
         "as_large": as_large,

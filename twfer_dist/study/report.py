@@ -10,18 +10,19 @@ from typing import Annotated, Any
 import jinja2
 
 import twfer_dist
-from twfer_dist import storage
-from twfer_dist.engine import Job, Work
-from twfer_dist.settings import Range, Settings
-from twfer_dist.spreadsheet import rows_to_csv
-from twfer_dist.storage import Finished
-from twfer_dist.study import pictures
-from twfer_dist.study.answer import answer, level
-from twfer_dist.study.examine import Given, examine, photographs
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spreadsheet import rows_to_csv
+from twfer_dist.study import figures
 from twfer_dist.study.groups import LEAST_SOURCES, MOST_NAMED, MOST_VALUES, SMALL
 from twfer_dist.study.notes import notes
+from twfer_dist.study.report_data import Given, examine, photographs
+from twfer_dist.study.summary import answer, level
 from twfer_dist.study.units import HIGH, action_units
-from twfer_dist.taxonomy import EXPRESSIONS
 
 VERSION = 3
 NOT_READ = {
@@ -48,7 +49,10 @@ class ReportConfig(Settings):
     """What the page says and how much it shows; its tables always cover everything."""
 
     title: str = "Expressions in sculpted faces"
-    question: str = "Which expressions do these faces show, how do they differ between groups, and how far can the answer be believed?"
+    question: str = (
+        "Which expressions do these faces show, how do they differ between groups, and how far can the "
+        "answer be believed?"
+    )
     faces: Annotated[int, Range(0, 10_000)] = 48  # pictures of faces, at most
     strips: Annotated[int, Range(0, 10_000)] = 4  # animated faces, at most
     examples: Annotated[int, Range(0, 10_000)] = 12  # photographs that were not read, at most
@@ -66,18 +70,19 @@ def report_job(
     validity: Sequence[Finished] = (),
     config: ReportConfig,
 ) -> Job:
-    """The job that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`, `confusion.csv` and
-    `groups.csv`.
+    """The job that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`, `confusion.csv`
+    and `groups.csv`.
 
-    predictions: outputs of `predict`. Answers to images of `datasets` give the accuracy of each split; answers to faces of
-    `faces` are the study. animated: for the strips. models: finished trainings and sweeps. validity: finished validity tests.
-    Any of them may be absent: the page says what is missing. Without `faces`, all images that are in none of `datasets` are
-    taken for photographs.
+    predictions: outputs of `predict`. Answers to images of `datasets` give the accuracy of each split; answers to faces
+    of `faces` are the study. animated: for the strips. models: finished trainings and sweeps. validity: finished
+    validity tests. Any of them may be absent: the page says what is missing. Without `faces`, all images that are in
+    none of `datasets` are taken for photographs.
     """
-    given = {
-        "predictions": predictions, "faces": faces, "animated": animated, "datasets": datasets, "models": models, "validity": validity,
-    }  # fmt: skip
-    inputs = {f"{name}-{number}": finished for name, several in given.items() for number, finished in enumerate(several)}
+    given = {"predictions": predictions, "faces": faces, "animated": animated, "datasets": datasets,
+        "models": models, "validity": validity, }  # fmt: skip
+    inputs = {
+        f"{name}-{number}": finished for name, several in given.items() for number, finished in enumerate(several)
+    }
     page = storage.sha256("".join(map(_text, _PAGE)).encode())
     return Job("report", VERSION, inputs, config, {"page": page}, {}, partial(_write, given=given, config=config))
 
@@ -88,13 +93,17 @@ def _text(name: str) -> str:
 
 def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
     images = photographs(given)
-    study = {"title": config.title, "question": config.question, **examine(given, images, columns=config.groups, examples=config.examples)}
+    study = {
+        "title": config.title,
+        "question": config.question,
+        **examine(given, images, columns=config.groups, examples=config.examples),
+    }
     study |= {"notes": notes(given["faces"]), "units": action_units(given["faces"])}
     study["answer"] = answer(study)
     shown = {
-        "cards": pictures.sample(given["predictions"], given["faces"], images, study["model"], config.faces),
-        "sheets": pictures.sheets(given["faces"]),
-        "strips": pictures.strips(given["animated"], given["faces"], config.strips),
+        "cards": figures.sample(given["predictions"], given["faces"], images, study["model"], config.faces),
+        "sheets": figures.sheets(given["faces"]),
+        "strips": figures.strips(given["animated"], given["faces"], config.strips),
     }
     output = f"{work.job.stage}-{work.job.fingerprint}"
     work.write_file("index.html", render(study, shown, recipe=config.recipe, output=output).encode())
@@ -103,8 +112,24 @@ def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
     scored = ("images", "model", "split", "of", *_NUMBERS)
     work.write_file("accuracy.csv", rows_to_csv(scored, _accuracy_rows(study["accuracy"])))
     work.write_file("validity.csv", rows_to_csv(scored, _accuracy_rows(_validity_entries(study["validity"]))))
-    work.write_file("confusion.csv", rows_to_csv(("images", "model", "split", "truth", *EXPRESSIONS), _confusion_rows(study["accuracy"])))
-    grouped = ("column", "group", "faces", "sources", "expression", "answered", "of", "share", "low", "high", "labelled", "labels")
+    work.write_file(
+        "confusion.csv",
+        rows_to_csv(("images", "model", "split", "truth", *EXPRESSIONS), _confusion_rows(study["accuracy"])),
+    )
+    grouped = (
+        "column",
+        "group",
+        "faces",
+        "sources",
+        "expression",
+        "answered",
+        "of",
+        "share",
+        "low",
+        "high",
+        "labelled",
+        "labels",
+    )
     work.write_file("groups.csv", rows_to_csv(grouped, _group_rows(study["groups"])))
     work.results = {"answer": study["answer"], "model": study["model"]}
 
@@ -115,14 +140,17 @@ def render(study: Mapping[str, Any], shown: Mapping[str, Sequence[Mapping]], *, 
     Every string is escaped: names of files and groups come from strangers.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
-    words = {
-        "EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "NO_FACE_FOR": NO_FACE_FOR, "SMALL": SMALL, "MOST_VALUES": MOST_VALUES,
-        "LEAST_SOURCES": LEAST_SOURCES, "MOST_NAMED": MOST_NAMED, "HIGH": HIGH, "PRESENT": pictures.PRESENT, "level": level(study),
-        "version": twfer_dist.__version__, "recipe": recipe, "output": output,
-    }  # fmt: skip
+    words = {"EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "NO_FACE_FOR": NO_FACE_FOR, "SMALL":
+        SMALL, "MOST_VALUES": MOST_VALUES, "LEAST_SOURCES": LEAST_SOURCES, "MOST_NAMED": MOST_NAMED,
+        "HIGH": HIGH, "PRESENT": figures.PRESENT, "level": level(study), "version":
+        twfer_dist.__version__, "recipe": recipe, "output": output, }  # fmt: skip
     return environment.get_template(_PAGE[0]).render(**study, **words, **shown)
 
 
@@ -159,9 +187,20 @@ def _confusion_rows(accuracy: Iterable[Mapping]) -> Iterable[dict]:
 def _group_rows(groups: Iterable[Mapping]) -> Iterable[dict]:
     for group in groups:
         for value in group["values"]:
-            base = {"column": group["column"], "group": value["value"], "faces": value["faces"], "sources": value["sources"]}
+            base = {
+                "column": group["column"],
+                "group": value["value"],
+                "faces": value["faces"],
+                "sources": value["sources"],
+            }
             for e in value["expressions"]:
-                answers = {"answered": e["k"], "of": e["n"], "share": e["corrected"], "low": e["low"], "high": e["high"]}
+                answers = {
+                    "answered": e["k"],
+                    "of": e["n"],
+                    "share": e["corrected"],
+                    "low": e["low"],
+                    "high": e["high"],
+                }
                 yield {
                     **base,
                     "expression": e["expression"],
@@ -172,4 +211,10 @@ def _group_rows(groups: Iterable[Mapping]) -> Iterable[dict]:
 
 
 def _numbers(share: Mapping, value: str) -> dict:
-    return {"k": share.get("k"), "n": share.get("n"), "value": share.get(value), "low": share.get("low"), "high": share.get("high")}
+    return {
+        "k": share.get("k"),
+        "n": share.get("n"),
+        "value": share.get(value),
+        "low": share.get("low"),
+        "high": share.get("high"),
+    }

@@ -1,9 +1,10 @@
-"""Which shares of faces show each expression, from answers that err: corrected by a confusion whose own uncertainty counts.
+"""Which shares of faces show each expression, from answers that err: corrected by a confusion whose own uncertainty
+counts.
 
-Answers alone lie: a model that reads half of the neutral faces as sad says little neutral of any group. If it errs on these faces
-as it does on others whose truth is known (label shift: only the mixture of expressions is another), then the answers' shares are
-q = C^T p, with row i of C the answers to faces of expression i, and p can be found. An interval comes from draws of q and of C, each
-as uncertain as its number of figures makes it; every draw is solved for p anew.
+Answers alone lie: a model that reads half of the neutral faces as sad says little neutral of any group. If it errs on
+these faces as it does on others whose truth is known (label shift: only the mixture of expressions is another), then
+the answers' shares are q = C^T p, with row i of C the answers to faces of expression i, and p can be found. An interval
+comes from draws of q and of C, each as uncertain as its number of figures makes it; every draw is solved for p anew.
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from twfer_dist.intervals import design_effect
+from twfer_dist.core.intervals import design_effect
+from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.calibration import Confusion
-from twfer_dist.taxonomy import EXPRESSIONS
 
 DRAWS = 2000
 LEVEL = 0.05 / len(EXPRESSIONS)
@@ -37,7 +38,9 @@ class Corrected:
 
 
 def corrected(answers: np.ndarray, confusion: Confusion) -> Corrected:
-    """The shares behind `answers`, [figures, 7] images by figure and answered expression, of a model with this `confusion`."""
+    """The shares behind `answers`, [figures, 7] images by figure and answered expression, of a model with this
+    `confusion`.
+    """
     random = np.random.default_rng(0)
     answered = answers.sum(0)
     worth = answered / design_effect(answers[None])
@@ -55,9 +58,11 @@ def corrected(answers: np.ndarray, confusion: Confusion) -> Corrected:
 
 
 def solve(rates: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """The shares p (B, 7) on the simplex with the least weighted squares of answers - rates^T p. rates (B, 7, 7), answers (B, 7).
+    """The shares p (B, 7) on the simplex with the least weighted squares of answers - rates^T p. rates (B, 7, 7),
+    answers (B, 7).
 
-    Expressions whose share comes out negative are left out, the most negative first. Within 1e-4 of the most likely shares.
+    Expressions whose share comes out negative are left out, the most negative first. Within 1e-4 of the most likely
+    shares.
     """
     weighted = rates / np.maximum(answers, 1e-3)[:, None]
     normal = weighted @ rates.swapaxes(1, 2)
@@ -81,7 +86,8 @@ def solve(rates: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 
 def agreement(one: Confusion, other: Confusion) -> dict[str, Any] | None:
-    """Do two sets of images show the same errors? Chi-squared of the answers to each expression, against random dealings of the images.
+    """Do two sets of images show the same errors? Chi-squared of the answers to each expression, against random
+    dealings of the images.
 
     p is small where they differ: then the errors of one say little of the other. None where they share no expression.
     """

@@ -1,4 +1,6 @@
-"""Whose Action Units a study has, and which of them lie so far from the heads that the network was tested on that they may be false."""
+"""Whose Action Units a study has, and which of them lie so far from the heads that the network was tested on that they
+may be false.
+"""
 
 import functools
 import json
@@ -10,16 +12,18 @@ import numpy as np
 import pyarrow.compute as pc
 from scipy import stats
 
-from twfer_dist.faces.measure import SHIPPED
-from twfer_dist.faces.pipeline import OURS
-from twfer_dist.schema import FACES, OK
-from twfer_dist.storage import Finished
-from twfer_dist.study.tables import source_codes
-from twfer_dist.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS
+from twfer_dist.core.schema import FACES
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.faces.stage import OURS
+from twfer_dist.measurement.analyzer import SHIPPED
+from twfer_dist.study.metrics import source_codes
 
 HIGH = 0.75
-"""A figure counts as high in a unit where it lies above this share of the heads. These were drawn with strong Action Units: what more
-than half of a corpus shows above three quarters of them is seldom an expression that all share."""
+"""A figure counts as high in a unit where it lies above this share of the heads. These were drawn with strong Action
+Units: what more than half of a corpus shows above three quarters of them is seldom an expression that all share.
+"""
 
 CHANCE = 0.05
 """The chance of a warning in a corpus that is like the heads, over all units together (Bonferroni)."""
@@ -28,10 +32,10 @@ CHANCE = 0.05
 def action_units(faces: Sequence[Finished]) -> list[dict[str, Any]]:
     """For each corpus: corpus, faces, of them with Action Units from OpenFace's table and from the network, and `far`.
 
-    far: the units in which more than half of the figures are higher than HIGH of the heads, and more figures than chance explains
-    (binomial test). Of each: unit, name, mean, high, figures. A figure's value is the median of its faces that are fit to be
-    read: the mean of several expressions would be high in units that a few of them show.
-    Only where the network that ships measured: of no other is it known what it reads on the heads.
+    far: the units in which more than half of the figures are higher than HIGH of the heads, and more figures than
+    chance explains (binomial test). Of each: unit, name, mean, high, figures. A figure's value is the median of its
+    faces that are fit to be read: the mean of several expressions would be high in units that a few of them show. Only
+    where the network that ships measured: of no other is it known what it reads on the heads.
     """
     found: dict[str, dict[str, Any]] = {}
     columns = ["corpus", "source", "action_units", "action_units_from", "status"]
@@ -60,7 +64,9 @@ def _far(rows: Any) -> list[dict[str, Any]]:
         high = int((value > limit).sum())
         by_chance = stats.binom.sf(high - 1, sources, 1 - HIGH)
         if 2 * high > sources and by_chance < CHANCE / len(ACTION_UNITS):
-            found.append({"unit": unit, "name": name, "mean": round(float(value.mean()), 3), "high": high, "figures": sources})
+            found.append(
+                {"unit": unit, "name": name, "mean": round(float(value.mean()), 3), "high": high, "figures": sources}
+            )
     return found
 
 

@@ -1,7 +1,7 @@
 """The paper's validity test (Table 7) and its mirror: does an animated face show its expression as a real one does?
 
-A recogniser that learned from real faces is asked about real expressive faces and about animated neutral ones. In the mirror,
-one that learned from animated faces is asked about real ones, beside the one that learned from real ones.
+A recogniser that learned from real faces is asked about real expressive faces and about animated neutral ones. In the
+mirror, one that learned from animated faces is asked about real ones, beside the one that learned from real ones.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.engine import Job, Work
-from twfer_dist.errors import Problem
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.schema import DATASET, figures
+from twfer_dist.core.status import OK
+from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.config import Settings
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.spec import Job
 from twfer_dist.recognition.recogniser import name_of
-from twfer_dist.schema import DATASET, OK, figures
-from twfer_dist.settings import Settings
-from twfer_dist.storage import Finished
-from twfer_dist.study import tables
+from twfer_dist.study import metrics
 
 VERSION = 1
 ORIGINS = {"real": "photograph", "animated": "animated"}
@@ -30,28 +32,38 @@ class ValidityConfig(Settings):
 
 
 def validity_job(
-    real: Finished, animated: Finished, models: Sequence[Finished], predictions: Sequence[Finished], config: ValidityConfig
+    real: Finished,
+    animated: Finished,
+    models: Sequence[Finished],
+    predictions: Sequence[Finished],
+    config: ValidityConfig,
 ) -> Job:
     """Score each model on the test images of both data sets: per expression, both averages, n, 95 % intervals.
 
-    real: a data set of labelled photographs. animated: one of animated neutral faces. models: trainings on either, one on `real` at
-    least. predictions: the models' answers to both data sets. A test image whose source is among the model's own training images is
-    left out. `results["scores"]`: for each model, those on `real` first, and each data set, `tables.scores`, with trained_on and
-    asked_about ("real" or "animated") and left_out. Problem where an input is of another kind, or answers are missing.
+    real: a data set of labelled photographs. animated: one of animated neutral faces. models: trainings on either, one
+    on `real` at least. predictions: the models' answers to both data sets. A test image whose source is among the
+    model's own training images is left out. `results["scores"]`: for each model, those on `real` first, and each data
+    set, `tables.scores`, with trained_on and asked_about ("real" or "animated") and left_out. Problem where an input is
+    of another kind, or answers are missing.
     """
     datasets = {"real": real, "animated": animated}
     for name, dataset in datasets.items():
         if dataset.manifest["stage"] != "dataset":
             raise Problem(
-                f"{dataset.uri} is given as the {name} faces and is the output of stage '{dataset.manifest['stage']}': name a data set."
+                f"{dataset.uri} is given as the {name} faces and is the output of stage "
+                f"'{dataset.manifest['stage']}': name a data set."
             )
     known = {dataset.digest: name for name, dataset in datasets.items()}
     for model in models:
         if model.manifest["stage"] != "train" or model.manifest["inputs"]["dataset"] not in known:
-            raise Problem(f"{model.uri} is no training on the real or on the animated faces of this validity test: name others.")
+            raise Problem(
+                f"{model.uri} is no training on the real or on the animated faces of this validity test: name others."
+            )
     learned = sorted(((known[m.manifest["inputs"]["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
     if not learned or learned[0][0] != "real":
-        raise Problem(f"The validity test has no model that learned from {real.uri}: name a training on the real faces.")
+        raise Problem(
+            f"The validity test has no model that learned from {real.uri}: name a training on the real faces."
+        )
 
     def do(work: Work) -> None:
         asked = {name: _images(name, dataset) for name, dataset in datasets.items()}
@@ -62,46 +74,63 @@ def validity_job(
         ]
         work.results = {"scores": found, "say": [_say(one) for one in found]}
 
-    inputs = {**datasets, **{f"model-{k}": m for k, m in enumerate(models)}, **{f"predictions-{k}": p for k, p in enumerate(predictions)}}
+    inputs = {
+        **datasets,
+        **{f"model-{k}": m for k, m in enumerate(models)},
+        **{f"predictions-{k}": p for k, p in enumerate(predictions)},
+    }
     return Job("validity", VERSION, inputs, config, {}, {}, do)
 
 
 def _images(name: str, dataset: Finished) -> pa.Table:
-    """The test images of a data set: image_id, source (with its corpus). Problem where there are none, or of another origin."""
+    """The test images of a data set: image_id, source (with its corpus). Problem where there are none, or of another
+    origin.
+    """
     columns = ["image_id", "corpus", "source", "origin", "split"]
-    rows = dataset.scan(".", DATASET).to_table(columns=columns, filter=(pc.field("status") == OK) & (pc.field("split") == "test"))
+    rows = dataset.scan(".", DATASET).to_table(
+        columns=columns, filter=(pc.field("status") == OK) & (pc.field("split") == "test")
+    )
     if not len(rows):
         raise Problem(f"{dataset.uri} has no test images: split it into train and test at least.")
     if foreign := sorted(set(rows["origin"].to_pylist()) - {ORIGINS[name]}):
-        raise Problem(f"{dataset.uri} is given as the {name} faces and holds images of origin '{foreign[0]}': name another data set.")
+        raise Problem(
+            f"{dataset.uri} is given as the {name} faces and holds images of origin '{foreign[0]}': name another "
+            "data set."
+        )
     return pa.table({"image_id": rows["image_id"], "source": figures(rows)})
 
 
-def _score(model: Finished, learned_from: Finished, name: str, images: pa.Table, predictions: Sequence[Finished]) -> dict[str, Any]:
+def _score(
+    model: Finished, learned_from: Finished, name: str, images: pa.Table, predictions: Sequence[Finished]
+) -> dict[str, Any]:
     """How the model answers those of `images` whose sources it did not learn from."""
     train = learned_from.scan(".", DATASET).to_table(columns=["corpus", "source"], filter=pc.field("split") == "train")
     new = images.filter(pc.invert(pc.is_in(images["source"], pc.unique(figures(train)))))
     left_out = len(images) - len(new)
     if not len(new):
         raise Problem(
-            f"Every source of the {name} test images is among the training images of {model.uri}: split both data sets by the same sources."
+            f"Every source of the {name} test images is among the training images of {model.uri}: split both data "
+            "sets by the same sources."
         )
     asked = pa.table({"image_id": new["image_id"], "split": pa.array([name] * len(new), pa.string())})
-    counts = tables.count(predictions, asked)
-    answers = tables.evaluate(counts.filter(pc.equal(counts["model"], name_of(model))))
+    counts = metrics.count(predictions, asked)
+    answers = metrics.evaluate(counts.filter(pc.equal(counts["model"], name_of(model))))
     told_of = int(answers[0].total.sum()) + answers[0].unanswered if answers else 0
     if told_of != len(new):
         raise Problem(
-            f"The predictions hold {told_of} answers of {name_of(model)} to {len(new)} {name} test images: let one predict stage ask it "
+            f"The predictions hold {told_of} answers of {name_of(model)} to {len(new)} {name} test images: let one "
+            "predict stage ask it "
             "about both data sets."
         )
-    (told,) = tables.scores(answers)
+    (told,) = metrics.scores(answers)
     return {"asked_about": name, **told, "left_out": left_out}
 
 
 def _say(one: dict[str, Any]) -> str:
     images, mean = one["images"], one["mean"]
     return (
-        f"{one['model']}, trained on {one['trained_on']}, asked about {one['asked_about']}: {100 * images['share']:.1f} % "
-        f"({images['k']} of {images['n']}), mean of classes {mean['value']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})"
+        f"{one['model']}, trained on {one['trained_on']}, asked about {one['asked_about']}: "
+        f"{100 * images['share']:.1f} % "
+        f"({images['k']} of {images['n']}), mean of classes {mean['value']:.3f} ({mean['low']:.3f} to "
+        f"{mean['high']:.3f})"
     )

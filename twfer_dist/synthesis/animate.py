@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from twfer_dist.core.taxonomy import to_unit
 from twfer_dist.synthesis.checkpoints import LoadedGenerator
 from twfer_dist.synthesis.networks import AnyGenerator, WarpingGenerator, fuse, told
-from twfer_dist.taxonomy import to_unit
 
 
 def intensities(levels: int, drop_last: bool) -> list[float]:
@@ -27,17 +27,20 @@ def animate(
     *,
     bfloat16: bool = False,
 ) -> np.ndarray:
-    """Crops uint8 (B, S, S, 3) RGB, carried from their own Action Units float32 (B, 17) in 0..5 to the wanted: uint8 (B, S, S, 3).
+    """Crops uint8 (B, S, S, 3) RGB, carried from their own Action Units float32 (B, 17) in 0..5 to the wanted: uint8
+    (B, S, S, 3).
 
     The generator sees the crops at its own size. What it makes is enlarged and meets the crop at the crop's size in
-    equation 1 of the paper, so that where the source is kept, or moved, the sculpture's texture stays as sharp as it was.
-    bfloat16: of the network's convolutions; on average 0.02 of 255 from float32, 999 of 1,000 values by at most 1.
+    equation 1 of the paper, so that where the source is kept, or moved, the sculpture's texture stays as sharp as it
+    was. bfloat16: of the network's convolutions; on average 0.02 of 255 from float32, 999 of 1,000 values by at most 1.
     """
     image = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     side = image.shape[2:]
     small = image
     if side[0] != generator.size:
-        small = F.interpolate(image, (generator.size, generator.size), mode="bilinear", antialias=True, align_corners=False)
+        small = F.interpolate(
+            image, (generator.size, generator.size), mode="bilinear", antialias=True, align_corners=False
+        )
     with torch.inference_mode():
         units = [torch.from_numpy(to_unit(u)).to(device) for u in (own, wanted)]
         with torch.autocast(image.device.type, torch.bfloat16, enabled=bfloat16):

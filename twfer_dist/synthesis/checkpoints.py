@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from twfer_dist import storage
-from twfer_dist.errors import Problem
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.engine import storage
 from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator
-from twfer_dist.taxonomy import ACTION_UNITS
 
 PUBLIC_SIZE = 128  # of the images that the public checkpoints were trained on; their files do not say it
 
@@ -56,10 +56,13 @@ def load_generator(uri: str) -> LoadedGenerator:
             network = Generator(width, units, blocks)
         network.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise Problem(f"{uri} does not hold a GANimation generator ({_first_line(error)}): name the generator's checkpoint.") from None
+        raise Problem(
+            f"{uri} does not hold a GANimation generator ({_first_line(error)}): name the generator's checkpoint."
+        ) from None
     if units != len(ACTION_UNITS):
         raise Problem(
-            f"{uri} holds a generator for {units} Action Units and this program uses OpenFace's {len(ACTION_UNITS)}: name another."
+            f"{uri} holds a generator for {units} Action Units and this program uses OpenFace's "
+            f"{len(ACTION_UNITS)}: name another."
         )
     return LoadedGenerator(network.eval(), size, storage.sha256(data))
 
@@ -74,7 +77,9 @@ def load_critic(uri: str) -> Critic:
         network = Critic(kernel << depth, width, units, depth)
         network.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise Problem(f"{uri} does not hold a GANimation critic ({_first_line(error)}): name the critic's checkpoint.") from None
+        raise Problem(
+            f"{uri} does not hold a GANimation critic ({_first_line(error)}): name the critic's checkpoint."
+        ) from None
     return network.eval()
 
 
@@ -96,7 +101,9 @@ def _state(data: bytes, uri: str) -> tuple[dict[str, Tensor], int]:
         else:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise Problem(f"{uri} is not a checkpoint of weights alone ({_first_line(error)}): name a .safetensors or .pth file.") from None
+        raise Problem(
+            f"{uri} is not a checkpoint of weights alone ({_first_line(error)}): name a .safetensors or .pth file."
+        ) from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):

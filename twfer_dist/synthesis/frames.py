@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from twfer_dist import schema
-from twfer_dist.schema import FACES
-from twfer_dist.storage import Finished
+from twfer_dist.core.schema import FACES
+from twfer_dist.core.status import OK
+from twfer_dist.engine.artifact import Finished
 
 
 def decode(rows: pa.Table, faces: Sequence[Finished], size: int) -> pa.Table:
@@ -29,8 +29,10 @@ def decode(rows: pa.Table, faces: Sequence[Finished], size: int) -> pa.Table:
     return (
         rows.drop_columns(["input", "content", "precision"])
         .append_column("pixels", pa.array(pixels, pa.large_binary()))
-        .append_column("status", pa.array([schema.OK if p else "unreadable" for p in pixels]))
-        .append_column("error", pa.array(["" if p else "the face's crop is not an image that can be decoded" for p in pixels]))
+        .append_column("status", pa.array([OK if p else "unreadable" for p in pixels]))
+        .append_column(
+            "error", pa.array(["" if p else "the face's crop is not an image that can be decoded" for p in pixels])
+        )
     )
 
 

@@ -21,7 +21,9 @@ ATTENTION = 0.1
 SMOOTHNESS = 1e-5 * PUBLIC_BATCH
 
 NOISE, CHANGE = 0.05, 0.15
-"""Differences of input and truth up to 6 of 255 levels are grain and JPEG; beyond, how fast they count in `change` (in -1..1)."""
+"""Differences of input and truth up to 6 of 255 levels are grain and JPEG; beyond, how fast they count in `change` (in
+-1..1).
+"""
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
@@ -41,15 +43,17 @@ def action_unit_loss(seen: Tensor, wanted: Tensor) -> Tensor:
 
 
 def smoothness(attention: Tensor) -> Tensor:
-    """Total variation of the attention masks (B, 1, S, S) (equation 3): absolute differences of neighbours, summed over an
-    image, mean over images."""
+    """Total variation of the attention masks (B, 1, S, S) (equation 3): absolute differences of neighbours, summed over
+    an image, mean over images.
+    """
     down = (attention[:, :, 1:] - attention[:, :, :-1]).abs().sum()
     right = (attention[:, :, :, 1:] - attention[:, :, :, :-1]).abs().sum()
     return (down + right) / len(attention)
 
 
 def change(image: Tensor, truth: Tensor) -> Tensor:
-    """How much `truth` differs from `image`, both (B, 3, S, S) in -1..1: 1 - exp(-(d - NOISE) / CHANGE) in 0..1, (B, 1, S, S).
+    """How much `truth` differs from `image`, both (B, 3, S, S) in -1..1: 1 - exp(-(d - NOISE) / CHANGE) in 0..1, (B, 1,
+    S, S).
 
     d is the largest difference of a channel among a pixel and its neighbours.
     """
@@ -58,20 +62,28 @@ def change(image: Tensor, truth: Tensor) -> Tensor:
 
 
 MARGIN, SPREAD = 0.06, 0.02
-"""By how much nearer to the truth (mean difference of channels, in -1..1) paint must be than what was moved, and how sharp the limit is."""
+"""By how much nearer to the truth (mean difference of channels, in -1..1) paint must be than what was moved, and how
+sharp the limit is.
+"""
 
 
 def paired_loss(
-    image: Tensor, truth: Tensor, colour: Tensor, attention: Tensor, flow: Tensor | None = None, *, change_weight: float = 4.0
+    image: Tensor,
+    truth: Tensor,
+    colour: Tensor,
+    attention: Tensor,
+    flow: Tensor | None = None,
+    *,
+    change_weight: float = 4.0,
 ) -> dict[str, Tensor]:
     """The losses of a generated image whose truth is known (not in the paper: its photographs have no such pairs).
 
-    image, truth and colour (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1. With m = `change`(image, truth), the losses are
-        pixels: |fused - truth|, each pixel weighted 1 + change_weight * m;
+    image, truth and colour (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1. With m = `change`(image, truth),
+        the losses are pixels: |fused - truth|, each pixel weighted 1 + change_weight * m;
         edges: the same of the differences of neighbouring pixels, which L1 alone leaves soft;
         attention: binary cross entropy of attention with 1 - m: keep the input's pixel as far as it does not change.
-    Where pixels are moved (flow (B, 2, S, S) in halves of the side), attention is asked to keep a pixel but where paint is nearer to
-    the truth than what was moved there, by MARGIN, and there are two more:
+    Where pixels are moved (flow (B, 2, S, S) in halves of the side), attention is asked to keep a pixel but where
+    paint is nearer to the truth than what was moved there, by MARGIN, and there are two more:
         colour: |colour - truth|, each pixel weighted m: paint is learned also where nothing is painted yet;
         bend: the mean absolute difference of neighbouring flows in pixels: what is near moves together.
     """
@@ -87,7 +99,10 @@ def paired_loss(
     if flow is None:
         return parts | {"attention": F.binary_cross_entropy(attention, 1 - changed)}
     with torch.no_grad():
-        off = [F.avg_pool2d((picture - truth).abs().mean(1, keepdim=True), 3, stride=1, padding=1) for picture in (colour, moved)]
+        off = [
+            F.avg_pool2d((picture - truth).abs().mean(1, keepdim=True), 3, stride=1, padding=1)
+            for picture in (colour, moved)
+        ]
         keep = torch.sigmoid((off[0] - off[1] + MARGIN) / SPREAD)
     bend = (flow[:, :, 1:] - flow[:, :, :-1]).abs().mean() + (flow[:, :, :, 1:] - flow[:, :, :, :-1]).abs().mean()
     return parts | {

@@ -1,15 +1,15 @@
 """GANimation's generator and critic (Pumarola et al., arXiv 1807.09251), equal to the public ones; and our generator.
 
-Module names are those of the public code, so that its state dicts load as they are: `main.0.weight`, `img_reg.0.weight`,
-and `attetion_reg.0.weight` with its spelling. Images are float32 (B, 3, S, S) in -1 to 1, Action Units float32 (B, U) in
-0 to 1.
+Module names are those of the public code, so that its state dicts load as they are: `main.0.weight`,
+`img_reg.0.weight`, and `attetion_reg.0.weight` with its spelling. Images are float32 (B, 3, S, S) in -1 to 1, Action
+Units float32 (B, U) in 0 to 1.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twfer_dist.taxonomy import ACTION_UNITS, MAX_INTENSITY
+from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 
 
 class ResidualBlock(nn.Module):
@@ -74,7 +74,9 @@ class Generator(nn.Module):
 
 
 class ModulatedBlock(nn.Module):
-    """A residual block of `width` channels, whose normalised features are stretched and shifted as the wanted change says."""
+    """A residual block of `width` channels, whose normalised features are stretched and shifted as the wanted change
+    says.
+    """
 
     def __init__(self, width: int, units: int) -> None:
         super().__init__()
@@ -94,16 +96,18 @@ class ModulatedBlock(nn.Module):
 
 
 class WarpingGenerator(nn.Module):
-    """Ours: it is told the *change* of the Action Units, and beside GANimation's two heads has a third that moves the image's pixels.
+    """Ours: it is told the *change* of the Action Units, and beside GANimation's two heads has a third that moves the
+    image's pixels.
 
-    An expression is mostly movement, and what is moved keeps its grain and its cracks, at any size of the image; colour is left
-    to paint what movement cannot bring: an opened mouth, a fold and its shadow. The change enters behind the norms of the residual
-    blocks (Huang and Belongie 2017): GANimation lays it beside the image as constant planes, which the instance norm behind the first
-    convolution takes away again, all but what leaks in from the border. The trunk begins at half the image's side, on FOLD x FOLD
-    pixels at each place (Shi et al. 2016).
+    An expression is mostly movement, and what is moved keeps its grain and its cracks, at any size of the image; colour
+    is left to paint what movement cannot bring: an opened mouth, a fold and its shadow. The change enters behind the
+    norms of the residual blocks (Huang and Belongie 2017): GANimation lays it beside the image as constant planes,
+    which the instance norm behind the first convolution takes away again, all but what leaks in from the border. The
+    trunk begins at half the image's side, on FOLD x FOLD pixels at each place (Shi et al. 2016).
 
-    forward(image (B, 3, S, S) in -1..1, change (B, U) in -1..1), S a multiple of 8, gives colour and attention as `Generator` does, and
-        flow (B, 2, S, S): how far right and down of itself each pixel is fetched from, in halves of the image's side.
+    forward(image (B, 3, S, S) in -1..1, change (B, U) in -1..1), S a multiple of 8, gives colour and attention as
+        `Generator` does, and flow (B, 2, S, S): how far right and down of itself each pixel is fetched from, in
+        halves of the image's side.
     """
 
     FOLD = 2
@@ -119,14 +123,22 @@ class WarpingGenerator(nn.Module):
 
         self.first = step(nn.Conv2d(3 * self.FOLD**2, width, 7, padding=3, bias=False), width)
         self.down = nn.Sequential(
-            *(step(nn.Conv2d(width << k, width << k + 1, 4, stride=2, padding=1, bias=False), width << k + 1) for k in (0, 1))
+            *(
+                step(nn.Conv2d(width << k, width << k + 1, 4, stride=2, padding=1, bias=False), width << k + 1)
+                for k in (0, 1)
+            )
         )
         self.blocks = nn.ModuleList(ModulatedBlock(4 * width, units) for _ in range(blocks))
-        self.up = nn.Sequential(*(step(nn.ConvTranspose2d(2 * c, c, 4, stride=2, padding=1, bias=False), c) for c in (2 * width, width)))
+        self.up = nn.Sequential(
+            *(step(nn.ConvTranspose2d(2 * c, c, 4, stride=2, padding=1, bias=False), c) for c in (2 * width, width))
+        )
         self.colour = nn.Conv2d(width, 3 * self.FOLD**2, 7, padding=3)
         self.attention = nn.Conv2d(width, self.FOLD**2, 7, padding=3)
         self.flow = nn.Conv2d(width, 2, 7, padding=3)
-        for head, start in ((self.attention, 4.0), (self.flow, 0.0)):  # at first nothing moves, and hardly anything is painted
+        for head, start in (
+            (self.attention, 4.0),
+            (self.flow, 0.0),
+        ):  # at first nothing moves, and hardly anything is painted
             nn.init.zeros_(head.weight)
             nn.init.constant_(head.bias, start)  # type: ignore[arg-type]
 
@@ -153,7 +165,9 @@ AnyGenerator = Generator | WarpingGenerator
 
 
 def told(generator: AnyGenerator, own: Tensor, wanted: Tensor) -> Tensor:
-    """What a generator is told, from the Action Units (B, U) in 0..1 that the image shows and those that it shall show."""
+    """What a generator is told, from the Action Units (B, U) in 0..1 that the image shows and those that it shall
+    show.
+    """
     return wanted - own if isinstance(generator, WarpingGenerator) else wanted
 
 
@@ -189,7 +203,9 @@ def fuse(image: Tensor, colour: Tensor, attention: Tensor, flow: Tensor | None =
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """The image (B, C, H, W) whose pixels are fetched from where `flow` (B, 2, H, W) says, in halves of its side; edges repeat."""
+    """The image (B, C, H, W) whose pixels are fetched from where `flow` (B, 2, H, W) says, in halves of its side; edges
+    repeat.
+    """
     height, width = image.shape[2:]
     down = (torch.arange(height, device=image.device) + 0.5) * 2 / height - 1
     right = (torch.arange(width, device=image.device) + 0.5) * 2 / width - 1

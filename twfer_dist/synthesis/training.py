@@ -1,8 +1,8 @@
 """Training the generator in plain PyTorch: on pairs whose truth is known, then as GANimation trains (arXiv 1807.09251).
 
-Both phases draw step k's whole batch from (seed, phase, k), and each worker takes its share: what is learnt does not hang
-on the number of workers, and a resumed training draws what an unbroken one would have drawn. Gradients are averaged over
-the workers by hand, because the gradient penalty differentiates the critic twice.
+Both phases draw step k's whole batch from (seed, phase, k), and each worker takes its share: what is learnt does not
+hang on the number of workers, and a resumed training draws what an unbroken one would have drawn. Gradients are
+averaged over the workers by hand, because the gradient penalty differentiates the critic twice.
 """
 
 import math
@@ -17,12 +17,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twfer_dist import trainings
-from twfer_dist.precision import Precision
-from twfer_dist.settings import Range, Settings
+from twfer_dist.engine.config import Range, Settings
 from twfer_dist.synthesis import losses
 from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator, fuse, told
 from twfer_dist.synthesis.pairs import Draw, Pairs
+from twfer_dist.training.checkpoint import pack, unpack
+from twfer_dist.training.loop import agree_on_bfloat16, check_converging
+from twfer_dist.training.precision import Precision
 
 NETWORKS: dict[str, type[Generator] | type[WarpingGenerator]] = {"ganimation": Generator, "warping": WarpingGenerator}
 CRITIC_STEPS = 5  # per step of the generator
@@ -49,8 +50,12 @@ class GeneratorConfig(Settings):
     adversarial_steps: Annotated[int, Range(0, 10**9)] = 0
     adversarial_minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None
     adversarial_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4
-    precision: Precision = "float32"  # of the generator's convolutions, bfloat16 is twice as fast; the critic stays at float32
-    keep_at: tuple[Annotated[int, Range(1, 10**9)], ...] = ()  # steps of the last phase after which the weights are kept beside
+    precision: Precision = (
+        "float32"  # of the generator's convolutions, bfloat16 is twice as fast; the critic stays at float32
+    )
+    keep_at: tuple[
+        Annotated[int, Range(1, 10**9)], ...
+    ] = ()  # steps of the last phase after which the weights are kept beside
     held_out: Annotated[float, Range(0, 0.9, above=True)] = 0.05  # share of the figures kept for the scores
     scored_pairs: Annotated[int, Range(1, 10**6)] = 256
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
@@ -60,7 +65,9 @@ class GeneratorConfig(Settings):
             raise ValueError("a generator is trained for no steps; set supervised_steps or adversarial_steps")
         last, steps, *_ = self.phases()[-1]
         if self.keep_at and max(self.keep_at) > steps:
-            raise ValueError(f"keep_at names step {max(self.keep_at)}, and the {last} phase has {steps}; use 1 to {steps}")
+            raise ValueError(
+                f"keep_at names step {max(self.keep_at)}, and the {last} phase has {steps}; use 1 to {steps}"
+            )
 
     def phases(self) -> list[tuple[str, int, float | None, float]]:
         """Name, steps, minutes and learning rate of the phases that have steps."""
@@ -75,8 +82,8 @@ class GeneratorConfig(Settings):
 class State:
     """All that a training is between two steps.
 
-    The schedule hangs on the step and the seconds alone, and every draw on the seed, the phase and the step: no generator of
-    random numbers has a state of its own that would have to be kept.
+    The schedule hangs on the step and the seconds alone, and every draw on the seed, the phase and the step: no
+    generator of random numbers has a state of its own that would have to be kept.
     """
 
     generator: AnyGenerator
@@ -88,16 +95,18 @@ class State:
     seconds: float = 0.0  # in the phase
     log: list[dict[str, float | str]] = field(default_factory=list)
     run_id: str = ""  # the MLflow run that knows the log
-    precisions: list[str] = field(default_factory=list)  # in which convolutions were computed; several where the hardware changed
+    precisions: list[str] = field(
+        default_factory=list
+    )  # in which convolutions were computed; several where the hardware changed
     begun: float = math.inf  # the loss of the first supervised step
 
     def to_bytes(self) -> bytes:
         parts = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        return trainings.pack({**parts, **{name: getattr(self, name) for name in _PLAIN}})
+        return pack({**parts, **{name: getattr(self, name) for name in _PLAIN}})
 
     def load(self, data: bytes) -> None:
         """Become the state that `to_bytes` saved."""
-        saved = trainings.unpack(data)
+        saved = unpack(data)
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(saved[name])
         for name in _PLAIN:
@@ -108,25 +117,32 @@ _STATEFUL = ("generator", "critic", "generator_optimizer", "critic_optimizer")
 _PLAIN = ("phase", "step", "seconds", "log", "run_id", "precisions", "begun")
 
 
-def new_state(config: GeneratorConfig, device: torch.device | str = "cpu", initial: AnyGenerator | None = None) -> State:
+def new_state(
+    config: GeneratorConfig, device: torch.device | str = "cpu", initial: AnyGenerator | None = None
+) -> State:
     """The state before the first step, the same on all workers; `initial` is a generator to go on from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         generator = (initial or NETWORKS[config.network](config.width)).to(device)
         critic = Critic(config.size, config.critic_width).to(device)
-    of_generator, of_critic = (torch.optim.Adam(network.parameters(), betas=(0.5, 0.999)) for network in (generator, critic))
+    of_generator, of_critic = (
+        torch.optim.Adam(network.parameters(), betas=(0.5, 0.999)) for network in (generator, critic)
+    )
     return State(generator, critic, of_generator, of_critic)
 
 
-def fit(state: State, data: Mapping[str, Pairs], config: GeneratorConfig, observe: Callable[[State, dict[str, float]], None]) -> None:
-    """Run the phases from where `state` stands to their end, each on its images in `data`, on this worker's share of each batch.
+def fit(
+    state: State, data: Mapping[str, Pairs], config: GeneratorConfig, observe: Callable[[State, dict[str, float]], None]
+) -> None:
+    """Run the phases from where `state` stands to their end, each on its images in `data`, on this worker's share of
+    each batch.
 
     observe(state, losses) is called after each step with that step's losses of the whole batch. The
     batch is a multiple of the workers. Diverged where a loss or a gradient is not finite.
     """
     rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     device = next(state.generator.parameters()).device
-    half = trainings.in_bfloat16(config.precision, device, state.precisions)
+    half = agree_on_bfloat16(config.precision, device, state.precisions)
     state.generator.train()
     while state.phase < len(config.phases()):
         name, steps, minutes, rate = config.phases()[state.phase]
@@ -138,7 +154,10 @@ def fit(state: State, data: Mapping[str, Pairs], config: GeneratorConfig, observ
             for optimizer in (state.generator_optimizer, state.critic_optimizer):
                 for group in optimizer.param_groups:
                     group["lr"] = faded
-            draws = [_draw(pairs, config, state, k).share(rank, workers) for k in range(CRITIC_STEPS if name == "adversarial" else 1)]
+            draws = [
+                _draw(pairs, config, state, k).share(rank, workers)
+                for k in range(CRITIC_STEPS if name == "adversarial" else 1)
+            ]
             values = (adversarial_step if name == "adversarial" else supervised_step)(state, pairs, draws, faded, half)
             state.step += 1
             state.seconds += time.monotonic() - started
@@ -148,7 +167,8 @@ def fit(state: State, data: Mapping[str, Pairs], config: GeneratorConfig, observ
 
 
 def _progress(state: State, steps: int, minutes: float | None, device: torch.device) -> float:
-    """How much of the phase is done, 0 to 1: of its steps or its minutes, whichever is more; the slowest worker's clock counts.
+    """How much of the phase is done, 0 to 1: of its steps or its minutes, whichever is more; the slowest worker's clock
+    counts.
 
     The learning rate is constant for two thirds and then falls linearly, as in the paper's 20 + 10 epochs.
     """
@@ -173,8 +193,9 @@ def _draw(pairs: Pairs, config: GeneratorConfig, state: State, number: int) -> D
 
 
 def supervised_step(state: State, pairs: Pairs, draws: list[Draw], rate: float, half: bool) -> dict[str, float]:
-    """One step of the generator on pairs: L1 and edges weighted to what changes, and the attention that this asks for. rate: the
-    learning rate, to be told where the step fails. half: whether the generator's convolutions compute in bfloat16.
+    """One step of the generator on pairs: L1 and edges weighted to what changes, and the attention that this asks for.
+    rate: the learning rate, to be told where the step fails. half: whether the generator's convolutions compute in
+    bfloat16.
     """
     device = next(state.generator.parameters()).device
     image, truth, own, wanted = pairs.batch(draws[0], device)
@@ -216,7 +237,13 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], rate: float,
     cycle = F.l1_loss(fuse(fake, *back), image)
     masks = attention.mean() + attention_back.mean()
     smooth = losses.smoothness(attention) + losses.smoothness(attention_back)
-    loss = -score.mean() + losses.ACTION_UNITS * units_fake + losses.CYCLE * cycle + losses.ATTENTION * masks + losses.SMOOTHNESS * smooth
+    loss = (
+        -score.mean()
+        + losses.ACTION_UNITS * units_fake
+        + losses.CYCLE * cycle
+        + losses.ATTENTION * masks
+        + losses.SMOOTHNESS * smooth
+    )
     _step(loss, generator, state.generator_optimizer, place)
     named: dict[str, Tensor] = {
         "critic_loss": critic_loss,
@@ -240,15 +267,19 @@ def _made(generator: AnyGenerator, image: Tensor, units: Tensor, half: bool) -> 
 
 
 def _step(
-    loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, place: tuple[str, str, float], limit: float = math.inf
+    loss: Tensor,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    place: tuple[str, str, float],
+    limit: float = math.inf,
 ) -> None:
     """One optimizer step of `network` on the mean over workers of `loss`.
 
-    Diverged where the loss or its gradient is not finite, or the loss far beyond `limit`, before the weights are: the last checkpoint
-    stays one to go on from. place: what `trainings.converging` says of it.
+    Diverged where the loss or its gradient is not finite, or the loss far beyond `limit`, before the weights are: the
+    last checkpoint stays one to go on from. place: what `trainings.converging` says of it.
     """
     updates = len(optimizer.state)
-    trainings.converging(loss.item(), limit, *place, updates=updates)
+    check_converging(loss.item(), limit, *place, updates=updates)
     parameters = list(network.parameters())
     gradients = torch.autograd.grad(loss, parameters)
     if dist.is_initialized() and dist.get_world_size() > 1:
@@ -256,7 +287,7 @@ def _step(
         dist.all_reduce(flat)
         pieces = (flat / dist.get_world_size()).split([p.numel() for p in parameters])
         gradients = tuple(piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True))
-    trainings.converging(nn.utils.get_total_norm(gradients).item(), math.inf, *place, updates=updates, what="gradient")
+    check_converging(nn.utils.get_total_norm(gradients).item(), math.inf, *place, updates=updates, what="gradient")
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()

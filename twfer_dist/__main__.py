@@ -1,0 +1,3 @@
+from twfer_dist.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""People's marks on faces: the page that collects them and the table that applies them."""

@@ -1,0 +1,80 @@
+"""A page on which a person sees what became of each photograph, marks what is wrong, and saves the marks as a table."""
+
+import base64
+from importlib import resources
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+
+from twfer_dist.annotation.corrections import FAULTS, crop_digest
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.landmarks import moved
+from twfer_dist.core.schema import FACES, PHOTOGRAPHS
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.engine.artifact import Finished
+
+MOST = 1000
+"""Faces of one page: more would be slow to open, and to look at. A longer output is looked at from `first` on."""
+
+AFTER = (
+    "Then run the same twfer study or twfer faces command again with --corrections corrections.csv added, or, in a "
+    "recipe, "
+    "name the table in a stage of kind corrected."
+)
+"""What to do with the table that the page saves."""
+
+_SIDE = 144
+
+
+def page(faces: Finished, first: int = 0) -> str:
+    """One HTML file that needs nothing beside it: the faces from number `first` on, by id, with their points and
+    statuses, and all photographs without a face. Problem where the output is none of faces.
+    """
+    if faces.manifest["stage"] not in ("faces", "corrected"):
+        raise Problem(
+            f"{faces.uri} is the output of stage '{faces.manifest['stage']}', and the page shows faces: name a "
+            "faces stage."
+        )
+    ids = faces.table("faces", FACES, columns=["face_id"])["face_id"].to_pylist()
+    shown = faces.table("faces", FACES, ids=ids[first : first + MOST]).to_pylist()
+    photographs = faces.table(
+        "photographs", PHOTOGRAPHS, columns=["photo_id", "path", "corpus", "status", "error"]
+    ).to_pylist()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(resources.files("twfer_dist.annotation").joinpath("page.html.j2").read_text())
+    return template.render(
+        place=faces.uri,
+        counts=faces.manifest["counts"],
+        faces=[_shown(row) for row in shown],
+        first=first,
+        of=len(ids),
+        without=[row for row in photographs if row["status"] != OK],
+        side=_SIDE,
+        faults=FAULTS,
+        expressions=EXPRESSIONS,
+        after=AFTER,
+    )
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A face as the template takes it: its crop as a data URI, its points in pixels of that."""
+    crop = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)
+    assert crop is not None  # our own picture
+    small = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if len(crop) > _SIDE else cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    points = []
+    if row["landmarks68"]:
+        places = moved(np.array(row["landmarks68"], np.float32), np.array(row["crop_matrix"], np.float32).reshape(2, 3))
+        points = ((places + 0.5) * _SIDE / len(crop)).round(1).tolist()
+    return {
+        **{name: row[name] for name in ("face_id", "path", "corpus", "rank", "status", "error")},
+        "label": EXPRESSIONS[row["label"] - 1] if row["label"] else "",
+        "crop": crop_digest(row["image"]),
+        "image": f"data:image/jpeg;base64,{base64.b64encode(data).decode()}",
+        "points": points,
+    }

@@ -1,0 +1,1 @@
+"""What every room shares: words, schemas, geometry, statistics."""

@@ -1,0 +1,143 @@
+"""95 % intervals for shares and for means of shares, honest about small samples and about images of one source.
+
+Images that descend from one source (one figure at several intensities) are not independent, so a share's interval is
+Wilson's with the *effective* number of images: n divided by the design effect of sampling whole sources (Kish 1965).
+Where every image has a source of its own this is Wilson's interval itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+Z = float(stats.norm.ppf(0.975))
+"""The normal quantile of one 95 % interval."""
+
+
+def simultaneous(shares: int) -> float:
+    """The quantile at which `shares` shares of one distribution lie in their intervals together, 95 % (Goodman
+    1965).
+    """
+    return float(np.sqrt(stats.chi2.ppf(1 - 0.05 / shares, 1)))
+
+
+@dataclass(frozen=True)
+class Share:
+    """k of n, with its 95 % interval [low, high] in 0 to 1, and the number of sources that the n images descend
+    from.
+    """
+
+    k: int
+    n: int
+    low: float
+    high: float
+    sources: int
+
+    @property
+    def value(self) -> float | None:
+        """k / n, None of nothing."""
+        return self.k / self.n if self.n else None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of the shares of `classes` classes that hold any of the n images, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    classes: int
+    n: int
+
+
+def wilson(k: float, n: float, z: float = Z) -> tuple[float, float]:
+    """Wilson's (1927) score interval for k of n; n may be an effective number. (0, 1) of nothing."""
+    if n <= 0:
+        return 0.0, 1.0
+    p = k / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def effective_size(k: np.ndarray, n: np.ndarray) -> float:
+    """How many independent images the images of the sources are worth for their common share.
+
+    k, n: [sources] integers, k of a source's n images; n > 0. The design effect is the ratio estimator's variance over
+    sources divided by the binomial one, held between 1 and its value for sources without any variation inside, which is
+    also what stands where all images answer alike and nothing can be estimated.
+    """
+    total = float(n.sum())
+    share = float(k.sum()) / total
+    most = float((n.astype(float) ** 2).sum()) / total  # images of one source all alike
+    sources = len(n)
+    if sources < 2 or share in (0.0, 1.0):
+        return total / most
+    variance = sources / (sources - 1) * float(((k - share * n) ** 2).sum()) / total**2
+    return total / float(np.clip(variance / (share * (1 - share) / total), 1.0, most))
+
+
+def design_effect(counts: np.ndarray) -> float:
+    """How many images are worth one independent image. counts: [rows, sources, classes] images; the rows are taken
+    together.
+
+    As `effective_size`, for several classes: where nothing varies, images of one source count as one.
+    """
+    among, within, most = 0.0, 0.0, 1.0
+    for row in counts.astype(float):
+        n = row.sum(1)
+        row, n = row[n > 0], n[n > 0]
+        if not len(n):
+            continue
+        total, shares = n.sum(), row.sum(0) / n.sum()
+        most = max(most, float((n**2).sum() / total))
+        if len(n) > 1:
+            among += len(n) / (len(n) - 1) * float(((row - shares * n[:, None]) ** 2).sum()) / total
+            within += float((shares * (1 - shares)).sum())
+    return float(np.clip(among / within, 1.0, most)) if within > 0 else most
+
+
+def share(k: np.ndarray, n: np.ndarray, z: float = Z) -> Share:
+    """The share of k of n over sources ([sources] integers each; sources with n = 0 do not count)."""
+    k, n = np.asarray(k, np.int64), np.asarray(n, np.int64)
+    k, n = k[n > 0], n[n > 0]
+    right, total = int(k.sum()), int(n.sum())
+    if not total:
+        return Share(0, 0, 0.0, 1.0, 0)
+    effective = effective_size(k, n)
+    low, high = wilson(right / total * effective, effective, z)
+    return Share(right, total, low, high, len(n))
+
+
+def share_of(hits: np.ndarray, sources: Sequence[str] | np.ndarray) -> Share:
+    """The share of true ones of `hits` (N,) bool, which descend from `sources` (N,)."""
+    _, number = np.unique(np.asarray(sources, np.str_), return_inverse=True)
+    return share(np.bincount(number, hits).astype(np.int64), np.bincount(number))
+
+
+def mean_of_classes(shares: Sequence[Share]) -> Mean | None:
+    """The mean of the classes that hold images; its interval is recovered from theirs (MOVER: Zou, Huang and Zhang
+    2009).
+
+    The classes are taken as independent. None where no class holds an image.
+    """
+    held = [s for s in shares if s.n]
+    if not held:
+        return None
+    values = np.array([s.k / s.n for s in held])
+    value = float(values.mean())
+    below = float(np.sqrt(((values - [s.low for s in held]) ** 2).sum())) / len(held)
+    above = float(np.sqrt((([s.high for s in held] - values) ** 2).sum())) / len(held)
+    return Mean(value, max(0.0, value - below), min(1.0, value + above), len(held), sum(s.n for s in held))
+
+
+def as_dict(value: Share | Mean | None) -> dict:
+    """A share or a mean as JSON-like data; empty for None."""
+    if value is None:
+        return {}
+    rounded = {"low": round(value.low, 6), "high": round(value.high, 6)}
+    if isinstance(value, Mean):
+        return {"value": round(value.value, 6), **rounded, "classes": value.classes, "n": value.n}
+    rate = None if value.value is None else round(value.value, 6)
+    return {"k": value.k, "n": value.n, "share": rate, **rounded, "sources": value.sources}

@@ -1,0 +1,223 @@
+"""The Arrow schemas of the tables, one per stage, and the check that a table which is read back has its schema.
+
+Ids: `photo_id` is a hash of the corpus name and the path in it, `face_id` is `<photo_id>-<rank>`, `image_id` is
+`<face_id>-<expression>-<reference>-<level>`: an id sorts next to the ids of its relatives. Images are encoded bytes
+(JPEG or PNG) with their width and height. Labels are 1 to 7, Action Units 0 to 5.
+"""
+
+import hashlib
+from collections.abc import Set
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twfer_dist.core.errors import Problem
+
+SCHEMA_VERSION = 3
+"""Raised with any change of a schema below. It is part of every fingerprint and of every file's metadata."""
+
+
+_UNITS = pa.list_(pa.float32())  # 17 or null: Parquet cannot read back a null in a list of fixed size
+_GROUPS = pa.map_(pa.string(), pa.string())
+
+
+def stamped(*fields: tuple[str, pa.DataType]) -> pa.Schema:
+    """A schema that carries SCHEMA_VERSION."""
+    return pa.schema(list(fields), metadata={b"twfer_schema": str(SCHEMA_VERSION).encode()})
+
+
+CORPUS = stamped(
+    ("photo_id", pa.string()),
+    ("corpus", pa.string()),
+    ("path", pa.string()),  # relative to the corpus, with forward slashes
+    (
+        "source",
+        pa.string(),
+    ),  # the figure or photograph that an image descends from; FACES has one for all copies of a picture
+    ("label", pa.int8()),  # 1 to 7, null where unknown
+    ("label_rule", pa.string()),  # "given", "majority", "tie: ..." or "none"
+    ("split", pa.string()),  # "train", "validation" or "test" where the corpus says so, else null
+    ("groups", _GROUPS),  # any grouping column of the manifest: posture, material, ...
+    ("action_units", _UNITS),  # from an OpenFace-shaped CSV, else null
+)
+
+PHOTOGRAPHS = stamped(
+    *((f.name, f.type) for f in CORPUS),
+    ("status", pa.string()),
+    ("error", pa.string()),
+    ("content_sha256", pa.string()),  # empty where the file is missing
+    ("width", pa.int32()),  # of the upright photograph; null where it could not be read
+    ("height", pa.int32()),
+    ("faces", pa.int16()),  # how many were found
+    (
+        "note",
+        pa.string(),
+    ),  # what a person should know of how the file was read, in sentences; empty where there is nothing to say
+    (
+        "thumbnail",
+        pa.binary(),
+    ),  # 16 x 16 grey pixels, row by row, by which copies are found; null where it could not be read
+)
+
+FACES = stamped(
+    ("face_id", pa.string()),
+    ("photo_id", pa.string()),
+    ("rank", pa.int16()),  # 0 is the largest face of the photograph
+    ("corpus", pa.string()),
+    ("path", pa.string()),
+    ("source", pa.string()),
+    ("label", pa.int8()),
+    ("split", pa.string()),
+    ("groups", _GROUPS),
+    ("action_units", _UNITS),
+    ("action_units_from", pa.string()),  # "openface" or "network"; null where there are none
+    ("action_units_reach", _UNITS),  # half of each 90 % interval; null where they are not the network's
+    ("detector", pa.string()),
+    ("score", pa.float32()),
+    ("box", pa.list_(pa.float32())),  # x, y, width, height in pixels of the upright photograph, as detected
+    (
+        "landmarks68",
+        pa.list_(pa.list_(pa.float32())),
+    ),  # 68 x 2: x, y of iBUG's points in pixels of the upright photograph
+    (
+        "points_doubt",
+        pa.float32(),
+    ),  # how far the points are expected to be off, in distances between the eyes' outer corners
+    ("pose", pa.list_(pa.float32())),  # yaw (to the subject's left), pitch (up), roll in degrees
+    ("sharpness", pa.float32()),  # of the face as photographed, see faces.measure
+    ("crop_matrix", pa.list_(pa.float32())),  # 2x3, row by row: upright photograph -> crop
+    ("image", pa.binary()),  # the square crop
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("status", pa.string()),
+    ("error", pa.string()),
+    (
+        "note",
+        pa.string(),
+    ),  # what a person should know of how the face was found and measured; empty where there is nothing to say
+)
+
+RENDERED = stamped(
+    ("image_id", pa.string()),  # <source>-<scene>-<number>
+    ("source", pa.string()),  # the figure: one identity
+    ("scene", pa.string()),  # images of one scene differ in Action Units alone: same figure, material, light, camera
+    ("label", pa.int8()),  # the expression that was rendered; null for free Action Units
+    ("intensity", pa.float32()),  # 0 to 1 of the expression's prototype; null for free Action Units
+    ("votes", pa.string()),  # simulated annotators, empty where none were asked
+    ("groups", _GROUPS),  # material, posture, ...
+    ("action_units", pa.list_(pa.float32(), 17)),
+    ("landmarks68", pa.list_(pa.float32(), 136)),  # x, y of the 68 iBUG points in pixels of the image
+    ("pose", pa.list_(pa.float32(), 3)),  # yaw, pitch, roll in degrees
+    ("image", pa.binary()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("status", pa.string()),
+    ("error", pa.string()),
+)
+
+ANIMATED = stamped(
+    ("image_id", pa.string()),
+    ("face_id", pa.string()),
+    ("corpus", pa.string()),
+    ("source", pa.string()),
+    ("label", pa.int8()),  # the expression asked for
+    ("level", pa.int16()),  # 1 .. levels
+    ("intensity", pa.float32()),  # 0 (the source's own Action Units) to 1 (the reference's)
+    ("reference_id", pa.string()),  # the face whose Action Units are copied
+    ("groups", _GROUPS),
+    ("action_units", _UNITS),  # asked for
+    ("image", pa.binary()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("status", pa.string()),
+    ("error", pa.string()),
+)
+
+DATASET = stamped(
+    ("image_id", pa.string()),
+    ("split", pa.string()),  # "train", "validation" or "test"
+    ("label", pa.int8()),
+    ("source", pa.string()),
+    ("corpus", pa.string()),
+    ("origin", pa.string()),  # "photograph" or "animated"
+    ("intensity", pa.float32()),  # null for photographs
+    ("action_units", _UNITS),
+    ("groups", _GROUPS),
+    ("image", pa.binary()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("status", pa.string()),
+    ("error", pa.string()),
+)
+
+PREDICTIONS = stamped(
+    ("image_id", pa.string()),  # a face_id for faces of photographs
+    ("model", pa.string()),
+    ("source", pa.string()),
+    ("corpus", pa.string()),
+    ("split", pa.string()),
+    ("label", pa.int8()),  # the truth where it is known
+    ("groups", _GROUPS),
+    ("probabilities", pa.list_(pa.float32())),
+    ("predicted", pa.int8()),  # 1 to 7; null where no image could be read
+    ("confidence", pa.float32()),  # calibrated probability of `predicted`
+    ("status", pa.string()),  # "ok", "not_readable" or the status of the face
+    ("error", pa.string()),
+)
+
+
+SEVERAL_CORPORA = "copies in several corpora: "
+"""Begins the source of faces whose picture lies in several corpora."""
+
+
+def figures(rows: pa.Table | pa.RecordBatch) -> pa.Array:
+    """What counts as one figure: a name for corpus and source of each row, as two corpora may use one name for
+    different sources.
+    """
+    corpus, source = (pc.fill_null(rows[name], "") for name in ("corpus", "source"))
+    named = pc.binary_join_element_wise(corpus, source, "\0")
+    named = pc.if_else(pc.starts_with(source, SEVERAL_CORPORA), source, named)
+    return named.combine_chunks() if isinstance(named, pa.ChunkedArray) else named
+
+
+def photo_id(corpus: str, path: str) -> str:
+    """The id of the photograph at `path` (forward slashes) of the corpus named `corpus`: 16 hex digits."""
+    return hashlib.sha256(f"{corpus}\0{path}".encode()).hexdigest()[:16]
+
+
+def descends(row_id: str, ids: Set[str]) -> bool:
+    """Whether a row is one of `ids`, or a relative of one: `<id>-...`."""
+    words = row_id.split("-")
+    return any("-".join(words[:count]) in ids for count in range(1, len(words) + 1))
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` in the column order and types of `schema`. A missing or foreign column is a bug: KeyError."""
+    names = set(table.column_names)
+    wanted = set(schema.names)
+    if names != wanted:
+        raise KeyError(
+            f"columns differ from the schema: missing {sorted(wanted - names)}, foreign {sorted(names - wanted)}"
+        )
+    return table.select(schema.names).cast(schema)
+
+
+def check(found: pa.Schema, schema: pa.Schema, place: str) -> None:
+    """Raise Problem where the file at `place` does not have `schema`, naming column and versions."""
+    version = (found.metadata or {}).get(b"twfer_schema", b"none").decode()
+    if version != str(SCHEMA_VERSION):
+        raise Problem(
+            f"{place} has schema version {version} and this program reads version {SCHEMA_VERSION}: "
+            "run the stage that made it again, or use the version of twfer_dist that wrote it."
+        )
+    for field in schema:
+        index = found.get_field_index(field.name)
+        if index < 0:
+            raise Problem(
+                f"{place} has no column '{field.name}': it is not a table of this stage; name another directory."
+            )
+        if found.field(index).type != field.type:
+            raise Problem(
+                f"{place}: column '{field.name}' is {found.field(index).type}, expected {field.type}: run the stage "
+                "that made it again."
+            )

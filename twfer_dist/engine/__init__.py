@@ -1,0 +1,1 @@
+"""The contract between stages: plan, work, finish; storage, Ray and MLflow."""

@@ -1,0 +1,133 @@
+"""A finished output of a stage: a directory and its manifest.
+
+Every output of a stage is a directory `<out>/<stage>-<fingerprint>/` that is finished when, and only when, it holds
+`_manifest.json`, which is written last.
+"""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.engine.storage import join, name_of, read_bytes, resolve, sha256_file
+
+MANIFEST = "_manifest.json"
+
+
+WORK = "_work"  # what an unfinished output keeps to resume from; removed when it is finished
+
+
+INDEX = "stages.json"  # beside the outputs of a recipe: which directory is the output of which stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The finished output of a stage: a directory and its manifest."""
+
+    uri: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the directory: `<stage>-<fingerprint>`."""
+        return name_of(self.uri)
+
+    @property
+    def digest(self) -> str:
+        """Stands for the content (the sha256 of every file)."""
+        return self.manifest["digest"]
+
+    @property
+    def stamp(self) -> str:
+        """Stands for this making of the content: another one after the directory was deleted and made again."""
+        return self.manifest["stamp"]
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the stage noted beside its tables: scores, counts, settings that it reached."""
+        return self.manifest["results"]
+
+    def path(self, name: str) -> str:
+        """The URI of a file in the directory."""
+        return join(self.uri, name)
+
+    def fault(self) -> str | None:
+        """What is wrong with the first file that is missing or holds other bytes than were written; None where all are
+        whole.
+        """
+        for entry in self.manifest["files"]:
+            place = self.path(entry["path"])
+            try:
+                if sha256_file(place) != entry["sha256"]:
+                    return f"{place} was changed since it was written"
+            except FileNotFoundError:
+                return f"{place} is missing"
+        return None
+
+    def scan(self, table: str, expected: pa.Schema) -> ds.Dataset:
+        """A table ("." is the one in the directory itself) as an Arrow dataset of its parts, its schema checked against
+        `expected`.
+        """
+        names = [f["path"] for f in self.manifest["files"] if f.get("table") == table]
+        if not names:
+            raise Problem(
+                f"{self.uri} holds no table '{table}': it is the output of stage '{self.manifest['stage']}'; name "
+                "another directory."
+            )
+        fs, base = resolve(self.uri)
+        with self._whole(table):
+            scanned = ds.dataset([f"{base}/{name}" for name in names], filesystem=fs, format="parquet")
+        schema.check(scanned.schema, expected, f"{self.uri}/{names[0]}")
+        return scanned
+
+    def table(
+        self, table: str, expected: pa.Schema, *, columns: Sequence[str] | None = None, ids: Iterable[str] | None = None
+    ) -> pa.Table:
+        """Rows of a table, sorted by id (the schema's first column); only those with `ids` where given.
+
+        Parts are sorted by id, so that a few ids read a few row groups.
+        """
+        scanned = self.scan(table, expected)
+        key = expected.names[0]
+        if ids is None:
+            with self._whole(table):
+                return scanned.to_table(columns=columns)
+        wanted = pa.array(sorted(ids), pa.string())
+        if not len(wanted):
+            return scanned.schema.empty_table().select(columns or expected.names)
+        between = (pc.field(key) >= wanted[0]) & (pc.field(key) <= wanted[-1])
+        with self._whole(table):
+            return scanned.to_table(columns=columns, filter=between & pc.field(key).isin(wanted))
+
+    @contextlib.contextmanager
+    def _whole(self, table: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowInvalid) as error:
+            words = " ".join(str(error).split())
+            raise Problem(
+                f"{self.uri}: a part of table '{table}' is missing or broken ({words}): delete the directory and "
+                "run again."
+            ) from error
+
+
+def open_finished(uri: str) -> Finished:
+    """The finished output at `uri`. Problem where there is none."""
+    try:
+        manifest = json.loads(read_bytes(join(uri, MANIFEST)))
+    except FileNotFoundError:
+        raise Problem(
+            f"{uri} is not a finished output: it has no {MANIFEST}; run the stage that makes it to its end."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise Problem(
+            f"{uri}/{MANIFEST} is not JSON ({error}): delete the directory and run the stage again."
+        ) from None
+    return Finished(uri, manifest)

@@ -1,0 +1,140 @@
+"""One honest line of progress: done, rate, remaining, dead letters so far. Quiet where nobody watches; MLflow gets the
+same figures. And whose the standard output is.
+"""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from twfer_dist.engine import storage
+
+LOOK_EVERY = 0.5  # seconds
+TELL_EVERY = 2.0
+LOG_EVERY = 10.0
+SETTLED = 10.0  # since the first thing was done: from then on the start-up before it does not count in the rate
+
+Log = Callable[[Mapping[str, float], int], None]
+"""Takes done, per_second, seconds_left (not before the first thing is done) and without_result, and how many are
+done.
+"""
+
+
+class Progress:
+    """Progress of `total` things of a stage, on the standard error output, and in `log` where given."""
+
+    def __init__(
+        self, stage: str, total: float, *, unit: str = "", quiet: bool = False, log: Log | None = None
+    ) -> None:
+        self._stage, self._total, self._unit = stage, total, unit and f" {unit}"
+        self._line = not quiet and sys.stderr.isatty()
+        self._log, self._logged = log, time.monotonic()
+        self._done = self._before = 0.0
+        self._dead = 0
+        self._started = self._shown = time.monotonic()
+        self._first: tuple[float, float] | None = (
+            None  # how much was done, and when, as the first thing since the start was
+        )
+
+    def start(self, done: float, *, dead: int = 0) -> None:
+        """Say how much an earlier run has done, and how much of it without a result; it does not count in the rate."""
+        self._done = self._before = done
+        self._dead = dead
+        self._started = time.monotonic()
+        self._show()
+
+    def advance(self, done: float, *, dead: int = 0) -> None:
+        self._done += done
+        self._dead += dead
+        if self._first is None:
+            self._first = self._done, time.monotonic()
+        if time.monotonic() - self._shown > LOOK_EVERY:
+            self._show()
+        if time.monotonic() - self._logged > LOG_EVERY:
+            self._tell()
+
+    def close(self) -> None:
+        self._tell()
+        if self._line:
+            self._show()
+            print(file=sys.stderr)
+
+    @contextlib.contextmanager
+    def follow(self, uri: str) -> Iterator[None]:
+        """Meanwhile show what a worker, maybe on another machine, tells at `uri` with a `Teller`."""
+        ended = threading.Event()
+
+        def look() -> None:
+            first = True
+            while not ended.wait(LOOK_EVERY):
+                if not storage.exists(uri) or not (told := storage.read_bytes(uri)):
+                    continue
+                if first:
+                    self.start(float(told))
+                    first = False
+                self.advance(float(told) - self._done)
+
+        storage.write_bytes(uri, b"")
+        thread = threading.Thread(target=look, daemon=True)
+        if self._line:
+            self._show()
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if self._line:
+                thread.join()
+            self.close()
+
+    def _show(self) -> None:
+        if not self._line:
+            return
+        self._shown = time.monotonic()
+        rate = self._rate()
+        speed = f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
+        left = f"{speed}, {_duration(max(self._total - self._done, 0) / rate)} left" if rate > 0 else "starting"
+        dead = f", {self._dead} without result" if self._dead else ""
+        digits = 1 if self._unit else 0
+        line = f"{self._stage}: {min(self._done, self._total):.{digits}f} of {self._total:g}{self._unit} ({left}{dead})"
+        print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
+
+    def _tell(self) -> None:
+        if self._log:
+            self._logged = time.monotonic()
+            rate = self._rate()
+            left = {"seconds_left": (self._total - self._done) / rate} if rate else {}
+            self._log({"done": self._done, "per_second": rate, "without_result": self._dead, **left}, int(self._done))
+
+    def _rate(self) -> float:
+        now = time.monotonic()
+        done, since = self._before, self._started
+        if self._first and now - self._first[1] > SETTLED:
+            done, since = self._first
+        return (self._done - done) / max(now - since, 1e-9)
+
+
+class Teller:
+    """Tells the one who follows `uri` how much is done, every two seconds at most."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._told = -TELL_EVERY
+
+    def __call__(self, done: float) -> None:
+        if time.monotonic() - self._told >= TELL_EVERY:
+            storage.write_bytes(self._uri, f"{done:.4f}".encode())
+            self._told = time.monotonic()
+
+
+def _duration(seconds: float) -> str:
+    """`50 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{minutes} min"
+        if minutes < 100
+        else f"{minutes // 60} h {minutes % 60} min"
+    )

@@ -1,0 +1,185 @@
+"""The parts of a plan on Ray Data: each goes through the steps of its stage, and is put into place the moment it is
+whole.
+
+A part is one row of the Ray data set, so no setting of block sizes can split or mix parts, and a killed run loses the
+parts in flight and nothing else. Ray starts a worker that died again, for ever if need be, and so its deaths are
+counted here: a part that ended its worker `TRIES` times is set aside until the others are done, and is then examined
+(see `killers`).
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from twfer_dist.core.errors import Problem
+from twfer_dist.engine import quarantine, ray_cluster
+from twfer_dist.engine.shards import TRIES, Step, Target
+
+
+def through_ray(parts: Sequence[int], steps: Sequence[Step], target: Target) -> Iterator[tuple[int, dict[str, int]]]:
+    """Run the parts through the steps; rows and counts of each part as it is done, in any order."""
+    ray_cluster.start()
+    import ray.cloudpickle
+
+    suspects: list[int] = []
+    dataset = _one_row_each(parts)
+    operators = _operators(steps)
+    for number, (step, *after) in enumerate(operators):
+        place = {"number": number, "last": number == len(operators) - 1, "target": target}
+        asks = {"num_cpus": 0 if step.gpus else step.cpus, "num_gpus": step.gpus or None}
+        shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", **asks}
+        if isinstance(step.call, type):
+            pool = _pool(step, len(parts))
+            most = pool.max_size * (1 + TRIES)
+            given = {"build": step.call, "kwargs": dict(step.kwargs), "after": after, "place": place, "most": most}
+            dataset = dataset.map_batches(_Actor, fn_constructor_kwargs=given, compute=pool, **shared)
+        else:
+            dataset = dataset.map_batches(
+                _run_part, fn_kwargs={"call": step.call, "kwargs": dict(step.kwargs), **place}, **shared
+            )
+    for row in _rows(dataset):
+        if row["suspect"]:
+            suspects.append(row["part"])
+        else:
+            yield row["rows"], json.loads(row["counts"])
+    if suspects:
+        work = ray.cloudpickle.dumps([(step.call, dict(step.kwargs)) for step in steps])
+        asks = {"num_cpus": max(step.cpus for step in steps), "num_gpus": max(step.gpus for step in steps) or None}
+        given = {"fn_kwargs": {"steps": work, "target": target}, "batch_size": 1, "batch_format": "pyarrow"}
+        for row in _rows(_one_row_each(suspects).map_batches(_examine_part, **given, **asks)):
+            yield row["rows"], json.loads(row["counts"])
+
+
+def _operators(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps as Ray Data does them. Where there is no GPU to feed, functions after a class are its actor's work too:
+    a pool that holds every CPU leaves none to tasks behind it, and once the object store is full each waits for the
+    other for ever.
+    """
+    operators: list[list[Step]] = []
+    for step in steps:
+        before = operators[-1][0] if operators else step
+        if isinstance(before.call, type) and not isinstance(step.call, type) and not before.gpus:
+            operators[-1].append(step)
+        else:
+            operators.append([step])
+    return operators
+
+
+def _pool(step: Step, parts: int) -> Any:
+    """A step's actors. Where their number is asked for, those that the cluster cannot start yet come with its nodes,
+    and those that find nothing to do are given back.
+    """
+    import ray.data
+
+    size = min(parts, step.actors or ray_cluster.slots(step.cpus, step.gpus))
+    return ray.data.ActorPoolStrategy(min_size=1 if step.actors else size, initial_size=size, max_size=size)
+
+
+def _one_row_each(parts: Sequence[int]) -> Any:
+    import ray
+
+    return ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
+
+
+def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
+    for row in dataset.iter_rows():
+        if row["problem"] is not None:
+            raise Problem(row["problem"])
+        yield row
+
+
+_TRAVELLING = pa.schema(
+    [
+        ("part", pa.int64()),
+        ("table", pa.large_binary()),
+        ("rows", pa.int64()),
+        ("counts", pa.string()),
+        ("problem", pa.string()),
+        ("suspect", pa.bool_()),
+    ]
+)
+
+
+def _row(part: int, **values: Any) -> pa.Table:
+    return pa.Table.from_pylist([{"part": part, **values}], schema=_TRAVELLING)
+
+
+def _run_part(
+    batch: pa.Table, *, call: Callable, kwargs: Mapping[str, Any], number: int, last: bool, target: Target
+) -> pa.Table:
+    """One step on one part. Between steps a part travels as one Arrow IPC message in one row.
+
+    A Problem travels as its sentence, since Ray would wrap it in a page of its own frames.
+    """
+    part = batch["part"][0].as_py()
+    if number and not batch["table"][0].is_valid:
+        return batch  # a step before this one has met a problem
+    try:
+        with target.attempt(part, f"step-{number}") as earlier:
+            if earlier >= TRIES:
+                return _row(part, suspect=True)
+            table = pa.ipc.open_stream(batch["table"][0].as_buffer()).read_all() if number else target.planned(part)
+            result = call(table, **kwargs)
+            if last:
+                rows, counts = target.write(part, target.conformed(result))
+                return _row(part, rows=rows, counts=json.dumps(counts))
+    except Problem as problem:
+        return _row(part, problem=str(problem))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, result.schema) as writer:
+        writer.write_table(result)
+    return _row(part, table=sink.getvalue().to_pybytes())
+
+
+class _Actor:
+    """An actor of a step's pool: builds the step's class once, and calls it and the functions after it.
+
+    What its constructor raises is raised at the first call: Ray would retry the constructor for ever, as it does where
+    the process ends over it.
+    """
+
+    def __init__(
+        self, build: type, kwargs: Mapping[str, Any], after: Sequence[Step], place: Mapping[str, Any], most: int
+    ) -> None:
+        self._place = place
+        try:
+            built = place["target"].built(build, kwargs, most)
+        except Exception as error:
+            built = functools.partial(_raise, error)
+        self._calls = [built, *(functools.partial(step.call, **step.kwargs) for step in after)]
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return _run_part(batch, call=self._all, kwargs={}, **self._place)
+
+    def _all(self, table: pa.Table) -> pa.Table | Mapping[str, pa.Table]:
+        return functools.reduce(lambda result, call: call(result), self._calls, table)
+
+
+def _raise(error: Exception, table: pa.Table) -> pa.Table:
+    raise error
+
+
+def _examine_part(batch: pa.Table, *, steps: bytes, target: Target) -> pa.Table:
+    """All steps on one part whose rows are suspected: its rows are done but for those that end the process that works
+    on them.
+    """
+    part = batch["part"][0].as_py()
+    planned = target.planned(part)
+    with quarantine.Child(steps) as child:
+
+        def attempt(rows: pa.Table, what: str) -> dict[str, pa.Table] | quarantine.Death:
+            with target.attempt(part, what) as earlier:
+                if earlier >= TRIES:  # this process died with its child
+                    return quarantine.Death("the process that worked on it ended")
+                answer = child.answer(rows)
+            return answer if isinstance(answer, quarantine.Death) else target.conformed(answer)
+
+        try:
+            pieces, killed = quarantine.examine(planned, attempt)
+            rows, counts = target.write(part, quarantine.join(planned, pieces, killed, target.tables))
+        except Problem as problem:
+            return _row(part, problem=str(problem))
+    return _row(part, rows=rows, counts=json.dumps(counts))

@@ -1,0 +1,52 @@
+"""A stage with all that decides its output."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from twfer_dist.core import schema
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Finished
+
+
+class HasDigest(Protocol):
+    @property
+    def digest(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage with all that decides its output. Workers, devices and places are not in it.
+
+    `tables` names the output tables, the planned one first; "." is a table in the directory itself.
+    """
+
+    stage: str
+    version: int
+    inputs: Mapping[str, HasDigest]
+    config: Any
+    models: Mapping[str, str]
+    tables: Mapping[str, pa.Schema]
+    do: Callable[[Any], None]  # is given the `output.Work` to write through
+
+    @property
+    def covers(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "version": self.version,
+            "schema": schema.SCHEMA_VERSION,
+            "inputs": {name: value.digest for name, value in self.inputs.items()},
+            "config": self.config,
+            "models": dict(self.models),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        return storage.digest(self.covers)
+
+    @property
+    def stamps(self) -> dict[str, str]:
+        """Which making of each input this is: an input that was deleted and made again makes its dependents stale."""
+        return {name: value.stamp for name, value in self.inputs.items() if isinstance(value, Finished)}

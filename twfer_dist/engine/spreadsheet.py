@@ -1,0 +1,87 @@
+"""Tables as CSV for people who work in a spreadsheet: a byte order mark, flat columns, and no cell that runs as a
+formula.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
+from twfer_dist.engine import storage
+
+_BOM = b"\xef\xbb\xbf"  # without it Excel reads UTF-8 as something else
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_PICTURES = pa.binary()
+_LISTS = {
+    "action_units": ACTION_UNITS,
+    "action_units_reach": tuple(f"{unit}_reach" for unit in ACTION_UNITS),
+    "box": ("box_x", "box_y", "box_width", "box_height"),
+    "pose": ("yaw", "pitch", "roll"),
+    "crop_matrix": tuple(f"crop_matrix_{k}" for k in range(6)),
+}
+_POINTS = [f"{axis}_{k}" for axis in "xy" for k in range(68)]
+
+
+def rows_to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Rows as CSV. Without any row, the header alone."""
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {key: _harmless(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+    )
+    return _BOM + sink.getvalue().encode()
+
+
+def write_csv(uri: str, schema: pa.Schema, tables: Iterable[pa.Table], groups: Sequence[str]) -> None:
+    """Write a table of `schema`, which comes in pieces, without its pictures; a list becomes a column for each of its
+    values, a label its word, and each of `groups`, the keys of the column "groups", a column.
+    """
+    fs, path = storage.resolve(uri)
+    flat = _flat(schema.empty_table(), groups).schema
+    with storage.writing(uri):
+        fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+        with fs.open_output_stream(path) as sink:
+            sink.write(_BOM)
+            with pyarrow.csv.CSVWriter(sink, flat) as writer:
+                for table in tables:
+                    writer.write_table(_flat(table, groups).cast(flat))
+    storage.settle(uri)
+
+
+def group_names(groups: pa.ChunkedArray) -> list[str]:
+    """The keys of a column "groups", sorted."""
+    return sorted({key for chunk in groups.chunks for key in pc.unique(chunk.keys).to_pylist()})
+
+
+def _flat(table: pa.Table, groups: Sequence[str]) -> pa.Table:
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name in table.column_names:
+        column = table[name]
+        if name == "groups":
+            for key in groups:
+                columns[f"group {key}"] = _text(pc.map_lookup(column, query_key=pa.scalar(key), occurrence="first"))
+        elif name == "landmarks68":
+            for k, point in enumerate(_POINTS):
+                columns[point] = pc.list_element(pc.list_element(column, k % 68), k // 68)
+        elif name in _LISTS:
+            columns |= {part: pc.list_element(column, k) for k, part in enumerate(_LISTS[name])}
+        elif name == "label":
+            columns[name] = pa.array(EXPRESSIONS).take(pc.subtract(column.combine_chunks(), 1))
+        elif column.type != _PICTURES:
+            columns[name] = _text(column) if pa.types.is_string(column.type) else column
+    return pa.table(columns)
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.replace_substring_regex(column, pattern=r"^([=+\-@\t\r])", replacement=r"'\1")
+
+
+def _harmless(text: str) -> str:
+    """A word that a spreadsheet would run as a formula gets a quote before it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text

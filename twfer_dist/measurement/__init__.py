@@ -1,0 +1,1 @@
+"""68 points and 17 Action Units of a face: network, training, evaluation."""

@@ -1,0 +1,100 @@
+"""The gate of the paper: a face is taken only where its points can be trusted."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from twfer_dist.engine.config import Range, Settings
+from twfer_dist.measurement.analyzer import Face
+
+LOW_QUALITY = "low_quality"
+"""The status of a face that was found and measured, and is not fit to be read."""
+
+_PARTS = {"brow": (slice(17, 22), slice(22, 27)), "eye": (slice(36, 42), slice(42, 48))}  # two of each
+_SINGLE = {"the nose": slice(27, 36), "the mouth": slice(48, 68), "the chin": slice(6, 11)}
+
+_NEEDED = ("the eyes", "one eye", "the mouth")
+"""Without these nothing is read from a face, however its crop was chosen."""
+
+
+@dataclass(frozen=True)
+class Gate(Settings):
+    """What a face needs to be read; README.md says how these limits were found."""
+
+    eyes: Annotated[float, Range(0, 10_000)] = (
+        16.0  # least distance between the outer corners of the eyes, in pixels of the photograph
+    )
+    sharpness: Annotated[float, Range(0, 10)] = 0.07  # least `measure.sharpness`
+    turned: Annotated[float, Range(0, 180)] = 40.0  # most degrees that the head may be turned, sideways or up and down
+    doubt: Annotated[float, Range(0, 10)] = (
+        0.06  # most that the points may be expected to be off, in distances between these corners
+    )
+    outside: Annotated[float, Range(0, 1)] = 0.08  # largest share of the points that may lie outside the photograph
+
+    def fault(self, face: Face | None, width: int, height: int) -> str:
+        """Why a face is not fit to be read, in a sentence; empty where it is. None: its points were not found.
+
+        width, height: of the photograph.
+        """
+        if face is None:
+            return "The face's points were not found."
+        outside = _outside(face, width, height)
+        eyes = float(np.linalg.norm(face.points[45] - face.points[36]))
+        yaw, pitch = (float(abs(angle)) for angle in face.pose[:2])
+        if outside.mean() > self.outside:
+            return _cut_off(outside)
+        if eyes < self.eyes:
+            return f"The face is too small: its eyes span {eyes:.1f} pixels, and {self.eyes:.0f} are needed."
+        if face.sharpness < self.sharpness:
+            return (
+                f"The face is too blurred: its sharpness is {face.sharpness:.3f}, and {self.sharpness:.3f} is needed."
+            )
+        if max(yaw, pitch) > self.turned:
+            return (
+                f"The face is turned away: {yaw:.0f} degrees sideways and {pitch:.0f} up or down, where "
+                f"{self.turned:.0f} may be."
+            )
+        return self._uncertain(face)
+
+    def doubtful(self, face: Face | None, width: int, height: int) -> str:
+        """Why the points of an aligned face cannot be trusted, in a sentence; empty where they can.
+
+        Whoever aligned it chose its size, its sharpness and how much of the forehead and the chin it shows: none of
+        these counts.
+        """
+        if face is None:
+            return "The face's points were not found."
+        outside = _outside(face, width, height)
+        if any(part in _NEEDED for part in _missing(outside)):
+            return _cut_off(outside)
+        return self._uncertain(face)
+
+    def _uncertain(self, face: Face) -> str:
+        if face.doubt <= self.doubt:
+            return ""
+        return (
+            f"The face's points are uncertain: about {face.doubt:.3f} of the eyes' distance off, where "
+            f"{self.doubt:.3f} may be."
+        )
+
+
+def _outside(face: Face, width: int, height: int) -> np.ndarray:
+    """bool (68,): the points that lie outside the photograph; a pixel's middle is at its whole number."""
+    return np.any((face.points < -0.5) | (face.points > (width - 0.5, height - 0.5)), axis=1)
+
+
+def _missing(outside: np.ndarray) -> list[str]:
+    """The parts of a face of whose points half or more are outside."""
+    parts = []
+    for name, both in _PARTS.items():
+        gone = sum(outside[part].mean() >= 0.5 for part in both)
+        if gone:
+            parts.append(f"one {name}" if gone == 1 else f"the {name}s")
+    return parts + [name for name, part in _SINGLE.items() if outside[part].mean() >= 0.5]
+
+
+def _cut_off(outside: np.ndarray) -> str:
+    *others, last = _missing(outside) or ["a part of the face"]
+    what = f"{', '.join(others)} and {last}" if others else last
+    return f"The photograph cuts off {what}: {100 * outside.mean():.0f} % of the points lie outside it."

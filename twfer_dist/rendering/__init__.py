@@ -1,0 +1,1 @@
+"""Rendered clay heads with known Action Units."""

@@ -1,0 +1,85 @@
+"""One figure: an identity of the head model, dressed with hair, headgear, beard and clothing as simple solids."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from twfer_dist.rendering.dress import EYE, MOUTH, SKIN, TEETH, Dress, clothing, headgear
+from twfer_dist.rendering.head import Head
+from twfer_dist.rendering.solids import Skull
+
+_SKIN_PARTS = ("face", "head_and_neck", "eye_socket_left", "eye_socket_right")
+_EYELINE = 5.0  # eyeball triangles behind this z are never seen
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The neutral head of one identity with its solids: V vertices, of which the head model's N come first; T
+    triangles.
+    """
+
+    dress: Dress
+    vertices: np.ndarray  # float32 (V, 3), neutral
+    template: np.ndarray  # float32 (V, 3): the place on the model's mean head, for carving and texture
+    triangles: np.ndarray  # int32 (T, 3)
+    kind: np.ndarray  # uint8 (T,)
+    knot: np.ndarray  # float32 (3,): where the hair is combed to
+    landmarks: np.ndarray  # int32 (68,): vertices
+    incidence: sparse.csr_matrix  # float32 (V, T): 1 where a triangle has a vertex
+
+
+class Workshop:
+    """A head model made ready to sculpt figures from it."""
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.identities = head.identity_deltas.astype(np.float32).reshape(len(head.identity_names), -1)
+        self.shapes = head.expression_deltas.astype(np.float32).reshape(len(head.expression_names), -1)
+        eyes = head.part_faces("eyeball_left", "eyeball_right")
+        self.parts = (
+            (head.part_faces(*_SKIN_PARTS), SKIN),
+            (eyes[head.neutral_vertices[eyes, 2].min(1) > _EYELINE], EYE),
+            (head.part_faces("mouth_socket"), MOUTH),
+            (head.part_faces("teeth"), TEETH),
+        )
+        self.skull = Skull(head)
+
+    def figure(self, dress: Dress, rng: np.random.Generator) -> Figure:
+        """A figure of a random identity (normal weights of 0.8 standard deviations, as the model's authors advise),
+        dressed.
+        """
+        head = self.head
+        weights = rng.normal(0, 0.8, len(self.identities)).astype(np.float32)
+        skin = head.neutral_vertices + (weights @ self.identities).reshape(-1, 3)
+        x, z = rng.uniform(-2.2, 0.5), rng.uniform(-3, 0)
+        knot = np.array([x, self.skull.height(skin, x, z), z], np.float32)
+        vertices, template = [skin], [head.neutral_vertices]
+        bodies = [(faces, kind) for faces, kind in self.parts if kind != TEETH or dress.teeth]
+        count = len(skin)
+        for (points, faces), kind in [*headgear(self.skull, skin, dress, knot, rng), *clothing(dress, rng)]:
+            vertices.append(points)
+            template.append(points)
+            bodies.append((faces + count, kind))
+            count += len(points)
+        triangles = np.concatenate([faces for faces, _ in bodies]).astype(np.int32)
+        corners, numbers = triangles.T.reshape(-1), np.tile(np.arange(len(triangles)), 3)
+        return Figure(
+            dress,
+            np.concatenate(vertices).astype(np.float32),
+            np.concatenate(template).astype(np.float32),
+            triangles,
+            np.concatenate([np.full(len(faces), kind, np.uint8) for faces, kind in bodies]),
+            knot,
+            head.landmarks_68_jawline,
+            sparse.csr_matrix((np.ones(len(corners), np.float32), (corners, numbers)), (count, len(triangles))),
+        )
+
+    def posed(self, figure: Figure, weights: np.ndarray) -> np.ndarray:
+        """The figure's vertices (V, 3) with expression shapes of these weights (E,)."""
+        moved = np.zeros(self.shapes.shape[1], np.float32)
+        for shape in np.flatnonzero(weights):
+            moved += weights[shape] * self.shapes[shape]
+        vertices = figure.vertices.copy()
+        vertices[: len(self.head.neutral_vertices)] += moved.reshape(-1, 3)
+        return vertices

@@ -1,0 +1,292 @@
+"""What figures are made of: procedural relief and colour of terracotta, stone, bronze, and of skin.
+
+Everything is a function of the place on the head model's mean head (`template`), so that it sticks to the figure when
+the face moves. Colours are linear RGB, 0 to 1.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.rendering.dress import ARMOUR, CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH, Dress
+
+TEXTURE = 512  # pixels of the tile
+TILE = 16.0  # model units that the tile covers
+BLOTCH, GRAIN, RIDGE, PITS = range(4)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Base colours, of which a scene mixes one, and how the surface answers light."""
+
+    colours: tuple[tuple[float, float, float], ...]
+    stain: tuple[float, float, float]  # of blotches: soot, veins, verdigris
+    stained: float  # how much of the surface, 0 to 1
+    dust: tuple[float, float, float]  # in hollows
+    dusty: float
+    gloss: float  # strength of the highlight
+    sharp: float  # its exponent
+    wrap: float  # light that goes round the edge: marble is translucent
+    grain: float  # relief in model units
+    pits: float
+    cracks: float
+    metal: bool = False
+    living: bool = False  # skin: eyes with irises, dark brows and hair, lips
+
+
+MATERIALS = {"terracotta": Material(((0.30, 0.15, 0.085), (0.34, 0.20, 0.12), (0.24, 0.15, 0.10), (0.20,
+    0.165, 0.13)), (0.075, 0.062, 0.055), 0.45, (0.50, 0.42, 0.33), 0.55, 0.06, 8, 0.15, 0.030, 0.05,
+    0.10), "marble": Material(((0.50, 0.475, 0.43), (0.44, 0.395, 0.32), (0.52, 0.515, 0.50)), (0.30,
+    0.27, 0.225), 0.35, (0.20, 0.155, 0.105), 0.60, 0.12, 28, 0.26, 0.012, 0.03, 0.04), "bronze":
+    Material(((0.150, 0.086, 0.042), (0.085, 0.060, 0.042), (0.075, 0.078, 0.058), (0.18, 0.110, 0.050)),
+    (0.105, 0.150, 0.118), 0.36, (0.14, 0.19, 0.15), 0.45, 0.9, 22, 0.05, 0.012, 0.03, 0.03, metal=True),
+    "basalt": Material(((0.080, 0.083, 0.086), (0.130, 0.122, 0.114), (0.068, 0.075, 0.066)), (0.045,
+    0.045, 0.047), 0.35, (0.25, 0.23, 0.20), 0.40, 0.22, 14, 0.10, 0.030, 0.07, 0.02), "limestone":
+    Material(((0.42, 0.37, 0.27), (0.36, 0.34, 0.30), (0.46, 0.40, 0.33)), (0.16, 0.145, 0.12), 0.50,
+    (0.22, 0.19, 0.14), 0.50, 0.03, 8, 0.18, 0.045, 0.12, 0.06), "skin": Material(((0.52, 0.31, 0.22),
+    (0.36, 0.19, 0.11), (0.13, 0.065, 0.04), (0.60, 0.40, 0.32)), (0.42, 0.20, 0.15), 0.10, (0.30, 0.15,
+    0.10), 0.20, 0.20, 16, 0.22, 0.006, 0.01, 0.0, living=True), }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a living face looks: 0 to 1, but for the pupil in model units."""
+
+    sclera: float = 0.53
+    iris: float = 0.16
+    pupil: float = 0.25
+    brows: float = 0.85  # how much darker than the skin
+    lips: float = 0.45  # how much redder
+    lashes: float = 0.0  # how much darker the edges of the lids are than the skin
+    hair: float = 0.15  # how light
+
+
+@lru_cache(maxsize=4)
+def _tiles(blur: float) -> np.ndarray:
+    """The four textures (512, 512, 4) float32, tileable, mean 0, deviation about 1, with detail under `blur` pixels
+    removed.
+    """
+    rng = np.random.default_rng(20)
+    frequency = np.hypot(np.fft.fftfreq(TEXTURE)[:, None], np.fft.rfftfreq(TEXTURE)[None]) + 1e-9
+    keep = np.exp(-0.5 * (frequency * blur * 2.2) ** 2)
+
+    def field(slope: float, low: float) -> np.ndarray:
+        spectrum = np.fft.rfft2(rng.normal(size=(TEXTURE, TEXTURE))) * frequency**-slope * (frequency > low)
+        noise = np.fft.irfft2(spectrum, s=(TEXTURE, TEXTURE))
+        return noise / noise.std()
+
+    def smooth(noise: np.ndarray) -> np.ndarray:
+        return np.fft.irfft2(np.fft.rfft2(noise) * keep, s=(TEXTURE, TEXTURE))
+
+    ridge = np.exp(-((field(1.6, 0.004) / 0.035) ** 2)) * (field(1.6, 0.004) > 0.2)  # thin lines, broken off
+    pits = np.clip(field(0.8, 0.04) - 2.0, 0, 1.2)
+    return np.stack([smooth(f) for f in (field(1.5, 0.003), field(0.5, 0.03), ridge, pits)], -1).astype(np.float32)
+
+
+def textures(template: np.ndarray, normals: np.ndarray, footprint: float, shift: np.ndarray) -> np.ndarray:
+    """The four textures (P, 4) float32 at places on the figure, laid on from three sides.
+
+    template: (P, 3). normals: (P, 3) of the figure. footprint: model units a pixel. shift: (3,) moves the pattern.
+    """
+    tiles = _tiles(2.0 ** round(np.log2(max(1.0, footprint * TEXTURE / TILE))))
+    weights = np.abs(normals) ** 3 + 1e-4
+    weights /= weights.sum(1, keepdims=True)
+    place = (template + shift) * np.float32(TEXTURE / TILE)
+    total = np.zeros((len(place), 4), np.float32)
+    for axis, (u, v) in enumerate(((2, 1), (0, 2), (0, 1))):
+        chosen = np.flatnonzero(weights[:, axis] > 0.02)
+        columns, rows = (
+            np.mod(place[chosen, u], TEXTURE).astype(np.int32),
+            np.mod(place[chosen, v], TEXTURE).astype(np.int32),
+        )
+        total[chosen] += (
+            tiles.reshape(-1, 4)[np.minimum(rows, TEXTURE - 1) * TEXTURE + np.minimum(columns, TEXTURE - 1)]
+            * weights[chosen, axis, None]
+        )
+    return total
+
+
+def relief(
+    dress: Dress,
+    material: Material,
+    kind: np.ndarray,
+    template: np.ndarray,
+    knot: np.ndarray,
+    texture: np.ndarray,
+    folds: np.ndarray,
+) -> np.ndarray:
+    """Height (P,) float32 in model units that the sculptor and time added to the surface; folds: see `wrinkles`."""
+    x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
+    height = material.grain * texture[:, GRAIN] - material.pits * texture[:, PITS] - material.cracks * texture[:, RIDGE]
+    skin, hair = kind == SKIN, kind == HAIR
+    front = skin & (z > 4)
+    height += front * _brow(x, y, template)
+    if folds.any():
+        height[front] += wrinkles(x[front], y[front], folds)
+    if dress.facial_hair != "none":
+        height += front * facial_hair(dress.facial_hair, x, y) * (0.34 + 0.12 * _strands(template, 5.0))
+    if dress.headgear == "curls":
+        curls = (
+            np.sin(2.3 * template[:, 0] + 1.5 * np.sin(1.1 * y))
+            * np.sin(2.3 * y + 1.2 * np.sin(1.3 * z))
+            * np.cos(1.7 * z)
+        )
+        height += hair * 0.34 * np.abs(curls) ** 0.6
+    else:
+        away = template - knot
+        turn = np.arctan2(away[:, 0], away[:, 2] + 0.35 * away[:, 1])
+        height += hair * 0.17 * np.abs(np.sin(turn * 26 + 0.6 * texture[:, BLOTCH]))
+    height += (kind == CLOTH) * 0.10 * np.sin(1.6 * y + 0.8 * np.sin(0.4 * template[:, 0]) + 0.5 * texture[:, BLOTCH])
+    height += (kind == ARMOUR) * _plates(template[:, 0], y)
+    height += (kind == EYE) * _iris(dress.eyes, template)
+    return height.astype(np.float32)
+
+
+def _bump(distance: np.ndarray, width: float) -> np.ndarray:
+    return np.exp(-((distance / width) ** 2))
+
+
+def _strands(template: np.ndarray, frequency: float) -> np.ndarray:
+    return np.sin(frequency * template[:, 0] + 2.0 * np.sin(0.9 * template[:, 1])) * np.sin(
+        0.5 * frequency * template[:, 1]
+    )
+
+
+def _brow(x: np.ndarray, y: np.ndarray, template: np.ndarray) -> np.ndarray:
+    arch = 5.75 + 0.55 * np.sin((x - 1.0) * 0.62)
+    within = np.clip((x - 0.9) / 0.5, 0, 1) * np.clip((6.1 - x) / 0.9, 0, 1)
+    return 0.20 * within * _bump(y - arch, 0.38) * (1 + 0.25 * np.sin(5 * template[:, 0] + 3 * y))
+
+
+def wrinkles(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Height (P,) of the folds that Action Units throw in skin, at places (|x|, y) of the mean head's front.
+
+    folds: (17,), how deep each unit's are, 0 to 1. The head model's shapes are smooth; in flesh, and under a sculptor's
+    knife, the forehead, the root of the nose, the corners of the eyes, the cheeks and the chin fold (Ekman, Friesen and
+    Hager 2002).
+    """
+    depth = dict(zip(ACTION_UNITS, folds, strict=True))
+
+    def between(value: np.ndarray, low: float, high: float, soft: float) -> np.ndarray:
+        return np.clip((value - low) / soft, 0, 1) * np.clip((high - value) / soft, 0, 1)
+
+    forehead = np.cos(5.5 * y + 0.6 * np.sin(0.9 * x)) * between(y, 6.9, 10.8, 0.8)
+    away, angle = np.hypot(x - 4.5, y - 3.4), np.arctan2(y - 3.4, x - 4.5)
+    cheek = between(y, -3.8, -0.4, 0.7) * _bump(x - 1.75 - 0.62 * (-0.8 - y), 0.22)
+    return (
+        0.10 * forehead * (depth["AU01"] * between(x, -1, 3.6, 1.2) + depth["AU02"] * between(x, 2.2, 6.2, 1.2))
+        - 0.20 * depth["AU04"] * _bump(x - 0.75, 0.22) * between(y, 4.4, 7.4, 0.7)
+        + 0.06 * depth["AU09"] * np.cos(8.5 * (y - 0.5 * x)) * between(x, -1, 1.5, 0.4) * between(y, 1.8, 4.9, 0.5)
+        + 0.08 * depth["AU06"] * np.cos(11 * angle) * _bump(away - 1.3, 0.8) * (np.abs(angle) < 1)
+        - 0.09 * depth["AU07"] * _bump(y - 2.5 + 0.1 * (x - 3.2) ** 2, 0.16) * between(x, 1.7, 4.8, 0.6)
+        - 0.14 * np.maximum(depth["AU12"], 0.8 * depth["AU10"]) * cheek
+        - 0.25 * depth["AU14"] * _bump(np.hypot(x - 3.2, y + 3.5), 0.4)
+        - 0.12 * depth["AU15"] * _bump(x - 2.9 - 0.2 * (-3.7 - y), 0.2) * between(y, -5.8, -3.7, 0.5)
+        + 0.06
+        * depth["AU17"]
+        * np.sin(5 * x + 1)
+        * np.sin(5 * y)
+        * between(x, -1, 1.8, 0.5)
+        * between(y, -7.2, -5.0, 0.4)
+    ).astype(np.float32)
+
+
+def facial_hair(style: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """0 to 1 where a face of the mean head (|x|, y of its front) is covered by carved hair."""
+    lip = -1.75 - 0.10 * x - 0.10 * x * x + 0.35 * np.clip(x - 2.6, 0, 2)
+    moustache = np.clip((x - 0.15) / 0.4, 0, 1) * np.clip((3.9 - x) / 1.2, 0, 1) * _bump(y - lip, 0.36)
+    if style == "moustache":
+        return moustache
+    goatee = _bump(x, 0.85) * np.clip((-5.1 - y) / 0.4, 0, 1) * np.clip((y + 8.6) / 1.0, 0, 1)
+    if style == "goatee":
+        return np.maximum(moustache, goatee)
+    jaw = np.clip((-1.9 - 0.25 * (6.5 - x) - y) / 0.8, 0, 1) * np.clip((x - 3.0) / 0.8, 0, 1)
+    chin = np.clip((-5.1 - y) / 0.5, 0, 1)
+    return np.clip(np.maximum(np.maximum(jaw, chin), moustache) * np.clip((y + 10.5) / 1.2, 0, 1), 0, 1)
+
+
+def _plates(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Lamellae in staggered rows with a rivet each."""
+    row = np.floor(y / 2.6)
+    across, down = np.mod(x / 2.2 + 0.5 * np.mod(row, 2), 1.0), np.mod(y / 2.6, 1.0)
+    seam = np.minimum(np.minimum(across, 1 - across) * 2.2, down * 2.6)
+    return (
+        0.30 * np.clip(seam / 0.22, 0, 1)
+        + 0.2 * (1 - down)
+        + 0.22 * _bump(np.hypot((across - 0.5) * 2.2, (down - 0.3) * 2.6), 0.22)
+    )
+
+
+def _iris(style: str, template: np.ndarray) -> np.ndarray:
+    away = np.hypot(np.abs(template[:, 0]) - 3.1, template[:, 1] - 3.6)
+    if style == "blank":
+        return np.zeros(len(template), np.float32)
+    ring = -0.10 * _bump(away - 0.62, 0.10)
+    return ring if style == "ring" else ring - 0.30 * _bump(away, 0.28)
+
+
+def albedo(
+    material: Material,
+    kind: np.ndarray,
+    dress: Dress,
+    template: np.ndarray,
+    texture: np.ndarray,
+    hollow: np.ndarray,
+    colour: np.ndarray,
+    stained: float,
+    look: Look,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colour (P, 3) of the surface and how much of it is bare, clean material (P,), 0 to 1.
+
+    hollow: (P,) 0 to 1, how deep a place lies. colour: (3,) of this figure. stained: 0 to 1, how weathered it is.
+    look: of a living material.
+    """
+    tone = 1 + 0.08 * texture[:, BLOTCH] + 0.05 * texture[:, GRAIN] - 0.25 * texture[:, RIDGE] - 0.10 * texture[:, PITS]
+    result = colour * np.clip(tone, 0.4, 1.6)[:, None]
+    patches = np.clip((texture[:, BLOTCH] - 1.7 + 2.4 * stained * material.stained + 0.5 * hollow) / 1.6, 0, 1) * 0.75
+    result += (np.array(material.stain, np.float32) - result) * patches[:, None]
+    dust = (
+        np.clip(hollow * 1.6 - 0.25 + 0.25 * texture[:, GRAIN] + 0.2 * texture[:, BLOTCH], 0, 1)
+        * material.dusty
+        * stained
+    )
+    result += (np.array(material.dust, np.float32) - result) * dust[:, None]
+    if material.living:
+        result = _living(result, kind, template, look)
+    result *= np.where((kind == HAIR), 0.78, 1.0)[:, None]
+    result *= np.where(kind == MOUTH, 0.10, 1.0)[:, None]
+    if dress.facial_hair != "none":
+        cover = facial_hair(dress.facial_hair, np.abs(template[:, 0]), template[:, 1]) * (
+            (kind == SKIN) & (template[:, 2] > 4)
+        )
+        result *= (1 - (look.brows if material.living else 0.25) * cover)[:, None]
+    return result.astype(np.float32), (1 - np.clip(patches + dust, 0, 1)).astype(np.float32)
+
+
+def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray, look: Look) -> np.ndarray:
+    """Colour (P, 3) with the eyes, brows, lips, hair and teeth that skin has and stone has not."""
+    x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
+    front = (kind == SKIN) & (z > 4)
+    lips = front * np.clip(3 - 3 * ((x / 2.5) ** 2 + ((y + 3.4) / 1.02) ** 2), 0, 1)
+    brows = front * np.clip(7 * _brow(x, y, template), 0, 1)
+    upper, lower = _bump(y - 3.97 + 0.35 * (x - 3.25) ** 2, 0.13), 0.5 * _bump(y - 3.0 - 0.2 * (x - 3.2) ** 2, 0.1)
+    lashes = front * np.maximum(upper, lower) * ((x > 1.8) & (x < 4.7))
+    away = np.hypot(x - 3.1, y - 3.6)
+    eye = kind == EYE
+    result = colour * ((1 - look.brows * brows) * (1 - look.lashes * lashes))[:, None]
+    result += lips[:, None] * (colour * np.array([0.95, 1 - look.lips, 1 - look.lips], np.float32) - result)
+    result[eye] = look.sclera * np.array([1.04, 1.0, 0.95], np.float32)
+    result[eye & (away < 0.62)] = look.iris * look.sclera
+    result[eye & (away < look.pupil)] = 0.01
+    result[kind == HAIR] = look.hair * np.array([0.9, 0.7, 0.5], np.float32)
+    result[kind == TEETH] = 0.9 * look.sclera
+    return result
+
+
+def box_blur(image: np.ndarray, radius: float) -> np.ndarray:
+    """`image` smoothed with two box filters, about a Gaussian of `radius` pixels."""
+    width = 2 * max(1, int(round(radius))) + 1
+    return cv2.blur(cv2.blur(image, (width, width)), (width, width))

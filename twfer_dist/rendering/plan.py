@@ -1,0 +1,290 @@
+"""Which figures, scenes and expressions a rendered corpus has: the plan, and all that chance decides, seeded from
+ids.
+"""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from twfer_dist.core.crop import crop_matrix
+from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY, NEUTRAL, POSTURES
+from twfer_dist.engine.config import Range, Settings, shown
+from twfer_dist.rendering.dress import EYES, Dress
+from twfer_dist.rendering.facs import free, performed, varied
+from twfer_dist.rendering.material import MATERIALS, Look
+from twfer_dist.rendering.render import Scene
+
+_ANYWHERE = ("changes", "units")
+CLAY = ("terracotta", "marble", "bronze", "basalt")
+
+POSTURE_FIGURES = {"kneeling": 18, "general": 25, "vertical": 17, "cavalry": 6, "civil": 19}
+"""How many figures of each posture the paper's second corpus has (85)."""
+
+POSTURE_EXPRESSIONS = {
+    #            surprise, fear, disgust, happiness, sadness, anger, neutral
+    "kneeling": (0.08, 0.12, 0.05, 0.10, 0.15, 0.20, 0.30),
+    "general": (0.02, 0.03, 0.10, 0.10, 0.10, 0.35, 0.30),
+    "vertical": (0.08, 0.08, 0.06, 0.18, 0.15, 0.15, 0.30),
+    "cavalry": (0.10, 0.05, 0.05, 0.25, 0.10, 0.20, 0.25),
+    "civil": (0.05, 0.03, 0.04, 0.38, 0.15, 0.05, 0.30),
+}
+"""From which the expression of a figure of each posture is drawn: ours, chosen so that postures differ; not a
+finding.
+"""
+
+GRADES = (0.35, 0.5, 0.65, 0.8, 1.0)
+"""The intensities of expressions in a corpus to look at, from hardly to fully shown."""
+
+FREE_SHARE = 0.4
+"""Of the expressive pictures for training, how many show free Action Units and no one expression."""
+
+
+@dataclass(frozen=True)
+class ClayConfig(Settings):
+    """A rendered corpus.
+
+    plan: "pairs" (each scene neutral and with `states - 1` other expressions or free Action Units, to train on),
+    "changes" (the same, with Action Units in any company, old and young figures, before cluttered walls and in any
+    light), "expressions" (each figure neutral and with the six expressions), "postures" (85 figures in five postures, a
+    picture each; `figures` and `states` are not asked) or "units" (Action Units in any company, before cluttered walls,
+    to learn the units from).
+    """
+
+    plan: Literal["pairs", "changes", "expressions", "postures", "units"] = "pairs"
+    figures: Annotated[int, Range(1, 100_000)] = 1000
+    scenes: Annotated[int, Range(1, 100)] = 2  # of each figure
+    states: Annotated[int, Range(1, 100)] = 6  # pictures of each scene
+    size: Annotated[int, Range(16, 1024)] = 64  # pixels a side
+    framing: Literal["crop", "loose", "portrait"] = (
+        "crop"  # as networks see faces, slightly off; with room around; head and shoulders
+    )
+    materials: tuple[str, ...] = CLAY  # equally likely; name one twice to have more of it
+    yaw: Annotated[float, Range(0, 60)] = 9.0  # standard deviation in degrees; pitch has half of it, roll a quarter
+    quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+
+    def agree(self) -> None:
+        if not self.materials or set(self.materials) - set(MATERIALS):
+            raise ValueError(f"materials is {shown(list(self.materials))}; use some of {', '.join(MATERIALS)}")
+
+
+def seeded(*words: object) -> np.random.Generator:
+    """A random generator that belongs to the words alone."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256("\0".join(map(str, words)).encode()).digest()[:8]))
+
+
+def plan(config: ClayConfig) -> pa.Table:
+    """One row a picture: image_id, source, scene, label (1 to 7 or null), intensity (0 to 1 or null), posture (or
+    empty).
+    """
+    rows = []
+    if config.plan == "postures":
+        postures = [posture for posture in POSTURES for _ in range(POSTURE_FIGURES[posture])]
+    else:
+        postures = [""] * config.figures
+    for number, posture in enumerate(postures):
+        source = f"{config.plan}{config.seed}-{number:05d}"
+        for view in range(config.scenes):
+            scene = f"{source}-{view}"
+            for state, (label, intensity) in enumerate(_states(config, scene, number, posture)):
+                rows.append((f"{scene}-{state:02d}", source, scene, label, intensity, posture))
+    names = {"image_id": pa.string(), "source": pa.string(), "scene": pa.string(), "label": pa.int8(),
+        "intensity": pa.float32(), "posture": pa.string()}  # fmt: skip
+    return pa.table([list(column) for column in zip(*rows, strict=True)], schema=pa.schema(list(names.items())))
+
+
+def _states(config: ClayConfig, scene: str, number: int, posture: str) -> list[tuple[int | None, float | None]]:
+    rng = seeded("states", config.seed, scene)
+    if config.plan == "expressions":
+        # Each expression meets each grade equally often over the figures.
+        return [
+            (label, 0.0 if label == NEUTRAL else GRADES[(number + 2 * label) % len(GRADES)])
+            for label in range(1, NEUTRAL + 1)
+        ]
+    if config.plan == "postures":
+        label = 1 + int(rng.choice(len(EXPRESSIONS), p=POSTURE_EXPRESSIONS[posture]))
+        return [(label, 0.0 if label == NEUTRAL else float(rng.choice(GRADES[1:])))]
+    if config.plan == "units":
+        return [(None, None)] * config.states
+    expressive = [
+        (None, None)
+        if rng.random() < FREE_SHARE
+        else (1 + int(rng.integers(len(EXPRESSIONS) - 1)), float(rng.uniform(0.2, 1)))
+        for _ in range(config.states - 1)
+    ]
+    return [(NEUTRAL, 0.0), *expressive]
+
+
+def action_units(
+    config: ClayConfig, image_id: str, label: int | None, intensity: float | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The 17 intensities (float32, 0 to 5) that the picture shows, and how they lean to a side (`facs.shape_weights`),
+    if they do.
+    """
+    rng = seeded("units", config.seed, image_id)
+    if config.plan == "units":
+        return varied(rng)
+    if label is None or intensity is None:
+        # A lean is not part of what is asked of a generator.
+        return (varied(rng)[0] if config.plan == "changes" else free(rng)), None
+    return performed(EXPRESSIONS[label - 1], intensity, rng), None
+
+
+_BESIDE = {
+    "eyeLook": 0.5,
+    "jaw": 0.25,
+    "cheekPuff": 0.5,
+    "mouthPucker": 0.35,
+    "mouthFunnel": 0.35,
+    "mouthLeft": 0.3,
+    "mouthRight": 0.3,
+}
+
+
+def beside(config: ClayConfig, image_id: str, names: np.ndarray) -> np.ndarray:
+    """Weights (E,) float32 of shapes that are no Action Units of ours: looks, a pushed jaw, full cheeks. In plan
+    "changes" the same in all pictures of a scene; none in plans without clutter.
+    """
+    weights = np.zeros(len(names), np.float32)
+    if config.plan in _ANYWHERE:
+        rng = seeded("beside", config.seed, image_id if config.plan == "units" else image_id.rpartition("-")[0])
+        for number, name in enumerate(names):
+            most = next((w for start, w in _BESIDE.items() if str(name).startswith(start) and name != "jawOpen"), 0.0)
+            weights[number] = rng.uniform(0, most) * (rng.random() < 0.12)
+    return weights
+
+
+def folds(config: ClayConfig, source: str, units: np.ndarray) -> np.ndarray:
+    """How deep the folds of each unit are (17,), 0 to 1 (`material.wrinkles`): the older a figure, the deeper. None in
+    plans without clutter.
+    """
+    rng = seeded("age", config.seed, source)
+    age = rng.uniform(0.1, 1) * (rng.random() < 0.75) if config.plan in _ANYWHERE else 0.0
+    return (age * units / MAX_INTENSITY).astype(np.float32)
+
+
+_POSTURE_HEADGEAR = {
+    "kneeling": ("topknot",),
+    "general": ("general",),
+    "vertical": ("topknot", "cap"),
+    "cavalry": ("pillbox",),
+    "civil": ("board",),
+}
+
+
+def dress(config: ClayConfig, source: str, posture: str) -> Dress:
+    """What a figure wears. A posture has its own headgear, as the warriors have."""
+    rng = seeded("dress", config.seed, source)
+    hair = str(rng.choice(("none", "moustache", "goatee", "beard"), p=(0.40, 0.28, 0.20, 0.12)))
+    eyes, teeth = str(rng.choice(EYES, p=(0.5, 0.3, 0.2))), bool(rng.random() < 0.6)
+    if posture:
+        headgear, clothing = str(rng.choice(_POSTURE_HEADGEAR[posture])), "robe" if posture == "civil" else "armour"
+    else:
+        names, shares = zip(*_HEADGEAR_SHARES.items(), strict=True)
+        headgear = str(rng.choice(names, p=shares))
+        clothing = str(
+            rng.choice(
+                ("armour", "robe", "bare"), p=(0.1, 0.2, 0.7) if headgear in ("curls", "bald") else (0.5, 0.4, 0.1)
+            )
+        )
+    return Dress(headgear, clothing, hair, eyes, teeth)
+
+
+_HEADGEAR_SHARES = {
+    "topknot": 0.30,
+    "cap": 0.18,
+    "general": 0.07,
+    "board": 0.07,
+    "pillbox": 0.08,
+    "curls": 0.22,
+    "bald": 0.08,
+}
+
+
+def scene(config: ClayConfig, name: str) -> Scene:
+    """Material, pose and light of a scene."""
+    rng = seeded("scene", config.seed, name)
+    kind = str(rng.choice(config.materials))
+    colours = np.array(MATERIALS[kind].colours)
+    colour = rng.dirichlet(np.full(len(colours), 0.6)) @ colours * rng.uniform(0.85, 1.15)
+    side = rng.choice((-1, 1))
+    wall = rng.choice((0.015, 0.05, 0.16, 0.42)) * rng.uniform(0.7, 1.3)
+    tint = 1 + rng.normal(0, 0.03, 3)
+    made = Scene(
+        material=kind,
+        colour=_floats(colour),
+        stained=float(rng.uniform(0.2, 1)),
+        shift=_floats(rng.uniform(0, 64, 3)),
+        pose=_floats(rng.normal(0, 1, 3) * (config.yaw, config.yaw / 2, config.yaw / 4)),
+        key=_direction(side * rng.uniform(12, 62), rng.uniform(22, 62)),
+        key_strength=float(rng.uniform(0.85, 1.2)),
+        fill=_direction(-side * rng.uniform(20, 80), rng.uniform(-5, 25)),
+        fill_strength=float(rng.uniform(0.06, 0.30)),
+        ambient=float(rng.uniform(0.09, 0.26)),
+        warmth=float(rng.uniform(-0.5, 1)),
+        ground=(_floats(wall * tint), _floats(wall * tint * rng.uniform(0.45, 1.1))),
+        noise_seed=int(rng.integers(1 << 31)),
+        noise=float(rng.uniform(0.5, 2.0)),
+    )
+    return _anywhere(made, rng) if config.plan in _ANYWHERE else made
+
+
+def _anywhere(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene outside a museum too: things behind the head, living looks, and, in half of the pictures, light from
+    anywhere.
+    """
+    look = Look(
+        sclera=float(rng.uniform(0.2, 0.75)),
+        iris=float(rng.uniform(0.03, 0.6)),
+        pupil=float(rng.uniform(0.15, 0.38)),
+        brows=float(rng.uniform(0.2, 0.95)),
+        lips=float(rng.uniform(0, 0.6)),
+        lashes=float(rng.uniform(0, 0.9)),
+        hair=float(rng.uniform(0.01, 0.5)),
+    )
+    scene = dataclasses.replace(scene, clutter=int(rng.integers(0, 12)), look=look)
+    if rng.random() < 0.5:
+        return scene
+    return dataclasses.replace(
+        scene,
+        key=_direction(rng.uniform(-75, 75), rng.uniform(-25, 70)),
+        key_strength=float(rng.uniform(0.3, 1.4)),
+        fill=_direction(rng.uniform(-80, 80), rng.uniform(-30, 45)),
+        fill_strength=float(rng.uniform(0.05, 0.6)),
+        ambient=float(rng.uniform(0.05, 0.5)),
+    )
+
+
+def _floats(values: np.ndarray) -> tuple[float, float, float]:
+    a, b, c = (float(value) for value in values)
+    return a, b, c
+
+
+def _direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
+    a, e = np.radians(azimuth), np.radians(elevation)
+    return _floats(np.array((np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e))))
+
+
+def view(config: ClayConfig, name: str, points: np.ndarray) -> np.ndarray:
+    """The matrix (2, 3) from projected model units to pixels of a scene's pictures.
+
+    points: (68, 2), the projected points of the neutral face. A crop is `framing.crop_matrix` of their box, off by a
+    few percent as a detector's is; a portrait shows about twice as much, with room above for headgear.
+    """
+    low, high = points.min(0), points.max(0)
+    matrix = crop_matrix(np.concatenate([low, high - low]), config.size)
+    rng = seeded("view", config.seed, name)
+    if config.framing == "crop":
+        scale, shift = np.exp(rng.normal(0, 0.03)), rng.normal(0, 0.012, 2)
+    elif config.framing == "loose":
+        scale, shift = rng.uniform(0.80, 0.90), rng.normal(0, 0.01, 2)
+    else:
+        scale, shift = rng.uniform(0.48, 0.58), rng.normal(0, 0.025, 2) + (0, 0.06)
+    middle = config.size / 2
+    matrix = matrix * scale
+    matrix[:, 2] += middle * (1 - scale) + shift * config.size
+    return matrix

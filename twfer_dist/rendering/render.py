@@ -1,0 +1,231 @@
+"""Draw a figure: one z-buffer pass, then light, shadow and material at each pixel (deferred shading), in numpy and
+cv2.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from twfer_dist.rendering.dress import MOUTH, TEETH
+from twfer_dist.rendering.figure import Figure
+from twfer_dist.rendering.material import MATERIALS, Look, Material, albedo, box_blur, relief, textures
+from twfer_dist.rendering.raster import rasterise
+
+OVERSAMPLE = 2  # pixels drawn in each direction for one of the picture
+_DISTANCE = 75.0  # of the camera from the head, model units
+_SHADOW_GRID, _SHADOW_REACH = 112, 26.0
+_MOUTH_PARTED = 0.12  # gap of the lips in model units from which the inside of the mouth is drawn
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All of a picture but figure and expression."""
+
+    material: str
+    colour: tuple[float, float, float]
+    stained: float
+    shift: tuple[float, float, float]  # of the texture
+    pose: tuple[float, float, float]  # yaw (to the figure's left), pitch (up), roll, degrees
+    key: tuple[float, float, float]  # unit vector towards the main light, in the camera's frame
+    key_strength: float
+    fill: tuple[float, float, float]
+    fill_strength: float
+    ambient: float
+    warmth: float  # -1 to 1, of the main light
+    ground: tuple[
+        tuple[float, float, float], tuple[float, float, float]
+    ]  # linear colours of the background, top and bottom
+    noise_seed: int
+    noise: float  # of the camera, standard deviation in grey levels of 255
+    clutter: int = 0  # things before the wall
+    look: Look = Look()
+
+
+def rotation(pose: tuple[float, float, float]) -> np.ndarray:
+    """The matrix (3, 3) float32 that turns a figure by yaw, pitch and roll in degrees."""
+    yaw, pitch, roll = np.radians(pose)
+    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
+    about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+    return (about_z @ about_x @ about_y).astype(np.float32)
+
+
+def project(vertices: np.ndarray, pose: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Turned vertices (N, 3), and where they appear (N, 2): x right, y down, in model units at the head's distance."""
+    turned = vertices @ rotation(pose).T
+    near = _DISTANCE / (_DISTANCE - turned[:, 2:])
+    return turned, turned[:, :2] * near * np.array([1, -1], np.float32)
+
+
+def draw(
+    figure: Figure, vertices: np.ndarray, folds: np.ndarray, scene: Scene, view: np.ndarray, size: int
+) -> np.ndarray:
+    """A picture: uint8 (size, size, 3) RGB.
+
+    vertices: float32 (V, 3) of the figure with its expression. folds: (17,), see `material.wrinkles`. view: (2, 3),
+    projected model units -> pixels of the picture.
+    """
+    grid = size * OVERSAMPLE
+    turned, flat = project(vertices, scene.pose)
+    pixels = (flat @ view[:, :2].T + view[:, 2]) * OVERSAMPLE
+    keep = _drawn(figure, vertices)
+    triangles = figure.triangles[keep]
+    seen, which, weights = rasterise(np.column_stack([pixels, turned[:, 2]]).astype(np.float32), triangles, grid)
+    corners = triangles[which]
+    attributes = np.concatenate([turned, _normals(turned, figure), figure.template], 1).astype(np.float32)
+    at = np.einsum("pc,pcn->pn", weights, attributes[corners])
+    position, normal, template = at[:, :3], at[:, 3:6], at[:, 6:]
+    kind = figure.kind[keep][which]
+    footprint = 1 / (np.hypot(view[0, 0], view[1, 0]) * OVERSAMPLE)  # model units a drawn pixel
+
+    material = MATERIALS[scene.material]
+    texture = textures(template, normal @ rotation(scene.pose), footprint, np.array(scene.shift, np.float32))
+    height = relief(figure.dress, material, kind, template, figure.knot, texture, folds)
+    # At the outline everything near is nearer, though it is no hollow.
+    hollow = _hollows(position[:, 2] + 0.7 * height, seen, grid, footprint) * np.clip(1.8 * normal[:, 2], 0, 1)
+    normal = _carved(normal, height, position[:, 2], seen, grid, footprint)
+    base = np.array(scene.colour, np.float32)
+    colour, clean = albedo(material, kind, figure.dress, template, texture, hollow, base, scene.stained, scene.look)
+    shadow = _shadow(turned, triangles, position, np.array(scene.key, np.float32))
+
+    canvas = _background(scene, grid)
+    canvas.reshape(-1, 3)[seen] = _light(scene, material, colour, clean, normal, hollow, shadow)
+    picture = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
+    grey = (1 - np.exp(-1.35 * np.clip(picture, 0, None))) ** (1 / 2.2) * 255  # film: bright places keep their shape
+    grey += np.random.default_rng(scene.noise_seed).normal(0, scene.noise, grey.shape)
+    return np.clip(grey + 0.5, 0, 255).astype(np.uint8)
+
+
+def _drawn(figure: Figure, vertices: np.ndarray) -> np.ndarray:
+    """The triangles to draw: not the inside of a closed mouth."""
+    upper, lower = vertices[figure.landmarks[62]], vertices[figure.landmarks[66]]
+    if upper[1] - lower[1] > _MOUTH_PARTED:
+        return np.arange(len(figure.kind))
+    return np.flatnonzero((figure.kind != MOUTH) & (figure.kind != TEETH))
+
+
+def _normals(vertices: np.ndarray, figure: Figure) -> np.ndarray:
+    """Unit normals (V, 3) of the vertices."""
+    a, b, c = (np.ascontiguousarray(vertices[figure.triangles[:, corner]].T) for corner in range(3))
+    (bx, by, bz), (cx, cy, cz) = b - a, c - a
+    sums = figure.incidence @ np.stack([by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx], 1)
+    return sums / (np.sqrt(np.einsum("vc,vc->v", sums, sums))[:, None] + np.float32(1e-9))
+
+
+def _spread(values: np.ndarray, seen: np.ndarray, grid: int) -> np.ndarray:
+    """Values of the seen pixels as an image, 0 elsewhere."""
+    image = np.zeros(grid * grid, np.float32)
+    image[seen] = values
+    return image.reshape(grid, grid)
+
+
+def _carved(
+    normal: np.ndarray, height: np.ndarray, depth: np.ndarray, seen: np.ndarray, grid: int, footprint: float
+) -> np.ndarray:
+    """Normals bent by the slope of the relief, as far as it is on one surface (Blinn 1978)."""
+    image, depths, mask = (
+        _spread(height, seen, grid),
+        _spread(depth, seen, grid),
+        _spread(np.ones_like(height), seen, grid),
+    )
+    slopes = []
+    for along in (1, 0):
+        step = np.roll(image, -1, along) - np.roll(image, 1, along)
+        jump = np.abs(np.roll(depths, -1, along) - np.roll(depths, 1, along)) > 14 * footprint
+        edge = (np.roll(mask, -1, along) * np.roll(mask, 1, along) == 0) | jump
+        slopes.append(np.where(edge, 0, step / (2 * footprint)).reshape(-1)[seen])
+    facing = np.clip(normal[:, 2], 0.25, 1)
+    bent = normal.copy()
+    bent[:, 0] -= np.clip(slopes[0] * facing, -1.2, 1.2)
+    bent[:, 1] += np.clip(slopes[1] * facing, -1.2, 1.2)
+    return bent / (np.linalg.norm(bent, axis=1, keepdims=True) + 1e-9)
+
+
+def _hollows(depth: np.ndarray, seen: np.ndarray, grid: int, footprint: float) -> np.ndarray:
+    """How far each pixel lies behind its neighbourhood, 0 to 1 (the depth buffer unsharp-masked; Luft 2006)."""
+    mask = _spread(np.ones_like(depth), seen, grid)
+    image = _spread(depth, seen, grid)
+    total = np.zeros_like(depth)
+    for radius, strength in ((0.35, 2.2), (0.9, 0.8), (2.2, 0.22)):
+        around = box_blur(image, radius / footprint) / (box_blur(mask, radius / footprint) + 1e-6)
+        total += strength * np.clip(around.reshape(-1)[seen] - depth, -0.1, 2.0)
+    return np.clip(total, 0, 1)
+
+
+def _shadow(vertices: np.ndarray, triangles: np.ndarray, position: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """How much of the main light is kept from each pixel, 0 to 1, from a coarse depth map seen from the light."""
+    across = np.cross((0, 1, 0), key)
+    across /= np.linalg.norm(across)
+    frame = np.stack([across, np.cross(key, across), key], 1).astype(np.float32)
+    scale = _SHADOW_GRID / (2 * _SHADOW_REACH)
+    a, b, c = triangles.T
+    points = (vertices[a] + vertices[b] + vertices[c]) @ frame / 3
+    cells = np.clip((points[:, :2] + _SHADOW_REACH) * scale, 0, _SHADOW_GRID - 1).astype(np.int64)
+    depth = np.full(_SHADOW_GRID * _SHADOW_GRID, -1e3, np.float32)
+    np.maximum.at(depth, cells[:, 1] * _SHADOW_GRID + cells[:, 0], points[:, 2])
+    nearest = np.asarray(
+        cv2.morphologyEx(depth.reshape(_SHADOW_GRID, _SHADOW_GRID), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    )
+    lit = position @ frame
+    place = ((lit[:, :2] + _SHADOW_REACH) * scale - 0.5).astype(np.float32)
+    total = np.zeros(len(lit), np.float32)
+    for right, down in ((-0.7, -0.3), (0.3, -0.7), (0.7, 0.3), (-0.3, 0.7)):
+        column = np.clip(place[:, 0] + right + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
+        row = np.clip(place[:, 1] + down + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
+        total += np.clip((nearest[row, column] - lit[:, 2] - 0.7) / 0.5, 0, 1)
+    return total / 4
+
+
+def _light(
+    scene: Scene,
+    material: Material,
+    colour: np.ndarray,
+    clean: np.ndarray,
+    normal: np.ndarray,
+    hollow: np.ndarray,
+    shadow: np.ndarray,
+) -> np.ndarray:
+    """Linear colour (P, 3): main and fill light, sky light dimmed in hollows, highlight, and reflections on metal."""
+    key, fill = np.array(scene.key, np.float32), np.array(scene.fill, np.float32)
+    warm = np.array([1 + 0.10 * scene.warmth, 1, 1 - 0.14 * scene.warmth], np.float32)
+    open_sky = 1 - 0.85 * hollow
+
+    def lambert(light: np.ndarray) -> np.ndarray:
+        return np.clip((normal @ light + material.wrap) / (1 + material.wrap), 0, None)
+
+    def highlight(light: np.ndarray) -> np.ndarray:
+        half = light + np.array([0, 0, 1], np.float32)
+        return np.clip(normal @ (half / np.linalg.norm(half)), 0, None) ** material.sharp
+
+    lit = scene.key_strength * lambert(key) * (1 - 0.85 * shadow) * (1 - 0.45 * hollow)
+    rest = scene.fill_strength * lambert(fill) * open_sky + scene.ambient * (0.65 + 0.35 * normal[:, 1]) * open_sky
+    diffuse = lit[:, None] * warm + rest[:, None]
+    shine = scene.key_strength * highlight(key) * (1 - shadow) + 0.5 * scene.fill_strength * highlight(fill) * open_sky
+    if not material.metal:
+        return colour * diffuse + (material.gloss * shine * clean)[:, None] * 0.35
+    bounce = 2 * normal[:, 2:] * normal - np.array([0, 0, 1], np.float32)
+    room = (
+        0.25
+        + 0.55 * np.clip(bounce[:, 1], 0, 1)
+        + 0.5 * np.exp(-((bounce[:, 0] - 0.7 * key[0]) ** 2) * 6) * (bounce[:, 1] > -0.3)
+    )
+    mirror = (scene.ambient + 0.25 * scene.key_strength) * room * open_sky + material.gloss * shine
+    metal = np.clip(colour * 1.9, 0, 1) * (0.35 * diffuse + mirror[:, None])
+    return metal * clean[:, None] + colour * diffuse * (1.25 - clean)[:, None]
+
+
+def _background(scene: Scene, grid: int) -> np.ndarray:
+    """A plain wall, linear float32 (grid, grid, 3), a little uneven."""
+    top, bottom = (np.array(c, np.float32) for c in scene.ground)
+    down = np.linspace(0, 1, grid, dtype=np.float32)[:, None, None]
+    rng = np.random.default_rng(scene.noise_seed + 1)
+    cloud = cv2.resize(rng.normal(0, 1, (6, 6)).astype(np.float32), (grid, grid), interpolation=cv2.INTER_CUBIC)[
+        ..., None
+    ]
+    wall = np.clip((top * (1 - down) + bottom * down) * (1 + 0.07 * cloud), 0, 1).repeat(1, 2)
+    for _ in range(scene.clutter):
+        corners = (rng.uniform(-0.2, 1.2, (1, 2)) + rng.normal(0, 0.25, (int(rng.integers(3, 7)), 2))) * grid
+        thing = np.clip(wall.mean((0, 1)) * rng.uniform(0.2, 2.5) * (1 + rng.normal(0, 0.1, 3)), 0, 1)
+        cv2.fillPoly(wall, [corners.astype(np.int32)], thing.tolist())
+    return cv2.GaussianBlur(wall, (0, 0), grid / 100) if scene.clutter else wall

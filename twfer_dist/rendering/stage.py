@@ -1,0 +1,129 @@
+"""The rendered corpus as a stage on Ray Data."""
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from twfer_dist.core import schema
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.landmarks import even_jaw, moved
+from twfer_dist.core.status import OK
+from twfer_dist.engine import storage
+from twfer_dist.engine.config import fill, read_yaml
+from twfer_dist.engine.output import Work
+from twfer_dist.engine.shards import Step
+from twfer_dist.engine.spec import Job
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.rendering import plan as plans
+from twfer_dist.rendering.annotators import votes
+from twfer_dist.rendering.export import export_corpus, sheet
+from twfer_dist.rendering.facs import TABLE_VERSION, shape_weights
+from twfer_dist.rendering.figure import Figure, Workshop
+from twfer_dist.rendering.head import head_digest, load_head
+from twfer_dist.rendering.plan import ClayConfig
+from twfer_dist.rendering.render import Scene, draw, project
+
+VERSION = 3
+_ROWS_PER_PART = 120
+
+
+class Studio:
+    """Renders the planned pictures of a part."""
+
+    def __init__(self, head: str, config: ClayConfig) -> None:
+        cv2.setNumThreads(1)
+        self.workshop = Workshop(load_head(head))
+        self.config = config
+
+    def __call__(self, plan: pa.Table) -> pa.Table:
+        rows, source, place = [], "", ""
+        for planned in plan.to_pylist():
+            # A figure's pictures follow each other, and so do a scene's.
+            if planned["source"] != source:
+                source = planned["source"]
+                figure = self._figure(source, planned["posture"])
+            if planned["scene"] != place:
+                place = planned["scene"]
+                scene = plans.scene(self.config, place)
+                view = plans.view(self.config, place, project(figure.vertices, scene.pose)[1][figure.landmarks])
+            rows.append(self._picture(planned, figure, scene, view))
+        return pa.Table.from_pylist(rows, schema=schema.RENDERED)
+
+    def _figure(self, source: str, posture: str) -> Figure:
+        dress = plans.dress(self.config, source, posture)
+        return self.workshop.figure(dress, plans.seeded("figure", self.config.seed, source))
+
+    def _picture(self, planned: dict, figure: Figure, scene: Scene, view: np.ndarray) -> dict:
+        config, image_id = self.config, planned["image_id"]
+        units, lean = plans.action_units(config, image_id, planned["label"], planned["intensity"])
+        names = self.workshop.head.expression_names
+        vertices = self.workshop.posed(
+            figure, shape_weights(units, names, lean) + plans.beside(config, image_id, names)
+        )
+        picture = draw(figure, vertices, plans.folds(config, planned["source"], units), scene, view, config.size)
+        points = even_jaw(moved(project(vertices[figure.landmarks], scene.pose)[1], view))
+        groups = {"material": scene.material, "headgear": figure.dress.headgear} | (
+            {"posture": planned["posture"]} if planned["posture"] else {}
+        )
+        return {
+            **{name: planned[name] for name in ("image_id", "source", "scene", "label", "intensity")},
+            "votes": ""
+            if config.plan in ("pairs", "changes", "units")
+            else votes(units, plans.seeded("votes", config.seed, image_id)),
+            "groups": sorted(groups.items()),
+            "action_units": units,
+            "landmarks68": points.astype(np.float32).reshape(-1),
+            "pose": scene.pose,
+            "image": cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, config.quality])[1].tobytes(),
+            "width": config.size,
+            "height": config.size,
+            "status": OK,
+            "error": "",
+        }
+
+
+def rendered_job(head: str, config: ClayConfig, *, actors: int | None = None) -> Job:
+    """The stage that renders a corpus with the head model file `head` (a path or URI; table ".": RENDERED, every row
+    ok).
+    """
+
+    def do(work: Work) -> None:
+        step = Step(Studio, {"head": storage.absolute(head), "config": config}, actors=actors)
+        work.map(plans.plan(config), [step], rows_per_part=_ROWS_PER_PART)
+
+    models = {"head": head_digest(head), "facs": str(TABLE_VERSION)}
+    return Job("rendered", VERSION, {}, config, models, {".": schema.RENDERED}, do)
+
+
+def make_corpora(recipe: str, head: str, out: str) -> list[str]:
+    """Render the corpora of a recipe and write each to `<out>/<name>` with a sheet `<out>/<name>.jpg`; the folders.
+
+    recipe: a YAML file, `corpora: {name: {fields of ClayConfig}}`. The rendered tables lie in `<out>/rendered`: a start
+    that was interrupted goes on from there.
+    """
+    folders = []
+    load_head(head)  # a wrong file is told of before workers start
+    for name, config in _read_recipe(recipe).items():
+        finished = run_stage(rendered_job(head, config), storage.join(out, "rendered"))
+        table = finished.table(".", schema.RENDERED)
+        folders.append(storage.join(out, name))
+        export_corpus(table, folders[-1])
+        storage.write_bytes(storage.join(out, f"{name}.jpg"), sheet(table))
+    return folders
+
+
+def _read_recipe(place: str) -> dict[str, ClayConfig]:
+    given, _ = read_yaml(place)
+    corpora = given.get("corpora") if isinstance(given, dict) else None
+    if (
+        not isinstance(corpora, dict)
+        or not corpora
+        or not all(isinstance(settings, dict) for settings in corpora.values())
+    ):
+        raise Problem(f"{place} names no corpora to render: write `corpora:`, and under each one's name its settings.")
+    configs = {}
+    for name, settings in corpora.items():
+        if "/" in str(name) or str(name) in ("", ".", "..", "rendered"):
+            raise Problem(f"{place}: '{name}' cannot be the name of a corpus: choose another word.")
+        configs[str(name)] = fill(ClayConfig, settings, f"{place}, corpus '{name}'")
+    return configs

@@ -1,0 +1,161 @@
+"""Accuracy tables as in the paper, and confusion matrices, from tables of predictions of any length.
+
+Predictions are counted batch by batch into a *count table*: one row for each combination of model, corpus, source,
+split, label, predicted expression, status and grouping columns, with `n` images. All scores come from it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twfer_dist.core.errors import Problem
+from twfer_dist.core.intervals import Mean, Share, as_dict, mean_of_classes, share
+from twfer_dist.core.schema import PREDICTIONS, figures
+from twfer_dist.core.status import OK
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.engine.artifact import Finished
+
+SPLITS = ("train", "validation", "test")
+COUNTED = ("model", "corpus", "source", "split", "label", "predicted", "status")
+GROUP = "group:"
+"""Before the name of a grouping column in a count table."""
+
+_BATCH = 1 << 16
+_CLASSES = len(EXPRESSIONS)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How one model answered the labelled images of one split.
+
+    right, total: [sources, 7] images of each source and true expression, and those answered right.
+    confusion: [7, 7] images by true (row) and predicted (column) expression.
+    readable, readable_right: images whose answer the model itself calls readable, and those answered right.
+    unanswered: labelled images without any answer (no pixels to read); in none of the other counts.
+    """
+
+    model: str
+    split: str
+    right: np.ndarray
+    total: np.ndarray
+    confusion: np.ndarray
+    readable: int
+    readable_right: int
+    unanswered: int
+
+    @property
+    def images(self) -> Share:
+        """The share of images answered right (the paper's average in Tables 2, 5 and 6)."""
+        return share(self.right.sum(1), self.total.sum(1))
+
+    @property
+    def classes(self) -> list[Share]:
+        """The share of images answered right of each true expression."""
+        return [share(self.right[:, c], self.total[:, c]) for c in range(_CLASSES)]
+
+    @property
+    def mean(self) -> Mean | None:
+        """The mean of the classes' shares (the paper's average in Table 7)."""
+        return mean_of_classes(self.classes)
+
+
+def count(predictions: Iterable[Finished], images: pa.Table, groups: Sequence[str] = ()) -> pa.Table:
+    """The count table of the answers to `images` (columns image_id and split, the one that an image is counted under).
+
+    Its columns are COUNTED, `group:<name>` for each grouping column (of `groups`, where these are named), and `n`.
+    Answers to other images are left out. Problem where a named column is in none of the photographs.
+    """
+    known: set[str] = set()
+    ids, splits = images["image_id"].combine_chunks(), images["split"].combine_chunks()
+    pieces: list[pa.Table] = []
+    for finished in predictions:
+        for batch in finished.scan(".", PREDICTIONS).to_batches(
+            columns=["image_id", *COUNTED, "groups"], batch_size=_BATCH
+        ):
+            place = pc.index_in(batch["image_id"], ids)
+            batch = batch.filter(pc.is_valid(place))
+            columns = {key: batch[key] for key in COUNTED} | {"split": splits.take(place.drop_null())}
+            known |= set(pc.unique(batch["groups"].keys).to_pylist())
+            for name in sorted(known & set(groups or known)):
+                columns[GROUP + name] = pc.map_lookup(batch["groups"], query_key=pa.scalar(name), occurrence="first")
+            pieces.append(pa.table(columns).group_by(list(columns)).aggregate([([], "count_all")]))
+    if foreign := [name for name in groups if name not in known]:
+        raise Problem(
+            f"The photographs are not grouped by '{foreign[0]}': their columns are "
+            f"{', '.join(sorted(known)) or 'none'}."
+        )
+    empty = pa.schema([*(PREDICTIONS.field(name) for name in COUNTED), ("count_all", pa.int64())]).empty_table()
+    table = pa.concat_tables([empty, *pieces], promote_options="default")
+    keys = [name for name in table.column_names if name != "count_all"]
+    summed = table.group_by(keys).aggregate([("count_all", "sum")]).rename_columns([*keys, "n"])
+    return summed.sort_by([(key, "ascending") for key in keys])
+
+
+def evaluate(counts: pa.Table) -> list[Evaluation]:
+    """One evaluation for each model and split with labelled images, by model and split in the order train, validation,
+    test.
+    """
+    counts = counts.filter(pc.is_valid(counts["label"]))
+    models, splits = counts["model"].to_pylist(), pc.fill_null(counts["split"], "").to_pylist()
+    pairs = sorted(set(zip(models, splits, strict=True)), key=lambda pair: (pair[0], split_order(pair[1])))
+    found = []
+    for model, split in pairs:
+        rows = counts.filter(pa.array([m == model and s == split for m, s in zip(models, splits, strict=True)]))
+        found.append(_evaluation(model, split, rows))
+    return found
+
+
+def split_order(split: str) -> tuple[int, str]:
+    """Sorts train, validation and test in this order, and any other word after them."""
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
+def _evaluation(model: str, split: str, rows: pa.Table) -> Evaluation:
+    answered = pc.is_valid(rows["predicted"]).to_numpy()
+    n = rows["n"].to_numpy()
+    unanswered = int(n[~answered].sum())
+    rows, n = rows.filter(pa.array(answered)), n[answered]
+    truth = rows["label"].to_numpy().astype(np.int64) - 1
+    predicted = rows["predicted"].to_numpy().astype(np.int64) - 1
+    source, sources = source_codes(rows)
+    confusion = np.zeros((_CLASSES, _CLASSES), np.int64)
+    np.add.at(confusion, (truth, predicted), n)
+    total = np.zeros((sources, _CLASSES), np.int64)
+    np.add.at(total, (source, truth), n)
+    right = np.zeros_like(total)
+    hit = truth == predicted
+    np.add.at(right, (source[hit], truth[hit]), n[hit])
+    ok = np.array([s == OK for s in rows["status"].to_pylist()], bool)
+    return Evaluation(model, split, right, total, confusion, int(n[ok].sum()), int(n[ok & hit].sum()), unanswered)
+
+
+def source_codes(rows: pa.Table) -> tuple[np.ndarray, int]:
+    """A number from 0 for the source of each row (sources of two corpora are two), and how many there are."""
+    if not len(rows):
+        return np.zeros(0, np.int64), 0
+    encoded = figures(rows).dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
+
+
+def scores(evaluations: Sequence[Evaluation], *, baseline: str = "") -> list[dict]:
+    """Both averages and the share of each expression, as JSON-like rows in the order of `evaluations`.
+
+    baseline: the kind of baseline that answered, empty for a model.
+    """
+    return [
+        {
+            "model": e.model,
+            "row": baseline or e.model,
+            "baseline": bool(baseline),
+            "split": e.split,
+            "images": as_dict(e.images),
+            "mean": as_dict(e.mean),
+            "readable": {"k": e.readable_right, "n": e.readable},
+            "unanswered": e.unanswered,
+            "expressions": [{"expression": name, **as_dict(s)} for name, s in zip(EXPRESSIONS, e.classes, strict=True)],
+        }
+        for e in evaluations
+    ]

@@ -1,0 +1,1 @@
+"""How good a generator is where the truth is known."""
