@@ -30,7 +30,7 @@ from twfer_dist.core import schema
 from twfer_dist.core.status import OK
 from twfer_dist.engine import artifact
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 
 ROWS_PER_PART = 10
@@ -73,7 +73,7 @@ def _note(log: str, step: str, table: pa.Table) -> None:
     (Path(log) / f"{step}-{table['id'][0].as_py()}-{uuid.uuid4().hex[:8]}").touch()
 
 
-def make(out: str, log: str, parts: int, seconds: float) -> artifact.Finished:
+def make(out: str, log: str, parts: int, seconds: float) -> artifact.Artifact:
     """The stage that is disturbed: `parts` parts, two steps of `seconds` each."""
     Path(log).mkdir(parents=True, exist_ok=True)
     rows = parts * ROWS_PER_PART - 3
@@ -82,7 +82,7 @@ def make(out: str, log: str, parts: int, seconds: float) -> artifact.Finished:
     # Where both ask for as much, Ray Data does both steps in one process.
     steps = [Step(doubled, given, cpus=0.25), Step(Digits, given, cpus=0.5, actors=2)]
     tables = {"numbers": NUMBERS, "digits": DIGITS}
-    job = Job(
+    job = StageSpec(
         "numbers", 1, {}, {"parts": parts}, {}, tables, lambda work: work.map(plan, steps, rows_per_part=ROWS_PER_PART)
     )
     return run_stage(job, out, quiet=True)
@@ -220,12 +220,12 @@ DISTURB: dict[str, Callable[[Run, list[int]], int]] = {
 KINDS = (*DISTURB, "files")
 
 
-def _finished(folder: Path) -> artifact.Finished:
+def _finished(folder: Path) -> artifact.Artifact:
     (manifest,) = folder.glob("numbers-*/_manifest.json")
-    return artifact.open_finished(str(manifest.parent))
+    return artifact.open_artifact(str(manifest.parent))
 
 
-def _compared(folder: Path, undisturbed: artifact.Finished, parts: int) -> dict:
+def _compared(folder: Path, undisturbed: artifact.Artifact, parts: int) -> dict:
     """What a disturbed run left, against an undisturbed one."""
     finished = _finished(folder)
     rows = {row["id"]: row for row in undisturbed.table("numbers", NUMBERS).to_pylist()}
@@ -311,7 +311,7 @@ def main() -> int:
         return 0
     faults = 0
     with tempfile.TemporaryDirectory() as temporary:
-        undisturbed: artifact.Finished | None = None
+        undisturbed: artifact.Artifact | None = None
         for kind in given.kinds or KINDS:
             started = time.monotonic()
             if kind == "files":

@@ -26,7 +26,7 @@ def model() -> LogisticRegression:
 
 
 def main(output: str) -> None:
-    table = artifact.open_finished(storage.absolute(output)).table("faces", FACES)
+    table = artifact.open_artifact(storage.absolute(output)).table("faces", FACES)
     rows = [row for row in table.to_pylist() if row["label"] is not None and row["action_units"] is not None]
     units, labels = np.array([row["action_units"] for row in rows]), np.array([row["label"] for row in rows])
     sources, splits = np.array([row["source"] for row in rows]), np.array([row["split"] for row in rows])

@@ -24,7 +24,7 @@ DOUBT = (0, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 1)
 
 def main() -> None:
     meter = analyzer.open_meter(analyzer.SHIPPED)
-    heads = augmentation.load_heads(artifact.open_finished(evaluate.TEST))
+    heads = augmentation.load_heads(artifact.open_artifact(evaluate.TEST))
     spans = np.linalg.norm(heads.points[:, 45] - heads.points[:, 36], axis=1)
     print(f"{'':<26}{'n':>6}{'points':>8}{'failed':>8}{'r':>7}   sharpness {'':<13}doubt")
 

@@ -27,7 +27,7 @@ from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.engine import ray_cluster
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.synthesis.networks import Generator
 
@@ -66,7 +66,7 @@ class Small:
 def make(out: str, size: int) -> None:
     """The stage at one size, in this process; prints its seconds, and those of a second start."""
     plan = pa.table({"id": [f"{k:016x}" for k in range(size)], "path": [f"room/{k % 97}/{k}.jpg" for k in range(size)]})
-    job = Job(
+    job = StageSpec(
         "scale",
         1,
         {},

@@ -41,7 +41,7 @@ RULES: tuple[tuple[str, str, Callable[[Change], bool]], ...] = (
 
 
 def main(output: str) -> None:
-    table = artifact.open_finished(storage.absolute(output)).table("faces", FACES)
+    table = artifact.open_artifact(storage.absolute(output)).table("faces", FACES)
     found = {}
     for row in table.to_pylist():
         if row["rank"] == 0:

@@ -14,21 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement import analyzer, evaluate
 from twfer_dist.measurement import train_stage as faces_train
 from twfer_dist.synthesis import train_stage as generator_train
 
 
-def ship_faces(network: Finished, heads: Finished, test: Finished) -> Path:
+def ship_faces(network: Artifact, heads: Artifact, test: Artifact) -> Path:
     weights = Path(analyzer.SHIPPED)
     shutil.copyfile(network.path(analyzer.WEIGHTS), weights)
     shutil.copyfile(network.path(faces_train.LOG), weights.with_suffix(".jsonl"))
     shutil.rmtree(evaluate.TEST, ignore_errors=True)
     shutil.copytree(test.uri, evaluate.TEST)
     _write_facts(
-        weights, network, heads, evaluation=evaluate.evaluate(str(weights), artifact.open_finished(evaluate.TEST))
+        weights, network, heads, evaluation=evaluate.evaluate(str(weights), artifact.open_artifact(evaluate.TEST))
     )
     return ship_units()
 
@@ -37,12 +37,12 @@ def ship_units() -> Path:
     """Write what the network that ships reads on the heads that ship into its facts."""
     weights = Path(analyzer.SHIPPED)
     facts = json.loads(weights.with_suffix(".json").read_text())
-    facts["measured_units"] = evaluate.measured_units(str(weights), artifact.open_finished(evaluate.TEST))
+    facts["measured_units"] = evaluate.measured_units(str(weights), artifact.open_artifact(evaluate.TEST))
     weights.with_suffix(".json").write_text(storage.json_text(facts, indent=2) + "\n")
     return weights
 
 
-def ship_generator(generator: Finished, pairs: Finished) -> Path:
+def ship_generator(generator: Artifact, pairs: Artifact) -> Path:
     weights = Path(package_path("package:weights/generator.safetensors"))
     shutil.copyfile(generator.path(generator_train.GENERATOR), weights)
     shutil.copyfile(generator.path(generator_train.LOG), weights.with_suffix(".jsonl"))
@@ -51,7 +51,7 @@ def ship_generator(generator: Finished, pairs: Finished) -> Path:
     return weights
 
 
-def _write_facts(weights: Path, network: Finished, rendered: Finished, **more: object) -> None:
+def _write_facts(weights: Path, network: Artifact, rendered: Artifact, **more: object) -> None:
     facts = {
         "file": weights.name,
         "sha256": storage.sha256_file(str(weights)),
@@ -76,7 +76,7 @@ def main(folder: str) -> None:
         )
     weights = ship(
         **{
-            name: artifact.open_finished(storage.absolute(f"{folder}/{output}"))
+            name: artifact.open_artifact(storage.absolute(f"{folder}/{output}"))
             for name, output in index["stages"].items()
         }
     )

@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 
 NUMBERS = schema.stamped(("id", pa.string()), ("value", pa.int64()), ("status", pa.string()))
@@ -123,10 +123,10 @@ class Refuses:
     def __init__(self, where: str) -> None:
         self.where = where
         if where == "constructor":
-            raise Problem("weights.bin is not a model: name another file.")
+            raise UserError("weights.bin is not a model: name another file.")
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        raise Problem("weights.bin is not a model: name another file.")
+        raise UserError("weights.bin is not a model: name another file.")
 
 
 def numbers_job(
@@ -138,18 +138,18 @@ def numbers_job(
     rows_per_part: int = 16,
     step=None,
     first=None,
-) -> Job:
+) -> StageSpec:
     plan = pa.table({"id": [f"{i:05d}" for i in reversed(range(config.rows))], "value": list(range(config.rows))})
     steps = [
         first or Step(doubled),
         step or Step(Adder, {"add": config.add, "seconds": seconds}, cpus=0.5, actors=actors),
     ]
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         work.map(plan, steps, rows_per_part=rows_per_part)
         work.results["rows_per_second"] = "not measured here"
 
-    return Job("numbers", 1, inputs or {}, config, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
+    return StageSpec("numbers", 1, inputs or {}, config, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
 
 
 if __name__ == "__main__":  # <out> <seconds per part>: a run for a test to kill

@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow as pa
 
 from twfer_dist.core import schema
-from twfer_dist.engine.artifact import Finished
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.training import TrainConfig
 
@@ -58,11 +58,11 @@ def hash_of(name: str) -> int:
     return sum((k + 1) * ord(c) for k, c in enumerate(name))
 
 
-def dataset(out: str, counts: dict[str, int], *, table: pa.Table | None = None) -> Finished:
+def dataset(out: str, counts: dict[str, int], *, table: pa.Table | None = None) -> Artifact:
     """A finished data set in `out`."""
     table = rows(counts) if table is None else table
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         work.write_table(".", table)
 
-    return run_stage(Job("dataset", 1, {}, counts, {}, {".": schema.DATASET}, do), out, quiet=True)
+    return run_stage(StageSpec("dataset", 1, {}, counts, {}, {".": schema.DATASET}, do), out, quiet=True)

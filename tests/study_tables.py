@@ -14,9 +14,9 @@ from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PHOTOGRAPHS, PREDIC
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, POSTURES
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.calibration import threshold
 from twfer_dist.recognition.sweep_stage import SWEPT, SweepConfig
@@ -31,12 +31,12 @@ def output(
     out: str,
     stage: str,
     rows: dict[str, tuple[pa.Schema, list[dict]]],
-    inputs: Sequence[Finished] = (),
+    inputs: Sequence[Artifact] = (),
     **results: object,
-) -> Finished:
+) -> Artifact:
     """A finished stage with these tables, made by the engine."""
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         work.results = results
         for name, (schema, several) in rows.items():
             work.write_table(
@@ -47,7 +47,7 @@ def output(
     given = {f"input-{k}": finished for k, finished in enumerate(inputs)}
     config = storage.digest([[str(row) for row in several] for _, several in rows.values()])
     return run_stage(
-        Job(stage, 1, given, {"rows": config}, {}, {name: schema for name, (schema, _) in rows.items()}, do), out
+        StageSpec(stage, 1, given, {"rows": config}, {}, {name: schema for name, (schema, _) in rows.items()}, do), out
     )
 
 
@@ -80,7 +80,7 @@ def answer_to(truth: int, number: int, skill: float) -> dict:
 
 def make_faces(
     out: str, *, corpus: str = "warriors", figures: int = 60, labelled: bool = True, action_units: bool = True
-) -> Finished:
+) -> Artifact:
     """A faces stage: `figures` photographs with one face each in five postures, one broken file, one without a face."""
     photographs, faces = [], []
     for k in range(figures):
@@ -113,7 +113,7 @@ def make_faces(
     )
 
 
-def make_animated(out: str, faces: Finished, figures: int = 20) -> Finished:
+def make_animated(out: str, faces: Artifact, figures: int = 20) -> Artifact:
     rows = []
     for number, face in enumerate(faces.table("faces", FACES).to_pylist()[:figures]):
         for label in range(1, 8):
@@ -131,7 +131,7 @@ def make_animated(out: str, faces: Finished, figures: int = 20) -> Finished:
     return output(out, "animated", {".": (ANIMATED, rows)}, [faces])
 
 
-def make_dataset(out: str, animated: Finished) -> Finished:
+def make_dataset(out: str, animated: Artifact) -> Artifact:
     """The animated images, split by source."""
     rows = animated.table(".", ANIMATED).to_pylist()
     sources = sorted({row["source"] for row in rows})
@@ -140,7 +140,7 @@ def make_dataset(out: str, animated: Finished) -> Finished:
     return output(out, "dataset", {".": (DATASET, rows)}, [animated])
 
 
-def make_predictions(out: str, of: Sequence[Finished], model: str, skill: float) -> Finished:
+def make_predictions(out: str, of: Sequence[Artifact], model: str, skill: float) -> Artifact:
     """A model's answers to data sets and to faces, in one table; every ninth face is not readable."""
     rows = []
     for finished in of:
@@ -167,7 +167,7 @@ def make_predictions(out: str, of: Sequence[Finished], model: str, skill: float)
     return output(out, "predictions", {".": (PREDICTIONS, rows)}, of)
 
 
-def images_of(*predictions: Finished) -> pa.Table:
+def images_of(*predictions: Artifact) -> pa.Table:
     """All images that were asked about, under their own split."""
     empty = pa.table({"image_id": pa.array([], pa.string()), "split": pa.array([], pa.string())})
     return pa.concat_tables([empty, *(p.table(".", PREDICTIONS, columns=["image_id", "split"]) for p in predictions)])
@@ -185,8 +185,8 @@ def make_world(out: str) -> dict:
 
 
 def make_training(
-    out: str, dataset: Finished, config: TrainConfig, right: int, held_out: dict | None = None
-) -> Finished:
+    out: str, dataset: Artifact, config: TrainConfig, right: int, held_out: dict | None = None
+) -> Artifact:
     """The output of a training as the page reads it: `right` of the 32 validation images of each expression; its record
     of errors.
     """
@@ -203,16 +203,16 @@ def make_training(
         "held_out": held_out,
     }
     return run_stage(
-        Job("train", 1, {"dataset": dataset}, config, {}, {}, lambda work: work.results.update(results)), out
+        StageSpec("train", 1, {"dataset": dataset}, config, {}, {}, lambda work: work.results.update(results)), out
     )
 
 
-def make_sweep(out: str, dataset: Finished) -> Finished:
-    def do(work: Work) -> None:
+def make_sweep(out: str, dataset: Artifact) -> Artifact:
+    def do(work: StageOutput) -> None:
         metrics = {"accuracy/validation": 56 / 112, "class_mean_accuracy/validation": 0.5, "epochs": 2, "best_epoch": 1}
         trials = [{**metrics, **{key: getattr(point, key) for key in SWEPT}} for point in config.points()]
         trials[2]["accuracy/validation"] = 84 / 112
         work.results = {"trials": trials, "best": 2, "validation_images": 112}
 
     config = SweepConfig(train=TrainConfig(network="resnet18", size=64), trials=4)
-    return run_stage(Job("sweep", 1, {"dataset": dataset}, config, {}, {}, do), out)
+    return run_stage(StageSpec("sweep", 1, {"dataset": dataset}, config, {}, {}, do), out)

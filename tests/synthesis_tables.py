@@ -10,8 +10,8 @@ from twfer_dist.core import schema
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, NEUTRAL
-from twfer_dist.engine.artifact import Finished
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 
 SIDE = 96
@@ -47,13 +47,15 @@ def png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-def finished(out: str, stage: str, name: str, table: pa.Table, expected: pa.Schema) -> Finished:
+def finished(out: str, stage: str, name: str, table: pa.Table, expected: pa.Schema) -> Artifact:
     """`table` as the finished output of a stage."""
-    job = Job(stage, 1, {}, {"rows": len(table)}, {}, {name: expected}, lambda work: work.write_table(name, table))
+    job = StageSpec(
+        stage, 1, {}, {"rows": len(table)}, {}, {name: expected}, lambda work: work.write_table(name, table)
+    )
     return run_stage(job, out)
 
 
-def rendered(out: str, figures: int = 4, images: int = 6) -> Finished:
+def rendered(out: str, figures: int = 4, images: int = 6) -> Artifact:
     """One scene of `images` images for each of `figures` figures; the first is neutral, the rest have free Action
     Units.
     """
@@ -81,7 +83,7 @@ def rendered(out: str, figures: int = 4, images: int = 6) -> Finished:
 
 def faces(
     out: str, figures: int = 3, *, corpus: str = "drawn", expressions: bool = True, units: bool = True
-) -> Finished:
+) -> Artifact:
     """FACES rows: each figure neutral and, where `expressions`, in the other six; figure 1's neutral crop is broken,
     and one photograph showed no face.
     """

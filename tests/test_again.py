@@ -18,16 +18,16 @@ from engine_jobs import DIGITS, NUMBERS, Config, Reaches, doubled, numbers_job
 from s3_server import Server
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import artifact, stage, storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.reuse import lasting
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.reuse import keep_permanent
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces.stage import FacesConfig, faces_job
 
@@ -41,7 +41,7 @@ class Input:
     digest: str
 
 
-def job(unreached: Path) -> Job:
+def job(unreached: Path) -> StageSpec:
     return numbers_job(Config(rows=70), step=Step(Reaches, {"unreached": str(unreached)}, actors=1))
 
 
@@ -76,7 +76,7 @@ def test_failed_rows_are_done_again_and_no_others(ray_cluster, s3: Server, tmp_p
     name = whole.uri.partition("?")[0].rpartition("/")[2]
     kept = [folder for folder in storage.list_folders(out) if folder != name]
     assert sorted(kept) == sorted(f"{name}.replaced-{before.stamp}" for before in (failed, again))
-    old = artifact.open_finished(storage.join(out, f"{name}.replaced-{failed.stamp}"))
+    old = artifact.open_artifact(storage.join(out, f"{name}.replaced-{failed.stamp}"))
     assert old.table("numbers", NUMBERS)["status"].to_pylist().count("unreachable") == 4
 
 
@@ -92,7 +92,7 @@ def test_rows_that_another_output_holds_are_kept_and_the_others_done(
     unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
     unreached.write_text("")
 
-    def grown(rows: int, other: int) -> Job:
+    def grown(rows: int, other: int) -> StageSpec:
         """`rows` ids; the value of the id `other` is another than it was."""
         plan = pa.table(
             {"id": [f"{i:05d}" for i in range(rows)], "value": [-1 if i == other else i for i in range(rows)]}
@@ -100,7 +100,7 @@ def test_rows_that_another_output_holds_are_kept_and_the_others_done(
         steps = [Step(doubled), Step(Reaches, {"unreached": str(unreached)}, actors=1)]
         inputs = {"plan": Input(storage.digest([rows, other]))}
         tables = {"numbers": NUMBERS, "digits": DIGITS}
-        return Job(
+        return StageSpec(
             "numbers",
             1,
             inputs,
@@ -132,16 +132,16 @@ def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, t
     unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
     unreached.write_text("")
 
-    def job(rows: int, stop: bool = False) -> Job:
+    def job(rows: int, stop: bool = False) -> StageSpec:
         plan = pa.table({"id": [f"{i:05d}" for i in range(rows)], "value": list(range(rows))})
         steps = [Step(Reaches, {"unreached": str(unreached)}, actors=1)]
 
-        def do(work: Work) -> None:
+        def do(work: StageOutput) -> None:
             work.map(plan, steps, rows_per_part=8, decides=["id", "value"])
             if stop:
                 raise KeyboardInterrupt
 
-        return Job("numbers", 1, {"plan": Input(str(rows))}, {}, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
+        return StageSpec("numbers", 1, {"plan": Input(str(rows))}, {}, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
 
     few = run_stage(job(20), str(tmp_path / "out"))
     with pytest.raises(KeyboardInterrupt):
@@ -171,10 +171,10 @@ def test_a_planned_row_is_done_again_though_another_one_that_it_descends_from_is
     plan = pa.table({"id": ids, "value": [0, 1, 2, 3]})
     given = {"unreached": str(unreached)}
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         work.map(plan, [Step(Reaches, given, actors=1), Step(numbers_alone)], rows_per_part=4)
 
-    job = Job("numbers", 1, {}, {}, {}, {".": NUMBERS}, do)
+    job = StageSpec("numbers", 1, {}, {}, {}, {".": NUMBERS}, do)
     unreached.write_text("00000-1")
     assert run_stage(job, str(tmp_path / "out")).manifest["counts"]["."] == {OK: 3, "unreachable": 1}
     unreached.write_text("")
@@ -186,11 +186,11 @@ def test_nothing_is_kept_of_an_output_that_was_changed(ray_cluster, tmp_path, ca
     unreached = tmp_path / "unreached"
     unreached.write_text("00003")
 
-    def job(rows: int) -> Job:
+    def job(rows: int) -> StageSpec:
         plan = pa.table({"id": [f"{i:05d}" for i in range(rows)], "value": list(range(rows))})
         steps = [Step(Reaches, {"unreached": str(unreached)}, actors=1)]
         tables = {"numbers": NUMBERS, "digits": DIGITS}
-        return Job(
+        return StageSpec(
             "numbers",
             1,
             {"plan": Input(str(rows))},
@@ -206,7 +206,7 @@ def test_nothing_is_kept_of_an_output_that_was_changed(ray_cluster, tmp_path, ca
     part.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
     assert run_stage(job(20), str(tmp_path / "out")).manifest["kept"] is None
     assert f"{part} was changed since it was written: no row of {few.uri} is kept." in capfd.readouterr().err
-    with pytest.raises(Problem, match=rf"{part} was changed since it was written: delete {few.uri} and run again"):
+    with pytest.raises(UserError, match=rf"{part} was changed since it was written: delete {few.uri} and run again"):
         run_stage(job(10), str(tmp_path / "out"), retry=True)
 
 
@@ -242,13 +242,13 @@ def test_kept_rows_and_new_ones_are_joined_part_by_part(tmp_path):
         rows = [dict.fromkeys(schema.PHOTOGRAPHS.names) | {"photo_id": i, "status": s} for i, s in statuses.items()]
         return pa.Table.from_pylist(rows, schema=schema.PHOTOGRAPHS)
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         work.write_table("photographs", photographs({"a": "ok", "b": "unreachable", "c": "no_face", "d": "ok"}))
         work.write_table("faces", faces(["a-00", "a-01", "d-00"]))
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
-    before = run_stage(Job("faces", 1, {}, {}, {}, tables, do), str(tmp_path))
-    again = lasting(before, "photographs", schema.PHOTOGRAPHS)
+    before = run_stage(StageSpec("faces", 1, {}, {}, {}, tables, do), str(tmp_path))
+    again = keep_permanent(before, "photographs", schema.PHOTOGRAPHS)
     assert again.keep == {"a", "c", "d"}  # where there is no face there will be none
     joined = again.joined("faces", schema.FACES, ["c", None], iter([faces(["b-00"])]))
     assert [piece["face_id"].to_pylist() for piece in joined] == [["a-00", "a-01", "b-00"], ["d-00"]]
@@ -299,7 +299,7 @@ def test_photographs_that_are_added_or_changed_are_looked_at_alone(ray_cluster, 
     folder = tmp_path / "photographs"
     folder.mkdir()
 
-    def found() -> Finished:
+    def found() -> Artifact:
         return run_stage(faces_job([open_corpus(str(folder))], FacesConfig(size=64)), str(tmp_path / "out"))
 
     for number, place in enumerate(shipped[:3]):

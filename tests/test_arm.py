@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.recognition.arm import ARM, Amend, side
 
 DATA = Path(__file__).parent / "data"
@@ -66,5 +66,5 @@ def test_the_linear_layer_follows_the_size(size, values):
 
 
 def test_too_small_images_are_refused():
-    with pytest.raises(Problem, match="64 pixels: set size to 96"):
+    with pytest.raises(UserError, match="64 pixels: set size to 96"):
         ARM(64)

@@ -34,7 +34,8 @@ def test_stages_are_timed_beside_plain_loops(
     assert told["images"] == 2 * {"faces": 10, "animate": 64, "io": 256}[stage]
     if stage == "animate":
         assert (
-            told["bfloat16_over_float32"] == f"not in {precision.lacking('cpu')}" or told["bfloat16_over_float32"] > 0
+            told["bfloat16_over_float32"] == f"not in {precision.device_without_bfloat16('cpu')}"
+            or told["bfloat16_over_float32"] > 0
         )
         assert (
             told["ours_over_public"] == pytest.approx(told["ours_rate"] / told["public_rate"], rel=0.05)

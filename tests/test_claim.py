@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from engine_jobs import Config, numbers_job
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import lease, storage
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 
 HOLD = """
@@ -94,7 +94,7 @@ def test_the_claim_of_an_earlier_process_of_the_same_number_is_void_at_once(tmp_
     (tmp_path / "a-0123.deadbeef.claim").write_text(json.dumps(earlier))
     started = time.monotonic()
     with lease.hold(str(tmp_path / "a-0123"), quiet=True):
-        assert time.monotonic() - started < lease.SILENT / 2 and len(list(tmp_path.glob("*.claim"))) == 1
+        assert time.monotonic() - started < lease.LEASE_TIMEOUT_S / 2 and len(list(tmp_path.glob("*.claim"))) == 1
 
 
 def test_a_claim_that_is_written_anew_while_it_is_read_is_read_again(s3, tmp_path):
@@ -138,14 +138,14 @@ def test_who_was_taken_over_does_not_finish(tmp_path):
     with lease.hold(str(tmp_path / "a-0123"), quiet=True) as held:
         held.check()
         next(tmp_path.glob("*.claim")).unlink()
-        with pytest.raises(Problem, match="was taken over by another run"):
+        with pytest.raises(UserError, match="was taken over by another run"):
             held.check()
 
 
 def test_a_stage_that_fails_is_free_again(tmp_path):
-    def fails(work: Work) -> None:
-        raise Problem("it cannot be done: mend it.")
+    def fails(work: StageOutput) -> None:
+        raise UserError("it cannot be done: mend it.")
 
-    with pytest.raises(Problem):
-        run_stage(Job("a", 1, {}, {}, {}, {}, fails), str(tmp_path))
+    with pytest.raises(UserError):
+        run_stage(StageSpec("a", 1, {}, {}, {}, {}, fails), str(tmp_path))
     assert not list(tmp_path.glob("*.claim"))

@@ -13,7 +13,7 @@ from tiny_head import tiny_head
 
 from twfer_dist.core import schema
 from twfer_dist.core.crop import SPAN
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, NEUTRAL
@@ -70,15 +70,15 @@ def test_a_head_file_is_read_as_it_was_written(head_file: str) -> None:
 def test_a_wrong_head_file_is_one_sentence(tmp_path: Path, change: dict, sentence: str) -> None:
     arrays = {f.name: getattr(tiny_head(), f.name) for f in dataclasses.fields(tiny_head())} | change
     np.savez(tmp_path / "head.npz", **{name: array for name, array in arrays.items() if array is not None})
-    with pytest.raises(Problem, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         load_head(str(tmp_path / "head.npz"))
 
 
 def test_a_file_that_is_no_head_and_a_missing_one(tmp_path: Path) -> None:
     (tmp_path / "head.npz").write_text("not an archive")
-    with pytest.raises(Problem, match="is not a head model"):
+    with pytest.raises(UserError, match="is not a head model"):
         load_head(str(tmp_path / "head.npz"))
-    with pytest.raises(Problem, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         load_head(str(tmp_path / "nothing.npz"))
 
 
@@ -130,13 +130,13 @@ def test_the_public_distribution_becomes_a_head_file(tmp_path: Path) -> None:
     ]
     assert tuple(head.landmarks_68) == LANDMARKS_68
     (tmp_path / "FaceXModel" / "jawOpen.obj").unlink()
-    with pytest.raises(Problem, match=r"jawOpen\.obj does not exist"):
+    with pytest.raises(UserError, match=r"jawOpen\.obj does not exist"):
         make_head(str(tmp_path), str(tmp_path / "again.npz"))
 
 
 def test_another_mesh_is_refused(tmp_path: Path) -> None:
     (tmp_path / "generic_neutral_mesh.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n")
-    with pytest.raises(Problem, match="has 3 vertices and 1 polygons"):
+    with pytest.raises(UserError, match="has 3 vertices and 1 polygons"):
         make_head(str(tmp_path), str(tmp_path / "head.npz"))
 
 
@@ -291,9 +291,9 @@ def test_the_pictures_of_a_scene_of_changes_differ_in_action_units_alone(worksho
             *(plan.action_units(config, r["image_id"], r["label"], r["intensity"]) for r in scene), strict=True
         )
         assert not units[0].any() and all(u.any() for u in units[1:]) and leans == (None,) * 4
-        looks = [plan.beside(config, row["image_id"], names) for row in scene]
+        looks = [plan.incidental_shapes(config, row["image_id"], names) for row in scene]
         assert all((look == looks[0]).all() for look in looks)
-    assert any(plan.beside(config, scene[0]["image_id"], names).any() for scene in scenes)
+    assert any(plan.incidental_shapes(config, scene[0]["image_id"], names).any() for scene in scenes)
     assert len({plan.scene(config, scene[0]["scene"]).clutter for scene in scenes}) > 1
 
 
@@ -376,7 +376,7 @@ def test_a_recipe_becomes_corpora_that_can_be_read(ray_cluster: None, head_file:
 
 def _rendered(folder: Path) -> list[dict]:
     (output,) = folder.iterdir()
-    return artifact.open_finished(str(output)).table(".", schema.RENDERED).to_pylist()
+    return artifact.open_artifact(str(output)).table(".", schema.RENDERED).to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def _rendered(folder: Path) -> list[dict]:
 )
 def test_a_wrong_recipe_is_one_sentence(head_file: str, tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "recipe.yaml").write_text(text)
-    with pytest.raises(Problem, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         make_corpora(str(tmp_path / "recipe.yaml"), head_file, str(tmp_path / "out"))
 
 

@@ -16,7 +16,7 @@ import ray._private.utils
 import torch
 from engine_jobs import Adder, Config, numbers_job
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import ray_cluster as cluster
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.stage import run_stage
@@ -39,7 +39,7 @@ from twfer_dist.synthesis.stage import Animator
     ],
 )
 def test_an_address_without_ray_is_one_sentence(address: str, sentence: str) -> None:
-    with pytest.raises(Problem, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         cluster._probe(address)
 
 
@@ -56,7 +56,7 @@ def web_page() -> Iterator[str]:
 
 
 def test_the_dashboard_is_no_cluster(web_page: str) -> None:
-    with pytest.raises(Problem, match=f"A web server answers at RAY_ADDRESS={web_page}, perhaps the dashboard"):
+    with pytest.raises(UserError, match=f"A web server answers at RAY_ADDRESS={web_page}, perhaps the dashboard"):
         cluster._probe(web_page)
 
 
@@ -83,7 +83,7 @@ def test_no_folder_for_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     assert cluster._folder() != "/dev/null/none/ray"
     monkeypatch.setattr(cluster, "FOLDER_BYTES", 1 << 60)
     with pytest.raises(
-        Problem,
+        UserError,
         match=r"no folder for its sockets and logs \(/dev/null/none/ray cannot be made: .*\): make room there, or set",
     ):
         cluster._folder()
@@ -112,7 +112,7 @@ def test_a_container_s_limits_are_the_machine(monkeypatch: pytest.MonkeyPatch) -
 def test_a_gpu_that_pytorch_does_not_see_is_refused(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert cluster.device(0) == "cpu"
-    with pytest.raises(Problem, match="asks for GPUs and PyTorch sees none on .*: install a driver"):
+    with pytest.raises(UserError, match="asks for GPUs and PyTorch sees none on .*: install a driver"):
         Animator("nowhere.safetensors", batch=16, gpus=0.5, bfloat16=False)
 
 
@@ -127,7 +127,7 @@ def test_a_training_with_gpus_never_runs_on_a_processor(ray_cluster: None, tmp_p
         process, device = cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
         assert process != os.getpid() and device.startswith("cuda")
     else:
-        with pytest.raises(Problem, match="PyTorch sees none"):
+        with pytest.raises(UserError, match="PyTorch sees none"):
             cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
 
 

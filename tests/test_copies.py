@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.dataset import splits
 from twfer_dist.dataset.stage import DatasetConfig, dataset_job
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces import copies
 from twfer_dist.faces.decode import decode, on_grey
@@ -129,7 +129,7 @@ def test_any_number_of_copies_is_chained_up() -> None:
 
 
 @pytest.fixture(scope="module")
-def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Artifact]:
     """The folder of copies with labels, first a part of it and then all of it, through the stage."""
     folder = tmp_path_factory.mktemp("copies")
     (folder / "heads").mkdir()
@@ -145,7 +145,7 @@ def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return folder, faces
 
 
-def test_copies_count_as_one_figure_and_are_listed(found: tuple[Path, Finished], tmp_path: Path) -> None:
+def test_copies_count_as_one_figure_and_are_listed(found: tuple[Path, Artifact], tmp_path: Path) -> None:
     folder, faces = found
     rows = faces.table("faces", schema.FACES).to_pylist()
     assert len(rows) == 24 and {row["path"][:2]: row["source"] for row in rows} == {
@@ -165,7 +165,7 @@ def test_copies_count_as_one_figure_and_are_listed(found: tuple[Path, Finished],
     )  # rows of another output were revised as these
 
 
-def test_copies_lie_on_one_side_of_a_split(found: tuple[Path, Finished], tmp_path: Path) -> None:
+def test_copies_lie_on_one_side_of_a_split(found: tuple[Path, Artifact], tmp_path: Path) -> None:
     config = DatasetConfig(include=("photographs",), split="by_source", ratios=(7, 3))
     dataset = run_stage(dataset_job([found[1]], [], config), str(tmp_path), quiet=True)
     assert (
@@ -178,7 +178,7 @@ def test_copies_lie_on_one_side_of_a_split(found: tuple[Path, Finished], tmp_pat
     assert len(sides) == 8 and all(len(found) == 1 for found in sides.values())
 
 
-def test_copies_on_both_sides_of_a_given_split_are_said(found: tuple[Path, Finished], tmp_path: Path) -> None:
+def test_copies_on_both_sides_of_a_given_split_are_said(found: tuple[Path, Artifact], tmp_path: Path) -> None:
     dataset = run_stage(
         dataset_job([found[1]], [], DatasetConfig(include=("photographs",), split="given")), str(tmp_path), quiet=True
     )
@@ -188,7 +188,7 @@ def test_copies_on_both_sides_of_a_given_split_are_said(found: tuple[Path, Finis
     )
 
 
-def test_the_report_tells_of_copies(found: tuple[Path, Finished], tmp_path: Path) -> None:
+def test_the_report_tells_of_copies(found: tuple[Path, Artifact], tmp_path: Path) -> None:
     report = run_stage(report_job([], faces=[found[1]], config=ReportConfig(faces=1)), str(tmp_path), quiet=True)
     page = storage.read_bytes(report.path("index.html")).decode()
     assert "24 photographs are 8 pictures under several names. They count as 8 in every number of sources" in page
@@ -196,5 +196,5 @@ def test_the_report_tells_of_copies(found: tuple[Path, Finished], tmp_path: Path
 
 def test_a_picture_under_two_sources_is_refused_on_two_sides() -> None:
     splits.check_leakage(["a", "b", "c"], ["train", "test", "test"], [None, "x", "x"])
-    with pytest.raises(Problem, match=r"1 pictures lie on more than one side .*\(a, b\).*one faces stage"):
+    with pytest.raises(UserError, match=r"1 pictures lie on more than one side .*\(a, b\).*one faces stage"):
         splits.check_leakage(["a", "b"], ["train", "test"], ["x", "x"])

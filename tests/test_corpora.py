@@ -9,7 +9,7 @@ import pytest
 from corpus_files import put
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.files import list_folder, list_remote, locate
@@ -75,12 +75,12 @@ def test_folder_follows_no_link_out(tmp_path):
 
 def test_folder_without_images_is_a_problem(tmp_path):
     with pytest.raises(
-        Problem, match=r"holds no picture that is read here \(1 file passed over: readme.md\): name a folder"
+        UserError, match=r"holds no picture that is read here \(1 file passed over: readme.md\): name a folder"
     ):
         open_corpus(str(put(tmp_path / "empty", "readme.md")))
-    with pytest.raises(Problem, match="is not there"):
+    with pytest.raises(UserError, match="is not there"):
         open_corpus(str(tmp_path / "nowhere"))
-    with pytest.raises(Problem, match="is a file and not a table"):
+    with pytest.raises(UserError, match="is a file and not a table"):
         open_corpus(str(tmp_path / "empty" / "readme.md"))
 
 
@@ -95,7 +95,7 @@ def test_only_files_are_lost_whose_names_are_not_utf8(tmp_path):
         r"figures: 2 files or folders were left out, as their names are not valid UTF-8: rename \xff, caf\xe9.jpg"
     ]
     (folder / "a.jpg").unlink()
-    with pytest.raises(Problem, match="names are not valid UTF-8"):
+    with pytest.raises(UserError, match="names are not valid UTF-8"):
         open_corpus(str(folder))
 
 
@@ -224,7 +224,7 @@ def test_manifest_counts_ties(tmp_path):
     ],
 )
 def test_manifest_problems_name_file_and_line(tmp_path, text, says):
-    with pytest.raises(Problem, match=f"manifest.csv.*{says}"):
+    with pytest.raises(UserError, match=f"manifest.csv.*{says}"):
         manifest(tmp_path / "c", text)
 
 
@@ -273,12 +273,12 @@ def test_rafdb(tmp_path):
     ],
 )
 def test_rafdb_problems(tmp_path, lines, says):
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(UserError, match=says):
         open_corpus(str(rafdb(tmp_path / "raf", lines, "Image/aligned/train_00001_aligned.jpg")))
 
 
 def test_rafdb_without_images(tmp_path):
-    with pytest.raises(Problem, match="unpack aligned.zip"):
+    with pytest.raises(UserError, match="unpack aligned.zip"):
         open_corpus(str(rafdb(tmp_path / "raf", "train_00001.jpg 5\n")))
 
 
@@ -372,5 +372,5 @@ def test_openface_changes_the_digest(tmp_path):
     ],
 )
 def test_openface_problems(tmp_path, text, says):
-    with pytest.raises(Problem, match=f"openface.csv.*{says}"):
+    with pytest.raises(UserError, match=f"openface.csv.*{says}"):
         openface(put(tmp_path / "c", "a.jpg"), text)

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from twfer_dist.annotation.corrections import CorrectedConfig, corrected_job
 from twfer_dist.annotation.page import page
 from twfer_dist.cli.main import main
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, FACES, PHOTOGRAPHS
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement.analyzer import SHIPPED, open_meter
 from twfer_dist.recipe.load import load_recipe
@@ -31,7 +31,7 @@ HEAD = "face_id,path,fault,label\n"
 
 
 @pytest.fixture(scope="module")
-def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """Six photographs of the demo, and one that shows nothing."""
     folder = tmp_path_factory.mktemp("corrections")
     (folder / "photographs").mkdir()
@@ -49,10 +49,10 @@ def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finish
     assert result.exit_code == 0, result.output
     assert re.search(r"made +faces .* 7 photographs \(1 unreadable\), \d faces( \(\d low_quality\))?\n", result.stdout)
     assert f"twfer inspect '{folder}/the out' --html faces.html" in result.stdout  # quoted, to be pasted
-    return artifact.open_finished(find_faces(str(folder / "the out")))
+    return artifact.open_artifact(find_faces(str(folder / "the out")))
 
 
-def test_the_page_shows_each_face_and_each_photograph_without_one(faces: Finished, tmp_path: Path) -> None:
+def test_the_page_shows_each_face_and_each_photograph_without_one(faces: Artifact, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["inspect", str(Path(faces.uri).parent), "--html", str(tmp_path / "page.html")])
     assert result.exit_code == 0 and "again with --corrections corrections.csv added" in result.stdout
     text = (tmp_path / "page.html").read_text()
@@ -63,7 +63,7 @@ def test_the_page_shows_each_face_and_each_photograph_without_one(faces: Finishe
     assert "blank.png" in text and "unreadable" in text and "http" not in text  # nothing is fetched from elsewhere
 
 
-def test_both_tables_are_there_as_csv_too(faces: Finished) -> None:
+def test_both_tables_are_there_as_csv_too(faces: Artifact) -> None:
     for name, schema, key in (("faces", FACES, "face_id"), ("photographs", PHOTOGRAPHS, "photo_id")):
         rows = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path(f"{name}.csv")).decode("utf-8-sig"))))
         assert [row[key] for row in rows] == faces.table(name, schema)[key].to_pylist()
@@ -71,7 +71,7 @@ def test_both_tables_are_there_as_csv_too(faces: Finished) -> None:
     assert faces.results["corpora"]["photographs"]["photographs"] == 7
 
 
-def test_faces_with_corrections_adds_a_stage_and_finds_nothing_again(faces: Finished, tmp_path: Path) -> None:
+def test_faces_with_corrections_adds_a_stage_and_finds_nothing_again(faces: Artifact, tmp_path: Path) -> None:
     photographs, out = Path(faces.uri).parent.parent / "photographs", str(tmp_path / "out")
     shutil.copytree(Path(faces.uri).parent, out)
     marked = faces.table("faces", FACES)["face_id"][0].as_py()
@@ -89,7 +89,7 @@ def test_faces_with_corrections_adds_a_stage_and_finds_nothing_again(faces: Fini
     assert run.exit_code == 0 and "corrected" in run.stdout and "2 finished, 0 unfinished" in run.stdout
 
 
-def test_a_study_with_corrections_reads_the_corrected_faces(faces: Finished, tmp_path: Path) -> None:
+def test_a_study_with_corrections_reads_the_corrected_faces(faces: Artifact, tmp_path: Path) -> None:
     photographs, out = str(Path(faces.uri).parent.parent / "photographs"), str(tmp_path / "out")
     world = study_tables.make_world(str(tmp_path / "world"))
     training = study_tables.make_training(
@@ -110,7 +110,7 @@ def test_a_study_with_corrections_reads_the_corrected_faces(faces: Finished, tmp
     ]
 
 
-def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished, tmp_path: Path) -> None:
+def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Artifact, tmp_path: Path) -> None:
     before = faces.table("faces", FACES).to_pylist()
     crop, label = before[0], before[1]
     other = next(name for number, name in enumerate(EXPRESSIONS, start=1) if number != label["label"])
@@ -143,7 +143,7 @@ def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Finished,
     assert storage.exists(after.path("sheet.jpg"))
 
 
-def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: Finished, tmp_path: Path) -> None:
+def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: Artifact, tmp_path: Path) -> None:
     """The face that fear was copied from is rejected, and another is said to show it: other references' pictures are
     kept.
     """
@@ -162,7 +162,7 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
     before = f"  before: {animated.replace('INPUT', faces.uri)}\n"
     after = f"  mended: {corrected}\n  after: {animated.replace('INPUT', 'mended')}\n"
 
-    def made(out: str, stages: str) -> dict[str, Finished]:
+    def made(out: str, stages: str) -> dict[str, Artifact]:
         (tmp_path / "recipe.yaml").write_text(f"out: {tmp_path}/{out}\nstages:\n{stages}")
         return {o.stage.name: o.finished for o in run_recipe(load_recipe(str(tmp_path / "recipe.yaml"))) if o.finished}
 
@@ -197,16 +197,16 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
         ),
     ],
 )
-def test_a_wrong_table_is_one_sentence(faces: Finished, tmp_path: Path, text: str, words: str) -> None:
+def test_a_wrong_table_is_one_sentence(faces: Artifact, tmp_path: Path, text: str, words: str) -> None:
     face = faces.table("faces", FACES, columns=["face_id"])["face_id"][0].as_py()
     (tmp_path / "corrections.csv").write_text(text.replace("FACE", face))
-    with pytest.raises(Problem, match=words):
+    with pytest.raises(UserError, match=words):
         corrected_job(faces, CorrectedConfig(), str(tmp_path / "corrections.csv"))
-    with pytest.raises(Problem, match="none.csv is not there: name the table"):
+    with pytest.raises(UserError, match="none.csv is not there: name the table"):
         corrected_job(faces, CorrectedConfig(), str(tmp_path / "none.csv"))
 
 
-def test_a_page_of_something_else_is_refused(faces: Finished, tmp_path: Path) -> None:
+def test_a_page_of_something_else_is_refused(faces: Artifact, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     text = storage.read_bytes(faces.path("_manifest.json")).decode().replace('"stage": "faces"', '"stage": "dataset"')
     (tmp_path / "other" / "_manifest.json").write_text(text)

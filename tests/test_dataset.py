@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import splits
 from twfer_dist.dataset.balance import select, share_evenly
 from twfer_dist.dataset.stage import DatasetConfig, dataset_job
-from twfer_dist.engine.artifact import Finished
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 
 GAN18K = np.array([15_730, 2_960])
@@ -104,10 +104,10 @@ def test_selection_of_more_than_there_is_names_the_expressions():
     ids, labels, keys = grid(sources=2, levels=3, references=1)
     keep = np.flatnonzero((labels != 2) | (np.arange(len(ids)) % 2 == 0))
     with pytest.raises(
-        Problem, match=r"6 images of each expression.*fewer of: fear 3; set per_expression to at most 3"
+        UserError, match=r"6 images of each expression.*fewer of: fear 3; set per_expression to at most 3"
     ):
         select([ids[i] for i in keep], labels[keep], [[k[i] for i in keep] for k in keys], 6)
-    with pytest.raises(Problem, match="anger 0"):
+    with pytest.raises(UserError, match="anger 0"):
         select(ids, np.where(labels == 6, 7, labels), keys, 1)
 
 
@@ -166,7 +166,7 @@ def test_by_source_in_three_parts_gives_every_part_a_source():
     two = np.repeat(["a", "b"], 50)
     for asked in (np.array([90, 10]), np.array([10, 90])):  # an empty part would be nearer
         assert sorted(splits.by_source([np.zeros(100, int)], two, asked)[[0, 99]]) == [0, 1]
-    with pytest.raises(Problem, match="into 3 parts needs as many sources and there are 2"):
+    with pytest.raises(UserError, match="into 3 parts needs as many sources and there are 2"):
         splits.by_source([np.zeros(400, int)], three[:400], np.array([280, 40, 80]))
 
 
@@ -219,7 +219,7 @@ def test_splits_depend_on_ids_and_seed_and_not_on_order():
 
 def test_leakage_is_refused():
     splits.check_leakage(["a", "a", "b"], ["train", "train", "test"])
-    with pytest.raises(Problem, match="1 sources lie on more than one side.*a in test and train"):
+    with pytest.raises(UserError, match="1 sources lie on more than one side.*a in test and train"):
         splits.check_leakage(["a", "a", "b"], ["train", "test", "test"])
 
 
@@ -230,15 +230,15 @@ def table(expected: pa.Schema, rows: list[dict]) -> pa.Table:
     return pa.Table.from_pylist([{name: row.get(name) for name in expected.names} for row in rows], schema=expected)
 
 
-def made(out, stage: str, name: str, tables: dict[str, pa.Table]) -> Finished:
+def made(out, stage: str, name: str, tables: dict[str, pa.Table]) -> Artifact:
     """The finished output of a stage whose tables are given."""
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         for key, rows in tables.items():
             work.write_table(key, rows)
 
     schemas = {key: rows.schema for key, rows in tables.items()}
-    return run_stage(Job(stage, 1, {}, {"name": name}, {}, schemas, do), str(out))
+    return run_stage(StageSpec(stage, 1, {}, {"name": name}, {}, schemas, do), str(out))
 
 
 def face_rows(corpus: str, count: int, *, units: bool) -> list[dict]:
@@ -262,14 +262,14 @@ def face_rows(corpus: str, count: int, *, units: bool) -> list[dict]:
     return rows
 
 
-def faces_of(out, corpus: str, rows: list[dict]) -> Finished:
+def faces_of(out, corpus: str, rows: list[dict]) -> Artifact:
     photographs = table(
         schema.PHOTOGRAPHS, [{"photo_id": r["photo_id"], "status": "ok"} for r in rows if r["rank"] == 0]
     )
     return made(out, "faces", corpus, {"photographs": photographs, "faces": table(schema.FACES, rows)})
 
 
-def animated_of(out, corpus: str, faces: list[dict], levels: int = 4) -> Finished:
+def animated_of(out, corpus: str, faces: list[dict], levels: int = 4) -> Artifact:
     rows = []
     for face, (label, name), reference, level in itertools.product(
         faces, enumerate(EXPRESSIONS, 1), ("r0", "r1"), range(1, levels + 1)
@@ -288,7 +288,7 @@ def animated_of(out, corpus: str, faces: list[dict], levels: int = 4) -> Finishe
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> tuple[Finished, Finished, Finished]:
+def inputs(tmp_path_factory) -> tuple[Artifact, Artifact, Artifact]:
     """Faces of two corpora with equal source names, and animated faces of the first."""
     out = tmp_path_factory.mktemp("inputs")
     warriors, people = face_rows("warriors", 6, units=True), face_rows("people", 70, units=False)
@@ -360,7 +360,7 @@ def test_stage_keeps_the_given_split(ray_cluster, inputs, tmp_path):
     # Of animated faces alone, the split is that of the face; without the faces it is not known.
     finished = run_stage(dataset_job([warriors], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
     assert finished.results["reached"] == {"train": 224, "test": 111}
-    with pytest.raises(Problem, match="335 images of the data set have no split of their own"):
+    with pytest.raises(UserError, match="335 images of the data set have no split of their own"):
         run_stage(dataset_job([people], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
 
 
@@ -390,10 +390,10 @@ def test_stage_is_the_same_in_another_place_and_differs_by_seed(ray_cluster, inp
 )
 def test_stage_problems(inputs, tmp_path, config, says):
     warriors, _, animated = inputs
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(UserError, match=says):
         run_stage(dataset_job([warriors], [animated], config), str(tmp_path), quiet=True)
 
 
 def test_stage_refuses_an_input_twice(inputs, tmp_path):
-    with pytest.raises(Problem, match="the same images twice"):
+    with pytest.raises(UserError, match="the same images twice"):
         run_stage(dataset_job([], [inputs[2], inputs[2]], DatasetConfig(ratios=(7, 3))), str(tmp_path), quiet=True)

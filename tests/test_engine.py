@@ -15,15 +15,15 @@ import pytest
 from engine_jobs import DIGITS, NUMBERS, Begins, Config, Refuses, ends, numbers_job
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
 
 
-def parts_sha256(finished: artifact.Finished) -> dict[str, str]:
+def parts_sha256(finished: artifact.Artifact) -> dict[str, str]:
     return {f["path"]: f["sha256"] for f in finished.manifest["files"]}
 
 
@@ -86,13 +86,13 @@ def test_a_disk_that_is_full_at_the_end_is_one_sentence_and_loses_nothing(ray_cl
     job = numbers_job(Config())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def full(work: Work) -> None:
+    def full(work: StageOutput) -> None:
         job.do(work)
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
 
     try:
         with pytest.raises(
-            Problem, match=r"numbers cannot be written \(.*File too large.*\): make room .* what is done is kept"
+            UserError, match=r"numbers cannot be written \(.*File too large.*\): make room .* what is done is kept"
         ):
             run_stage(dataclasses.replace(job, do=full), str(tmp_path / "full"))
     finally:
@@ -100,7 +100,7 @@ def test_a_disk_that_is_full_at_the_end_is_one_sentence_and_loses_nothing(ray_cl
     (part,) = tmp_path.glob("full/numbers-*/_work/numbers/part-000000.parquet")
     stamp, seen = part.stat().st_mtime_ns, []
 
-    def resumed(work: Work) -> None:
+    def resumed(work: StageOutput) -> None:
         job.do(work)
         seen.append(part.stat().st_mtime_ns)
 
@@ -113,20 +113,20 @@ def test_a_part_that_is_damaged_is_named_and_once_deleted_its_rows_alone_are_don
     job = numbers_job(Config())
     seen: list[Path] = []
 
-    def damaged(work: Work) -> None:
+    def damaged(work: StageOutput) -> None:
         job.do(work)
         part = Path(work.directory) / "_work" / "digits" / "part-000003.parquet"
         part.write_bytes(part.read_bytes()[:100])
 
     with pytest.raises(
-        Problem, match=r"digits/part-000003\.parquet cannot be read \(.*\): .* or delete it where it is damaged"
+        UserError, match=r"digits/part-000003\.parquet cannot be read \(.*\): .* or delete it where it is damaged"
     ):
         run_stage(dataclasses.replace(job, do=damaged), str(tmp_path / "out"))
     (part,) = tmp_path.glob("out/numbers-*/_work/digits/part-000003.parquet")
     part.unlink()
     before = {path: path.stat().st_mtime_ns for path in part.parent.glob("part-*")}
 
-    def resumed(work: Work) -> None:
+    def resumed(work: StageOutput) -> None:
         job.do(work)
         seen.extend(path for path in part.parent.glob("part-*") if path.stat().st_mtime_ns != before.get(path))
 
@@ -140,7 +140,7 @@ def test_actors_on_every_cpu_leave_the_steps_behind_them_a_place(ray_cluster, tm
     log.touch()
     steps = [Step(Begins, {"log": str(log)}, actors=4), Step(ends, {"log": str(log)})]
     plan = pa.table({"id": [f"{k:05d}" for k in range(40)], "value": list(range(40))})
-    job = Job("numbers", 1, {}, {}, {}, {".": NUMBERS}, lambda work: work.map(plan, steps, rows_per_part=1))
+    job = StageSpec("numbers", 1, {}, {}, {}, {".": NUMBERS}, lambda work: work.map(plan, steps, rows_per_part=1))
     run_stage(job, str(tmp_path / "out"))
     lines = log.read_text().split()
     assert len(lines) == 80 and lines.index("ends") < 10
@@ -172,7 +172,7 @@ def test_killed_run_resumes_without_losing_or_doubling_a_row(ray_cluster, s3, tm
     assert find_output(job, out) is None
     redone: list[str] = []
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         job.do(work)
         redone.extend(kept.keys() - {path for path, stamp in done().items() if stamp == kept.get(path)})
 
@@ -184,7 +184,7 @@ def test_killed_run_resumes_without_losing_or_doubling_a_row(ray_cluster, s3, tm
 @pytest.mark.parametrize("where", ["constructor", "call"])
 def test_problem_in_a_worker_reaches_the_user_as_its_sentence(ray_cluster, tmp_path, where):
     job = numbers_job(Config(rows=20), step=Step(Refuses, {"where": where}, actors=1))
-    with pytest.raises(Problem, match=r"^weights\.bin is not a model: name another file\.$"):
+    with pytest.raises(UserError, match=r"^weights\.bin is not a model: name another file\.$"):
         run_stage(job, str(tmp_path))
 
 
@@ -211,15 +211,15 @@ def test_input_that_was_made_again_makes_its_dependents_again_and_keeps_the_old_
     def note(text):
         return lambda work: work.write_file("note.txt", text)
 
-    first = run_stage(Job("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
-    second = Job("b", 1, {"a": first}, {}, {}, {}, note(b"b"))
+    first = run_stage(StageSpec("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
+    second = StageSpec("b", 1, {"a": first}, {}, {}, {}, note(b"b"))
     made = run_stage(second, str(tmp_path))
     assert find_output(second, str(tmp_path)) == made
     for path in Path(first.uri).iterdir():
         path.unlink()
     Path(first.uri).rmdir()
-    again = run_stage(Job("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
-    stale = Job("b", 1, {"a": again}, {}, {}, {}, note(b"b"))
+    again = run_stage(StageSpec("a", 1, {}, {}, {}, {}, note(b"a")), str(tmp_path))
+    stale = StageSpec("b", 1, {"a": again}, {}, {}, {}, note(b"b"))
     assert stale.fingerprint == second.fingerprint  # the same bytes: the same name
     assert find_output(stale, str(tmp_path)) is None
     run_stage(stale, str(tmp_path))
@@ -227,27 +227,29 @@ def test_input_that_was_made_again_makes_its_dependents_again_and_keeps_the_old_
 
 
 def test_an_input_that_was_changed_since_it_was_written_is_not_read(tmp_path):
-    first = run_stage(Job("a", 1, {}, {}, {}, {}, lambda work: work.write_file("note.txt", b"a")), str(tmp_path))
+    first = run_stage(StageSpec("a", 1, {}, {}, {}, {}, lambda work: work.write_file("note.txt", b"a")), str(tmp_path))
     Path(first.path("note.txt")).write_bytes(b"b")
-    with pytest.raises(Problem, match=rf"note.txt was changed since it was written: delete {first.uri} and run again"):
-        run_stage(Job("b", 1, {"a": first}, {}, {}, {}, lambda work: None), str(tmp_path))
+    with pytest.raises(
+        UserError, match=rf"note.txt was changed since it was written: delete {first.uri} and run again"
+    ):
+        run_stage(StageSpec("b", 1, {"a": first}, {}, {}, {}, lambda work: None), str(tmp_path))
 
 
 def test_rows_by_id_and_foreign_tables_are_told_apart(ray_cluster, tmp_path):
     finished = run_stage(numbers_job(Config()), str(tmp_path))
     some = finished.table("numbers", NUMBERS, ids=["00150", "00003", "none"])
     assert some["id"].to_pylist() == ["00003", "00150"]
-    with pytest.raises(Problem, match="holds no table 'faces'"):
+    with pytest.raises(UserError, match="holds no table 'faces'"):
         finished.table("faces", schema.FACES)
-    with pytest.raises(Problem, match="no column 'face_id'"):
+    with pytest.raises(UserError, match="no column 'face_id'"):
         finished.table("numbers", schema.FACES)
     older = NUMBERS.with_metadata({b"twfer_schema": b"0"})
     path = Path(finished.uri) / "numbers" / "part-00000.parquet"
     pa.parquet.write_table(finished.table("numbers", NUMBERS).cast(older).replace_schema_metadata(older.metadata), path)
-    with pytest.raises(Problem, match=f"version 0 and this program reads version {schema.SCHEMA_VERSION}"):
+    with pytest.raises(UserError, match=f"version 0 and this program reads version {schema.SCHEMA_VERSION}"):
         finished.table("numbers", NUMBERS)
 
 
 def test_unfinished_directory_is_named(tmp_path):
-    with pytest.raises(Problem, match="is not a finished output"):
-        artifact.open_finished(str(tmp_path))
+    with pytest.raises(UserError, match="is not a finished output"):
+        artifact.open_artifact(str(tmp_path))

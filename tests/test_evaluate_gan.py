@@ -16,7 +16,7 @@ from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.schema import FACES
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.measurement import analyzer, checkpoint, identity
 from twfer_dist.measurement.network import FaceNetwork
 from twfer_dist.rendering.plan import ClayConfig
@@ -85,7 +85,7 @@ def test_feature_distance_sees_where_pictures_differ() -> None:
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """20 figures, each in two scenes and two states."""
     return rendered(str(tmp_path_factory.mktemp("scenes")), ClayConfig(figures=20, scenes=2, states=2, size=64))
 
@@ -116,7 +116,7 @@ def asked(networks: dict[str, str], rendered: str, *more: str, **changed: str) -
 
 
 def test_one_object_with_everything_for_clay_and_sculpture(
-    scenes: Finished, networks: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scenes: Artifact, networks: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "STEPS", [0.8])
     monkeypatch.setattr(evaluate, "REFERENCES", 2)
@@ -158,7 +158,7 @@ def test_one_object_with_everything_for_clay_and_sculpture(
 
 
 def test_without_the_public_generator_and_for_people(
-    scenes: Finished, networks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    scenes: Artifact, networks: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "STEPS", [1.0])
     some = {name: file for name, file in networks.items() if name != "public"}
@@ -171,7 +171,7 @@ def test_without_the_public_generator_and_for_people(
     )
 
 
-def test_wrong_input_is_one_sentence(scenes: Finished, networks: dict[str, str], tmp_path: Path) -> None:
+def test_wrong_input_is_one_sentence(scenes: Artifact, networks: dict[str, str], tmp_path: Path) -> None:
     few, broken_crop = faces(str(tmp_path), 1), faces(str(tmp_path), 2)
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     broken = str(tmp_path / "broken.safetensors")

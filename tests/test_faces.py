@@ -15,15 +15,25 @@ import pytest
 from PIL import Image
 
 from twfer_dist.core import schema
-from twfer_dist.core.crop import SPAN, crop_matrix, cut, encode, whole
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.crop import SPAN, crop_matrix, encode, full_frame_matrix, warp_crop
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import Corpus, open_corpus
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.storage import sha256
 from twfer_dist.faces import detector_models
-from twfer_dist.faces.decode import MISSING, OUTSIDE, TOO_LARGE, TOO_SMALL, UNREADABLE, Refused, decode, on_grey, read
+from twfer_dist.faces.decode import (
+    MISSING,
+    OUTSIDE,
+    TOO_LARGE,
+    TOO_SMALL,
+    UNREADABLE,
+    DecodeError,
+    decode,
+    on_grey,
+    read,
+)
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.stage import FaceFinder, FacesConfig, faces_job
 from twfer_dist.measurement.analyzer import SHIPPED
@@ -49,8 +59,8 @@ def picture(name: str) -> np.ndarray:
     return on_grey(decode((MALFORMED / name).read_bytes(), MANY).pixels)
 
 
-def refusal(data: bytes, max_pixels: int = MANY) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(data: bytes, max_pixels: int = MANY) -> DecodeError:
+    with pytest.raises(DecodeError) as caught:
         decode(data, max_pixels)
     return caught.value
 
@@ -129,7 +139,7 @@ def test_no_path_leads_out_of_the_corpus(tmp_path: Path) -> None:
     os.mkfifo(root / "pipe.jpg")  # opening it would wait for ever
 
     def status(path: str) -> str:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(DecodeError) as caught:
             read(str(root), path, MANY)
         return caught.value.status
 
@@ -146,7 +156,7 @@ def test_no_path_leads_out_of_the_corpus(tmp_path: Path) -> None:
     assert status("pipe.jpg") == UNREADABLE
     for path in ("in/fine.jpg", "near.jpg"):
         assert read(str(root), path, MANY) == (MALFORMED / "gray.jpg").read_bytes()
-    with pytest.raises(Refused, match="more than a picture of 100 pixels"):
+    with pytest.raises(DecodeError, match="more than a picture of 100 pixels"):
         read(str(root), "in/fine.jpg", 100)
 
 
@@ -191,16 +201,16 @@ def test_the_largest_face_comes_first() -> None:
 
 
 def test_a_wrong_model_is_one_clear_problem(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match=r"nowhere\.onnx is not there"):
+    with pytest.raises(UserError, match=r"nowhere\.onnx is not there"):
         detector_models.choose("yunet", str(tmp_path / "nowhere.onnx"))
-    with pytest.raises(Problem, match="takes none"):
+    with pytest.raises(UserError, match="takes none"):
         detector_models.choose("haar", str(tmp_path / "nowhere.onnx"))
-    with pytest.raises(Problem, match="no face detector: say auto, yunet"):
+    with pytest.raises(UserError, match="no face detector: say auto, yunet"):
         detector_models.choose("retina")
     for data in (b"no model", b"", detector_models.choose("centerface").model):
         file = tmp_path / "face_detection.onnx"
         file.write_bytes(data)
-        with pytest.raises(Problem, match=r"face_detection\.onnx is given\), and it is no yunet model") as caught:
+        with pytest.raises(UserError, match=r"face_detection\.onnx is given\), and it is no yunet model") as caught:
             faces_job([open_corpus(str(MALFORMED))], FacesConfig(), model=str(file))
         assert "\n" not in str(caught.value)
 
@@ -208,18 +218,18 @@ def test_a_wrong_model_is_one_clear_problem(tmp_path: Path) -> None:
 def test_a_model_is_fetched_once_and_checked(tmp_path: Path) -> None:
     offered, kept = tmp_path / "offered.onnx", tmp_path / "cache" / "kept.onnx"
     offered.write_bytes(b"a model")
-    with pytest.raises(Problem, match="sha256 is not"):
+    with pytest.raises(UserError, match="sha256 is not"):
         detector_models.fetch(offered.as_uri(), sha256(b"another"), kept)
     assert not kept.exists()
     assert detector_models.fetch(offered.as_uri(), sha256(b"a model"), kept) == b"a model"
     offered.unlink()
     assert detector_models.fetch(offered.as_uri(), sha256(b"a model"), kept) == b"a model"
     kept.write_bytes(b"half")
-    with pytest.raises(Problem, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         detector_models.fetch(offered.as_uri(), sha256(b"a model"), kept)
     with socket.socket() as free:  # nobody listens there
         free.bind(("127.0.0.1", 0))
-        with pytest.raises(Problem, match="could not be fetched") as caught:
+        with pytest.raises(UserError, match="could not be fetched") as caught:
             detector_models.fetch(
                 f"http://127.0.0.1:{free.getsockname()[1]}/x.onnx", sha256(b"a model"), tmp_path / "none.onnx"
             )
@@ -229,7 +239,7 @@ def test_a_model_is_fetched_once_and_checked(tmp_path: Path) -> None:
 def test_a_damaged_model_in_the_cache_is_no_reason_to_step_down(empty_cache: Path) -> None:
     empty_cache.mkdir(parents=True)
     (empty_cache / detector_models.YUNET_FILE).write_bytes(b"half")
-    with pytest.raises(Problem, match="delete it"):
+    with pytest.raises(UserError, match="delete it"):
         detector_models.choose("auto")
 
 
@@ -238,7 +248,7 @@ def test_a_crop_is_where_its_matrix_says() -> None:
     ramps = np.stack([row, column, np.full_like(row, 7)], 2).astype(np.uint8)
     for scale, right, down in ((1.0, -20, -30), (0.31, -12.4, -9.7), (2.3, -100, -120.5), (0.5, 3, 5)):
         matrix = np.array([[scale, 0, right], [0, scale, down]], np.float32)
-        crop = cut(ramps, matrix, 56).astype(float)
+        crop = warp_crop(ramps, matrix, 56).astype(float)
         at = np.arange(56)
         for value, shift, most in ((crop[:, 20, 0], down, 199), (crop[20, :, 1], right, 239)):
             expected = np.clip((at - shift) / scale, 0, most)
@@ -249,14 +259,16 @@ def test_a_crop_is_where_its_matrix_says() -> None:
 
 def test_reducing_averages() -> None:
     chess = np.indices((400, 400)).sum(0) % 2 * 255
-    crop = cut(np.repeat(chess[..., None], 3, 2).astype(np.uint8), np.array([[0.2, 0, 0], [0, 0.2, 0]], np.float32), 80)
+    crop = warp_crop(
+        np.repeat(chess[..., None], 3, 2).astype(np.uint8), np.array([[0.2, 0, 0], [0, 0.2, 0]], np.float32), 80
+    )
     assert np.abs(crop[2:-2, 2:-2].astype(int) - 127).max() <= 3
 
 
 def test_a_crop_of_a_box_has_the_framing() -> None:
     photograph = np.zeros((500, 400, 3), np.uint8)
     photograph[200:300, 120:200] = 255
-    crop = cut(photograph, crop_matrix(np.array([120, 200, 80, 100]), 224), 224)[..., 0] > 127
+    crop = warp_crop(photograph, crop_matrix(np.array([120, 200, 80, 100]), 224), 224)[..., 0] > 127
     rows, columns = np.flatnonzero(crop.any(1)), np.flatnonzero(crop.any(0))
     assert abs(len(rows) - SPAN * 224) < 2 and abs(len(columns) - SPAN * 224 * 0.8) < 2
     assert abs(rows.mean() - 111.5) < 2 and abs(columns.mean() - 111.5) < 2
@@ -264,19 +276,19 @@ def test_a_crop_of_a_box_has_the_framing() -> None:
 
 def test_an_aligned_photograph_is_its_own_crop() -> None:
     upright = picture("cmyk.jpg")
-    assert (cut(upright, whole(upright, 240), 240) == upright).all()
+    assert (warp_crop(upright, full_frame_matrix(upright, 240), 240) == upright).all()
     for size, interpolation in ((60, cv2.INTER_AREA), (480, cv2.INTER_CUBIC)):
-        other = cut(upright, whole(upright, size), size).astype(int)
+        other = warp_crop(upright, full_frame_matrix(upright, size), size).astype(int)
         assert np.abs(other - cv2.resize(upright, (size, size), interpolation=interpolation))[2:-2, 2:-2].mean() < 3
     narrow = upright[:, 40:200]
-    matrix = whole(narrow, 224)
+    matrix = full_frame_matrix(narrow, 224)
     assert abs(matrix[0, 2] - (224 - 160 * 224 / 240) / 2) < 1
-    filled = cut(narrow, matrix, 224)
+    filled = warp_crop(narrow, matrix, 224)
     assert (np.abs(filled[:, :30].astype(int) - filled[:, 29:30]) <= 1).all()  # the edge, repeated
 
 
 @pytest.fixture(scope="module")
-def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The malformed set, and a manifest's rows that name no file of the corpus, through the stage."""
     folder = tmp_path_factory.mktemp("faces") / "malformed"
     shutil.copytree(MALFORMED, folder)
@@ -287,7 +299,7 @@ def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finish
     return run_stage(faces_job([open_corpus(str(folder))], FacesConfig()), str(folder.parent / "out"), quiet=True)
 
 
-def test_every_planned_photograph_is_one_row_with_its_status(found: Finished) -> None:
+def test_every_planned_photograph_is_one_row_with_its_status(found: Artifact) -> None:
     rows = {row["path"]: row for row in found.table("photographs", schema.PHOTOGRAPHS).to_pylist()}
     outside = dict.fromkeys(("../outside.jpg", "/outside.jpg", "link.jpg"), OUTSIDE)
     wanted = dict.fromkeys(EXPECTED, OK) | STATUS | outside | {"gone.jpg": MISSING}
@@ -305,7 +317,7 @@ def test_every_planned_photograph_is_one_row_with_its_status(found: Finished) ->
     }  # fmt: skip
 
 
-def test_faces_carry_what_the_corpus_knows(found: Finished) -> None:
+def test_faces_carry_what_the_corpus_knows(found: Artifact) -> None:
     faces = found.table("faces", schema.FACES).to_pylist()
     assert len(faces) == 16
     for face in faces:
@@ -323,7 +335,7 @@ def test_faces_carry_what_the_corpus_knows(found: Finished) -> None:
     assert "no YuNet model file" in found.results["detector"]
 
 
-def test_exif_orientations_give_the_same_face(found: Finished) -> None:
+def test_exif_orientations_give_the_same_face(found: Artifact) -> None:
     faces = {
         row["path"]: row for row in found.table("faces", schema.FACES).to_pylist() if row["path"].startswith("exif")
     }
@@ -418,7 +430,7 @@ def test_what_decides_the_faces_is_in_the_fingerprint(tmp_path: Path) -> None:
     ]
     assert len({job.fingerprint for job in jobs}) == len(jobs)
     assert faces_job([corpus], config, detector="centerface", actors=3).fingerprint == jobs[0].fingerprint
-    with pytest.raises(Problem, match="two corpora have the name 'a'"):
+    with pytest.raises(UserError, match="two corpora have the name 'a'"):
         faces_job([corpus, corpus], config)
     for wrong in ({"keep": "some"}, {"size": 0}, {"side": 333}, {"smallest": 0}, {"max_pixels": 10**12}):
         with pytest.raises(ValueError):

@@ -14,8 +14,8 @@ from PIL import Image
 
 import twfer_dist
 from twfer_dist.core import schema
-from twfer_dist.core.crop import after, crop_matrix, cut, quarter_turns
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.crop import compose_affine, crop_matrix, quarter_turns, warp_crop
+from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.faces import detector, detector_models
@@ -82,11 +82,11 @@ def aligned(
     for number, (picture, points) in enumerate(heads[:2]):
         for size in SIZES:
             matrix = crop_matrix(box_of(points), size)
-            square, margin = cut(picture, matrix, size), size // 16
+            square, margin = warp_crop(picture, matrix, size), size // 16
             shapes = {"square": (0, 0), "tall": (margin, 0), "wide": (0, margin)}
             for shape, (x, y) in shapes.items():
                 pictures[f"{number}-{size}-{shape}.png"] = np.ascontiguousarray(square[y : size - y, x : size - x])
-                truth[number, size, shape] = moved(points, matrix) - (x, y)
+                truth[number, size, shape] = apply_affine(points, matrix) - (x, y)
     _, faces = looked_at(tmp_path_factory.mktemp("sizes") / "aligned", pictures, aligned=True)
     found = {}
     for (number, size, shape), points in truth.items():
@@ -192,7 +192,7 @@ def test_a_face_on_its_side_is_read_upright(
         (row,) = faces[f"{number}.png"]
         words = ("", "90 degrees clockwise", "180 degrees", "90 degrees counter-clockwise")[number]
         assert row["status"] == OK and words in row["note"] and photographs[f"{number}.png"]["faces"] == 1
-        there = moved(np.array(upright["landmarks68"]), quarter_turns(number, width - 20, height))
+        there = apply_affine(np.array(upright["landmarks68"]), quarter_turns(number, width - 20, height))
         assert np.abs(np.array(row["landmarks68"]) - there).max() < 3
         assert np.abs(np.array(row["action_units"]) - upright["action_units"]).mean() < 0.15
         roll = (row["pose"][2] - upright["pose"][2] - 90 * number + 180) % 360 - 180
@@ -209,9 +209,9 @@ def test_quarter_turns_are_those_of_the_pixels() -> None:
     picture = np.zeros((5, 7), np.uint8)
     picture[1, 4] = 255
     for number in range(4):
-        x, y = moved(np.array([4.0, 1.0]), quarter_turns(number, 7, 5))
+        x, y = apply_affine(np.array([4.0, 1.0]), quarter_turns(number, 7, 5))
         assert np.rot90(picture, number)[round(y), round(x)] == 255
-    twice = after(quarter_turns(3, 5, 7), quarter_turns(1, 7, 5))
+    twice = compose_affine(quarter_turns(3, 5, 7), quarter_turns(1, 7, 5))
     np.testing.assert_array_equal(twice, np.eye(2, 3))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import twfer_dist
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.recipe.kinds import job_of
 from twfer_dist.recipe.load import load_recipe
 
@@ -36,7 +36,7 @@ def test_fingerprints_of_the_demo(tmp_path: Path) -> None:
             os.utime(file, (0, 0))  # a photograph is the same one as long as its path, size and time of change are
         corpora[name] = open_corpus(str(tmp_path / name), name)
     recipe = load_recipe(str(ROOT / "jobs" / "demo.yaml"), out=str(tmp_path / "out"))
-    outputs: dict[str, Finished] = {}
+    outputs: dict[str, Artifact] = {}
     found = {}
     for stage in recipe.stages:
         inputs = {
@@ -46,5 +46,5 @@ def test_fingerprints_of_the_demo(tmp_path: Path) -> None:
         if stage.name in FINGERPRINTS:
             found[stage.name] = job_of(recipe, stage, inputs).fingerprint
         manifest = {"digest": f"content of {stage.name}", "stamp": "0", "stage": stage.kind}
-        outputs[stage.name] = Finished(f"/nowhere/{stage.name}", manifest)
+        outputs[stage.name] = Artifact(f"/nowhere/{stage.name}", manifest)
     assert found == FINGERPRINTS

@@ -12,11 +12,11 @@ import torch.distributed as dist
 from synthesis_tables import faces, rendered
 from torch.nn import functional as F
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.synthesis import checkpoints, losses, training
 from twfer_dist.synthesis.evaluation.scores import score, ssim
-from twfer_dist.synthesis.networks import Critic, Generator, WarpingGenerator, fuse, told, warp
+from twfer_dist.synthesis.networks import Critic, Generator, WarpingGenerator, conditioning, fuse, warp
 from twfer_dist.synthesis.pairs import Pairs, load_faces, load_pairs
 from twfer_dist.synthesis.training import GeneratorConfig
 from twfer_dist.training.checkpoint import unpack
@@ -106,8 +106,8 @@ def test_pixels_are_fetched_from_where_the_flow_says_at_any_size():
 def test_our_generator_is_told_the_change_moves_nothing_at_first_and_is_known_again_in_its_file(tmp_path):
     own, wanted = torch.rand(2, 17), torch.rand(2, 17)
     ours, public = WarpingGenerator(4), Generator(4)
-    torch.testing.assert_close(told(ours, own, wanted), wanted - own)
-    torch.testing.assert_close(told(public, own, wanted), wanted)
+    torch.testing.assert_close(conditioning(ours, own, wanted), wanted - own)
+    torch.testing.assert_close(conditioning(public, own, wanted), wanted)
     image = torch.rand(2, 3, 32, 32)
     colour, attention, flow = ours(image, wanted - own)
     assert (
@@ -148,14 +148,14 @@ def test_another_file_is_one_clear_problem(tmp_path, capsys, content, message):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    with pytest.raises(Problem, match=message) as problem:
+    with pytest.raises(UserError, match=message) as problem:
         checkpoints.load_generator(str(path))
     assert str(path) in str(problem.value) and "\n" not in str(problem.value)
     assert "executed" not in capsys.readouterr().out
 
 
 def test_critic_checkpoint_of_another_model_is_a_problem(tmp_path):
-    with pytest.raises(Problem, match="does not hold a GANimation critic"):
+    with pytest.raises(UserError, match="does not hold a GANimation critic"):
         checkpoints.load_critic(saved(tmp_path / "d.pth", Generator(4).state_dict()))
 
 
@@ -259,7 +259,7 @@ def test_faces_lend_their_action_units_to_each_other(tmp_path):
 
 
 def test_one_figure_is_too_few(tmp_path):
-    with pytest.raises(Problem, match="no two figures"):
+    with pytest.raises(UserError, match="no two figures"):
         load_pairs(rendered(str(tmp_path), figures=1), 64, 0.25)
 
 
@@ -353,7 +353,7 @@ def test_loss_that_is_not_finite_stops_at_once(pairs):
     state = training.new_state(SMALL)
     with torch.no_grad():
         state.generator.get_parameter("img_reg.0.weight").fill_(float("nan"))
-    with pytest.raises(Problem, match="supervised step 1: its loss is nan"):
+    with pytest.raises(UserError, match="supervised step 1: its loss is nan"):
         training.fit(state, both(pairs[0]), SMALL, lambda state, values: None)
     assert unpack(state.to_bytes())["step"] == 0
 
@@ -366,7 +366,7 @@ def test_gradient_that_is_not_finite_leaves_the_weights_as_they_were(pairs):
     torch.nn.init.constant_(network.weight, 1e-30)
     optimizer = torch.optim.Adam(network.parameters())
     loss = network(torch.ones(1, 1)).abs().sqrt().sqrt().sqrt().sum() * 1e20
-    with pytest.raises(Problem, match="diverged at here: its gradient is inf"):
+    with pytest.raises(UserError, match="diverged at here: its gradient is inf"):
         training._step(loss, network, optimizer, ("here", "supervised_rate", 1e-4))
     assert network.weight.item() == pytest.approx(1e-30)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tiny_head import rendered as rendered_heads
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement import augmentation, identity, training
@@ -20,12 +20,12 @@ from twfer_dist.rendering.plan import ClayConfig
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """12 figures, each in two scenes and two states."""
     return rendered_heads(str(tmp_path_factory.mktemp("figures")), ClayConfig(figures=12, scenes=2, states=2, size=64))
 
 
-def test_the_stage_leaves_weights_log_and_scores(rendered: Finished, tmp_path: Path, mlflow_uri: str) -> None:
+def test_the_stage_leaves_weights_log_and_scores(rendered: Artifact, tmp_path: Path, mlflow_uri: str) -> None:
     config = FaceNetworkConfig(steps=4, batch=8, held_out=0.25)
     trained = run_stage(
         identity_network_job(rendered, config, Tracking(mlflow_uri, "faces")), str(tmp_path), quiet=True
@@ -48,18 +48,18 @@ def test_the_stage_leaves_weights_log_and_scores(rendered: Finished, tmp_path: P
     assert run.info.status == "FINISHED" and run.data.metrics["held_out_identity_rank1"] == scores["identity_rank1"]
 
 
-def test_a_short_training_tells_the_figures_it_saw_better_than_chance(rendered: Finished) -> None:
+def test_a_short_training_tells_the_figures_it_saw_better_than_chance(rendered: Artifact) -> None:
     heads = augmentation.load_heads(rendered)
     config = FaceNetworkConfig(steps=25, batch=16)
     state, seen = training.new_state(config, make=identity.new_network), []
-    lesson = identity.telling_apart(heads, config)
+    lesson = identity.contrastive_objective(heads, config)
     training.fit(state, state.network, config, heads, lesson, lambda state, values: seen.append(values["figures"]))
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
 
 
-def test_a_batch_shows_two_pictures_of_each_of_its_figures(rendered: Finished) -> None:
+def test_a_batch_shows_two_pictures_of_each_of_its_figures(rendered: Artifact) -> None:
     heads = augmentation.load_heads(rendered)
-    rows_of = identity.two_of_each(heads, FaceNetworkConfig(batch=8))
+    rows_of = identity.paired_batches(heads, FaceNetworkConfig(batch=8))
     epoch = [rows_of(step) for step in range(3)]
     one, other = (np.concatenate([rows[part] for rows in epoch]) for part in (slice(4), slice(4, None)))
     assert (heads.sources[one] == heads.sources[other]).all() and (one != other).all()
@@ -71,7 +71,7 @@ def test_a_batch_shows_two_pictures_of_each_of_its_figures(rendered: Finished) -
 def test_the_nearest_of_the_gallery_is_what_is_retrieved() -> None:
     gallery = np.eye(4, identity.EMBEDDING, dtype=np.float32)
     asked = np.array([gallery[0], gallery[0] + 0.4 * gallery[3], gallery[2] * 0.3 + gallery[1], gallery[3]])
-    hits = identity.retrieved(asked, np.array(["a", "a", "c", "d"]), gallery, np.array(["a", "b", "c", "d"]))
+    hits = identity.rank1_hits(asked, np.array(["a", "a", "c", "d"]), gallery, np.array(["a", "b", "c", "d"]))
     assert hits.tolist() == [True, True, False, True]
 
 
@@ -83,18 +83,18 @@ def test_a_crop_and_what_the_network_sees_of_it_are_framed_alike() -> None:
             np.testing.assert_allclose(matrix @ (place, place, 1), (place + 0.5) * SIZE / side - 0.5, atol=1e-4)
 
 
-def test_figures_that_are_shown_once_cannot_be_learned(rendered: Finished) -> None:
+def test_figures_that_are_shown_once_cannot_be_learned(rendered: Artifact) -> None:
     heads = augmentation.load_heads(rendered)
     _, first = np.unique(heads.sources, return_index=True)
-    with pytest.raises(Problem, match="show each figure once"):
-        identity.two_of_each(heads.of(first), FaceNetworkConfig())
+    with pytest.raises(UserError, match="show each figure once"):
+        identity.paired_batches(heads.of(first), FaceNetworkConfig())
 
 
-def test_a_batch_that_cannot_be_told_apart_is_refused(rendered: Finished, mlflow_uri: str) -> None:
+def test_a_batch_that_cannot_be_told_apart_is_refused(rendered: Artifact, mlflow_uri: str) -> None:
     tracking = Tracking(mlflow_uri, "faces")
-    with pytest.raises(Problem, match="shows 16 figures twice and there are 12"):
-        identity.two_of_each(augmentation.load_heads(rendered), FaceNetworkConfig(batch=32))
-    with pytest.raises(Problem, match="A batch of 7 cannot show each of its figures twice"):
+    with pytest.raises(UserError, match="shows 16 figures twice and there are 12"):
+        identity.paired_batches(augmentation.load_heads(rendered), FaceNetworkConfig(batch=32))
+    with pytest.raises(UserError, match="A batch of 7 cannot show each of its figures twice"):
         identity_network_job(rendered, FaceNetworkConfig(batch=7), tracking)
-    with pytest.raises(Problem, match="A batch of 3 pairs of images cannot be dealt to 2 workers"):
+    with pytest.raises(UserError, match="A batch of 3 pairs of images cannot be dealt to 2 workers"):
         identity_network_job(rendered, FaceNetworkConfig(batch=6), tracking, workers=2)

@@ -11,11 +11,11 @@ from study_tables import output
 
 from twfer_dist.cli.main import main
 from twfer_dist.cli.terminal import print_results, print_stage
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
 from twfer_dist.engine.inspect import EXAMPLES, inspect
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recipe.recipe import Outcome, Stage
 from twfer_dist.recipe.status import find_faces
@@ -40,12 +40,12 @@ def test_statuses_are_counted_and_shown_by_examples(ray_cluster, tmp_path):
 def test_an_unfinished_stage_is_inspected_as_far_as_it_is(ray_cluster, tmp_path):
     job = numbers_job(Config())
 
-    def stops(work: Work) -> None:
+    def stops(work: StageOutput) -> None:
         job.do(work)
-        raise Problem("the power is gone: wait.")
+        raise UserError("the power is gone: wait.")
 
-    with pytest.raises(Problem):
-        run_stage(Job("numbers", 1, {}, {}, {}, job.tables, stops), str(tmp_path))
+    with pytest.raises(UserError):
+        run_stage(StageSpec("numbers", 1, {}, {}, {}, job.tables, stops), str(tmp_path))
     (place,) = tmp_path.iterdir()
     told = inspect(str(place))
     assert told["state"] == "unfinished" and told["tables"]["numbers"]["counts"]["multiple_of_seven"] == len(ODD)

@@ -9,11 +9,11 @@ import pytest
 from engine_jobs import DIGITS, NUMBERS, Config, Fragile, Refuses, Stillborn, fragile, numbers_job
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import KILLED
 from twfer_dist.engine import artifact, quarantine
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 
 ROWS, PART = 17, 8  # the last part is one row
@@ -25,12 +25,12 @@ def values(ids: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(ROWS - 1 - int(i) for i in ids)
 
 
-def job(step: Step, first: Step | None = None) -> Job:
+def job(step: Step, first: Step | None = None) -> StageSpec:
     return numbers_job(Config(rows=ROWS), step=step, first=first, rows_per_part=PART)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(ray_cluster, tmp_path_factory) -> artifact.Finished:
+def undisturbed(ray_cluster, tmp_path_factory) -> artifact.Artifact:
     return run_stage(job(Step(Fragile, {"deadly": ()}, actors=1)), str(tmp_path_factory.mktemp("undisturbed")))
 
 
@@ -69,8 +69,8 @@ def test_a_step_that_goes_by_ids_loses_no_row_either(ray_cluster, tmp_path):
 
 def test_rows_that_end_the_process_only_together_are_all_done():
     rows = pa.table({"id": [f"{k:02d}" for k in range(10)]})
-    pieces, killed = quarantine.examine(
-        rows, lambda some, what: quarantine.Death("too many") if len(some) > 3 else {"rows": some}
+    pieces, killed = quarantine.bisect_poison_rows(
+        rows, lambda some, what: quarantine.WorkerCrash("too many") if len(some) > 3 else {"rows": some}
     )
     assert not killed
     assert [row_id for piece in pieces for row_id in piece["rows"]["id"].to_pylist()] == rows["id"].to_pylist()
@@ -78,28 +78,28 @@ def test_rows_that_end_the_process_only_together_are_all_done():
 
 def test_a_class_that_cannot_be_built_without_ending_its_process_is_one_sentence(ray_cluster, tmp_path):
     """Ray would build it for ever."""
-    with pytest.raises(Problem, match=r"building Stillborn ends its process, \d+ times now"):
+    with pytest.raises(UserError, match=r"building Stillborn ends its process, \d+ times now"):
         run_stage(job(Step(Stillborn, actors=2)), str(tmp_path))
 
 
 def test_rows_whose_process_was_ended_from_outside_get_the_bytes_that_they_always_get():
-    rows, deaths = pa.table({"id": [f"{k:02d}" for k in range(10)]}), [quarantine.Death("from outside")]
-    pieces, killed = quarantine.examine(rows, lambda some, what: deaths.pop() if deaths else {"rows": some})
+    rows, deaths = pa.table({"id": [f"{k:02d}" for k in range(10)]}), [quarantine.WorkerCrash("from outside")]
+    pieces, killed = quarantine.bisect_poison_rows(rows, lambda some, what: deaths.pop() if deaths else {"rows": some})
     assert not killed and [piece["rows"] for piece in pieces] == [rows]
 
 
 @pytest.mark.parametrize("where", ["constructor", "call"])
 def test_a_problem_in_the_process_of_its_own_is_raised(where):
     with (
-        quarantine.Child(pickle.dumps([(Refuses, {"where": where})])) as child,
-        pytest.raises(Problem, match="name another file"),
+        quarantine.IsolatedWorker(pickle.dumps([(Refuses, {"where": where})])) as child,
+        pytest.raises(UserError, match="name another file"),
     ):
         child.answer(pa.table({"id": ["a"]}))
 
 
 def test_a_bug_in_the_process_of_its_own_is_not_taken_for_a_killer():
     with (
-        quarantine.Child(pickle.dumps([(Fragile, {"deadly": ()})])) as child,
+        quarantine.IsolatedWorker(pickle.dumps([(Fragile, {"deadly": ()})])) as child,
         pytest.raises(RuntimeError, match="KeyError"),
     ):
         child.answer(pa.table({"name": ["a"]}))

@@ -18,15 +18,15 @@ from click.testing import CliRunner
 from tiny_head import tiny_head
 
 from twfer_dist.cli.main import main
-from twfer_dist.core.crop import SPAN, aligned_matrix, cut
-from twfer_dist.core.errors import Problem
-from twfer_dist.core.landmarks import even_jaw, moved
+from twfer_dist.core.crop import SPAN, aligned_matrix, warp_crop
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.landmarks import apply_affine, resample_jawline
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement import analyzer, augmentation, identity, training
-from twfer_dist.measurement.network import MIRRORED, SIZE, FaceNetwork, look
+from twfer_dist.measurement.network import MIRRORED, SIZE, FaceNetwork, predict_batch
 from twfer_dist.measurement.train_stage import LOG, face_network_job
 from twfer_dist.measurement.training import FaceNetworkConfig
 from twfer_dist.rendering.head import save_head
@@ -45,12 +45,12 @@ def turned(points: np.ndarray, degrees: float, scale: float, shift: tuple[float,
 
 
 def test_alignment_undoes_turn_scale_and_place_and_ignores_the_jaw() -> None:
-    straight = moved(MEAN, aligned_matrix(MEAN, 224))
+    straight = apply_affine(MEAN, aligned_matrix(MEAN, 224))
     dropped = MEAN.copy()
     dropped[[*range(4, 13), *range(55, 60)], 1] += 4
     for points in (turned(MEAN, 30, 7.5, (400, 90)), turned(dropped, -20, 0.4, (-3, 8))):
         matrix = aligned_matrix(points, 224)
-        np.testing.assert_allclose(moved(points, matrix)[17:48], straight[17:48], atol=1e-3)
+        np.testing.assert_allclose(apply_affine(points, matrix)[17:48], straight[17:48], atol=1e-3)
     assert np.ptp(straight, axis=0).max() / 224 == pytest.approx(SPAN, rel=0.1)
     assert abs(np.polyfit(straight[[36, 45], 0], straight[[36, 45], 1], 1)[0]) < 0.02  # the eyes are level
 
@@ -59,12 +59,12 @@ def test_the_points_of_the_jaw_are_spread_evenly_on_either_side_of_the_chin_and_
     crowded = MEAN.copy()
     crowded[1:8] = crowded[0] + (crowded[8] - crowded[0]) * (np.arange(1, 8)[:, None] / 8) ** 0.4
     for points in (crowded, turned(crowded, 40, 3.0, (100, 50))):
-        spread = even_jaw(points)
+        spread = resample_jawline(points)
         for side in (spread[:9], spread[8:17]):
             steps = np.linalg.norm(np.diff(side, axis=0), axis=1)
             assert steps.max() / steps.min() < 1.1
         np.testing.assert_array_equal(spread[[0, 8, *range(16, 68)]], points[[0, 8, *range(16, 68)]])
-    np.testing.assert_allclose(even_jaw(even_jaw(crowded)), even_jaw(crowded), atol=0.05)
+    np.testing.assert_allclose(resample_jawline(resample_jawline(crowded)), resample_jawline(crowded), atol=0.05)
 
 
 def test_a_turned_crop_shows_what_its_matrix_says() -> None:
@@ -75,10 +75,10 @@ def test_a_turned_crop_shows_what_its_matrix_says() -> None:
         angle = np.radians(25)
         turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         matrix = np.column_stack([turn, np.array([40, 40]) - turn @ (400, 300)])
-        crop = cut(ramps, matrix, 80)
+        crop = warp_crop(ramps, matrix, 80)
         back = cv2.invertAffineTransform(matrix)
         for place in ((40, 40), (20, 30), (60, 15)):
-            x, y = moved(np.array(place, float), back)
+            x, y = apply_affine(np.array(place, float), back)
             np.testing.assert_allclose(crop[place[1], place[0], :2], [y / 4, x / 4], atol=1.5)
 
 
@@ -92,26 +92,26 @@ def test_a_face_and_its_mirror_image_are_measured_alike() -> None:
     torch.manual_seed(0)
     network = FaceNetwork().eval()
     crops = torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8)
-    found, mirror = look(network, crops), look(network, crops.flip(2))
+    found, mirror = predict_batch(network, crops), predict_batch(network, crops.flip(2))
     for name, value in vars(mirror.mirrored()).items():
         torch.testing.assert_close(value, getattr(found, name), atol=2e-4, rtol=1e-4)
     assert (mirror.points - found.points).abs().max() > 0.01
 
 
 def test_hair_covers_the_head_and_leaves_the_eyes_nose_and_mouth() -> None:
-    points = moved(MEAN, aligned_matrix(MEAN, SIZE))
+    points = apply_affine(MEAN, aligned_matrix(MEAN, SIZE))
     for seed in range(12):
         crop = np.full((SIZE, SIZE), 255, np.uint8)
-        haired = augmentation._haired(crop, points, np.random.default_rng(seed))
+        haired = augmentation._hair(crop, points, np.random.default_rng(seed))
         x, y = points[27:68].round().astype(int).T
         assert (haired[y, x] == 255).all() and (haired != 255).mean() > 0.05, seed
 
 
 def test_paint_changes_eyes_brows_and_lips_and_no_cheek() -> None:
-    points = moved(MEAN, aligned_matrix(MEAN, SIZE))
+    points = apply_affine(MEAN, aligned_matrix(MEAN, SIZE))
     crop = np.full((SIZE, SIZE), 120, np.uint8)
     changed = np.mean(
-        [augmentation._painted(crop, points, np.random.default_rng(seed)) != crop for seed in range(40)], axis=0
+        [augmentation._makeup(crop, points, np.random.default_rng(seed)) != crop for seed in range(40)], axis=0
     )
     x, y = points.round().astype(int).T
     assert changed[y[37:42], x[37:42]].min() > 0.3 and changed[y[19], x[19]] > 0.2 and changed[y[57], x[57]] > 0.2
@@ -120,7 +120,7 @@ def test_paint_changes_eyes_brows_and_lips_and_no_cheek() -> None:
 
 
 @pytest.fixture(scope="module")
-def rendered(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def rendered(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """48 heads of 24 figures in any Action Units."""
     folder = tmp_path_factory.mktemp("heads")
     save_head(tiny_head(), str(folder / "head.npz"))
@@ -131,11 +131,11 @@ def rendered(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Fin
 
 
 @pytest.fixture(scope="module")
-def heads(rendered: Finished) -> augmentation.Heads:
+def heads(rendered: Artifact) -> augmentation.Heads:
     return augmentation.load_heads(rendered)
 
 
-def test_heads_show_each_unit_often_and_some_unevenly(rendered: Finished, heads: augmentation.Heads) -> None:
+def test_heads_show_each_unit_often_and_some_unevenly(rendered: Artifact, heads: augmentation.Heads) -> None:
     assert heads.images.shape == (48, 64, 64) and heads.points.shape == (48, 68, 2)
     there = (heads.units >= training.PRESENT).mean(0)
     assert 0.25 < there.mean() < 0.55 and there.min() > 0.05
@@ -144,10 +144,10 @@ def test_heads_show_each_unit_often_and_some_unevenly(rendered: Finished, heads:
 
 def test_an_example_belongs_to_its_seed_and_place_alone(heads: augmentation.Heads) -> None:
     rows = np.stack([np.arange(6), np.arange(6)], 1)
-    whole, part = augmentation.drawn(heads, rows, (0, 3)), augmentation.drawn(heads, rows[4:], (0, 3))
+    whole, part = augmentation.augmented(heads, rows, (0, 3)), augmentation.augmented(heads, rows[4:], (0, 3))
     for name in ("crops", "points", "units", "pose"):
         assert torch.equal(getattr(whole, name)[4:], getattr(part, name)), name
-    assert not torch.equal(augmentation.drawn(heads, rows, (0, 4)).crops, whole.crops)
+    assert not torch.equal(augmentation.augmented(heads, rows, (0, 4)).crops, whole.crops)
 
 
 def test_points_stay_on_what_they_mark(heads: augmentation.Heads) -> None:
@@ -155,7 +155,7 @@ def test_points_stay_on_what_they_mark(heads: augmentation.Heads) -> None:
     dotted = np.zeros_like(heads.images)
     for image, points in zip(dotted, heads.points, strict=True):
         cv2.circle(image, [int(round(float(v) * 16)) for v in points[30]], 40, 255, -1, cv2.LINE_AA, 4)
-    shown = augmentation.plain(augmentation.Heads(dotted, heads.points, heads.units, heads.pose, heads.sources))
+    shown = augmentation.aligned(augmentation.Heads(dotted, heads.points, heads.units, heads.pose, heads.sources))
     for crop, points in zip(shown.crops.numpy().astype(float), shown.points.numpy(), strict=True):
         row, column = np.mgrid[0:SIZE, 0:SIZE]
         found = np.array([(crop * column).sum(), (crop * row).sum()]) / crop.sum()
@@ -163,7 +163,7 @@ def test_points_stay_on_what_they_mark(heads: augmentation.Heads) -> None:
 
 
 def test_each_epoch_shows_each_head_once(heads: augmentation.Heads) -> None:
-    rows_of = training.measuring(heads.of(np.arange(10)), FaceNetworkConfig(batch=7)).rows_of
+    rows_of = training.measurement_objective(heads.of(np.arange(10)), FaceNetworkConfig(batch=7)).rows_of
     shown = np.concatenate([rows_of(step) for step in range(10)])
     assert all(sorted(shown[k : k + 10]) == list(range(10)) for k in range(0, 70, 10))
 
@@ -196,7 +196,7 @@ def test_training_lowers_the_loss(heads: augmentation.Heads) -> None:
         state.network,
         config,
         heads,
-        training.measuring(heads, config),
+        training.measurement_objective(heads, config),
         lambda state, values: seen.append(values["points"]),
     )
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
@@ -206,19 +206,21 @@ def test_a_loss_that_is_not_finite_stops_the_training(heads: augmentation.Heads)
     state = training.new_state(SMALL)
     with torch.no_grad():
         state.network.get_parameter("points.weight").fill_(float("nan"))
-    with pytest.raises(Problem, match="diverged at step 1 of 6: its loss is nan"):
-        training.fit(state, state.network, SMALL, heads, training.measuring(heads, SMALL), lambda state, values: None)
+    with pytest.raises(UserError, match="diverged at step 1 of 6: its loss is nan"):
+        training.fit(
+            state, state.network, SMALL, heads, training.measurement_objective(heads, SMALL), lambda state, values: None
+        )
 
 
 @pytest.fixture(scope="module")
-def trained(rendered: Finished, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def trained(rendered: Artifact, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     out = tmp_path_factory.mktemp("trained")
     (out / "mlflow.db").write_bytes(migrated_database.read_bytes())
     job = face_network_job(rendered, SMALL, Tracking(f"sqlite:///{out}/mlflow.db", "faces"), test=rendered)
     return run_stage(job, str(out), quiet=True)
 
 
-def test_a_training_leaves_weights_log_and_scores(trained: Finished) -> None:
+def test_a_training_leaves_weights_log_and_scores(trained: Artifact) -> None:
     held_out = trained.results["scores"]["held_out"]
     assert (
         held_out["n"] == 14 and set(held_out["au_pearson"]) == set(held_out["au_mae"]) and len(held_out["au_mae"]) == 17
@@ -232,7 +234,7 @@ def test_a_training_leaves_weights_log_and_scores(trained: Finished) -> None:
     assert len(storage.read_bytes(trained.path(analyzer.WEIGHTS))) < 8_000_000
 
 
-def test_evaluation_prints_one_object(rendered: Finished, trained: Finished) -> None:
+def test_evaluation_prints_one_object(rendered: Artifact, trained: Artifact) -> None:
     weights = trained.path(analyzer.WEIGHTS)
     result = CliRunner().invoke(main, ["evaluate", "faces", "--weights", weights, "--rendered", rendered.uri, "--json"])
     told = json.loads(result.stdout)
@@ -246,7 +248,7 @@ def test_evaluation_prints_one_object(rendered: Finished, trained: Finished) -> 
     assert wrong.exit_code == 2 and "holds no table" in wrong.stderr
 
 
-def test_a_killed_training_ends_as_an_unbroken_one(rendered: Finished, mlflow_uri: str, tmp_path: Path) -> None:
+def test_a_killed_training_ends_as_an_unbroken_one(rendered: Artifact, mlflow_uri: str, tmp_path: Path) -> None:
     config = FaceNetworkConfig(steps=12, batch=8, held_out=0.3)
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
@@ -288,7 +290,7 @@ def test_files_that_hold_no_such_network_are_problems(opened: Callable[[str], ob
         ("other.safetensors", "weights of another model"),
         ("broken.safetensors", "is not a safetensors file"),
     ):
-        with pytest.raises(Problem, match=words):
+        with pytest.raises(UserError, match=words):
             opened(str(tmp_path / name))
 
 
@@ -301,7 +303,7 @@ def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None
         for parameter in (network.points.weight, network.points.bias):
             parameter.zero_()
         even = (MEAN + (MEAN * (-1, 1))[list(MIRRORED)]) / 2  # a face and its mirror image are measured together
-        upright = moved(even, aligned_matrix(even, SIZE))
+        upright = apply_affine(even, aligned_matrix(even, SIZE))
         network.points.bias.copy_(torch.from_numpy((upright - SIZE / 2) / 10).flatten())
     loaded = analyzer.NetworkMeter(network, np.ones(17, np.float32), "")
     picture = np.random.default_rng(0).integers(0, 255, (500, 400, 3), np.uint8)
@@ -318,6 +320,7 @@ def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None
 def test_mediapipe_is_asked_for_by_its_file_and_may_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(
-        Problem, match=r"face_landmarker.task needs MediaPipe, which is not here: pip install 'twfer_dist\[mediapipe\]'"
+        UserError,
+        match=r"face_landmarker.task needs MediaPipe, which is not here: pip install 'twfer_dist\[mediapipe\]'",
     ):
         analyzer.open_meter(str(tmp_path / "face_landmarker.task"))

@@ -16,12 +16,12 @@ from PIL import Image, ImageFilter
 
 import twfer_dist
 from twfer_dist.core import contact_sheet, schema
-from twfer_dist.core.errors import Problem
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces.decode import decode
 from twfer_dist.faces.stage import FacesConfig, faces_job
@@ -40,7 +40,7 @@ def faces_of(folder: Path, config: FacesConfig) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Artifact]:
     """Nine rendered heads, without the Action Units that the corpus knows; one of them turned, one tiny, one
     blurred.
     """
@@ -61,7 +61,7 @@ def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 @pytest.fixture(scope="module")
-def rows(found: tuple[Path, Finished]) -> dict[str, dict]:
+def rows(found: tuple[Path, Artifact]) -> dict[str, dict]:
     return {row["path"]: row for row in found[1].table("faces", schema.FACES).to_pylist()}
 
 
@@ -98,7 +98,7 @@ def test_the_network_that_ships_measures_as_well_as_the_page_beside_it_says() ->
     """600 rendered heads in materials that it never saw, from a detector's framing on."""
     facts = json.loads(Path(SHIPPED).with_suffix(".json").read_text())
     assert facts["sha256"] == storage.sha256(Path(SHIPPED).read_bytes())
-    found = evaluate.evaluate(SHIPPED, artifact.open_finished(evaluate.TEST))
+    found = evaluate.evaluate(SHIPPED, artifact.open_artifact(evaluate.TEST))
     for name in ("au_pearson_mean", "au_mae_present", "points_nme", "interval_coverage_90"):
         assert found[name] == pytest.approx(facts["evaluation"][name], abs=0.01), name
     assert found["n"] == 600 and found["au_pearson_mean"] > 0.85 and min(found["au_pearson"].values()) > 0.5
@@ -109,7 +109,7 @@ def test_a_turned_head_stands_upright_in_its_crop(rows: dict[str, dict]) -> None
     straight, turned = rows[FIGURES[0]], rows["turned.jpg"]
     assert turned["pose"][2] - straight["pose"][2] == pytest.approx(25, abs=6)
     for row in (straight, turned):
-        eyes = moved(points_of(row)[list(EYES)], np.array(row["crop_matrix"]).reshape(2, 3))
+        eyes = apply_affine(points_of(row)[list(EYES)], np.array(row["crop_matrix"]).reshape(2, 3))
         across, down = eyes[1] - eyes[0]
         assert abs(np.degrees(np.arctan2(down, across))) < 5
     crops = [
@@ -120,7 +120,7 @@ def test_a_turned_head_stands_upright_in_its_crop(rows: dict[str, dict]) -> None
 
 
 def test_faces_that_are_not_fit_to_be_read_are_kept_and_say_why(
-    found: tuple[Path, Finished], rows: dict[str, dict]
+    found: tuple[Path, Artifact], rows: dict[str, dict]
 ) -> None:
     assert all(rows[name]["status"] == OK and rows[name]["error"] == "" for name in (*FIGURES, "turned.jpg"))
     assert rows["small.png"]["status"] == rows["blurred.jpg"]["status"] == LOW_QUALITY
@@ -154,7 +154,7 @@ def test_every_fault_has_its_sentence() -> None:
     assert fault(replace(fine, points=cut)) == "The photograph cuts off the mouth: 29 % of the points lie outside it."
 
 
-def test_the_sheet_shows_every_face_and_frames_the_refused(found: tuple[Path, Finished], rows: dict[str, dict]) -> None:
+def test_the_sheet_shows_every_face_and_frames_the_refused(found: tuple[Path, Artifact], rows: dict[str, dict]) -> None:
     picture = decode(Path(found[1].path(contact_sheet.FILE)).read_bytes(), 10**8).pixels
     assert picture.shape == (contact_sheet.TILE + contact_sheet.CAPTION, contact_sheet.COLUMNS * contact_sheet.TILE, 3)
     for place, row in enumerate(sorted(rows.values(), key=lambda row: row["face_id"])):
@@ -185,7 +185,7 @@ def test_openface_wins_over_the_network(ray_cluster: None, tmp_path: Path) -> No
     assert own["action_units_from"] == "network" and len(own["action_units_reach"]) == 17
 
 
-def test_measuring_and_the_gate_can_be_left_out(found: tuple[Path, Finished], tmp_path: Path) -> None:
+def test_measuring_and_the_gate_can_be_left_out(found: tuple[Path, Artifact], tmp_path: Path) -> None:
     folder = tmp_path / "few"
     folder.mkdir()
     for name in (FIGURES[0], "small.png"):
@@ -199,12 +199,12 @@ def test_measuring_and_the_gate_can_be_left_out(found: tuple[Path, Finished], tm
     assert {row["status"] for row in plain.values()} == {OK}
     taken = faces_of(folder, FacesConfig(size=64, gate=None))
     assert {row["status"] for row in taken.values()} == {OK} and taken["small.png"]["landmarks68"]
-    with pytest.raises(Problem, match=r"other.safetensors is not there"):
+    with pytest.raises(UserError, match=r"other.safetensors is not there"):
         faces_job([open_corpus(str(folder))], FacesConfig(), network=str(tmp_path / "other.safetensors"))
 
 
 def test_the_order_of_faces_does_not_change_a_measurement(
-    found: tuple[Path, Finished], rows: dict[str, dict], tmp_path: Path
+    found: tuple[Path, Artifact], rows: dict[str, dict], tmp_path: Path
 ) -> None:
     """A face is measured with its own photograph alone, so its row is the same in any corpus and beside any
     neighbour.

@@ -21,7 +21,7 @@ from mlflow.entities import Run
 from mlflow_server import Proxy
 
 from twfer_dist.cli.main import main
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import mlflow_store, tracking
 from twfer_dist.engine.mlflow_run import KEY
 from twfer_dist.engine.mlflow_store import Away, sqlite_uri
@@ -63,7 +63,7 @@ def waiting(out: Path) -> int:
 
 def test_password_and_token_reach_a_server_without_health(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy.authorization = mlflow_server.basic("ann", "secret")
-    with pytest.raises(Problem, match="does not accept the credentials: set MLFLOW_TRACKING_USERNAME"):
+    with pytest.raises(UserError, match="does not accept the credentials: set MLFLOW_TRACKING_USERNAME"):
         Tracking(proxy.uri, "a").check()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
@@ -169,14 +169,14 @@ def test_what_mlflow_rejects_is_left_out(mlflow_uri: str, tmp_path: Path, capfd:
 
 
 def test_other_addresses_are_sentences(proxy: Proxy) -> None:
-    with pytest.raises(Problem, match="answers, but not as MLflow does"):
+    with pytest.raises(UserError, match="answers, but not as MLflow does"):
         Tracking(f"{proxy.uri}/health", "x").check()
     proxy.away = True
     with pytest.raises(Away, match="does not answer"):
         Tracking(proxy.uri, "x").check()
     with pytest.raises(Away, match=r"does not answer \(Connection refused\): start it"):
         Tracking("http://127.0.0.1:9", "x").check()
-    with pytest.raises(Problem, match="is no MLflow address"):
+    with pytest.raises(UserError, match="is no MLflow address"):
         Tracking("postgres://ann:secret@host/x", "x").check()
 
 
@@ -185,7 +185,7 @@ def test_a_deleted_experiment_is_named_with_its_remedy(mlflow_uri: str, tmp_path
     number = store.experiment_id()
     store.client.delete_experiment(number)
     with pytest.raises(
-        Problem, match=f"'gone' was deleted in MLflow .* mlflow experiments restore --experiment-id {number}"
+        UserError, match=f"'gone' was deleted in MLflow .* mlflow experiments restore --experiment-id {number}"
     ):
         store.experiment_id()
     store.client.restore_experiment(number)
@@ -203,15 +203,15 @@ def test_databases_of_other_versions_and_damaged_ones(migrated_database: Path, t
     for name in ("old", "new", "damaged", "locked"):
         shutil.copy(migrated_database, tmp_path / f"{name}.db")
     with pytest.raises(
-        Problem,
+        UserError,
         match=r"old.db was written by another version of MLflow .*: copy .* aside, then `mlflow db upgrade sqlite",
     ):
         changed(tmp_path / "old.db", "0584bdc529eb").check()
-    with pytest.raises(Problem, match=r"new.db was written by another version of MLflow .*ffffffffffff"):
+    with pytest.raises(UserError, match=r"new.db was written by another version of MLflow .*ffffffffffff"):
         changed(tmp_path / "new.db", "ffffffffffff").check()
     damaged = tmp_path / "damaged.db"
     damaged.write_bytes(damaged.read_bytes()[:100] + os.urandom(damaged.stat().st_size - 100))
-    with pytest.raises(Problem, match=r"damaged.db is damaged \(.*\): move it aside"):
+    with pytest.raises(UserError, match=r"damaged.db is damaged \(.*\): move it aside"):
         Tracking(sqlite_uri(str(damaged)), "x").check()
     with sqlite3.connect(tmp_path / "locked.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -219,7 +219,7 @@ def test_databases_of_other_versions_and_damaged_ones(migrated_database: Path, t
             Tracking(sqlite_uri(str(tmp_path / "locked.db")), "x").check()
     other.close()
     (tmp_path / "folder.db").mkdir()
-    with pytest.raises(Problem, match="is a folder: name a file"):
+    with pytest.raises(UserError, match="is a folder: name a file"):
         Tracking(sqlite_uri(str(tmp_path / "folder.db")), "x").check()
 
 

@@ -13,12 +13,12 @@ from corpus_files import put
 from s3_server import Server
 
 from twfer_dist.cli.main import main
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.files import list_folder, list_remote
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
 from twfer_dist.recipe.run import plan_recipe
 from twfer_dist.recipe.study import faces_recipe
@@ -151,15 +151,15 @@ def test_links_and_names_without_text_do_no_harm(tmp_path: Path) -> None:
 # Outputs of this program
 
 
-def pictures(corpus: Corpus, stops: bool = False) -> Job:
+def pictures(corpus: Corpus, stops: bool = False) -> StageSpec:
     """A stage whose output holds pictures and nothing else, as strips do."""
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         work.write_file("sheet.jpg", b"a picture")
         if stops:
-            raise Problem("it was stopped")
+            raise UserError("it was stopped")
 
-    return Job("pictures", 1, {"c": corpus}, None, {}, {}, do)
+    return StageSpec("pictures", 1, {"c": corpus}, None, {}, {}, do)
 
 
 @pytest.mark.parametrize("where", [".", "runs/study-c", "b", "b/deep/er"])
@@ -181,7 +181,7 @@ def test_outputs_are_no_photographs_wherever_they_lie(tmp_path: Path, where: str
 def test_unfinished_outputs_are_no_photographs(tmp_path: Path) -> None:
     folder = put(tmp_path / "c", "a.jpg", "figure-0123456789ab/b.jpg")
     corpus = open_corpus(str(folder))
-    with pytest.raises(Problem):
+    with pytest.raises(UserError):
         run_stage(pictures(corpus, stops=True), str(folder / "runs"), quiet=True)
     put(folder, "runs/other-0123456789ab/_work/plan/x", "runs/other-0123456789ab/sheet.png", f"runs/{artifact.INDEX}")
     put(

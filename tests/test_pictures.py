@@ -13,7 +13,7 @@ from twfer_dist.core.status import OK
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.faces.containers import orientation
-from twfer_dist.faces.decode import TOO_LARGE, UNREADABLE, Refused, decode, on_grey
+from twfer_dist.faces.decode import TOO_LARGE, UNREADABLE, DecodeError, decode, on_grey
 from twfer_dist.faces.stage import FaceFinder, FacesConfig, faces_job
 
 TRIALS = Path(__file__).parent / "data" / "trials"
@@ -49,8 +49,8 @@ def off(picture: np.ndarray, image: Image.Image) -> float:
     return float(np.abs(picture.astype(int) - wanted).mean()) if picture.shape == wanted.shape else 255.0
 
 
-def refusal(data: bytes, max_pixels: int = MANY) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(data: bytes, max_pixels: int = MANY) -> DecodeError:
+    with pytest.raises(DecodeError) as caught:
         decode(data, max_pixels)
     return caught.value
 
@@ -197,7 +197,7 @@ def test_what_is_cut_off_is_never_half_read(head: Image.Image) -> None:
         for end in range(first, len(whole)):
             try:
                 taken[end] = seen(whole[:end])
-            except Refused as refused:
+            except DecodeError as refused:
                 assert refused.status == UNREADABLE
         assert {len(whole) - 1, len(whole) - 2} <= taken.keys() and len(taken) < 8
         assert all((picture == wanted).all() for picture in taken.values())

@@ -12,9 +12,9 @@ import torch
 from recognition_data import SMALL, dataset, picture, rows
 from torchvision.models import resnet18
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.dataset import loader
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition import calibration, recogniser
@@ -26,7 +26,7 @@ KEYS = json.loads((Path(__file__).parent / "data" / "arm_official_state_keys.jso
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """42 training, 14 validation and 14 test images."""
     return dataset(str(tmp_path_factory.mktemp("images")), {"train": 6, "validation": 2, "test": 2})
 
@@ -81,7 +81,7 @@ def test_a_training_starts_from_the_trunk_of_another(images, mlflow_uri, tmp_pat
     given = recogniser.open_recogniser(first).network.state_dict()
     for name in ("features.0.weight", "features.7.1.conv2.weight"):
         torch.testing.assert_close(found[name], given[name], atol=1e-6, rtol=0)
-    with pytest.raises(Problem, match="from 'initial' or from a 'trunk'"):
+    with pytest.raises(UserError, match="from 'initial' or from a 'trunk'"):
         train_job(images, arm, tracking, initial="weights.pth", trunk=first)
 
 
@@ -100,14 +100,14 @@ def test_a_training_starts_from_the_trunk_of_another(images, mlflow_uri, tmp_pat
 )
 def test_a_checkpoint_of_another_model_is_one_clear_problem(tmp_path, state, words):
     torch.save(state(), tmp_path / "other.pth")
-    with pytest.raises(Problem, match=words):
+    with pytest.raises(UserError, match=words):
         recogniser.load_weights(ARM(224), str(tmp_path / "other.pth"))
 
 
 def test_missing_and_broken_files_of_weights_are_problems(tmp_path, images):
     (tmp_path / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
     for name, words in (("none.pth", "is not there"), ("broken.safetensors", "not a file of weights alone")):
-        with pytest.raises(Problem, match=words):
+        with pytest.raises(UserError, match=words):
             train_job(images, SMALL, Tracking("sqlite:////nowhere.db", "x"), initial=str(tmp_path / name))
     with pytest.raises(ValueError, match="size is 64, and ARM needs 96 or more"):
         dataclasses.replace(SMALL, network="arm", size=64)
@@ -165,12 +165,12 @@ def test_bad_data_sets_are_problems(tmp_path, images):
     )
     loaded = dataset(str(tmp_path), {"broken": 1}, table=broken)
     part = loader.load(loaded, loader.splits(loaded, seed=0).ids["train"])
-    with pytest.raises(Problem, match="The image train-1-000 of the data set cannot be decoded"):
+    with pytest.raises(UserError, match="The image train-1-000 of the data set cannot be decoded"):
         list(loader.batches(part, loader.in_order(part, 4), 32))
-    with pytest.raises(Problem, match="has no training images, only test"):
+    with pytest.raises(UserError, match="has no training images, only test"):
         loader.splits(dataset(str(tmp_path), {"none": 1}, table=rows({"test": 1})), seed=0)
     no_label = table.set_column(table.column_names.index("label"), "label", pa.nulls(len(table), pa.int8()))
-    with pytest.raises(Problem, match="images without a label"):
+    with pytest.raises(UserError, match="images without a label"):
         loader.splits(dataset(str(tmp_path), {"no label": 1}, table=no_label), seed=0)
 
 

@@ -17,15 +17,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from recognition_data import SMALL, dataset, picture
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES, PREDICTIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.inspect import inspect
 from twfer_dist.engine.mlflow_store import sqlite_uri
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recipe.status import recipe_status
@@ -39,13 +39,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """42 training, 14 validation and 14 test images."""
     return dataset(str(tmp_path_factory.mktemp("images")), {"train": 6, "validation": 2, "test": 2})
 
 
 @pytest.fixture(scope="module")
-def trained(images, migrated_database, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Tracking]:
+def trained(images, migrated_database, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Tracking]:
     """An ARM trained for two epochs in this process, in a folder whose name would be another one if it were read as a
     URI.
     """
@@ -239,7 +239,7 @@ def test_sweeps_that_measure_noise_are_refused():
 # Answers
 
 
-def faces(out: str) -> Finished:
+def faces(out: str) -> Artifact:
     """A table of faces: three good crops, a crop that is broken, and a face that was lost before."""
     table = pa.Table.from_pylist(
         [
@@ -269,10 +269,10 @@ def faces(out: str) -> Finished:
         FACES,
     )
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         work.write_table("faces", table)
 
-    return run_stage(Job("faces", 1, {}, {}, {}, {"faces": FACES}, do), out, quiet=True)
+    return run_stage(StageSpec("faces", 1, {}, {}, {}, {"faces": FACES}, do), out, quiet=True)
 
 
 def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images, tmp_path):
@@ -327,11 +327,13 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
 
 def test_wrong_inputs_of_answers_are_problems(ray_cluster, trained, images, tmp_path):
     model, _ = trained
-    with pytest.raises(Problem, match="holds no recogniser: it is the output of stage 'dataset'"):
+    with pytest.raises(UserError, match="holds no recogniser: it is the output of stage 'dataset'"):
         predict_job([images], images, PredictConfig())
-    with pytest.raises(Problem, match="output of stage 'train': images come from faces, corrected, animated, dataset"):
+    with pytest.raises(
+        UserError, match="output of stage 'train': images come from faces, corrected, animated, dataset"
+    ):
         predict_job([model], model, PredictConfig())
-    with pytest.raises(Problem, match="no images to answer for: name 'inputs'"):
+    with pytest.raises(UserError, match="no images to answer for: name 'inputs'"):
         predict_job([], model, PredictConfig())
-    with pytest.raises(Problem, match="the same images twice"):
+    with pytest.raises(UserError, match="the same images twice"):
         run_stage(predict_job([images, images], model, PredictConfig()), str(tmp_path), quiet=True)

@@ -14,7 +14,7 @@ from twfer_dist.core.schema import PREDICTIONS
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study.report import ReportConfig, report_job
@@ -26,7 +26,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return study_tables.make_world(str(tmp_path_factory.mktemp("out")))
 
 
-def write_report(world: dict, out: str, **given: object) -> Finished:
+def write_report(world: dict, out: str, **given: object) -> Artifact:
     chosen: dict = {"faces": [world["faces"]], "animated": [world["animated"]], "datasets": [world["dataset"]], **given}
     return run_stage(report_job(world["predictions"], **chosen, config=ReportConfig(faces=12, strips=2)), out)
 

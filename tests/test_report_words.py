@@ -12,9 +12,9 @@ from twfer_dist.core.schema import FACES, PHOTOGRAPHS, PREDICTIONS
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.measurement.analyzer import SHIPPED, open_meter
 from twfer_dist.measurement.quality import LOW_QUALITY
@@ -28,7 +28,7 @@ from twfer_dist.study.units import action_units
 AGREEMENT = {"kappa": 0.561, "low": 0.5, "high": 0.62, "photographs": 40, "annotators": 6}
 
 
-def page_of(report: Finished) -> str:
+def page_of(report: Artifact) -> str:
     return storage.read_bytes(report.path("index.html")).decode()
 
 
@@ -37,13 +37,13 @@ def words_of(page: str) -> str:
     return re.sub(r"\s+([.,;)])", r"\1", re.sub(r"\s+", " ", text))
 
 
-def written(out: str, faces: Finished, predictions: Finished, **config: object) -> Finished:
+def written(out: str, faces: Artifact, predictions: Artifact, **config: object) -> Artifact:
     return run_stage(report_job([predictions], faces=[faces], config=ReportConfig(**config)), out)  # type: ignore[arg-type]
 
 
 def measured(
     out: str, network: str, values: list[list[float]], source: str = "network", of_figure: int = 1
-) -> Finished:
+) -> Artifact:
     """An output of faces: a face for each list of Action Units, `of_figure` of one figure after another."""
     rows = [{"face_id": f"{k:02d}-00", "photo_id": f"{k:02d}", "corpus": "warriors", "path": f"{k}.jpg",
         "rank": 0, "source": f"{k // of_figure}", "status": OK, "action_units": units,
@@ -55,7 +55,7 @@ def measured(
     ]
     tables = {"photographs": (PHOTOGRAPHS, photographs), "faces": (FACES, rows)}
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         work.results = {"detector": "drawn", "network": network}
         for name, (schema, several) in tables.items():
             work.write_table(
@@ -64,7 +64,9 @@ def measured(
 
     kinds = {"photographs": PHOTOGRAPHS, "faces": FACES}
     return run_stage(
-        Job("faces", 1, {}, {"values": values, "source": source, "network": network, "of": of_figure}, {}, kinds, do),
+        StageSpec(
+            "faces", 1, {}, {"values": values, "source": source, "network": network, "of": of_figure}, {}, kinds, do
+        ),
         out,
     )
 

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from twfer_dist.cli.main import main
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine.config import Range, read_yaml
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recipe import kinds
 from twfer_dist.recipe.kinds import SETTINGS
@@ -273,11 +273,11 @@ def test_what_is_made_in_code_is_checked_too() -> None:
 
 
 def test_a_directory_of_another_kind_is_refused_by_the_plan(tmp_path: Path) -> None:
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         work.write_table(".", schema.ANIMATED.empty_table())
 
     finished = run_stage(
-        Job("animated", 1, {}, {}, {}, {".": schema.ANIMATED}, do), str(tmp_path / "other"), quiet=True
+        StageSpec("animated", 1, {}, {}, {}, {".": schema.ANIMATED}, do), str(tmp_path / "other"), quiet=True
     )
     said = refused(tmp_path, "read", {"model": finished.uri})
     assert f"x, stage 'read': 'model' names {finished.uri}, which is of kind animate: name one of kind train" in said
@@ -300,16 +300,20 @@ def test_bfloat16_is_asked_of_the_processor(capabilities: set[str], has: bool) -
 
 
 def test_bfloat16_where_it_is_emulated_is_refused_by_name() -> None:
-    assert precision.settle("auto", ["", ""]) == precision.settle("bfloat16", [""]) == "bfloat16"
-    assert precision.settle("auto", ["", "AMD EPYC 7763"]) == precision.settle("float32", [""]) == "float32"
+    assert precision.choose_precision("auto", ["", ""]) == precision.choose_precision("bfloat16", [""]) == "bfloat16"
+    assert (
+        precision.choose_precision("auto", ["", "AMD EPYC 7763"])
+        == precision.choose_precision("float32", [""])
+        == "float32"
+    )
     with pytest.raises(
-        Problem, match="precision is bfloat16, and AMD EPYC 7763 would emulate it a hundred times slower: use auto"
+        UserError, match="precision is bfloat16, and AMD EPYC 7763 would emulate it a hundred times slower: use auto"
     ):
-        precision.settle("bfloat16", ["", "AMD EPYC 7763"])
+        precision.choose_precision("bfloat16", ["", "AMD EPYC 7763"])
 
 
 @pytest.mark.parametrize("text", ["stages: {{name}}", "[a]: b", "? {a: 1}\n: 2"])
 def test_a_name_that_is_no_word_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(Problem, match="line 1: a name is a word"):
+    with pytest.raises(UserError, match="line 1: a name is a word"):
         read_yaml(str(tmp_path / "x.yaml"))

@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageSequence
 from synthesis_tables import SIDE, drawn, faces, finished, png
 
-from twfer_dist.core.crop import cut
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.crop import warp_crop
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
@@ -69,7 +69,7 @@ def test_an_animated_face_goes_back_into_its_photograph_without_a_seam():
     wide = strips.paste(long, face | {"crop_matrix": away.ravel().tolist()}, np.full_like(crop, 255)).astype(int) - long
     assert (wide[:, :39_000] == 0).all() and wide[65:75, 39_205:39_215].mean() > 50
     twice = [np.array([[2, 0, -2 * left], [0, 2, 0]], np.float32) for left in (39_500, 300)]
-    assert (cut(long, twice[0], 56) == cut(photograph, twice[1], 56)).all()
+    assert (warp_crop(long, twice[0], 56) == warp_crop(photograph, twice[1], 56)).all()
     even = face | {"image": png(np.full_like(crop, 100))}
     steps = np.abs(
         np.diff(strips.paste(np.full_like(photograph, 100), even, np.full_like(crop, 255)).astype(int), axis=1)
@@ -127,5 +127,5 @@ def test_the_stage_shows_each_figure_once(ray_cluster, tmp_path):
         assert pasted is not None and pasted.shape == (SIDE, SIDE, 3) and f"{face}.gif" in names
     together = cv2.imread(shown.path("sheet.jpg"))
     assert together is not None and together.shape == (len(ok) * 48, 8 * 48, 3)
-    with pytest.raises(Problem, match="is in none of the given faces"):
+    with pytest.raises(UserError, match="is in none of the given faces"):
         run_stage(strips_job([animated], [], StripsConfig()), str(tmp_path), quiet=True)

@@ -14,7 +14,7 @@ import torch
 from synthesis_tables import faces, finished, rendered
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
@@ -41,7 +41,7 @@ def generator(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def some_faces(tmp_path_factory) -> artifact.Finished:
+def some_faces(tmp_path_factory) -> artifact.Artifact:
     return faces(str(tmp_path_factory.mktemp("faces")))
 
 
@@ -51,7 +51,7 @@ def opened(data: bytes) -> np.ndarray:
     return image
 
 
-def shas(finished: artifact.Finished) -> list[str]:
+def shas(finished: artifact.Artifact) -> list[str]:
     return [file["sha256"] for file in finished.manifest["files"] if file.get("table")]
 
 
@@ -128,7 +128,7 @@ def test_planned_counts_are_exact_and_spread_evenly(ray_cluster, some_faces, gen
         assert len(faces_taken) == 3 and max(faces_taken.values()) - min(faces_taken.values()) <= 1
         assert len(ways) == 8 and max(ways.values()) - min(ways.values()) <= 1
     too_many = AnimateConfig(size=64, per_expression=13)
-    with pytest.raises(Problem, match="13 images of surprise are asked for, and 3 faces, 4 ways each, give 12"):
+    with pytest.raises(UserError, match="13 images of surprise are asked for, and 3 faces, 4 ways each, give 12"):
         run_stage(animate_job([some_faces], too_many, generator, actors=1), str(tmp_path), quiet=True)
 
 
@@ -144,7 +144,7 @@ def test_combinations_are_each_taken_once_and_evenly(sources, ways, count):
 
 
 def test_more_gpus_than_there_are_is_a_problem(ray_cluster, some_faces, generator, tmp_path):
-    with pytest.raises(Problem, match="asks for 3 GPU per actor and the cluster has 1"):
+    with pytest.raises(UserError, match="asks for 3 GPU per actor and the cluster has 1"):
         run_stage(animate_job([some_faces], AnimateConfig(), generator, gpus=3), str(tmp_path), quiet=True)
 
 
@@ -168,7 +168,7 @@ def test_unlabelled_faces_start_from_zeros_and_references_come_from_the_named_co
 def test_no_face_to_animate_is_a_problem(ray_cluster, some_faces, generator, tmp_path):
     only = some_faces.table("faces", FACES).filter(pc.field("label") == 1)
     surprised = finished(str(tmp_path), "surprised", "faces", only, FACES)
-    with pytest.raises(Problem, match="No face to animate"):
+    with pytest.raises(UserError, match="No face to animate"):
         run_stage(animate_job([surprised], AnimateConfig(), generator), str(tmp_path), quiet=True)
     everything = AnimateConfig(size=64, levels=1, drop_last=False, sources="all")
     assert (
@@ -184,7 +184,7 @@ def test_no_face_to_animate_is_a_problem(ray_cluster, some_faces, generator, tmp
 def test_auto_computes_in_what_all_nodes_have_and_says_so(ray_cluster, some_faces, generator, tmp_path):
     config = AnimateConfig(size=64, levels=1, drop_last=False, precision="auto")
     finished = run_stage(animate_job([some_faces], config, generator, actors=1), str(tmp_path), quiet=True)
-    chosen = precision.settle("auto", [precision.lacking("cpu")])
+    chosen = precision.choose_precision("auto", [precision.device_without_bfloat16("cpu")])
     assert finished.results["precision"] == chosen
     named = dataclasses.replace(config, precision=chosen)
     same = run_stage(animate_job([some_faces], named, generator, actors=1), str(tmp_path), quiet=True)
@@ -332,17 +332,17 @@ def test_faces_alone_train_adversarially_from_a_given_generator(generator, tmp_p
     )
     step = max((after[name] - before[name]).abs().max() for name in before)
     assert 0 < step < 5e-3  # one step of Adam from the given weights, not from new ones
-    with pytest.raises(Problem, match="learns from nothing"):
+    with pytest.raises(UserError, match="learns from nothing"):
         train_stage.train_generator_job(None, SMALL, tracking, faces=[learnt])
-    with pytest.raises(Problem, match="of width 4 and width is 8"):
+    with pytest.raises(UserError, match="of width 4 and width is 8"):
         train_stage.train_generator_job(
             None, dataclasses.replace(config, width=8), tracking, faces=[learnt], initial=generator
         )
-    with pytest.raises(Problem, match="does not hold a generator of the kind 'warping'"):
+    with pytest.raises(UserError, match="does not hold a generator of the kind 'warping'"):
         train_stage.train_generator_job(
             None, dataclasses.replace(config, network="warping"), tracking, faces=[learnt], initial=generator
         )
-    with pytest.raises(Problem, match="A batch of 4 images cannot be dealt to 3 workers"):
+    with pytest.raises(UserError, match="A batch of 4 images cannot be dealt to 3 workers"):
         train_stage.train_generator_job(None, config, tracking, faces=[learnt], workers=3)
     with pytest.raises(ValueError, match="size is 100; use a multiple of 64 from 64 to 1024"):
         dataclasses.replace(config, size=100)
@@ -379,6 +379,6 @@ def test_problem_of_a_worker_reaches_the_user(ray_cluster, tmp_path, mlflow_uri)
         rendered(str(tmp_path)), SMALL, Tracking(mlflow_uri, "x"), initial=str(path), workers=1
     )
     with pytest.raises(
-        Problem, match="diverged at supervised step 1: its loss is nan; the weights it starts from are to blame"
+        UserError, match="diverged at supervised step 1: its loss is nan; the weights it starts from are to blame"
     ):
         run_stage(job, str(tmp_path / "out"))

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from twfer_dist.cli.main import main
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.corpus import tables
 from twfer_dist.corpus.agreement import agreement
@@ -123,7 +123,7 @@ def test_excels_first_line_titles_and_empty_columns(tmp_path):
         "1 of 2 rows give no source",
     ):
         assert words in said(corpus)
-    with pytest.raises(Problem, match="manifest.csv, line 5: 'joy' is no expression"):
+    with pytest.raises(UserError, match="manifest.csv, line 5: 'joy' is no expression"):
         read(tmp_path, text.replace("4.0", "joy"))
 
 
@@ -143,7 +143,7 @@ def test_which_column_names_the_files(tmp_path):
     corpus = read(tmp_path, "Aufnahme,emotion,partition\nA,Surprised,train\nb,无表情,测试集\n")
     assert labels(corpus) == {"a.jpg": "surprise", "b.jpg": "neutral"}
     assert {row["split"] for row in corpus.table.to_pylist()} == {"train", "test"}
-    with pytest.raises(Problem, match=r"'calm' is no expression.*rename the column 'emotion'"):
+    with pytest.raises(UserError, match=r"'calm' is no expression.*rename the column 'emotion'"):
         read(tmp_path, "file,emotion\na.jpg,calm\n")
 
 
@@ -161,7 +161,7 @@ def test_which_column_names_the_files(tmp_path):
     ],
 )
 def test_what_is_no_table_is_one_sentence(tmp_path, data, words):
-    with pytest.raises(Problem, match=f"manifest.csv.*{words}"):
+    with pytest.raises(UserError, match=f"manifest.csv.*{words}"):
         read(put(tmp_path, "a.jpg"), data)
 
 
@@ -198,7 +198,7 @@ def test_a_workbook_is_a_manifest(tmp_path):
     assert {row["source"] for row in open_corpus(str(tmp_path)).table.to_pylist()} == {"K1", "K2"}
     book["photographs"]["B3"] = "joy"
     book.save(tmp_path / "Manifest.XLSX")
-    with pytest.raises(Problem, match="Manifest.XLSX, sheet 'photographs', line 3: 'joy' is no expression"):
+    with pytest.raises(UserError, match="Manifest.XLSX, sheet 'photographs', line 3: 'joy' is no expression"):
         open_corpus(str(tmp_path))
     corpus = read(tmp_path, "path,label\n1.jpg,fear\n")
     assert labels(corpus) == {"1.jpg": "fear"} and "Manifest.XLSX was not read: manifest.csv was" in said(corpus)
@@ -207,7 +207,7 @@ def test_a_workbook_is_a_manifest(tmp_path):
 def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     workbook(put(tmp_path, "a.jpg") / "manifest.xlsx", ["path"], *(["a.jpg"] for _ in range(500)))
     monkeypatch.setattr(tables, "_MAX_UNPACKED", 20_000)
-    with pytest.raises(Problem, match="manifest.xlsx unpacks to 0 MB, 0 are allowed: save it as CSV"):
+    with pytest.raises(UserError, match="manifest.xlsx unpacks to 0 MB, 0 are allowed: save it as CSV"):
         open_corpus(str(tmp_path))
 
 
@@ -296,7 +296,7 @@ def test_a_missing_photograph_never_becomes_another(tmp_path):
     ],
 )
 def test_a_name_of_two_files_is_one_sentence(tmp_path, text, files, words):
-    with pytest.raises(Problem, match=f"manifest.csv, {words}"):
+    with pytest.raises(UserError, match=f"manifest.csv, {words}"):
         read(put(tmp_path, *files), text)
 
 
@@ -330,7 +330,7 @@ def test_annotators_in_columns(tmp_path):
         and corpus.notes["annotators"] == 3
     )
     assert "annotators tie on 2 photographs (2 left without a label): b.jpg (surprise, fear)" in said(corpus)
-    with pytest.raises(Problem, match="line 2: '高行' is no expression"):
+    with pytest.raises(UserError, match="line 2: '高行' is no expression"):
         read(tmp_path, head + "a.jpg,高行,高兴,中性,1,2\n")
     for first, second in (
         ("Annotator_A", "Annotator_B"),
@@ -360,7 +360,7 @@ def test_annotators_in_rows(tmp_path):
         ("b.jpg,Wu,fear,K1,May,stone\n", "line 6: the source of b.jpg is 'K1' here and 'K2' in line 5"),
         ("b.jpg,Wu,joy,K2,May,stone\n", "line 6: 'joy' is no expression"),
     ):
-        with pytest.raises(Problem, match=words):
+        with pytest.raises(UserError, match=words):
             read(tmp_path, head + rows + more)
 
 

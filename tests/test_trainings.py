@@ -10,15 +10,15 @@ import pytest
 import torch
 from recognition_data import SMALL, dataset, rows
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.dataset import loader
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import find_output, run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement import training as face_training
 from twfer_dist.measurement.augmentation import Examples, Heads
-from twfer_dist.measurement.training import FaceNetworkConfig, Lesson
+from twfer_dist.measurement.training import FaceNetworkConfig, TrainingObjective
 from twfer_dist.recognition import training
 from twfer_dist.recognition.sweep_stage import SweepConfig, sweep_job
 from twfer_dist.recognition.train_stage import train_job
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """42 training and 14 validation images, and none to test with."""
     return dataset(str(tmp_path_factory.mktemp("images")), {"train": 6, "validation": 2})
 
 
-def loaded(images: Finished) -> tuple[loader.Images, loader.Images]:
+def loaded(images: Artifact) -> tuple[loader.Images, loader.Images]:
     ids = loader.splits(images, seed=0).ids
     return loader.load(images, ids["train"]), loader.load(images, ids["validation"])
 
@@ -43,16 +43,16 @@ def loaded(images: Finished) -> tuple[loader.Images, loader.Images]:
 # Divergence
 
 
-def test_a_diverged_recogniser_is_not_made(images: Finished, mlflow_uri: str, tmp_path: Path) -> None:
+def test_a_diverged_recogniser_is_not_made(images: Artifact, mlflow_uri: str, tmp_path: Path) -> None:
     job = train_job(images, dataclasses.replace(SMALL, learning_rate=1.0), Tracking(mlflow_uri, "x"))
     with pytest.raises(
-        Problem, match="diverged at .*epoch.*: its loss is .* where nothing has been learned; lower learning_rate"
+        UserError, match="diverged at .*epoch.*: its loss is .* where nothing has been learned; lower learning_rate"
     ):
         run_stage(job, str(tmp_path), quiet=True)
     assert find_output(job, str(tmp_path)) is None
 
 
-def test_weights_that_are_not_numbers_are_at_fault_themselves(images: Finished) -> None:
+def test_weights_that_are_not_numbers_are_at_fault_themselves(images: Artifact) -> None:
     state = training.new_state(SMALL)
     torch.nn.init.constant_(state.network.fc.weight, math.nan)
     said = "diverged at epoch 1 of 2: its loss is nan; the weights it starts from are to blame"
@@ -92,7 +92,9 @@ def test_a_diverged_network_of_faces_is_noticed(loss_of: Any, said: str) -> None
     shown = Examples(
         torch.zeros(2, 112, 112, dtype=torch.uint8), torch.zeros(2, 68, 2), torch.zeros(2, 17), torch.zeros(2, 3)
     )
-    lesson = Lesson(lambda step: np.arange(2), lambda *drawn: shown, lambda found, truth: {"it": loss_of(found, truth)})
+    lesson = TrainingObjective(
+        lambda step: np.arange(2), lambda *drawn: shown, lambda found, truth: {"it": loss_of(found, truth)}
+    )
     with pytest.raises(Diverged, match=f"The training diverged at .*{said}"):
         face_training.fit(state, state.network, config, heads, lesson, lambda state, values: None)
     assert all(torch.isfinite(weight).all() for weight in state.network.parameters())
@@ -112,7 +114,7 @@ def test_a_loss_far_beyond_what_learns_nothing_has_diverged(value: float, fine: 
 
 
 def test_a_diverged_trial_is_out_and_the_sweep_goes_on(
-    ray_cluster: None, images: Finished, mlflow_uri: str, tmp_path: Path
+    ray_cluster: None, images: Artifact, mlflow_uri: str, tmp_path: Path
 ) -> None:
     train = dataclasses.replace(SMALL, epochs=1)
     config = SweepConfig(train=train, trials=2, learning_rate=(1e-5, 1.0), gamma=(0.0, 0.0), seed=3)
@@ -127,7 +129,7 @@ def test_a_diverged_trial_is_out_and_the_sweep_goes_on(
     assert any(f"trial {bad} is out: The training diverged" in line for line in results["say"])
     hopeless = dataclasses.replace(config, trials=1, learning_rate=(1.0, 1.0))
     with pytest.raises(
-        Problem, match="All 1 trials diverged: lower both ends of the sweep's learning_rate. Trial 0: The"
+        UserError, match="All 1 trials diverged: lower both ends of the sweep's learning_rate. Trial 0: The"
     ):
         run_stage(sweep_job(images, hopeless, Tracking(mlflow_uri, "x"), cpus=0.5), str(tmp_path), quiet=True)
 
@@ -178,7 +180,7 @@ def test_a_damaged_checkpoint_is_set_aside(
 
 
 def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(
-    images: Finished, mlflow_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Artifact, mlflow_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It ends as one that nothing happened to; and without test images, which its lines say."""
     job = train_job(images, SMALL, Tracking(mlflow_uri, "x"))
@@ -199,7 +201,7 @@ def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(
 # Parts of data sets, and batches
 
 
-def test_no_images_are_loaded_where_none_are_asked_for(images: Finished) -> None:
+def test_no_images_are_loaded_where_none_are_asked_for(images: Artifact) -> None:
     assert loader.load(images, []).ids == []
 
 
@@ -214,7 +216,7 @@ def test_a_data_set_without_a_part_to_learn_from_is_refused(
     tmp_path: Path, mlflow_uri: str, counts: dict, sources: int, said: str
 ) -> None:
     given = dataset(str(tmp_path), counts, table=rows(counts, sources))
-    with pytest.raises(Problem, match=said):
+    with pytest.raises(UserError, match=said):
         run_stage(train_job(given, SMALL, Tracking(mlflow_uri, "x")), str(tmp_path), quiet=True)
 
 

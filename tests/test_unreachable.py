@@ -11,7 +11,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import storage
@@ -67,7 +67,7 @@ def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path, monkeypatch):
             raise error
 
         with pytest.raises(OSError):
-            storage.patiently(fails)
+            storage.with_retries(fails)
         assert len(tried) == times
 
 
@@ -99,5 +99,7 @@ def test_a_folder_is_deleted_while_a_process_that_ends_still_writes_into_it(tmp_
 
 def test_a_place_that_cannot_be_written_is_one_clear_problem(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(Problem, match=r"file/x\.json cannot be written \(.*\): make room or allow it, and start again"):
+    with pytest.raises(
+        UserError, match=r"file/x\.json cannot be written \(.*\): make room or allow it, and start again"
+    ):
         storage.write_bytes(str(tmp_path / "file" / "x.json"), b"{}")

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from study_tables import make_animated, make_faces, make_predictions, make_training, output
 
 from twfer_dist.cli.main import main
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.recognition.training import TrainConfig
@@ -30,7 +30,7 @@ def split_of(source: str) -> str:
     return ("train", "train", "validation", "test", "test")[int(source.rpartition("-")[2]) % 5]
 
 
-def make_set(out: str, rows: Sequence[dict], key: str, origin: str) -> Finished:
+def make_set(out: str, rows: Sequence[dict], key: str, origin: str) -> Artifact:
     kept = [{**row, "image_id": row[key], "split": split_of(row["source"]), "origin": origin} for row in rows]
     return output(out, "dataset", {".": (DATASET, kept)})
 
@@ -60,7 +60,7 @@ def given(world: dict, **changed: object) -> dict:
     return {**{key: world[key] for key in ("real", "animated", "models", "predictions")}, **changed}
 
 
-def run(world: dict, out: Path, **changed: object) -> Finished:
+def run(world: dict, out: Path, **changed: object) -> Artifact:
     return run_stage(validity_job(**given(world, **changed), config=ValidityConfig()), str(out), quiet=True)
 
 
@@ -118,7 +118,7 @@ def test_wrong_inputs_are_one_sentence_each(world: dict, tmp_path: Path) -> None
             "given as the real faces and holds images of origin 'animated'",
         ),
     ):
-        with pytest.raises(Problem, match=words) as caught:
+        with pytest.raises(UserError, match=words) as caught:
             run(world, tmp_path, **changed)
         assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from twfer_dist.core.schema import RENDERED
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.rendering import plan
 from twfer_dist.rendering.head import EXPRESSION_SHAPES, PARTS, Head, save_head
@@ -89,9 +89,9 @@ def tiny_head() -> Head:
     )
 
 
-def rendered(out: str, config: plan.ClayConfig) -> Finished:
+def rendered(out: str, config: plan.ClayConfig) -> Artifact:
     """What the stage that renders makes of the tiny head, rendered in this process."""
     save_head(tiny_head(), storage.join(out, "head.npz"))
     table = Studio(storage.join(out, "head.npz"), config)(plan.plan(config))
-    job = Job("rendered", 1, {}, config, {}, {".": RENDERED}, lambda work: work.write_table(".", table))
+    job = StageSpec("rendered", 1, {}, config, {}, {".": RENDERED}, lambda work: work.write_table(".", table))
     return run_stage(job, out, quiet=True)

@@ -9,16 +9,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
 from twfer_dist.corpus.tables import read_table
 from twfer_dist.corpus.votes import parse_label
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names
 from twfer_dist.faces.handout import write_handout
 
@@ -59,9 +59,11 @@ def read_corrections(place: str) -> dict[str, Correction]:
     try:
         table = read_table(place, {"face id"})
     except (FileNotFoundError, IsADirectoryError):
-        raise Problem(f"{place} is not there: name the table that the page of `twfer inspect --html` saves.") from None
+        raise UserError(
+            f"{place} is not there: name the table that the page of `twfer inspect --html` saves."
+        ) from None
     if missing := [name for name in ("face_id", "fault", "label") if name not in table.columns]:
-        raise Problem(
+        raise UserError(
             f"{place}, line {table.line}: there is no column '{missing[0]}': save the table with the page of `twfer "
             "inspect --html`."
         )
@@ -69,17 +71,19 @@ def read_corrections(place: str) -> dict[str, Correction]:
     for line, row in table.rows:
         face_id, fault = row["face_id"], row["fault"]
         if face_id in found:
-            raise Problem(f"{place}, line {line}: {face_id} is there already: remove one of its lines.")
+            raise UserError(f"{place}, line {line}: {face_id} is there already: remove one of its lines.")
         if fault and fault not in FAULTS:
-            raise Problem(f"{place}, line {line}: '{fault}' is no fault: say {' or '.join(FAULTS)}, or leave it empty.")
+            raise UserError(
+                f"{place}, line {line}: '{fault}' is no fault: say {' or '.join(FAULTS)}, or leave it empty."
+            )
         try:
             found[face_id] = Correction(fault, parse_label(row["label"]) if row["label"] else None, row.get("crop", ""))
         except ValueError as error:
-            raise Problem(f"{place}, line {line}: {error}; correct the field or leave it empty.") from None
+            raise UserError(f"{place}, line {line}: {error}; correct the field or leave it empty.") from None
     return found
 
 
-def corrected_job(faces: Finished, config: CorrectedConfig, place: str) -> Job:
+def corrected_job(faces: Artifact, config: CorrectedConfig, place: str) -> StageSpec:
     """The output of a faces stage, with the corrections of the CSV table at `place`; nothing is found or measured anew.
 
     A face with a fault gets the status "rejected", one with another label gets it. Tables and results as those of the
@@ -88,19 +92,19 @@ def corrected_job(faces: Finished, config: CorrectedConfig, place: str) -> Job:
     corrections = read_corrections(place)
     known = set(faces.table("faces", FACES, columns=["face_id"])["face_id"].to_pylist())
     if strange := sorted(corrections.keys() - known):
-        raise Problem(
+        raise UserError(
             f"{place}: {strange[0]} is no face of {faces.uri}: delete its line, or save the table anew with the "
             "page of that output."
         )
     for row in faces.table("faces", FACES, columns=["face_id", "image"], ids=corrections).to_pylist():
         if (seen := corrections[row["face_id"]].crop) not in ("", crop_digest(row["image"])):
-            raise Problem(
+            raise UserError(
                 f"{place}: the crop of {row['face_id']} is another one in {faces.uri} than when it was marked "
                 f"({seen}): look at it on the "
                 "page of that output and mark it anew, or delete its line."
             )
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         photographs = faces.table("photographs", PHOTOGRAPHS, columns=["photo_id", "groups"])
         work.map(
             photographs.select(["photo_id"]),
@@ -113,10 +117,12 @@ def corrected_job(faces: Finished, config: CorrectedConfig, place: str) -> Job:
         work.results = {**faces.results, "say": [f"{rejected} faces rejected, {labelled} labels corrected"]}
 
     models = {"corrections": storage.sha256(storage.read_bytes(place))}
-    return Job("corrected", VERSION, {"faces": faces}, config, models, {"photographs": PHOTOGRAPHS, "faces": FACES}, do)
+    return StageSpec(
+        "corrected", VERSION, {"faces": faces}, config, models, {"photographs": PHOTOGRAPHS, "faces": FACES}, do
+    )
 
 
-def carry(plan: pa.Table, *, faces: Finished, corrections: Mapping[str, Correction]) -> dict[str, pa.Table]:
+def carry(plan: pa.Table, *, faces: Artifact, corrections: Mapping[str, Correction]) -> dict[str, pa.Table]:
     """The photographs of a part and their faces, the corrected ones corrected."""
     photographs = faces.table("photographs", PHOTOGRAPHS, ids=plan["photo_id"].to_pylist())
     of_part = pc.field("photo_id").isin(plan["photo_id"].combine_chunks())

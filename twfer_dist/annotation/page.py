@@ -9,12 +9,12 @@ import jinja2
 import numpy as np
 
 from twfer_dist.annotation.corrections import FAULTS, crop_digest
-from twfer_dist.core.errors import Problem
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 
 MOST = 1000
 """Faces of one page: more would be slow to open, and to look at. A longer output is looked at from `first` on."""
@@ -29,12 +29,12 @@ AFTER = (
 _SIDE = 144
 
 
-def page(faces: Finished, first: int = 0) -> str:
+def page(faces: Artifact, first: int = 0) -> str:
     """One HTML file that needs nothing beside it: the faces from number `first` on, by id, with their points and
     statuses, and all photographs without a face. Problem where the output is none of faces.
     """
     if faces.manifest["stage"] not in ("faces", "corrected"):
-        raise Problem(
+        raise UserError(
             f"{faces.uri} is the output of stage '{faces.manifest['stage']}', and the page shows faces: name a "
             "faces stage."
         )
@@ -69,7 +69,9 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     points = []
     if row["landmarks68"]:
-        places = moved(np.array(row["landmarks68"], np.float32), np.array(row["crop_matrix"], np.float32).reshape(2, 3))
+        places = apply_affine(
+            np.array(row["landmarks68"], np.float32), np.array(row["crop_matrix"], np.float32).reshape(2, 3)
+        )
         points = ((places + 0.5) * _SIDE / len(crop)).round(1).tolist()
     return {
         **{name: row[name] for name in ("face_id", "path", "corpus", "rank", "status", "error")},

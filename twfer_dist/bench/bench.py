@@ -29,9 +29,9 @@ from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import ray_cluster, storage
 from twfer_dist.engine.config import package_path
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces.stage import FacesConfig, faces_job
 from twfer_dist.measurement.analyzer import SHIPPED
@@ -56,7 +56,7 @@ def bench_faces(images: int, actors: int | None) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
 
-        def job(count: int) -> Job:
+        def job(count: int) -> StageSpec:
             photographs = Path(folder) / f"photographs-{count}"
             if not photographs.exists():
                 photographs.mkdir()
@@ -77,7 +77,7 @@ def bench_animate(images: int, actors: int | None) -> dict[str, Any]:
         faces = run_stage(faces_job([open_corpus(CORPUS)], FacesConfig()), folder, quiet=True)
         count = len(EXPRESSIONS)
 
-        def job(wanted: int) -> Job:
+        def job(wanted: int) -> StageSpec:
             config = AnimateConfig(per_expression=wanted // count)  # no more: a part of a few rows costs a whole batch
             return animate_job([faces], config, GENERATOR, actors=actors)
 
@@ -94,10 +94,10 @@ def bench_io(images: int, actors: int | None, out: str | None) -> dict[str, Any]
         place = storage.join(storage.absolute(out), f"bench-{uuid.uuid4().hex[:8]}") if out else folder
         try:
 
-            def job(count: int) -> Job:
+            def job(count: int) -> StageSpec:
                 plan = pa.table({"id": [f"{k:09d}" for k in range(count)]})
                 step = Step(with_images, actors=actors)
-                return Job(
+                return StageSpec(
                     "io",
                     1,
                     {},
@@ -146,7 +146,7 @@ def _networks() -> dict[str, Any]:
 
     batch = AnimateConfig().batch
     systems = {"ours": (ours, batch, False), **{f"public_{b}": (public, b, False) for b in _BATCHES}}
-    if not (without := precision.lacking("cpu")):
+    if not (without := precision.device_without_bfloat16("cpu")):
         systems["bfloat16"] = (ours, batch, True)
     rates: dict[str, list[float]] = {name: [] for name in systems}
     for number in range(ROUNDS + 1):
@@ -179,14 +179,14 @@ class _Asked(Exception):
         raise self
 
 
-def _asked(job: Job) -> _Asked:
+def _asked(job: StageSpec) -> _Asked:
     asked = _Asked()
     with contextlib.suppress(_Asked):
-        job.do(cast(Work, asked))
+        job.do(cast(StageOutput, asked))
     return asked
 
 
-def _compared(job: Callable[[int], Job], images: int, actors: int | None, folder: str) -> dict[str, Any]:
+def _compared(job: Callable[[int], StageSpec], images: int, actors: int | None, folder: str) -> dict[str, Any]:
     """`bare_rate`: rows a second of the stage's own steps, one after the other in a plain loop in each of `actors`
     processes, Parquet parts written as the stage writes them; as many as the stage has actors where not given.
     `pipeline_rate`: through the engine, start-up apart: what the second half of the rows took. `pipeline_over_bare`;
@@ -218,7 +218,7 @@ def _compared(job: Callable[[int], Job], images: int, actors: int | None, folder
     }
 
 
-def _even(job: Callable[[int], Job], images: int, processes: int) -> tuple[int, int]:
+def _even(job: Callable[[int], StageSpec], images: int, processes: int) -> tuple[int, int]:
     """The least number of rows, half of `images` or more, that gives each process equally many parts, and how many
     these are: a last round of parts in which some processes have none would count as slowness of the engine, up to half
     of it where parts are few.
@@ -231,13 +231,13 @@ def _even(job: Callable[[int], Job], images: int, processes: int) -> tuple[int, 
         rows += at_once - rows % at_once
 
 
-def _seconds(job: Job, out: str) -> float:
+def _seconds(job: StageSpec, out: str) -> float:
     started = time.perf_counter()
     run_stage(job, out, quiet=True)
     return time.perf_counter() - started
 
 
-def _bare_rate(job: Job, processes: int, folder: str) -> float:
+def _bare_rate(job: StageSpec, processes: int, folder: str) -> float:
     """Rows a second of all processes together, each over its share of the parts; what they build first is not
     counted.
     """

@@ -25,7 +25,7 @@ def evaluate_faces_command(weights: str | None, rendered: str | None, as_json: b
     from twfer_dist.measurement.analyzer import SHIPPED
     from twfer_dist.measurement.evaluate import TEST, evaluate
 
-    heads = artifact.open_finished(storage.absolute(rendered or TEST))
+    heads = artifact.open_artifact(storage.absolute(rendered or TEST))
     _print_facts(evaluate(weights or SHIPPED, heads), as_json)
 
 
@@ -61,7 +61,7 @@ def evaluate_gan_command(rendered: str, faces: tuple[str, ...], as_json: bool, *
     """A generator on figures whose right picture is known, and on sculpture: nearness, control, identity."""
     from twfer_dist.synthesis.evaluation.evaluate import evaluate
 
-    scenes, *photographed = (artifact.open_finished(storage.absolute(uri)) for uri in (rendered, *faces))
+    scenes, *photographed = (artifact.open_artifact(storage.absolute(uri)) for uri in (rendered, *faces))
     found = evaluate(rendered=scenes, faces=photographed, **networks)
     _print_facts(found if as_json else _flat(found), as_json)
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from twfer_dist import __version__
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.journal import without_password
 from twfer_dist.engine.stdout import own_output
@@ -32,7 +32,7 @@ class _Group(click.Group):
         try:
             with own_output():
                 return super().invoke(context)
-        except Problem as problem:
+        except UserError as problem:
             click.echo(f"twfer: {without_password(str(problem))}", err=True)
             context.exit(2)
         except KeyboardInterrupt:

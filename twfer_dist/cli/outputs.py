@@ -45,7 +45,7 @@ def inspect_command(folder: str, html: str | None, first: int, as_json: bool) ->
     if html:
         from twfer_dist.annotation.page import AFTER, page
 
-        storage.write_bytes(storage.absolute(html), page(artifact.open_finished(find_faces(folder)), first).encode())
+        storage.write_bytes(storage.absolute(html), page(artifact.open_artifact(find_faces(folder)), first).encode())
         _print_facts({"page": html, "next": f"mark on it what is wrong, and save it. {AFTER}"}, as_json)
         return
     if not is_output(folder) and has_stages(folder):

@@ -9,7 +9,7 @@ import click
 
 from twfer_dist.cli.group import json_option, main, out_option
 from twfer_dist.cli.terminal import print_end, print_results, print_stage
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.recipe.kinds import TRACKED
 from twfer_dist.recipe.load import load_recipe
@@ -155,7 +155,7 @@ def train_faces_command(path: str, out: str | None, as_json: bool) -> None:
 def _stage_of_kind(loaded: Recipe, kind: str) -> str:
     names = [s.name for s in loaded.stages if s.kind == kind]
     if not names:
-        raise Problem(f"The recipe {loaded.name} has no stage of kind '{kind}': add one, as jobs/demo.yaml has.")
+        raise UserError(f"The recipe {loaded.name} has no stage of kind '{kind}': add one, as jobs/demo.yaml has.")
     return names[-1]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.status import OK
 
 FILE = "sheet.jpg"
@@ -49,7 +49,7 @@ def _tile(row: dict) -> np.ndarray:
     tile = cv2.cvtColor(cv2.resize(crop, (TILE, TILE), interpolation=interpolation), cv2.COLOR_BGR2RGB)
     if row["landmarks68"]:
         matrix = np.array(row["crop_matrix"], np.float32).reshape(2, 3)
-        points = (moved(np.array(row["landmarks68"], np.float32), matrix) + 0.5) * scale - 0.5
+        points = (apply_affine(np.array(row["landmarks68"], np.float32), matrix) + 0.5) * scale - 0.5
         for x, y in np.clip(np.round(points * (1 << _FINER)), -(1 << 14), 1 << 14).astype(int).tolist():
             cv2.circle(tile, (x, y), 1 << _FINER, _POINT if row["status"] == OK else _REFUSED, -1, cv2.LINE_AA, _FINER)
     if row["status"] != OK:

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.landmarks import apply_affine
 
 QUALITY = 95
 """Of the JPEG that a crop is stored as."""
@@ -13,7 +13,7 @@ QUALITY = 95
 _REACH = 3  # pixels, of the crop or the picture, that cubic interpolation may look beyond the edge, and one to spare
 
 
-def cut(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+def warp_crop(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """The crop of `picture` (uint8 RGB) that `matrix` describes: uint8 (size, size, 3).
 
     matrix: 2x3, upright photograph -> crop, a similarity (`framing`). What is reduced is averaged over areas first,
@@ -42,7 +42,7 @@ def cut(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def whole(picture: np.ndarray, size: int) -> np.ndarray:
+def full_frame_matrix(picture: np.ndarray, size: int) -> np.ndarray:
     """The matrix of the crop of `size` pixels that shows all of a photograph which is a face crop already (RAF-DB's
     aligned images).
 
@@ -118,6 +118,6 @@ def quarter_turns(number: int, width: int, height: int) -> np.ndarray:
     )
 
 
-def after(matrix: np.ndarray, first: np.ndarray) -> np.ndarray:
+def compose_affine(matrix: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The 2x3 matrix that does what `first` does, and then `matrix`."""
-    return np.column_stack([matrix[:, :2] @ first[:, :2], moved(first[:, 2], matrix)])
+    return np.column_stack([matrix[:, :2] @ first[:, :2], apply_affine(first[:, 2], matrix)])

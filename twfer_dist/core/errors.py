@@ -1,7 +1,7 @@
 """The one error that users see."""
 
 
-class Problem(Exception):
+class UserError(Exception):
     """Something the user can mend: one sentence that names the place, the fault and the remedy.
 
     The command line prints the sentence and exits with code 2. Any other exception is our own bug and

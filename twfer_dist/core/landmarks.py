@@ -7,12 +7,12 @@ it, which is close to RAF-DB's aligned faces.
 import numpy as np
 
 
-def moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def apply_affine(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Points (..., 2) after the 2x3 matrix."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def even_jaw(points: np.ndarray) -> np.ndarray:
+def resample_jawline(points: np.ndarray) -> np.ndarray:
     """The 68 points (68, 2) with those of the jaw spread evenly along the jaw line on either side of the chin, as
     iBUG's annotators spread them (Sagonas et al. 2013); the head model's crowd at the corners of the jaw.
     """

@@ -11,7 +11,7 @@ from collections.abc import Set
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 
 SCHEMA_VERSION = 3
 """Raised with any change of a schema below. It is part of every fingerprint and of every file's metadata."""
@@ -206,18 +206,18 @@ def check(found: pa.Schema, schema: pa.Schema, place: str) -> None:
     """Raise Problem where the file at `place` does not have `schema`, naming column and versions."""
     version = (found.metadata or {}).get(b"twfer_schema", b"none").decode()
     if version != str(SCHEMA_VERSION):
-        raise Problem(
+        raise UserError(
             f"{place} has schema version {version} and this program reads version {SCHEMA_VERSION}: "
             "run the stage that made it again, or use the version of twfer_dist that wrote it."
         )
     for field in schema:
         index = found.get_field_index(field.name)
         if index < 0:
-            raise Problem(
+            raise UserError(
                 f"{place} has no column '{field.name}': it is not a table of this stage; name another directory."
             )
         if found.field(index).type != field.type:
-            raise Problem(
+            raise UserError(
                 f"{place}: column '{field.name}' is {found.field(index).type}, expected {field.type}: run the stage "
                 "that made it again."
             )

@@ -8,7 +8,7 @@ KILLED = "killed"
 """The status of a row that ends the process which works on it, in any stage."""
 
 
-PASSING = ("unreachable", "missing", "unreadable", KILLED)
+TRANSIENT = ("unreachable", "missing", "unreadable", KILLED)
 """The statuses of rows that may come out otherwise when they are done again; every other one says what the row is
 like.
 """

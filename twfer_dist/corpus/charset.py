@@ -7,7 +7,7 @@ from itertools import islice
 
 import charset_normalizer
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -50,7 +50,7 @@ def decode(data: bytes, place: str, names: Iterable[str], words: Collection[str]
         line = data.count(b"\n", 0, error.start) + 1
     texts = {encoding: text for encoding in _CANDIDATES if (text := _try(data, encoding)) is not None}
     if not texts:
-        raise Problem(
+        raise UserError(
             f"{place}, line {line}: the text is in no encoding that is known here; save the table as CSV in UTF-8."
         )
     foreign = list(islice((unicodedata.normalize("NFC", n) for n in names if not n.isascii()), _NAMES_ASKED))
@@ -67,7 +67,7 @@ def decode(data: bytes, place: str, names: Iterable[str], words: Collection[str]
 def _strictly(data: bytes, encoding: str, place: str) -> str:
     text = _try(data, encoding)
     if text is None or "\0" in text:
-        raise Problem(f"{place} is no text table: save it as CSV in UTF-8, or as .xlsx.")
+        raise UserError(f"{place} is no text table: save it as CSV in UTF-8, or as .xlsx.")
     return text
 
 
@@ -82,7 +82,7 @@ def _not_almost_utf8(data: bytes, place: str, line: int) -> None:
     text = data.decode(errors="replace")
     faults = text.count("\ufffd")
     if sum(not c.isascii() for c in text) - faults >= 4 * faults:
-        raise Problem(
+        raise UserError(
             f"{place}, line {line}: a character is not UTF-8, and the rest of the table is; type it again and save "
             "as UTF-8."
         )

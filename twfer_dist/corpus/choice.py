@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import openface
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Listing
@@ -43,7 +43,7 @@ def read_tabled(
     for path in tables[:_LOOKED_AT]:
         try:
             found = _useful(root, listing, path)
-        except Problem as error:
+        except UserError as error:
             found = str(error)
         if not isinstance(found, str):
             read[path] = found

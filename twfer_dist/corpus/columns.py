@@ -25,7 +25,7 @@ NAMES = {ours: tuple(name.strip() for name in names.split("|")) for ours, names 
 KNOWN = frozenset(name for names in NAMES.values() for name in names)
 
 
-def plain(name: str) -> str:
+def normalised(name: str) -> str:
     """A column's name without regard to case, to kinds of blanks, and to underscores or hyphens in their place."""
     text = unicodedata.normalize("NFKC", name).replace("\ufeff", "").replace("\u200b", "")
     return re.sub(r"[\s_-]+", " ", text).strip(" :.").casefold()
@@ -37,5 +37,5 @@ def called(ours: str, columns: Sequence[str]) -> list[str]:
     """
     if ours in columns:
         return [ours]
-    found = [column for name in NAMES[ours] for column in columns if plain(column) == name]
-    return found[:1] if found and plain(found[0]) == ours else found
+    found = [column for name in NAMES[ours] for column in columns if normalised(column) == name]
+    return found[:1] if found and normalised(found[0]) == ours else found

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import openface
 from twfer_dist.corpus.choice import MANIFEST, read_tabled
 from twfer_dist.corpus.entry import Entry
@@ -69,12 +69,12 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
     try:
         kind = fs.get_file_info(place).type
     except OSError as error:
-        raise Problem(f"{uri} cannot be reached ({error}): check the name and your access to it.") from None
+        raise UserError(f"{uri} cannot be reached ({error}): check the name and your access to it.") from None
     if kind == pafs.FileType.NotFound:
-        raise Problem(f"{uri} is not there: name a folder of photographs, or a table of them.")
+        raise UserError(f"{uri} is not there: name a folder of photographs, or a table of them.")
     if kind == pafs.FileType.File:
         if not place.lower().endswith(ENDINGS + OTHER_ENDINGS):
-            raise Problem(
+            raise UserError(
                 f"{uri} is a file and not a table ({', '.join(ENDINGS)}): name a folder of photographs, or a table "
                 "of them."
             )

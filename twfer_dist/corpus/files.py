@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.fs as pafs
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.formats import ending_of, remedy_for
 from twfer_dist.engine import artifact, storage
 
@@ -65,7 +65,7 @@ def list_local(place: str) -> Listing:
     inside = os.path.realpath(place)
 
     def refuse(error: OSError) -> None:
-        raise Problem(
+        raise UserError(
             f"{error.filename} cannot be listed ({error.strerror}): allow reading it, or move it out of the corpus."
         )
 

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Listing, locate, passed_over, say_not_utf8, say_passed_over
 from twfer_dist.corpus.formats import HEAD, IMAGE_ENDINGS, ending_of, format_of
@@ -30,7 +30,7 @@ def read_folder(root: str, listing: Listing) -> tuple[list[Entry], dict]:
         there = (
             "; ".join(say_not_utf8(listing.names_not_utf8) + say_passed_over(passed_over(listing, ()))) or "it is empty"
         )
-        raise Problem(
+        raise UserError(
             f"{root} holds no picture that is read here ({there}): name a folder of photographs, or a table of them."
         )
     entries = []
@@ -53,10 +53,10 @@ def _head(root: str, path: str) -> bytes:
             return stream.read(HEAD)
 
     try:
-        return storage.patiently(read)
+        return storage.with_retries(read)
     except (PermissionError, FileNotFoundError):
         return b""
     except OSError as error:
-        raise Problem(
+        raise UserError(
             f"{root}: {path} cannot be read ({error}): see that its storage answers, and start again."
         ) from None

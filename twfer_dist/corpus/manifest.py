@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import names
 from twfer_dist.corpus.agreement import Agreement, agreement
-from twfer_dist.corpus.columns import NAMES, called, plain
+from twfer_dist.corpus.columns import NAMES, called, normalised
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Listing
 from twfer_dist.corpus.formats import IMAGE_ENDINGS
@@ -44,7 +44,7 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
     table = read_table(place, NAMES["path"], listing.files)
     columns = _columns(table, listing)
     if not table.rows:
-        raise Problem(f"{table.place} has a header and no rows: add a row for each photograph.")
+        raise UserError(f"{table.place} has a header and no rows: add a row for each photograph.")
     rows, spelt = _rows(root, listing, table, columns)
     vote = next((name for name in ("label", "votes") if name in columns), "")
     by_row = "annotator" in columns and bool(vote) and len({row.path for row in rows}) < len(rows)
@@ -61,11 +61,15 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
             entries.append(_entry(row, people, groups))
         except ValueError as error:
             label = columns.get("label", "label")
-            hint = "" if plain(label) == "label" else f" (or rename the column '{label}' where it says something else)"
-            raise Problem(
+            hint = (
+                ""
+                if normalised(label) == "label"
+                else f" (or rename the column '{label}' where it says something else)"
+            )
+            raise UserError(
                 f"{table.place}, line {row.line}: {error}; correct the field or leave it empty{hint}."
             ) from None
-    read_as = {column: name for name, column in columns.items() if name in NAMES and plain(column) != name}
+    read_as = {column: name for name, column in columns.items() if name in NAMES and normalised(column) != name}
     ties = sorted((e for e in entries if e.label_rule.startswith("tie")), key=lambda e: e.label is not None)
     agreeing = agreement([row.votes for row in rows], [entry.source for entry in entries])
     asked = ["source"] if people or "votes" in columns else ["source", "label"]
@@ -103,7 +107,7 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
 def _columns(table: Table, listing: Listing) -> dict[str, str]:
     """Each column of the table by our name for it, or its own; that of the path is there."""
     if any(column.lower().endswith(IMAGE_ENDINGS) for column in table.columns):
-        raise Problem(
+        raise UserError(
             f"{table.place}, line {table.line}: this line names a photograph, not columns: put a line such as "
             "path,label above."
         )
@@ -116,12 +120,12 @@ def _columns(table: Table, listing: Listing) -> dict[str, str]:
         return sum(match.path is not None for match in names.match(values, images).values())
 
     paths = called("path", table.columns)
-    if not paths or (len(paths) > 1 or plain(paths[0]) != "path") and not any(map(files, paths)):
+    if not paths or (len(paths) > 1 or normalised(paths[0]) != "path") and not any(map(files, paths)):
         # Whatever it is called: the one column that names files of the folder.
         naming = [column for column in table.columns if 2 * files(column) >= len(sample) > 0]
         paths = naming if len(naming) == 1 else paths
     if not paths:
-        raise Problem(
+        raise UserError(
             f"{table.place}, line {table.line}: there is no column 'path' among "
             f"{', '.join(table.columns) or 'no columns'}; "
             "give the column that names the photographs this name (or file, filename, image, 文件名)."
@@ -131,7 +135,7 @@ def _columns(table: Table, listing: Listing) -> dict[str, str]:
         rest = [column for column in table.columns if column not in ours.values()]
         if name not in ours and (columns := called(name, rest)):
             ours[name] = columns[0]
-    if plain(split := ours.get("split", "split")) != "split" and any(
+    if normalised(split := ours.get("split", "split")) != "split" and any(
         _split(row[split]) is None for _, row in table.rows
     ):
         del ours["split"]  # a set of something else
@@ -151,7 +155,7 @@ def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) ->
     bases = _bases(root)
     for line, row in table.rows:
         if not row[columns["path"]]:
-            raise Problem(f"{table.place}, line {line}: the path is empty; name the image, or remove the line.")
+            raise UserError(f"{table.place}, line {line}: the path is empty; name the image, or remove the line.")
         name = names.tidy(row[columns["path"]])
         written.append(next((name[len(base) :] for base in bases if name.startswith(base)), name))
     exact = {name for name in written if name in listing.files}
@@ -161,7 +165,7 @@ def _rows(root: str, listing: Listing, table: Table, columns: dict[str, str]) ->
         match = matches[name]
         if match.several:
             files = ", ".join(match.several[:3])
-            raise Problem(
+            raise UserError(
                 f"{table.place}, line {line}: {name} may be {files}; write the path of the one that is meant."
             )
         rows.append(Row(match.path or name, line, {ours: row[column] for ours, column in columns.items()}))
@@ -185,7 +189,7 @@ def _once(place: str, rows: Sequence[Row]) -> None:
     lines: dict[str, int] = {}
     for row in rows:
         if row.path in lines:
-            raise Problem(
+            raise UserError(
                 f"{place}, line {row.line}: {row.path} is there already in line {lines[row.path]}; remove one of "
                 "the lines, "
                 "or name who labelled it in a column 'annotator'."

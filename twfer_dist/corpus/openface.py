@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Mapping
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.corpus import names
-from twfer_dist.corpus.columns import NAMES, called, plain
+from twfer_dist.corpus.columns import NAMES, called, normalised
 from twfer_dist.corpus.tables import read_table
 
 FILE = "openface.csv"  # read where it lies beside the photographs
@@ -25,13 +25,13 @@ def read_openface(place: str, files: Iterable[str]) -> dict[str, list[float] | N
     table = read_table(place, NAMES["path"], files)
     keys = called("path", table.columns)
     if not keys:
-        raise Problem(
+        raise UserError(
             f"{place}, line {table.line}: no column names the image; add one called path, name, filename or file."
         )
-    of = {plain(column): column for column in table.columns}
-    columns = {unit: of.get(plain(f"{unit}_r"), "") for unit in ACTION_UNITS}
+    of = {normalised(column): column for column in table.columns}
+    columns = {unit: of.get(normalised(f"{unit}_r"), "") for unit in ACTION_UNITS}
     if missing := [f"{unit}_r" for unit, column in columns.items() if not column]:
-        raise Problem(
+        raise UserError(
             f"{place}, line {table.line}: there is no column {', '.join(missing)}; run OpenFace with -aus, and keep "
             "its columns."
         )
@@ -44,11 +44,11 @@ def read_openface(place: str, files: Iterable[str]) -> dict[str, list[float] | N
             trusted = success != 0 and confidence >= MIN_CONFIDENCE
             units = [float(row[column]) for column in columns.values()] if trusted else []
         except ValueError as error:
-            raise Problem(f"{place}, line {line}: {error}; correct the number or remove the line.") from None
+            raise UserError(f"{place}, line {line}: {error}; correct the number or remove the line.") from None
         if not all(math.isfinite(u) and 0 <= u <= MAX_INTENSITY for u in units):
-            raise Problem(f"{place}, line {line}: an intensity is not within 0 to 5; correct it or remove the line.")
+            raise UserError(f"{place}, line {line}: an intensity is not within 0 to 5; correct it or remove the line.")
         if face == faces.get(name):
-            raise Problem(f"{place}, line {line}: {name} is there twice; keep the row of one face for each image.")
+            raise UserError(f"{place}, line {line}: {name} is there twice; keep the row of one face for each image.")
         if face < faces.get(name, math.inf):
             faces[name], found[name] = face, units or None
     return found
@@ -60,7 +60,7 @@ def match_names(paths: Iterable[str], table: Mapping[str, list[float] | None], p
     """
     matched = {match.path: name for name, match in names.match(table, paths).items() if match.path}
     if not matched:
-        raise Problem(
+        raise UserError(
             f"{place}: none of its {len(table)} names is a photograph of this corpus; use the photographs' paths as "
             "names."
         )

@@ -2,7 +2,7 @@
 `Image/original`.
 """
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Listing
 from twfer_dist.engine import storage
@@ -22,7 +22,7 @@ def read_rafdb(root: str, listing: Listing) -> tuple[list[Entry], dict]:
     elif any(path.startswith("Image/original/") for path in listing.files):
         layout, pattern = "rafdb-original", "Image/original/{stem}.jpg"
     else:
-        raise Problem(
+        raise UserError(
             f"{root} has RAF-DB's label file but no file in Image/aligned or Image/original: unpack aligned.zip there."
         )
     entries: dict[str, Entry] = {}
@@ -33,17 +33,17 @@ def read_rafdb(root: str, listing: Listing) -> tuple[list[Entry], dict]:
         split, _, rest = name.partition("_")
         stem, dot, ending = name.rpartition(".")
         if split not in ("train", "test") or not rest or "/" in name or (dot, ending) != (".", "jpg"):
-            raise Problem(
+            raise UserError(
                 f"{place}, line {number}: '{name}' is not a RAF-DB name such as train_00001.jpg; restore the line."
             )
         if label not in {"1", "2", "3", "4", "5", "6", "7"}:
-            raise Problem(
+            raise UserError(
                 f"{place}, line {number}: the label '{label}' is not 1 to 7; restore the line, "
                 "and use RAF-DB's single-label part (its compound part has 11 labels)."
             )
         if name in entries:
-            raise Problem(f"{place}, line {number}: {name} is there twice; remove one of the lines.")
+            raise UserError(f"{place}, line {number}: {name} is there twice; remove one of the lines.")
         entries[name] = Entry(pattern.format(stem=stem), source=name, label=int(label), label_rule="given", split=split)
     if not entries:
-        raise Problem(f"{place} is empty: restore RAF-DB's label file.")
+        raise UserError(f"{place} is empty: restore RAF-DB's label file.")
     return list(entries.values()), {"layout": layout, "read_from": LABELS}

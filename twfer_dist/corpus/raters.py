@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from twfer_dist.core.errors import Problem
-from twfer_dist.corpus.columns import NAMES, plain
+from twfer_dist.core.errors import UserError
+from twfer_dist.corpus.columns import NAMES, normalised
 from twfer_dist.corpus.votes import Vote, is_blank, parse_vote
 
 _NUMBERED = re.compile(
@@ -35,7 +35,7 @@ def columns_of_people(rows: Sequence[Row]) -> list[str]:
     """
     families: dict[str, list[str]] = defaultdict(list)
     for name in rows[0].fields:
-        if match := _NUMBERED.fullmatch(plain(name)):
+        if match := _NUMBERED.fullmatch(normalised(name)):
             families[match.group(1)].append(name)
     found = []
     for stem, names in families.items():
@@ -73,7 +73,7 @@ def one_row_each(place: str, rows: Sequence[Row], column: str) -> tuple[list[Row
     for name in ("source", "split"):
         if name in dropped:
             first, other = next((g[0], r) for g in together.values() for r in g if r.fields[name] != g[0].fields[name])
-            raise Problem(
+            raise UserError(
                 f"{place}, line {other.line}: the {name} of {other.path} is '{other.fields[name]}' here and "
                 f"'{first.fields[name]}' in "
                 f"line {first.line}; make them the same."
@@ -91,7 +91,7 @@ def one_row_each(place: str, rows: Sequence[Row], column: str) -> tuple[list[Row
                     )
                 votes[who] = parse_vote("+".join(str(label) for label in sorted(votes.get(who, frozenset()) | vote)))
             except ValueError as error:
-                raise Problem(f"{place}, line {row.line}: {error}; correct the line or remove it.") from None
+                raise UserError(f"{place}, line {row.line}: {error}; correct the line or remove it.") from None
         kept = {name: value for name, value in group[0].fields.items() if name not in dropped}
         merged.append(Row(path, group[0].line, kept, [vote for vote in votes.values() if vote]))
     return merged, dropped[2:]

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSION_WORDS
 from twfer_dist.corpus.charset import decode
-from twfer_dist.corpus.columns import KNOWN, plain
+from twfer_dist.corpus.columns import KNOWN, normalised
 from twfer_dist.engine import storage
 
 ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
@@ -64,12 +64,12 @@ def read_table(uri: str, keys: Collection[str], names: Iterable[str] = ()) -> Ta
             max(sheets, key=lambda sheet: len(sheet.rows)),
         )
     elif data.startswith(b"\xd0\xcf\x11\xe0") or uri.lower().endswith(OTHER_ENDINGS):
-        raise Problem(
+        raise UserError(
             f"{uri} is a table of an older Excel or of another program: open it there and save it as .xlsx or as "
             "CSV in UTF-8."
         )
     elif start.startswith((b"<!doctype", b"<html", b"<table", b"<?xml")):
-        raise Problem(
+        raise UserError(
             f"{uri} is a web page or XML, whatever its ending says: open it in Excel and save it as .xlsx or as CSV "
             "in UTF-8."
         )
@@ -85,8 +85,8 @@ def _header(grid: _Grid, keys: Collection[str]) -> int | None:
     widest = 0
     for number, (_, values) in enumerate(grid.rows[:_TITLE_ROWS]):
         width = sum(map(bool, values))
-        known = sum(plain(value) in KNOWN for value in values)
-        if any(plain(value) in keys for value in values) and (width > widest or known > 1):
+        known = sum(normalised(value) in KNOWN for value in values)
+        if any(normalised(value) in keys for value in values) and (width > widest or known > 1):
             return number
         widest = max(widest, width)
     return None
@@ -98,7 +98,7 @@ def _table(grid: _Grid, header: int) -> Table:
     (line, columns), body, said = grid.rows[header], grid.rows[header + 1 :], list(grid.said)
     columns = columns[: _filled(columns, [values for _, values in body])]
     if twice := sorted({c for c in columns if c and columns.count(c) > 1}):
-        raise Problem(f"{grid.place}, line {line}: the column '{twice[0]}' is there twice; rename one.")
+        raise UserError(f"{grid.place}, line {line}: the column '{twice[0]}' is there twice; rename one.")
     rows = []
     for number, values in body:
         if len(values) < len(columns) and grid.separator in (
@@ -111,7 +111,7 @@ def _table(grid: _Grid, header: int) -> Table:
             remedy = f"put values that hold a {separator} into double quotes"
             if len(values) < len(columns):
                 remedy = f"write a {separator} for each empty field too"
-            raise Problem(
+            raise UserError(
                 f"{grid.place}, line {number}: {len(values)} {'value' if len(values) == 1 else 'values'} where line "
                 f"{line} names "
                 f"{len(columns)} columns; {remedy}."
@@ -146,12 +146,12 @@ def _text(data: bytes, uri: str, keys: Collection[str], names: Iterable[str]) ->
     def fitness(separator: str) -> tuple[bool, int, int]:
         grid = _cut(text[:_SAMPLE], uri, separator, skipped)
         header = _header(grid, keys)
-        cells = [plain(value) for value in grid.rows[header or 0][1] if value] if grid.rows else []
+        cells = [normalised(value) for value in grid.rows[header or 0][1] if value] if grid.rows else []
         return header is not None, sum(cell in keys or cell in KNOWN for cell in cells), len(cells)
 
     grid = _cut(text, uri, first.group(1) if first else max(_SEPARATORS, key=fitness), skipped)
     if grid.fault:
-        raise Problem(grid.fault)
+        raise UserError(grid.fault)
     if encoding:
         grid.said.append(f"{storage.name_of(uri)} was read as {encoding}")
     return grid
@@ -180,7 +180,7 @@ def _sheets(data: bytes, uri: str) -> list[_Grid]:
         parts = zipfile.ZipFile(io.BytesIO(data))
         unpacked = sum(part.file_size for part in parts.infolist())
         if unpacked > _MAX_UNPACKED:
-            raise Problem(
+            raise UserError(
                 f"{uri} unpacks to {unpacked / 1e6:,.0f} MB, {_MAX_UNPACKED / 1e6:.0f} are allowed: save it as CSV "
                 "in UTF-8."
             )
@@ -193,15 +193,15 @@ def _sheets(data: bytes, uri: str) -> list[_Grid]:
             _fill(rows, (openpyxl.utils.range_boundaries(ref.decode()) for ref in merged))
             place = f"{uri}, sheet '{sheet.title}'" if len(book.worksheets) > 1 else uri
             grids.append(_Grid(place, [(line, cells) for line, cells in rows.items() if cells]))
-    except Problem:
+    except UserError:
         raise
     except Exception as error:  # whatever a damaged or foreign archive makes the library say
         words = " ".join(str(error).split())
-        raise Problem(
+        raise UserError(
             f"{uri} is no Excel workbook that can be read ({words}): save it as .xlsx again, or as CSV in UTF-8."
         ) from error
     if not grids:
-        raise Problem(f"{uri} has no sheet of cells: put the table into one.")
+        raise UserError(f"{uri} has no sheet of cells: put the table into one.")
     return grids
 
 

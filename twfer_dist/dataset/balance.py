@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 
 
@@ -48,7 +48,7 @@ def select(
     """
     counts = np.bincount(labels, minlength=len(EXPRESSIONS) + 1)[1:]
     if short := [f"{name} {n}" for name, n in zip(EXPRESSIONS, counts, strict=True) if n < per_expression]:
-        raise Problem(
+        raise UserError(
             f"The data set asks for {per_expression} images of each expression and there are fewer of: "
             f"{', '.join(short)}; "
             f"set per_expression to at most {counts.min()}, or animate more faces, levels or references."

@@ -21,10 +21,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import DATASET, figures
 from twfer_dist.core.status import OK
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the red, green and blue values of 0 to 1, as torchvision's and the public ARM weights expect them."""
@@ -58,7 +58,7 @@ class Splits:
     held_out: bool
 
 
-def splits(dataset: Finished, *, seed: int) -> Splits:
+def splits(dataset: Artifact, *, seed: int) -> Splits:
     """The ids of the train, validation and test images that have a result.
 
     A data set without validation images (the paper's ARM-1 and ARM-2 have none) lends a tenth of its training sources,
@@ -68,18 +68,20 @@ def splits(dataset: Finished, *, seed: int) -> Splits:
     columns = ["image_id", "split", "corpus", "source", "label"]
     rows = dataset.scan(".", DATASET).to_table(columns=columns, filter=pc.field("status") == OK)
     if rows["label"].null_count:
-        raise Problem(f"{dataset.uri} holds images without a label: a recogniser learns from labelled images only.")
+        raise UserError(f"{dataset.uri} holds images without a label: a recogniser learns from labelled images only.")
     parts = {name: rows.filter(pc.equal(rows["split"], name)) for name in ("train", "validation", "test")}
     if not len(parts["train"]):
         there = ", ".join(name for name, part in parts.items() if len(part)) or "no image"
-        raise Problem(f"{dataset.uri} has no training images, only {there}: make a data set with a part to learn from.")
+        raise UserError(
+            f"{dataset.uri} has no training images, only {there}: make a data set with a part to learn from."
+        )
     held_out = not len(parts["validation"])
     if held_out:
         lent = _lent(parts["train"], seed)
         parts["validation"] = parts["train"].filter(lent)
         parts["train"] = parts["train"].filter(pc.invert(lent))
         if not len(parts["train"]):
-            raise Problem(
+            raise UserError(
                 f"{dataset.uri} has no validation images, and its training images are of one source, which cannot "
                 "both teach and "
                 "validate: make a data set with more sources, or with a part for validation."
@@ -96,7 +98,7 @@ def _lent(train: pa.Table, seed: int) -> pa.Array:
     return pa.array([key in chosen for key in keys], pa.bool_())
 
 
-def load(dataset: Finished, ids: Sequence[str], *, rank: int = 0, world: int = 1) -> Images:
+def load(dataset: Artifact, ids: Sequence[str], *, rank: int = 0, world: int = 1) -> Images:
     """The share of worker `rank` of `world` of the images with `ids` (sorted): every `world`-th one."""
     mine = list(ids[rank::world])
     scanned = dataset.scan(".", DATASET)
@@ -142,7 +144,7 @@ def batches(
     def one(index: int) -> np.ndarray:
         pixels = decode(images.encoded[index].as_buffer(), size)
         if pixels is None:
-            raise Problem(
+            raise UserError(
                 f"The image {images.ids[index]} of the data set cannot be decoded: run the stages that made it again."
             )
         if augmentation is None:

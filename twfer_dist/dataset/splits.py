@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.dataset.balance import priorities
 
 PARTS = {2: ("train", "test"), 3: ("train", "validation", "test")}
@@ -35,7 +35,7 @@ def by_source(strata: Sequence[np.ndarray], sources: np.ndarray, sizes: np.ndarr
     """
     names, source = np.unique(sources, return_inverse=True)
     if len(names) < len(sizes):
-        raise Problem(
+        raise UserError(
             f"A split by source into {len(sizes)} parts needs as many sources and there are {len(names)}: split "
             "within_source."
         )
@@ -212,7 +212,7 @@ def check_leakage(sources: Sequence[str], splits: Sequence[str], contents: Seque
     """
     if both := _on_several_sides(sources, splits):
         first = min(both)
-        raise Problem(
+        raise UserError(
             f"{len(both)} sources lie on more than one side of a split by source, {first} in "
             f"{' and '.join(sorted(both[first]))}: "
             "scores on such a split would be too good; give each source one split, or split within_source."
@@ -221,7 +221,7 @@ def check_leakage(sources: Sequence[str], splits: Sequence[str], contents: Seque
     pictures = [contents[place] or "" for place in known]
     if both := _on_several_sides(pictures, [splits[place] for place in known]):
         named = sorted({sources[place] for place, picture in zip(known, pictures, strict=True) if picture in both})
-        raise Problem(
+        raise UserError(
             f"{len(both)} pictures lie on more than one side of a split by source, as they have several sources "
             f"({', '.join(named[:3])}): "
             "scores on such a split would be too good; give all corpora to one faces stage, which counts copies as "

@@ -12,16 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import splits
 from twfer_dist.dataset.balance import select
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings, shown
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 
 VERSION = 2
 ROWS_PER_PART = 500
@@ -39,12 +39,10 @@ class DatasetConfig(Settings):
     """
 
     include: tuple[Literal["animated", "photographs"], ...] = ("animated",)  # or both
-    per_expression: Annotated[int, Range(1, 10**7)] | None = (
-        None  # exactly so many of each expression; all there are where None
-    )
-    split: Literal["by_source", "within_source", "given"] = (
-        "by_source"  # no source on two sides (ARM-1), or each cut in parts (ARM-2)
-    )
+    # exactly so many of each expression; all there are where None
+    per_expression: Annotated[int, Range(1, 10**7)] | None = None
+    # no source on two sides (ARM-1), or each cut in parts (ARM-2)
+    split: Literal["by_source", "within_source", "given"] = "by_source"
     ratios: tuple[Annotated[float, Range(0, 10**9, above=True)], ...] | None = None
     counts: tuple[Annotated[int, Range(1, 10**9)], ...] | None = None
     corpora: tuple[str, ...] = ()  # only images from these corpora; all where empty
@@ -80,20 +78,20 @@ class DatasetConfig(Settings):
             )
 
 
-def dataset_job(faces: Sequence[Finished], animated: Sequence[Finished], config: DatasetConfig) -> Job:
+def dataset_job(faces: Sequence[Artifact], animated: Sequence[Artifact], config: DatasetConfig) -> StageSpec:
     """The job that makes the table DATASET of finished outputs of `faces` and `animate`.
 
     Of `faces` the largest face of each labelled photograph is a candidate, of `animated` every image. Rows that have no
     result are never candidates. `Finished.results` holds what was asked, reached and left out; `results["say"]` is a
     line to print. Problem where the configuration cannot be followed.
     """
-    inputs: dict[str, Finished] = {}
+    inputs: dict[str, Artifact] = {}
     if "photographs" in config.include or config.split == "given":
         inputs |= {f"photographs-{k}": finished for k, finished in enumerate(faces)}
     if "animated" in config.include:
         inputs |= {f"animated-{k}": finished for k, finished in enumerate(animated)}
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         candidates, left_out = _candidates(inputs, config)
         chosen = _choose(candidates, config)
         parts, names, asked = _split(chosen, config)
@@ -110,10 +108,10 @@ def dataset_job(faces: Sequence[Finished], animated: Sequence[Finished], config:
         )
         work.map(plan, [Step(fetch, kwargs={"inputs": inputs})], rows_per_part=ROWS_PER_PART)
 
-    return Job("dataset", VERSION, inputs, config, {}, {".": schema.DATASET}, do)
+    return StageSpec("dataset", VERSION, inputs, config, {}, {".": schema.DATASET}, do)
 
 
-def _candidates(inputs: Mapping[str, Finished], config: DatasetConfig) -> tuple[pa.Table, dict[str, int]]:
+def _candidates(inputs: Mapping[str, Artifact], config: DatasetConfig) -> tuple[pa.Table, dict[str, int]]:
     """The rows that may be chosen, with the input that each comes from, and counts of those that may not."""
     left_out: Counter[str] = Counter()
     given: dict[str, str | None] = {}  # the split that each face was given
@@ -165,12 +163,12 @@ def _candidates(inputs: Mapping[str, Finished], config: DatasetConfig) -> tuple[
         )
     if not sum(len(t) for t in tables):
         why = ", ".join(f"{n} {reason}" for reason, n in left_out.items() if n) or "the inputs are empty"
-        raise Problem(
+        raise UserError(
             f"There is no image for the data set ({why}): include other origins or corpora, or label photographs."
         )
     candidates = pa.concat_tables(tables).combine_chunks().sort_by("image_id")
     if len(candidates) != pc.count_distinct(candidates["image_id"]).as_py():
-        raise Problem(
+        raise UserError(
             "The inputs of a data set hold the same images twice: name every finished output and every corpus once."
         )
     return candidates, {reason: n for reason, n in left_out.items() if n}
@@ -204,7 +202,7 @@ def _split(chosen: pa.Table, config: DatasetConfig) -> tuple[np.ndarray, tuple[s
     sources = _source_keys(chosen)
     if config.counts:
         if sum(config.counts) != len(chosen):
-            raise Problem(
+            raise UserError(
                 f"The split's counts add up to {sum(config.counts)} and the data set has {len(chosen)} images: "
                 "make them add up, change per_expression, or give ratios."
             )
@@ -212,7 +210,7 @@ def _split(chosen: pa.Table, config: DatasetConfig) -> tuple[np.ndarray, tuple[s
     else:
         sizes = splits.apportion(len(chosen), config.ratios or ())
         if not sizes.all():
-            raise Problem(
+            raise UserError(
                 f"{len(chosen)} images do not fill {len(sizes)} parts by {config.ratios}: take more images, or "
                 "fewer parts."
             )
@@ -228,7 +226,7 @@ def _split(chosen: pa.Table, config: DatasetConfig) -> tuple[np.ndarray, tuple[s
 def _given(chosen: pa.Table) -> tuple[np.ndarray, tuple[str, ...], dict[str, int]]:
     given = chosen["given"].to_pylist()
     if unknown := given.count(None):
-        raise Problem(
+        raise UserError(
             f"{unknown} images of the data set have no split of their own: add a column 'split' to the manifest, "
             "give the faces that "
             "images were animated from, or split by_source."
@@ -275,7 +273,7 @@ def _results(
     }
 
 
-def fetch(plan: pa.Table, *, inputs: Mapping[str, Finished]) -> pa.Table:
+def fetch(plan: pa.Table, *, inputs: Mapping[str, Artifact]) -> pa.Table:
     """The rows of the data set for a part of its plan: images and Action Units fetched by id from the inputs."""
     fetched = []
     for name in plan["input"].unique().to_pylist():

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine.storage import join, name_of, read_bytes, resolve, sha256_file
 
 MANIFEST = "_manifest.json"
@@ -28,7 +28,7 @@ INDEX = "stages.json"  # beside the outputs of a recipe: which directory is the 
 
 
 @dataclasses.dataclass(frozen=True)
-class Finished:
+class Artifact:
     """The finished output of a stage: a directory and its manifest."""
 
     uri: str
@@ -77,7 +77,7 @@ class Finished:
         """
         names = [f["path"] for f in self.manifest["files"] if f.get("table") == table]
         if not names:
-            raise Problem(
+            raise UserError(
                 f"{self.uri} holds no table '{table}': it is the output of stage '{self.manifest['stage']}'; name "
                 "another directory."
             )
@@ -112,22 +112,22 @@ class Finished:
             yield
         except (OSError, pa.ArrowInvalid) as error:
             words = " ".join(str(error).split())
-            raise Problem(
+            raise UserError(
                 f"{self.uri}: a part of table '{table}' is missing or broken ({words}): delete the directory and "
                 "run again."
             ) from error
 
 
-def open_finished(uri: str) -> Finished:
+def open_artifact(uri: str) -> Artifact:
     """The finished output at `uri`. Problem where there is none."""
     try:
         manifest = json.loads(read_bytes(join(uri, MANIFEST)))
     except FileNotFoundError:
-        raise Problem(
+        raise UserError(
             f"{uri} is not a finished output: it has no {MANIFEST}; run the stage that makes it to its end."
         ) from None
     except json.JSONDecodeError as error:
-        raise Problem(
+        raise UserError(
             f"{uri}/{MANIFEST} is not JSON ({error}): delete the directory and run the stage again."
         ) from None
-    return Finished(uri, manifest)
+    return Artifact(uri, manifest)

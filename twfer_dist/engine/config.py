@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 
 REPLACED = {"bfloat16": "'bfloat16' is now 'precision': write precision: auto, float32 or bfloat16"}
@@ -47,9 +47,9 @@ def read_yaml(path: str) -> tuple[Any, str]:
         text = storage.read_bytes(path).decode()
         return yaml.load(text, _Loader), text
     except (FileNotFoundError, IsADirectoryError):
-        raise Problem(f"{path} is not there, or is a folder: name a recipe, such as jobs/demo.yaml.") from None
+        raise UserError(f"{path} is not there, or is a folder: name a recipe, such as jobs/demo.yaml.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Problem(f"{path} is not YAML ({' '.join(str(error).split())}): correct it there.") from None
+        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}): correct it there.") from None
 
 
 def package_path(path: str) -> str:
@@ -107,7 +107,7 @@ def fill(kind: type, settings: Mapping[str, Any], place: str, beside: Sequence[s
     try:
         return _filled(kind, settings, beside)
     except ValueError as error:
-        raise Problem(f"{place}: {error}.") from None
+        raise UserError(f"{place}: {error}.") from None
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

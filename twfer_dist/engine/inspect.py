@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import WORK
@@ -28,7 +28,9 @@ def inspect(directory: str) -> dict[str, Any]:
     """
     directory = storage.absolute(directory)
     if not is_output(directory):
-        raise Problem(f"{directory} is not an output of a stage: name one, such as a folder that `twfer status` lists.")
+        raise UserError(
+            f"{directory} is not an output of a stage: name one, such as a folder that `twfer status` lists."
+        )
     finished = storage.exists(storage.join(directory, artifact.MANIFEST))
     found = _finished_files(directory) if finished else _unfinished_files(directory)
     tables = {name: table for name, files in found.items() if (table := _table(directory, files))}
@@ -37,7 +39,7 @@ def inspect(directory: str) -> dict[str, Any]:
 
 def _finished_files(directory: str) -> dict[str, list[str]]:
     files: dict[str, list[str]] = {}
-    for entry in artifact.open_finished(directory).manifest["files"]:
+    for entry in artifact.open_artifact(directory).manifest["files"]:
         if "table" in entry:
             files.setdefault(entry["table"], []).append(entry["path"])
     return files

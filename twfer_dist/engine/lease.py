@@ -22,15 +22,15 @@ from pathlib import Path
 import psutil
 import pyarrow.fs as pafs
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 
-BEAT = 10.0  # seconds between two signs of life
-SILENT = 60.0  # seconds without one, after which another run takes over
-LOOK = 1.0  # seconds between two looks of whoever waits
+HEARTBEAT_S = 10.0  # seconds between two signs of life
+LEASE_TIMEOUT_S = 60.0  # seconds without one, after which another run takes over
+POLL_S = 1.0  # seconds between two looks of whoever waits
 
 
-class Claim:
+class Lease:
     """The claim of this process to `output`, from `hold`."""
 
     def __init__(self, output: str) -> None:
@@ -57,20 +57,20 @@ class Claim:
                     who = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
                     print(f"twfer: {self._name} is being made by {who}: waiting for it.", file=sys.stderr, flush=True)
                     said = True
-                time.sleep(LOOK)
+                time.sleep(POLL_S)
                 continue
             self._write()
             if self._other() is None:
                 return self._beating.start()
             self._remove(self._own)  # two came at once: both step back, and one is back first
-            time.sleep(random.uniform(0, 2 * LOOK))
+            time.sleep(random.uniform(0, 2 * POLL_S))
 
     def check(self) -> None:
         """Problem where another run took over, because this one gave no sign of life for too long."""
         with storage.reading(self.output):
-            held = storage.patiently(lambda: self._fs.get_file_info(self._own)).type == pafs.FileType.File
+            held = storage.with_retries(lambda: self._fs.get_file_info(self._own)).type == pafs.FileType.File
         if not held:
-            raise Problem(
+            raise UserError(
                 f"{self.output} was taken over by another run while this one stood still: let that one end, or "
                 "start this one again."
             )
@@ -83,7 +83,7 @@ class Claim:
             self._remove(self._own)
 
     def _beat(self) -> None:
-        while not self._ended.wait(BEAT):
+        while not self._ended.wait(HEARTBEAT_S):
             with contextlib.suppress(OSError):  # the next sign of life may get through
                 if self._fs.get_file_info(self._own).type != pafs.FileType.File:
                     return  # taken over
@@ -112,7 +112,7 @@ class Claim:
             ):
                 continue
             try:
-                holder = json.loads(storage.patiently(partial(self._read, info.path)))
+                holder = json.loads(storage.with_retries(partial(self._read, info.path)))
             except FileNotFoundError:
                 continue
             except ValueError:  # it is being written
@@ -131,15 +131,15 @@ class Claim:
         if seen != written:
             self._seen[info.path] = (written, now)
             return False
-        return now - noticed > SILENT
+        return now - noticed > LEASE_TIMEOUT_S
 
 
 @contextlib.contextmanager
-def hold(output: str, *, quiet: bool) -> Iterator[Claim]:
+def hold(output: str, *, quiet: bool) -> Iterator[Lease]:
     """Hold the directory `output` (a path or URI), which need not exist, against all other runs; wait for one that
     holds it.
     """
-    claim = Claim(output)
+    claim = Lease(output)
     with storage.writing(output):
         claim.take(quiet)
     try:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from mlflow import MlflowClient
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.journal import Journal, without_password
 from twfer_dist.engine.mlflow_store import LOG_SECONDS, REFUSED, Away, Store, patience, problem_of
 
@@ -90,7 +90,7 @@ class Run:
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         self._log("metrics", values={key: float(value) for key, value in metrics.items()}, step=step)
 
-    def log_dataset(self, finished: Finished, context: str) -> None:
+    def log_dataset(self, finished: Artifact, context: str) -> None:
         """Record the data set at `finished` by its digest as an input of the run."""
         fields = {
             "name": finished.name,
@@ -248,7 +248,7 @@ def ask_again(store: str) -> None:
     _silent.pop(store, None)
 
 
-def fall_silent(store: str, name: str, problem: Problem, seconds: float) -> None:
+def fall_silent(store: str, name: str, problem: UserError, seconds: float) -> None:
     """Leave a store alone for a while; why is said once."""
     sentence = (
         str(problem).rpartition(": ")[0] + "." if isinstance(problem, Away) else str(problem)

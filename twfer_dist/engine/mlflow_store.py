@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.journal import without_password
 
@@ -30,7 +30,7 @@ REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"
 _SQLITE = "sqlite:///"
 
 
-class Away(Problem):
+class Away(UserError):
     """MLflow does not answer now. It may later."""
 
 
@@ -67,13 +67,13 @@ def check_database(database: Path) -> None:
     try:
         with database.open("rb") as file:
             if file.read(16) not in (b"", b"SQLite format 3\0"):
-                raise Problem(f"{database} is not an SQLite database: name another file for tracking.")
+                raise UserError(f"{database} is not an SQLite database: name another file for tracking.")
     except FileNotFoundError:
         pass
     except IsADirectoryError:
-        raise Problem(f"{database} is a folder: name a file for tracking.") from None
+        raise UserError(f"{database} is a folder: name a file for tracking.") from None
     except OSError as error:
-        raise Problem(
+        raise UserError(
             f"{database} cannot be read ({error.strerror}): allow it, or name another file for tracking."
         ) from None
     with storage.writing(str(database.parent)):
@@ -87,10 +87,10 @@ def check_database(database: Path) -> None:
         if "locked" in str(error):
             raise Away(f"{database} is locked by another program ({error}): let it end, and start again.") from None
         if "readonly" in str(error) or "unable to open" in str(error):
-            raise Problem(
+            raise UserError(
                 f"{database} cannot be written ({error}): allow it, or name another file for tracking."
             ) from None
-        raise Problem(f"{database} is damaged ({error}): move it aside, or name another file for tracking.") from None
+        raise UserError(f"{database} is damaged ({error}): move it aside, or name another file for tracking.") from None
 
 
 @functools.cache
@@ -117,25 +117,25 @@ def open_database(uri: str) -> None:
                 os.removedirs(littered)
 
 
-def problem_of(error: Exception, uri: str) -> Problem:
+def problem_of(error: Exception, uri: str) -> UserError:
     """An error of MLflow's client as the sentence that helps."""
-    if isinstance(error, Problem):
+    if isinstance(error, UserError):
         return error
     words = without_password(" ".join(str(error).split()))
     words = words if len(words) < 400 else f"{words[:400]} ..."
     place = f"MLflow at {without_password(uri)}"
     if getattr(error, "error_code", None) in REFUSED and "failed with error code" not in words:
-        return Problem(f"{place} refuses this ({words}).")
+        return UserError(f"{place} refuses this ({words}).")
     if database := sqlite_path(uri):
         backup = f"copy {shlex.quote(str(database))} aside, then `mlflow db upgrade {shlex.quote(uri)}`"
         if "out-of-date database schema" in words:
-            return Problem(f"{database} was written by another version of MLflow ({words.split('. ')[0]}): {backup}.")
+            return UserError(f"{database} was written by another version of MLflow ({words.split('. ')[0]}): {backup}.")
         if "locate revision" in words:
-            return Problem(
+            return UserError(
                 f"{database} was written by a newer MLflow ({words}): install that one, or name another file."
             )
         if "malformed" in words or "not a database" in words or "disk I/O error" in words:
-            return Problem(f"{database} is damaged ({words}): move it aside, or name another file for tracking.")
+            return UserError(f"{database} is damaged ({words}): move it aside, or name another file for tracking.")
         if "locked" in words:
             return Away(f"{database} is locked by another program: let it end, and start again.")
         return Away(
@@ -143,16 +143,16 @@ def problem_of(error: Exception, uri: str) -> Problem:
         )
     code = _status(error)
     if code == 401:
-        return Problem(
+        return UserError(
             f"{place} does not accept the credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "or MLFLOW_TRACKING_TOKEN, to yours."
         )
     if code == 403:
-        return Problem(
+        return UserError(
             f"{place} does not allow this to its user ({words}): ask who runs it for the right to write there."
         )
     if code in (404, 405) or "valid JSON" in words:
-        return Problem(f"{place} answers, but not as MLflow does: give the address at which its web page opens.")
+        return UserError(f"{place} answers, but not as MLflow does: give the address at which its web page opens.")
     reason = found.group(1) if (found := re.search(r"\[Errno -?\d+\] ([^')\"]+)", words)) else words
     for sign, meaning in (("timed out", "no answer in time"), ("RemoteDisconnected", "it closes the connection")):
         reason = meaning if sign in words else reason
@@ -236,7 +236,7 @@ class Store:
                 f"MLFLOW_TRACKING_URI={shlex.quote(self.shown)} mlflow experiments restore --experiment-id "
                 f"{found.experiment_id}"
             )
-            raise Problem(
+            raise UserError(
                 f"The experiment '{self.experiment}' was deleted in MLflow at {self.shown}: bring it back with "
                 f"`{restore}`, "
                 "or give the recipe another name."
@@ -252,12 +252,12 @@ class Store:
             import ray
 
             if ray.is_initialized() and sum(node["Alive"] for node in ray.nodes()) > 1:
-                raise Problem(
+                raise UserError(
                     f"{self.uri} is a file and the cluster has several nodes: start `mlflow server` and give its "
                     "http address."
                 )
         elif not self.uri.startswith(("http://", "https://")):
-            raise Problem(
+            raise UserError(
                 f"{self.shown} is no MLflow address this program knows: give http://host:port or sqlite:///file.db."
             )
         with self._problems(CHECK_SECONDS):
@@ -269,7 +269,7 @@ class Store:
         try:
             with patience(seconds):
                 yield
-        except Problem:
+        except UserError:
             raise
         except Exception as error:  # the client raises errors of requests, SQLAlchemy and Alembic too
             raise problem_of(error, self.uri) from None

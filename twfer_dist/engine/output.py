@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 
 import twfer_dist
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.engine import artifact, reuse, storage
-from twfer_dist.engine.artifact import WORK, Finished
+from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.progress import Log, Progress
-from twfer_dist.engine.ray_data import through_ray
-from twfer_dist.engine.reuse import Again
-from twfer_dist.engine.shards import Step, Target, by_id
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.ray_data import run_shards
+from twfer_dist.engine.reuse import Reuse
+from twfer_dist.engine.shards import ShardStore, Step, by_id
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 
 TARGET_FILE_BYTES = 256 << 20
@@ -35,16 +35,16 @@ TARGET_ROW_GROUP_BYTES = 8 << 20
 KEPT = "kept.json"  # in WORK: of which other output rows are kept
 
 
-class Work:
+class StageOutput:
     """What a stage's `do` writes through; `finish` checks, compacts and seals it."""
 
     def __init__(
         self,
-        job: Job,
+        job: StageSpec,
         out: str,
         directory: str,
         quiet: bool,
-        before: Finished | None = None,
+        before: Artifact | None = None,
         tracking: Tracking | None = None,
     ) -> None:
         self.job = job
@@ -54,9 +54,9 @@ class Work:
         self._quiet = quiet
         self._tracking = tracking
         self._before = before  # whose failed rows are done again, and no others
-        self._again: Again | None = None  # what is kept of another output
+        self._again: Reuse | None = None  # what is kept of another output
         self._decided: pa.Table | None = None  # (id, digest of what decides the row)
-        self._target = Target(directory, tuple(job.tables.items()))
+        self._target = ShardStore(directory, tuple(job.tables.items()))
         self._revised: dict[str, Callable[[pa.Table], pa.Table]] = {}
         self._ids: pa.ChunkedArray | None = None  # of the whole plan
         self._rows_per_part = self._parts = 0
@@ -88,7 +88,7 @@ class Work:
         if len(plan) != pc.count_distinct(self._ids).as_py():
             raise ValueError(f"the plan of stage {self.job.stage} holds an id twice")
         if decides:
-            pieces = [reuse.digests(batch) for batch in plan.select(decides).to_batches(max_chunksize=1024)]
+            pieces = [reuse.digest_rows(batch) for batch in plan.select(decides).to_batches(max_chunksize=1024)]
             self._decided = pa.table(
                 {plan.column_names[0]: self._ids, "decided": pa.chunked_array(pieces, reuse.DIGEST)}
             )
@@ -106,7 +106,7 @@ class Work:
             progress = self.progress(len(plan), log=log)
             progress.start(len(plan) - missing_rows, dead=self._target.without_result(done) if missing else 0)
             if missing:
-                for rows, counts in through_ray(missing, steps, self._target):
+                for rows, counts in run_shards(missing, steps, self._target):
                     progress.advance(rows, dead=sum(n for status, n in counts.items() if status != OK))
             progress.close()
 
@@ -144,14 +144,16 @@ class Work:
         ).to_pylist()
         return self._again.joined(name, self.job.tables[name], [*first_ids, None], made)
 
-    def _kept(self) -> Again | None:
+    def _kept(self) -> Reuse | None:
         """What is kept of another output: chosen at the first start and written down, since the parts hang on it."""
         if self._before:
-            return reuse.lasting(self._before, *next(iter(self.job.tables.items())))
+            return reuse.keep_permanent(self._before, *next(iter(self.job.tables.items())))
         if self._decided is None:
             return None
         akin = sorted(
-            reuse.akin(self.job.covers, self.out, self._decided), key=lambda kept: len(kept.keep), reverse=True
+            reuse.reuse_candidates(self.job.covers, self.out, self._decided),
+            key=lambda kept: len(kept.keep),
+            reverse=True,
         )
         note = storage.join(self.directory, WORK, KEPT)
         if storage.exists(note):
@@ -168,7 +170,7 @@ class Work:
         storage.write_json(note, {"stamp": best.before.stamp} if best else {})
         return best
 
-    def _is_whole(self, other: Finished) -> bool:
+    def _is_whole(self, other: Artifact) -> bool:
         """Whether rows may be kept of an output, as far as its checksums tell; said where not."""
         if fault := other.fault():
             print(f"twfer: {fault}: no row of {other.uri} is kept.", file=sys.stderr, flush=True)
@@ -179,7 +181,7 @@ class Work:
             with storage.open_parquet(self._target.part(name, part)) as file:
                 yield file.read()
 
-    def finish(self, seconds: float, check: Callable[[], None]) -> Finished:
+    def finish(self, seconds: float, check: Callable[[], None]) -> Artifact:
         """Compact the parts, check that the ids are the plan's, write checksums, and the manifest last, once `check`
         raises nothing.
         """
@@ -188,7 +190,7 @@ class Work:
             for name, expected in self.job.tables.items():
                 _compact(self.directory, name, expected, self.parts(name), self._ids if name == planned else None)
         if self._decided is not None:
-            storage.write_parquet(storage.join(self.directory, reuse.DECIDED), self._decided)
+            storage.write_parquet(storage.join(self.directory, reuse.ROW_KEYS), self._decided)
         files: list[dict[str, Any]] = []
         rows: dict[str, int] = {}
         counts: dict[str, Counter[str]] = {}
@@ -196,7 +198,7 @@ class Work:
             rows[name], counts[name] = 0, Counter[str]()
             folder = storage.join(self.directory, name)
             for file in _part_files(folder):
-                storage.settle(storage.join(folder, file))
+                storage.fsync(storage.join(folder, file))
                 with storage.open_parquet(storage.join(folder, file)) as parquet:
                     found = parquet.metadata.num_rows
                     if "status" in expected.names:
@@ -217,7 +219,7 @@ class Work:
             **self.job.covers,
             "stamps": self.job.stamps,
             "stamp": uuid.uuid4().hex[:12],
-            "digest": storage.digest([(f["path"], f["sha256"]) for f in files if f["path"] != reuse.DECIDED]),
+            "digest": storage.digest([(f["path"], f["sha256"]) for f in files if f["path"] != reuse.ROW_KEYS]),
             "mapped": planned,  # the table with a row for each planned id
             "rows": rows,
             "counts": {name: dict(sorted(c.items())) for name, c in counts.items()},
@@ -234,7 +236,7 @@ class Work:
         check()
         storage.write_json(storage.join(self.directory, artifact.MANIFEST), manifest)
         storage.delete_folder(storage.join(self.directory, WORK))
-        return artifact.open_finished(self.directory)
+        return artifact.open_artifact(self.directory)
 
 
 def _part_files(folder: str) -> list[str]:
@@ -278,7 +280,7 @@ def _compact(
                 continue
             ids = table.column(0)
             if ids[0].as_py() <= last_id or (planned and not ids.equals(planned.slice(rows, len(ids)).cast(ids.type))):
-                raise Problem(
+                raise UserError(
                     f"part {part} of {folder} does not hold the ids of the plan: delete {directory}, and start again."
                 )
             last_id = ids[-1].as_py()
@@ -294,7 +296,7 @@ def _compact(
         if waiting or (writer is None and number == 0):
             flush()
     if planned and rows != len(planned):
-        raise Problem(
+        raise UserError(
             f"{folder} holds {rows} rows of {len(planned)} that were planned: delete {directory}, and start again."
         )
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from twfer_dist.engine import storage
 
-LOOK_EVERY = 0.5  # seconds
-TELL_EVERY = 2.0
-LOG_EVERY = 10.0
-SETTLED = 10.0  # since the first thing was done: from then on the start-up before it does not count in the rate
+POLL_S = 0.5  # seconds
+REPORT_S = 2.0
+LOG_S = 10.0
+WARM_UP_S = 10.0  # since the first thing was done: from then on the start-up before it does not count in the rate
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes done, per_second, seconds_left (not before the first thing is done) and without_result, and how many are
@@ -33,9 +33,8 @@ class Progress:
         self._done = self._before = 0.0
         self._dead = 0
         self._started = self._shown = time.monotonic()
-        self._first: tuple[float, float] | None = (
-            None  # how much was done, and when, as the first thing since the start was
-        )
+        # how much was done, and when, as the first thing since the start was
+        self._first: tuple[float, float] | None = None
 
     def start(self, done: float, *, dead: int = 0) -> None:
         """Say how much an earlier run has done, and how much of it without a result; it does not count in the rate."""
@@ -49,9 +48,9 @@ class Progress:
         self._dead += dead
         if self._first is None:
             self._first = self._done, time.monotonic()
-        if time.monotonic() - self._shown > LOOK_EVERY:
+        if time.monotonic() - self._shown > POLL_S:
             self._show()
-        if time.monotonic() - self._logged > LOG_EVERY:
+        if time.monotonic() - self._logged > LOG_S:
             self._tell()
 
     def close(self) -> None:
@@ -67,7 +66,7 @@ class Progress:
 
         def look() -> None:
             first = True
-            while not ended.wait(LOOK_EVERY):
+            while not ended.wait(POLL_S):
                 if not storage.exists(uri) or not (told := storage.read_bytes(uri)):
                     continue
                 if first:
@@ -110,20 +109,20 @@ class Progress:
     def _rate(self) -> float:
         now = time.monotonic()
         done, since = self._before, self._started
-        if self._first and now - self._first[1] > SETTLED:
+        if self._first and now - self._first[1] > WARM_UP_S:
             done, since = self._first
         return (self._done - done) / max(now - since, 1e-9)
 
 
-class Teller:
+class ProgressReporter:
     """Tells the one who follows `uri` how much is done, every two seconds at most."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._told = -TELL_EVERY
+        self._told = -REPORT_S
 
     def __call__(self, done: float) -> None:
-        if time.monotonic() - self._told >= TELL_EVERY:
+        if time.monotonic() - self._told >= REPORT_S:
             storage.write_bytes(self._uri, f"{done:.4f}".encode())
             self._told = time.monotonic()
 

@@ -20,20 +20,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import KILLED
 
 Tables = dict[str, pa.Table]
 
 
 @dataclass(frozen=True)
-class Death:
+class WorkerCrash:
     """The end of a process at work, in words."""
 
     words: str
 
 
-class Child:
+class IsolatedWorker:
     """A process that has the steps of a stage and works on what it is given; started anew after each death.
 
     steps: a pickled list of (function or class, its keyword arguments).
@@ -43,7 +43,7 @@ class Child:
         self._steps = steps
         self._process: subprocess.Popen | None = None
 
-    def __enter__(self) -> "Child":
+    def __enter__(self) -> "IsolatedWorker":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,13 +51,13 @@ class Child:
             self._process.kill()
             self._end()
 
-    def answer(self, rows: pa.Table) -> pa.Table | Tables | Death:
+    def answer(self, rows: pa.Table) -> pa.Table | Tables | WorkerCrash:
         """What the last step returns for `rows`, or the death of the process. A Problem of a step is raised."""
         if self._process is None:
             self._start()
         answered = self._ask(rows)
         if answered is None:
-            return Death(self._end())
+            return WorkerCrash(self._end())
         return answered
 
     def _start(self) -> None:
@@ -79,7 +79,7 @@ class Child:
         except (EOFError, OSError, pickle.UnpicklingError):
             return None
         if problem:
-            raise Problem(problem)
+            raise UserError(problem)
         if bug:
             raise RuntimeError(bug)
         return answer
@@ -99,7 +99,9 @@ class Child:
         )
 
 
-def examine(rows: pa.Table, attempt: Callable[[pa.Table, str], Tables | Death]) -> tuple[list[Tables], dict[str, str]]:
+def bisect_poison_rows(
+    rows: pa.Table, attempt: Callable[[pa.Table, str], Tables | WorkerCrash]
+) -> tuple[list[Tables], dict[str, str]]:
     """The tables of `rows` in pieces, mostly one, and for each row that ends its process even alone {id: error}.
 
     attempt: works on rows under a name; its first table is the planned one. Once the killers are known, all rows are
@@ -112,7 +114,7 @@ def examine(rows: pa.Table, attempt: Callable[[pa.Table, str], Tables | Death]) 
 
     def halve(start: int, stop: int) -> None:
         answer = attempt(rows.slice(start, stop - start), f"rows-{start}-{stop}")
-        if not isinstance(answer, Death):
+        if not isinstance(answer, WorkerCrash):
             pieces.append(answer)
         elif stop - start == 1:
             killed[rows[0][start].as_py()] = f"{answer.words}, each time and alone."
@@ -124,7 +126,7 @@ def examine(rows: pa.Table, attempt: Callable[[pa.Table, str], Tables | Death]) 
     halve(0, len(rows))
     if pieces and len(pieces) + len(killed) > 1:
         answer = attempt(_stood_in(rows, killed), "all")
-        if not isinstance(answer, Death) and next(iter(answer.values()))[0].to_pylist() == rows[0].to_pylist():
+        if not isinstance(answer, WorkerCrash) and next(iter(answer.values()))[0].to_pylist() == rows[0].to_pylist():
             pieces = [answer]
     return pieces, killed
 
@@ -198,7 +200,7 @@ def main() -> None:
             answer = (None, None, next(answering))
         except StopIteration:
             return
-        except Problem as problem:
+        except UserError as problem:
             answer = (str(problem), None, None)
         except Exception:
             answer = (None, traceback.format_exc(), None)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.journal import without_password
 
@@ -70,7 +70,7 @@ def _join(address: str) -> None:
     try:
         ray.init(address="auto", **_QUIET)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise Problem(
+        raise UserError(
             f"No Ray cluster answers at RAY_ADDRESS={address} ({error}): start it, or unset RAY_ADDRESS."
         ) from None
 
@@ -83,7 +83,7 @@ def _probe(address: str) -> None:
         try:
             address = ray._private.services.get_ray_address_from_environment("auto", None)
         except ConnectionError:
-            raise Problem(
+            raise UserError(
                 "RAY_ADDRESS=auto, and no Ray runs on this machine: start it with `ray start --head`, or unset it."
             ) from None
     remedy = "set it to host:port of the cluster's head, such as head:6379, or unset it to start Ray here"
@@ -93,13 +93,13 @@ def _probe(address: str) -> None:
             if address.startswith("ray://")
             else "looks like the dashboard's, for `ray job submit --address`"
         )
-        raise Problem(
+        raise UserError(
             f"RAY_ADDRESS={without_password(address)} is not the address of a Ray cluster (it {kind}): {remedy}."
         )
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise Problem(f"RAY_ADDRESS={address} is not host:port: {remedy}.")
+        raise UserError(f"RAY_ADDRESS={address} is not host:port: {remedy}.")
     for last in (False, True):
         try:
             with socket.create_connection((host, int(port)), timeout=PROBE_SECONDS) as connection:
@@ -109,14 +109,14 @@ def _probe(address: str) -> None:
                 except OSError:  # silence, or a reset: no web server
                     answer = b""
                 if answer == b"HTTP/":
-                    raise Problem(
+                    raise UserError(
                         f"A web server answers at RAY_ADDRESS={address}, perhaps the dashboard, and no Ray cluster: "
                         f"{remedy}."
                     )
                 return
         except OSError as error:
             if last:
-                raise Problem(
+                raise UserError(
                     f"No Ray cluster answers at RAY_ADDRESS={address} ({error}): start it, or unset RAY_ADDRESS."
                 ) from None
             time.sleep(1)
@@ -138,7 +138,7 @@ def _start_here() -> None:
         ) as error:  # Ray has no narrower kind for processes that are not up after 30 seconds, as on a busy machine
             ray.shutdown()
             if last:
-                raise Problem(f"Ray does not start on this machine ({_cause(error, folder, started)}).") from error
+                raise UserError(f"Ray does not start on this machine ({_cause(error, folder, started)}).") from error
 
 
 def cores() -> int:
@@ -163,7 +163,7 @@ def _folder() -> str:
         return own
     if found := next((place for place in others if _fault(place) is None), None):
         return found
-    raise Problem(
+    raise UserError(
         f"Ray finds no folder for its sockets and logs ({own} {fault}): make room there, or set RAY_TMPDIR to a "
         "folder with a "
         f"short name and {FOLDER_BYTES >> 20} MB free."
@@ -259,7 +259,7 @@ def slots(cpus: float, gpus: float) -> int:
     total = ray.cluster_resources()
     if gpus:
         if total.get("GPU", 0) < gpus:
-            raise Problem(
+            raise UserError(
                 f"A stage asks for {gpus:g} GPU per actor and the cluster has {total.get('GPU', 0):g}: set gpus to "
                 "0, or add a GPU node."
             )
@@ -278,7 +278,7 @@ def check_gpus(gpus: float) -> None:
     slots(1, gpus)
     sees = ray.remote(num_cpus=0, num_gpus=min(gpus, 1), max_calls=1)(_device_fault)
     if fault := ray.get(sees.remote()):
-        raise Problem(fault)
+        raise UserError(fault)
 
 
 def _device_fault() -> str | None:
@@ -300,7 +300,7 @@ def device(gpus: float) -> str:
     if not gpus:
         return "cpu"
     if fault := _device_fault():
-        raise Problem(fault)
+        raise UserError(fault)
     return "cuda"
 
 
@@ -355,7 +355,7 @@ def train(
             return None
         try:
             return worker(arguments)
-        except Problem as problem:
+        except UserError as problem:
             storage.write_bytes(sentence, str(problem).encode())
             raise
 
@@ -372,12 +372,12 @@ def train(
         returned = trainer.fit().return_value  # type: ignore[attr-defined]
     except Exception as error:
         if hasattr(error, "controller_failure"):
-            raise Problem(
+            raise UserError(
                 f"The cluster did not start {workers} workers with {cpus:g} CPU{' and a GPU' if gpu else ''} each "
                 f"({error.controller_failure}): ask for fewer, or add nodes."
             ) from None
         if not storage.read_bytes(sentence):
             raise
     if told := storage.read_bytes(sentence):
-        raise Problem(told.decode())
+        raise UserError(told.decode())
     return returned

@@ -14,12 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import quarantine, ray_cluster
-from twfer_dist.engine.shards import TRIES, Step, Target
+from twfer_dist.engine.shards import MAX_TRIES, ShardStore, Step
 
 
-def through_ray(parts: Sequence[int], steps: Sequence[Step], target: Target) -> Iterator[tuple[int, dict[str, int]]]:
+def run_shards(parts: Sequence[int], steps: Sequence[Step], target: ShardStore) -> Iterator[tuple[int, dict[str, int]]]:
     """Run the parts through the steps; rows and counts of each part as it is done, in any order."""
     ray_cluster.start()
     import ray.cloudpickle
@@ -33,12 +33,12 @@ def through_ray(parts: Sequence[int], steps: Sequence[Step], target: Target) -> 
         shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", **asks}
         if isinstance(step.call, type):
             pool = _pool(step, len(parts))
-            most = pool.max_size * (1 + TRIES)
+            most = pool.max_size * (1 + MAX_TRIES)
             given = {"build": step.call, "kwargs": dict(step.kwargs), "after": after, "place": place, "most": most}
             dataset = dataset.map_batches(_Actor, fn_constructor_kwargs=given, compute=pool, **shared)
         else:
             dataset = dataset.map_batches(
-                _run_part, fn_kwargs={"call": step.call, "kwargs": dict(step.kwargs), **place}, **shared
+                _run_shard, fn_kwargs={"call": step.call, "kwargs": dict(step.kwargs), **place}, **shared
             )
     for row in _rows(dataset):
         if row["suspect"]:
@@ -49,7 +49,7 @@ def through_ray(parts: Sequence[int], steps: Sequence[Step], target: Target) -> 
         work = ray.cloudpickle.dumps([(step.call, dict(step.kwargs)) for step in steps])
         asks = {"num_cpus": max(step.cpus for step in steps), "num_gpus": max(step.gpus for step in steps) or None}
         given = {"fn_kwargs": {"steps": work, "target": target}, "batch_size": 1, "batch_format": "pyarrow"}
-        for row in _rows(_one_row_each(suspects).map_batches(_examine_part, **given, **asks)):
+        for row in _rows(_one_row_each(suspects).map_batches(_isolate_shard, **given, **asks)):
             yield row["rows"], json.loads(row["counts"])
 
 
@@ -87,7 +87,7 @@ def _one_row_each(parts: Sequence[int]) -> Any:
 def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
     for row in dataset.iter_rows():
         if row["problem"] is not None:
-            raise Problem(row["problem"])
+            raise UserError(row["problem"])
         yield row
 
 
@@ -107,8 +107,8 @@ def _row(part: int, **values: Any) -> pa.Table:
     return pa.Table.from_pylist([{"part": part, **values}], schema=_TRAVELLING)
 
 
-def _run_part(
-    batch: pa.Table, *, call: Callable, kwargs: Mapping[str, Any], number: int, last: bool, target: Target
+def _run_shard(
+    batch: pa.Table, *, call: Callable, kwargs: Mapping[str, Any], number: int, last: bool, target: ShardStore
 ) -> pa.Table:
     """One step on one part. Between steps a part travels as one Arrow IPC message in one row.
 
@@ -119,14 +119,14 @@ def _run_part(
         return batch  # a step before this one has met a problem
     try:
         with target.attempt(part, f"step-{number}") as earlier:
-            if earlier >= TRIES:
+            if earlier >= MAX_TRIES:
                 return _row(part, suspect=True)
             table = pa.ipc.open_stream(batch["table"][0].as_buffer()).read_all() if number else target.planned(part)
             result = call(table, **kwargs)
             if last:
                 rows, counts = target.write(part, target.conformed(result))
                 return _row(part, rows=rows, counts=json.dumps(counts))
-    except Problem as problem:
+    except UserError as problem:
         return _row(part, problem=str(problem))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, result.schema) as writer:
@@ -152,7 +152,7 @@ class _Actor:
         self._calls = [built, *(functools.partial(step.call, **step.kwargs) for step in after)]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return _run_part(batch, call=self._all, kwargs={}, **self._place)
+        return _run_shard(batch, call=self._all, kwargs={}, **self._place)
 
     def _all(self, table: pa.Table) -> pa.Table | Mapping[str, pa.Table]:
         return functools.reduce(lambda result, call: call(result), self._calls, table)
@@ -162,24 +162,24 @@ def _raise(error: Exception, table: pa.Table) -> pa.Table:
     raise error
 
 
-def _examine_part(batch: pa.Table, *, steps: bytes, target: Target) -> pa.Table:
+def _isolate_shard(batch: pa.Table, *, steps: bytes, target: ShardStore) -> pa.Table:
     """All steps on one part whose rows are suspected: its rows are done but for those that end the process that works
     on them.
     """
     part = batch["part"][0].as_py()
     planned = target.planned(part)
-    with quarantine.Child(steps) as child:
+    with quarantine.IsolatedWorker(steps) as child:
 
-        def attempt(rows: pa.Table, what: str) -> dict[str, pa.Table] | quarantine.Death:
+        def attempt(rows: pa.Table, what: str) -> dict[str, pa.Table] | quarantine.WorkerCrash:
             with target.attempt(part, what) as earlier:
-                if earlier >= TRIES:  # this process died with its child
-                    return quarantine.Death("the process that worked on it ended")
+                if earlier >= MAX_TRIES:  # this process died with its child
+                    return quarantine.WorkerCrash("the process that worked on it ended")
                 answer = child.answer(rows)
-            return answer if isinstance(answer, quarantine.Death) else target.conformed(answer)
+            return answer if isinstance(answer, quarantine.WorkerCrash) else target.conformed(answer)
 
         try:
-            pieces, killed = quarantine.examine(planned, attempt)
+            pieces, killed = quarantine.bisect_poison_rows(planned, attempt)
             rows, counts = target.write(part, quarantine.join(planned, pieces, killed, target.tables))
-        except Problem as problem:
+        except UserError as problem:
             return _row(part, problem=str(problem))
     return _row(part, rows=rows, counts=json.dumps(counts))

@@ -12,21 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
-from twfer_dist.core.status import PASSING
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.status import TRANSIENT
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 
-DECIDED = "_decided.parquet"  # who reads the directory as a data set skips names that begin so
+ROW_KEYS = "_decided.parquet"  # who reads the directory as a data set skips names that begin so
 """The file of an output that holds, for each planned id, a digest of what decided its row."""
 
 DIGEST = pa.binary(16)
 
 
-class Again:
+class Reuse:
     """keep: ids of rows of the table `planned` of `before` that are kept, with their relatives."""
 
-    def __init__(self, before: Finished, keep: Set[str]) -> None:
+    def __init__(self, before: Artifact, keep: Set[str]) -> None:
         self.before, self.keep = before, keep
 
     def joined(
@@ -57,18 +57,18 @@ class Again:
                     yield piece.filter(pa.array(stays, pa.bool_()))
 
 
-def lasting(before: Finished, planned: str, expected: pa.Schema) -> Again:
+def keep_permanent(before: Artifact, planned: str, expected: pa.Schema) -> Reuse:
     """All rows of an output but those that may come out otherwise (`schema.PASSING`). Problem where the output is
     damaged.
     """
     if fault := before.fault():
-        raise Problem(f"{fault}: delete {before.uri} and run again, and it is made anew.")
+        raise UserError(f"{fault}: delete {before.uri} and run again, and it is made anew.")
     rows = before.table(planned, expected, columns=[expected.names[0], "status"])
-    passing = pc.is_in(rows["status"], pa.array(PASSING))
-    return Again(before, set(rows.filter(pc.invert(passing))[0].to_pylist()))
+    passing = pc.is_in(rows["status"], pa.array(TRANSIENT))
+    return Reuse(before, set(rows.filter(pc.invert(passing))[0].to_pylist()))
 
 
-def digests(rows: pa.RecordBatch) -> pa.Array:
+def digest_rows(rows: pa.RecordBatch) -> pa.Array:
     """16 bytes for each row, which stand for its values."""
     found = []
     for values in zip(*(column.to_pylist() for column in rows.columns), strict=True):
@@ -80,36 +80,36 @@ def digests(rows: pa.RecordBatch) -> pa.Array:
     return pa.array(found, DIGEST)
 
 
-def content(finished: Finished, table: str, expected: pa.Schema, columns: Sequence[str]) -> pa.Table:
+def row_digests(finished: Artifact, table: str, expected: pa.Schema, columns: Sequence[str]) -> pa.Table:
     """`digests` of these columns of a table, as `content` beside the table's id; it is read piece by piece."""
     key, pieces = expected.names[0], []
     for batch in finished.scan(table, expected).to_batches(columns=[key, *columns], batch_size=1024):
-        pieces.append(pa.table({key: batch[key], "content": digests(batch.select(list(columns)))}))
+        pieces.append(pa.table({key: batch[key], "content": digest_rows(batch.select(list(columns)))}))
     return pa.concat_tables([pa.schema([(key, pa.string()), ("content", DIGEST)]).empty_table(), *pieces])
 
 
-def akin(covers: dict[str, Any], out: str, decided: pa.Table) -> Iterator[Again]:
+def reuse_candidates(covers: dict[str, Any], out: str, decided: pa.Table) -> Iterator[Reuse]:
     """The other outputs under `out` of the same stage, version, configuration and models that agree with some rows of
     `decided` (id, digest), and these rows.
     """
     for folder in storage.list_folders(out):
-        if not folder.startswith(f"{covers['stage']}-") or not storage.exists(storage.join(out, folder, DECIDED)):
+        if not folder.startswith(f"{covers['stage']}-") or not storage.exists(storage.join(out, folder, ROW_KEYS)):
             continue
         try:
-            other = artifact.open_finished(storage.join(out, folder))
-        except Problem:  # unfinished, or damaged
+            other = artifact.open_artifact(storage.join(out, folder))
+        except UserError:  # unfinished, or damaged
             continue
         if any(
             storage.digest(other.manifest.get(key)) != storage.digest(covers[key]) for key in covers.keys() - {"inputs"}
         ):
             continue
-        with storage.open_parquet(other.path(DECIDED)) as file:
+        with storage.open_parquet(other.path(ROW_KEYS)) as file:
             theirs = file.read()
-        if keep := same(decided, theirs):
-            yield Again(other, keep)
+        if keep := same_keys(decided, theirs):
+            yield Reuse(other, keep)
 
 
-def same(decided: pa.Table, theirs: pa.Table) -> set[str]:
+def same_keys(decided: pa.Table, theirs: pa.Table) -> set[str]:
     """The ids that both tables (id, digest) hold with the same digest."""
     there = theirs[1].take(pc.index_in(decided[0], theirs[0].combine_chunks()))
     return set(decided[0].filter(pc.fill_null(pc.equal(decided[1], there), False)).to_pylist())

@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import WORK
 
-TRIES = 2
+MAX_TRIES = 2
 
 
 _PARTS_PER_FILE = 64  # of the plan: whoever reads a part of it reads the index of its file
@@ -42,7 +42,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Target:
+class ShardStore:
     """Where a stage's plan and parts lie, and how its tables look, the planned one first; travels to the workers."""
 
     directory: str
@@ -120,7 +120,7 @@ class Target:
         try:
             yield earlier
         finally:
-            with contextlib.suppress(Problem):  # one that stays counts as an end without a word, and no more
+            with contextlib.suppress(UserError):  # one that stays counts as an end without a word, and no more
                 storage.delete_file(mark)
 
     def built(self, build: Callable[..., Callable], kwargs: Mapping[str, Any], most: int) -> Callable:
@@ -134,7 +134,7 @@ class Target:
             name for name in storage.list_files(self._tries) if name.startswith(beginning) and not name.endswith(".tmp")
         ]
         if len(begun) >= most:
-            raise Problem(
+            raise UserError(
                 f"{self.directory}: building {build.__name__} ends its process, {len(begun)} times now, most often "
                 "for want of memory: "
                 "give it more, or ask for fewer actors, and start again; what is done is kept."

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from twfer_dist.core import schema
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 
 
 class HasDigest(Protocol):
@@ -17,7 +17,7 @@ class HasDigest(Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
+class StageSpec:
     """A stage with all that decides its output. Workers, devices and places are not in it.
 
     `tables` names the output tables, the planned one first; "." is a table in the directory itself.
@@ -49,4 +49,4 @@ class Job:
     @property
     def stamps(self) -> dict[str, str]:
         """Which making of each input this is: an input that was deleted and made again makes its dependents stale."""
-        return {name: value.stamp for name, value in self.inputs.items() if isinstance(value, Finished)}
+        return {name: value.stamp for name, value in self.inputs.items() if isinstance(value, Artifact)}

@@ -51,7 +51,7 @@ def write_csv(uri: str, schema: pa.Schema, tables: Iterable[pa.Table], groups: S
             with pyarrow.csv.CSVWriter(sink, flat) as writer:
                 for table in tables:
                     writer.write_table(_flat(table, groups).cast(flat))
-    storage.settle(uri)
+    storage.fsync(uri)
 
 
 def group_names(groups: pa.ChunkedArray) -> list[str]:

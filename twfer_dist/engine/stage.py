@@ -9,27 +9,27 @@ import time
 
 import pyarrow.fs as pafs
 
-from twfer_dist.core.errors import Problem
-from twfer_dist.core.status import PASSING
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.status import TRANSIENT
 from twfer_dist.engine import artifact, lease, storage
-from twfer_dist.engine.artifact import WORK, Finished
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 
 
-def find_output(job: Job, out: str) -> Finished | None:
+def find_output(job: StageSpec, out: str) -> Artifact | None:
     """The finished output of `job` under `out`, if it is there and was made from the inputs as they are now."""
     directory = storage.join(out, f"{job.stage}-{job.fingerprint}")
     if not storage.exists(storage.join(directory, artifact.MANIFEST)):
         return None
-    finished = artifact.open_finished(directory)
+    finished = artifact.open_artifact(directory)
     return finished if finished.manifest["stamps"] == job.stamps else None
 
 
 def run_stage(
-    job: Job, out: str, *, quiet: bool = False, retry: bool = False, tracking: Tracking | None = None
-) -> Finished:
+    job: StageSpec, out: str, *, quiet: bool = False, retry: bool = False, tracking: Tracking | None = None
+) -> Artifact:
     """The finished output of `job` under `out`: found, resumed or made. Waits where another run is making it.
 
     retry: the rows of a finished output that may come out otherwise (`schema.PASSING`) are done again, and no others.
@@ -53,10 +53,10 @@ def run_stage(
         if found is None and _is_finished(directory):
             _retire(directory)
         for finished in job.inputs.values():
-            if isinstance(finished, Finished) and (fault := _fault(finished.uri, finished.stamp)):
-                raise Problem(f"{fault}: delete {finished.uri} and run again, and it is made anew.")
+            if isinstance(finished, Artifact) and (fault := _fault(finished.uri, finished.stamp)):
+                raise UserError(f"{fault}: delete {finished.uri} and run again, and it is made anew.")
         started = time.monotonic()
-        work = Work(job, out, retried if found else directory, quiet, found, tracking)
+        work = StageOutput(job, out, retried if found else directory, quiet, found, tracking)
         job.do(work)
         finished = work.finish(time.monotonic() - started, claimed.check)
         if found is None:
@@ -66,29 +66,29 @@ def run_stage(
             return found
         _retire(directory)
         _move(retried, directory)
-        return artifact.open_finished(directory)
+        return artifact.open_artifact(directory)
 
 
 @functools.cache
 def _fault(uri: str, stamp: str) -> str | None:
     """`Finished.fault` of this making of an output, looked for once."""
-    return artifact.open_finished(uri).fault()
+    return artifact.open_artifact(uri).fault()
 
 
 def _is_finished(directory: str) -> bool:
     return storage.exists(storage.join(directory, artifact.MANIFEST))
 
 
-def _failed(finished: Finished) -> bool:
+def _failed(finished: Artifact) -> bool:
     """Whether there are rows to be done again."""
     planned = finished.manifest.get("mapped")
-    return planned is not None and bool(finished.manifest["counts"][planned].keys() & set(PASSING))
+    return planned is not None and bool(finished.manifest["counts"][planned].keys() & set(TRANSIENT))
 
 
 def _retire(directory: str) -> None:
     """Move a finished output aside that is made again: nothing is overwritten."""
     base, mark, query = directory.partition("?") if "://" in directory else (directory, "", "")
-    _move(directory, f"{base}.replaced-{artifact.open_finished(directory).stamp}{mark}{query}")
+    _move(directory, f"{base}.replaced-{artifact.open_artifact(directory).stamp}{mark}{query}")
 
 
 def _move(directory: str, to: str) -> None:

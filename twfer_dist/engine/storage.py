@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 
-WAITS = (0.5, 3.0)
+RETRY_DELAYS_S = (0.5, 3.0)
 """Seconds, about, before each further try where storage fails in a way that may pass."""
 
-_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG)
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
             parts.netloc.rpartition("@")[2] + parts.path
         ).rstrip("/")
     except (pa.ArrowInvalid, OSError) as error:
-        raise Problem(
+        raise UserError(
             f"{uri} is not a place this program can reach ({error}): check the name and your access to it."
         ) from error
 
@@ -86,7 +86,7 @@ def is_file(uri: str) -> bool:
 def _kind(uri: str) -> pafs.FileType:
     fs, path = resolve(uri)
     with reading(uri):
-        return patiently(lambda: fs.get_file_info(path)).type
+        return with_retries(lambda: fs.get_file_info(path)).type
 
 
 def read_bytes(uri: str) -> bytes:
@@ -103,7 +103,7 @@ def read_bytes(uri: str) -> bytes:
             raise
 
     with reading(uri):
-        return patiently(read)
+        return with_retries(read)
 
 
 @contextlib.contextmanager
@@ -115,21 +115,21 @@ def reading(uri: str) -> Iterator[None]:
         raise
     except (OSError, pa.ArrowInvalid) as error:
         words = " ".join(str(error).split())
-        raise Problem(
+        raise UserError(
             f"{uri} cannot be read ({words}): see that its storage answers, or delete it where it is damaged, and "
             "start again."
         ) from error
 
 
-def patiently(call: Callable[[], T]) -> T:
+def with_retries(call: Callable[[], T]) -> T:
     """What `call` returns. Where storage fails it is tried again after each of `WAITS`; an error that waiting does not
     mend (no such file, no permission, no space), or the last one, is raised: OSError.
     """
-    for wait in WAITS:
+    for wait in RETRY_DELAYS_S:
         try:
             return call()
         except OSError as error:
-            if isinstance(error, _LASTING) or error.errno in _FULL:
+            if isinstance(error, _PERMANENT) or error.errno in _FULL:
                 raise
             time.sleep(wait * random.uniform(0.5, 1.5))  # not all workers at once
     return call()
@@ -155,26 +155,26 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _settle(os.path.dirname(path))
+            _fsync(os.path.dirname(path))
         except OSError:
             Path(temporary).unlink(missing_ok=True)
             raise
 
     with writing(uri):
-        patiently(write)
+        with_retries(write)
 
 
-def settle(uri: str) -> None:
+def fsync(uri: str) -> None:
     """See to it that a file which was written otherwise than by `write_bytes` is there also after the machine lost its
     power.
     """
     fs, path = resolve(uri)
     if isinstance(fs, pafs.LocalFileSystem):
-        _settle(path)
-        _settle(os.path.dirname(path))
+        _fsync(path)
+        _fsync(os.path.dirname(path))
 
 
-def _settle(path: str) -> None:
+def _fsync(path: str) -> None:
     place = os.open(path, os.O_RDONLY)
     try:
         os.fsync(place)
@@ -189,7 +189,7 @@ def writing(uri: str) -> Iterator[None]:
         yield
     except OSError as error:
         words = " ".join(str(error).split())
-        raise Problem(
+        raise UserError(
             f"{uri} cannot be written ({words}): make room or allow it, and start again; what is done is kept."
         ) from error
 
@@ -206,17 +206,17 @@ def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read from."""
     fs, path = resolve(uri)
     try:
-        with reading(uri), patiently(lambda: fs.open_input_file(path)) as source, pq.ParquetFile(source) as file:
+        with reading(uri), with_retries(lambda: fs.open_input_file(path)) as source, pq.ParquetFile(source) as file:
             yield file
     except FileNotFoundError:
-        raise Problem(f"{uri} is missing: delete the output that it belongs to, and start again.") from None
+        raise UserError(f"{uri} is missing: delete the output that it belongs to, and start again.") from None
 
 
 def delete_file(uri: str) -> None:
     """Delete a file, if it is there."""
     fs, path = resolve(uri)
     with writing(uri), contextlib.suppress(FileNotFoundError):
-        patiently(lambda: fs.delete_file(path))
+        with_retries(lambda: fs.delete_file(path))
 
 
 def delete_folder(uri: str) -> None:
@@ -233,7 +233,7 @@ def delete_folder(uri: str) -> None:
                 raise OSError(str(error)) from error
 
     with writing(uri):
-        patiently(delete)
+        with_retries(delete)
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -252,7 +252,7 @@ def list_files(uri: str, *, recursive: bool = False) -> list[str]:
     fs, path = resolve(uri)
     selector = pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
     with reading(uri):
-        infos = patiently(lambda: fs.get_file_info(selector))
+        infos = with_retries(lambda: fs.get_file_info(selector))
     return sorted(info.path[len(path) :].lstrip("/") for info in infos if info.type == pafs.FileType.File)
 
 
@@ -260,7 +260,7 @@ def list_folders(uri: str) -> list[str]:
     """Names of the folders directly under `uri`, sorted."""
     fs, path = resolve(uri)
     with reading(uri):
-        infos = patiently(lambda: fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)))
+        infos = with_retries(lambda: fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)))
     return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
 
 
@@ -280,7 +280,7 @@ def sha256_file(uri: str) -> str:
         return state.hexdigest()
 
     with reading(uri):
-        return patiently(read)
+        return with_retries(read)
 
 
 def digest(value: Any) -> str:

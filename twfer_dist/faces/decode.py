@@ -41,7 +41,7 @@ class Picture:
     note: str  # what was taken of several pages or frames, and the like, in sentences; mostly empty
 
 
-class Refused(Exception):
+class DecodeError(Exception):
     """Why a file gives no picture: a status of the list above and a sentence."""
 
     def __init__(self, status: str, sentence: str) -> None:
@@ -59,19 +59,19 @@ def read(root: str, path: str, max_pixels: int) -> bytes:
     try:
         fs, place = locate(root, path)
     except ValueError:
-        raise Refused(
+        raise DecodeError(
             OUTSIDE, "its path leads out of the corpus, by '..', from '/' or through a link, and was not opened."
         ) from None
     try:
-        return storage.patiently(lambda: _read(fs, place, max_pixels))
+        return storage.with_retries(lambda: _read(fs, place, max_pixels))
     except FileNotFoundError:
-        raise Refused(MISSING, "there is no file at this path.") from None
+        raise DecodeError(MISSING, "there is no file at this path.") from None
     except PermissionError:
-        raise Refused(UNREADABLE, "the file may not be read: its permissions forbid it.") from None
+        raise DecodeError(UNREADABLE, "the file may not be read: its permissions forbid it.") from None
     except OSError as error:
         words = " ".join(str(error).split())
-        raise Refused(
-            UNREACHABLE, f"the storage did not give the file, {1 + len(storage.WAITS)} times: {words}."
+        raise DecodeError(
+            UNREACHABLE, f"the storage did not give the file, {1 + len(storage.RETRY_DELAYS_S)} times: {words}."
         ) from None
 
 
@@ -80,9 +80,11 @@ def _read(fs: pafs.FileSystem, place: str, max_pixels: int) -> bytes:
     if info.type == pafs.FileType.NotFound:
         raise FileNotFoundError(place)
     if info.type != pafs.FileType.File:  # a directory; or a pipe, which could keep a reader waiting for ever
-        raise Refused(UNREADABLE, "the path names something that is not a file.")
+        raise DecodeError(UNREADABLE, "the path names something that is not a file.")
     if info.size > max_pixels * _BYTES_PER_PIXEL:
-        raise Refused(TOO_LARGE, f"the file has {info.size} bytes, more than a picture of {max_pixels} pixels needs.")
+        raise DecodeError(
+            TOO_LARGE, f"the file has {info.size} bytes, more than a picture of {max_pixels} pixels needs."
+        )
     with fs.open_input_stream(place) as stream:
         return stream.read()
 
@@ -96,28 +98,28 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     frame that is not blank, and the note says so. A file that is cut off or damaged is refused, not half read.
     """
     if not data:
-        raise Refused(UNREADABLE, "the file is empty.")
+        raise DecodeError(UNREADABLE, "the file is empty.")
     kind = format_of(data)
     if kind is None:
-        raise Refused(UNREADABLE, "it is no picture in a format that is read here, or its header is damaged.")
+        raise DecodeError(UNREADABLE, "it is no picture in a format that is read here, or its header is damaged.")
     if kind in NO_READER:
-        raise Refused(UNREADABLE, f"nothing here reads {kind} pictures: {NO_READER[kind]}.")
+        raise DecodeError(UNREADABLE, f"nothing here reads {kind} pictures: {NO_READER[kind]}.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # Pillow's words on large and untidy files: the bound is ours, the rest no fault
             return _decode(kind, content(kind, data), max_pixels)
-    except Refused:
+    except DecodeError:
         raise
     except Image.DecompressionBombError:
-        raise Refused(TOO_LARGE, f"it has more than {max_pixels} pixels.") from None
+        raise DecodeError(TOO_LARGE, f"it has more than {max_pixels} pixels.") from None
     except UnidentifiedImageError:
-        raise Refused(UNREADABLE, f"its header ({kind}) is damaged.") from None
+        raise DecodeError(UNREADABLE, f"its header ({kind}) is damaged.") from None
     except Exception as error:  # a decoder that is fed damaged bytes may raise nearly anything
         words = (str(error).splitlines() or [type(error).__name__])[0].strip(" .")
         words = "its data is damaged or cut off" if kind == "JXL" else words  # its plugin speaks of how it was built
-        raise Refused(UNREADABLE, f"it could not be decoded: {words}.") from None
+        raise DecodeError(UNREADABLE, f"it could not be decoded: {words}.") from None
 
 
 def _decode(kind: str, found: Content, max_pixels: int) -> Picture:
@@ -138,7 +140,7 @@ def _decode(kind: str, found: Content, max_pixels: int) -> Picture:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise Refused(TOO_LARGE, f"it has {width} x {height} pixels, more than {max_pixels}.")
+        raise DecodeError(TOO_LARGE, f"it has {width} x {height} pixels, more than {max_pixels}.")
 
 
 def _open(kind: str, data: bytes, found: Content, max_pixels: int) -> Picture:
@@ -200,7 +202,7 @@ def _eight_bits(image: Image.Image, found: Content) -> np.ndarray:
         grey = (np.asarray(image) >> (found.bits - 8)).astype(np.uint8)
         return np.repeat((255 - grey if found.white_is_zero else grey)[..., None], 3, 2)
     if image.mode in ("I", "F"):
-        raise Refused(
+        raise DecodeError(
             UNREADABLE, "its pixels have 32 bits, and which value is white is not known: save it with 8 or 16."
         )
     if image.mode == "La":

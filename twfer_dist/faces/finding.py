@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from twfer_dist.core.crop import after, crop_matrix, quarter_turns
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.crop import compose_affine, crop_matrix, quarter_turns
+from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.faces.detector import Detector
-from twfer_dist.measurement.analyzer import Face, Meter
+from twfer_dist.measurement.analyzer import Face, FaceAnalyzer
 from twfer_dist.measurement.network import SIZE
 
 _UNSURE = 0.04
@@ -40,7 +40,7 @@ class Found:
         the face.
         """
         turn = quarter_turns(self.quarters, width, height)
-        return after(crop_matrix(detector.points_box(_turned(self.box, turn)), size), turn).astype(np.float32)
+        return compose_affine(crop_matrix(detector.points_box(_turned(self.box, turn)), size), turn).astype(np.float32)
 
     @property
     def note(self) -> str:
@@ -61,7 +61,7 @@ def finds(detector: Detector, picture: np.ndarray, smallest: int, *, every: bool
         yield _large(detector.closely(picture, found), smallest)
 
 
-def measure(meter: Meter, detector: Detector, picture: np.ndarray, found: Found) -> tuple[Found, Face | None]:
+def measure(meter: FaceAnalyzer, detector: Detector, picture: np.ndarray, found: Found) -> tuple[Found, Face | None]:
     """A found face, measured; turned where it proves to lie on its side or to be upside down, which detectors do not
     tell.
     """
@@ -103,6 +103,6 @@ def _large(found: np.ndarray, smallest: int, quarters: int = 0) -> list[Found]:
 
 def _turned(box: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """The box (x, y, width, height) after quarter turns."""
-    one, other = moved(box[:2], turn), moved(box[:2] + box[2:], turn)
+    one, other = apply_affine(box[:2], turn), apply_affine(box[:2] + box[2:], turn)
     low = np.minimum(one, other)
     return np.concatenate([low, np.maximum(one, other) - low]).astype(np.float32)

@@ -6,11 +6,11 @@ from twfer_dist.core.contact_sheet import FILE as SHEET
 from twfer_dist.core.contact_sheet import sheet
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
 from twfer_dist.engine import storage
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spreadsheet import write_csv
 
 
-def write_handout(work: Work, groups: Sequence[str]) -> None:
+def write_handout(work: StageOutput, groups: Sequence[str]) -> None:
     """Write photographs.csv, faces.csv and, where there is a face, the sheet. groups: the names of the grouping
     columns.
     """

@@ -14,19 +14,19 @@ import pyarrow as pa
 import torch
 
 from twfer_dist.core import schema
-from twfer_dist.core.crop import aligned_matrix, cut, encode, whole
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.crop import aligned_matrix, encode, full_frame_matrix, warp_crop
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import Range, Settings
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names, rows_to_csv
 from twfer_dist.faces import copies
-from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, Refused, decode, on_grey, read
+from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, DecodeError, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import Choice, choose
 from twfer_dist.faces.finding import Found, finds, measure
@@ -41,9 +41,8 @@ OPENFACE, OURS = "openface", "network"  # where Action Units come from
 
 _MOST_PIXELS = 178_000_000  # Pillow refuses more by itself
 _ROWS_PER_PART = 64
-_AHEAD = (
-    4  # photographs that are read while one is worked on: storage far away answers late, and a scan may have 100 MB
-)
+# photographs that are read while one is worked on: storage far away answers late, and a scan may have 100 MB
+_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -51,19 +50,15 @@ class FacesConfig(Settings):
     """How faces are found, measured and cut."""
 
     keep: Literal["largest", "all"] = "largest"
-    aligned: bool = (
-        False  # the photographs are face crops already, as RAF-DB's aligned images: nothing is detected or refused
-    )
+    # the photographs are face crops already, as RAF-DB's aligned images: nothing is detected or refused
+    aligned: bool = False
     size: Annotated[int, Range(16, 2048)] = 224  # pixels a side of the crop
-    smallest: Annotated[int, Range(1, 4096)] = (
-        20  # shorter side of a face's box in pixels of the photograph; smaller ones are not taken
-    )
-    side: Annotated[int, Range(64, 4096, multiple_of=32)] | None = (
-        None  # longer side of photographs in detection; null: the detector's own
-    )
-    threshold: Annotated[float, Range(0, 100)] | None = (
-        None  # least score, of Haar's cascades beyond 1 too; the detector's own where null
-    )
+    # shorter side of a face's box in pixels of the photograph; smaller ones are not taken
+    smallest: Annotated[int, Range(1, 4096)] = 20
+    # longer side of photographs in detection; null: the detector's own
+    side: Annotated[int, Range(64, 4096, multiple_of=32)] | None = None
+    # least score, of Haar's cascades beyond 1 too; the detector's own where null
+    threshold: Annotated[float, Range(0, 100)] | None = None
     max_pixels: Annotated[int, Range(1, _MOST_PIXELS)] = 100_000_000  # of a photograph; larger ones are not decoded
     measure: bool = True  # 68 points and 17 Action Units of each face; the crop is turned upright by its points
     gate: Gate | None = field(default_factory=Gate)  # what a measured face needs; null takes every face
@@ -95,7 +90,7 @@ class FaceFinder:
             row |= {"note": "", "thumbnail": None}
             try:
                 faces += self._faces(row, content())
-            except Refused as refused:
+            except DecodeError as refused:
                 row |= {"status": refused.status, "error": f"{row['path']}: {refused}"}
             photographs.append(row)
         return {
@@ -120,7 +115,7 @@ class FaceFinder:
         row["note"], pixels = decoded.note, decoded.pixels
         row["height"], row["width"] = pixels.shape[:2]
         if min(pixels.shape[:2]) < config.smallest:
-            raise Refused(
+            raise DecodeError(
                 TOO_SMALL, f"it has {row['width']} x {row['height']} pixels, and a face needs {config.smallest}."
             )
         picture = on_grey(pixels)
@@ -137,7 +132,7 @@ class FaceFinder:
                     return faces
         least = max(config.smallest, round(self.detector.smallest(row["height"], row["width"])))
         place = f"this photograph of {row['width']} x {row['height']} pixels"
-        raise Refused(NO_FACE, f"{self.identity} finds no face of about {least} pixels or more in {place}.")
+        raise DecodeError(NO_FACE, f"{self.identity} finds no face of about {least} pixels or more in {place}.")
 
     def _aligned(self, row: dict[str, Any], picture: np.ndarray) -> dict[str, Any]:
         """The row of a photograph that is a crop of a face already: a picture to read in any case, with Action Units
@@ -146,12 +141,12 @@ class FaceFinder:
         size = min(
             self.config.size, max(picture.shape[:2])
         )  # a crop that is larger than its photograph would show nothing more
-        (measured,) = self.meter.measure(picture, [whole(picture, SIZE)]) if self.meter else [None]
+        (measured,) = self.meter.measure(picture, [full_frame_matrix(picture, SIZE)]) if self.meter else [None]
         box = np.array([0, 0, row["width"], row["height"]])
         doubt = (
             self.config.gate.doubtful(measured, row["width"], row["height"]) if self.meter and self.config.gate else ""
         )
-        face = self._face(row, 0, picture, box, None, measured, "", whole(picture, size), size)
+        face = self._face(row, 0, picture, box, None, measured, "", full_frame_matrix(picture, size), size)
         if doubt and face["action_units_from"] != OPENFACE:
             face |= {"action_units": None, "action_units_from": None, "action_units_reach": None}
             face["note"] = f"No Action Units are given. {doubt}"
@@ -212,7 +207,7 @@ class FaceFinder:
             "pose": measured.pose if measured else None,
             "sharpness": measured.sharpness if measured else None,
             "crop_matrix": matrix.reshape(-1),
-            "image": encode(cut(picture, matrix, size)),
+            "image": encode(warp_crop(picture, matrix, size)),
             "width": size,
             "height": size,
             "status": LOW_QUALITY if fault else OK,
@@ -229,7 +224,7 @@ def faces_job(
     model: str | None = None,
     network: str = SHIPPED,
     actors: int | None = None,
-) -> Job:
+) -> StageSpec:
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
     Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and
@@ -241,7 +236,7 @@ def faces_job(
     """
     names = Counter(corpus.name for corpus in corpora)
     if twice := [name for name, count in names.items() if count > 1]:
-        raise Problem(
+        raise UserError(
             f"two corpora have the name '{twice[0]}', and ids of photographs depend on it: give one of them another "
             "name."
         )
@@ -250,7 +245,7 @@ def faces_job(
         Detector(choice, config.side)  # a wrong file is told of before workers start
     measuring = storage.absolute(network) if config.measure else None
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
         kwargs = {"roots": roots, "config": config, "choice": choice, "network": measuring}
         plans = [
@@ -271,10 +266,10 @@ def faces_job(
     if measuring:
         models |= {"network": open_meter(measuring).sha256, "torch": torch.__version__}
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
-    return Job("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
+    return StageSpec("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
 
 
-def _count_copies_once(work: Work) -> None:
+def _count_copies_once(work: StageOutput) -> None:
     """Give the faces of all copies of a picture one source, and list the copies."""
     columns = ["photo_id", "corpus", "path", "source", "content_sha256", "width", "height", "thumbnail"]
     empty = schema.PHOTOGRAPHS.empty_table().select(columns)

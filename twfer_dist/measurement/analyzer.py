@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from twfer_dist.core.crop import aligned_matrix, cut
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.crop import aligned_matrix, warp_crop
+from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement import checkpoint
-from twfer_dist.measurement.network import SIZE, FaceNetwork, look
+from twfer_dist.measurement.network import SIZE, FaceNetwork, predict_batch
 
 WEIGHTS = "faces.safetensors"
 SHIPPED = package_path("package:weights/faces.safetensors")
@@ -40,7 +40,7 @@ class Face:
     sharpness: float  # of the aligned crop, see `sharpness`
 
 
-class Meter(Protocol):
+class FaceAnalyzer(Protocol):
     """Whatever measures faces."""
 
     @property
@@ -56,7 +56,7 @@ class Meter(Protocol):
         ...
 
 
-def open_meter(uri: str) -> Meter:
+def open_meter(uri: str) -> FaceAnalyzer:
     """The network in a file of `to_bytes`, or MediaPipe's Face Landmarker in its `.task` file."""
     if uri.endswith(".task"):
         from twfer_dist.measurement.mediapipe import MediaPipeMeter
@@ -79,10 +79,10 @@ class NetworkMeter:
 
     def _one(self, picture: np.ndarray, matrix: np.ndarray) -> Face:
         for number in range(LOOKS):
-            crop = cv2.cvtColor(cut(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY)
-            found = look(self.network, torch.from_numpy(crop[None]))
+            crop = cv2.cvtColor(warp_crop(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY)
+            found = predict_batch(self.network, torch.from_numpy(crop[None]))
             seen = found.points[0].numpy()
-            points = moved(seen, cv2.invertAffineTransform(matrix))
+            points = apply_affine(seen, cv2.invertAffineTransform(matrix))
             if number < LOOKS - 1:
                 matrix = aligned_matrix(points, SIZE)
         eyes = float(np.linalg.norm(seen[45] - seen[36]))

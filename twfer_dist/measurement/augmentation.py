@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from twfer_dist.core.crop import aligned_matrix
-from twfer_dist.core.errors import Problem
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.schema import RENDERED
 from twfer_dist.core.status import OK
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.measurement.network import MIRRORED, SIZE
 
 
@@ -48,7 +48,7 @@ class Examples:
         return Examples(*(value.to(device, non_blocking=True) for value in vars(self).values()))
 
 
-def load_heads(rendered: Finished) -> Heads:
+def load_heads(rendered: Artifact) -> Heads:
     """All heads of a rendered corpus. Problem where it holds none."""
     columns = ["source", "action_units", "landmarks68", "pose", "image", "status"]
     images, rest = [], []
@@ -58,7 +58,7 @@ def load_heads(rendered: Finished) -> Heads:
                 images.append(_decoded(np.frombuffer(row["image"], np.uint8)))
                 rest.append((row["source"], row["action_units"], row["landmarks68"], row["pose"]))
     if not images:
-        raise Problem(f"{rendered.uri} holds no rendered heads: render some with plan units.")
+        raise UserError(f"{rendered.uri} holds no rendered heads: render some with plan units.")
     sources, units, points, pose = zip(*rest, strict=True)
     points_of = np.array(points, np.float32).reshape(-1, 68, 2) - 0.5  # a pixel's middle is at its whole number here
     return Heads(
@@ -66,30 +66,30 @@ def load_heads(rendered: Finished) -> Heads:
     )
 
 
-def plain(heads: Heads) -> Examples:
+def aligned(heads: Heads) -> Examples:
     """The heads as they are, aligned by their true points."""
     matrices = [aligned_matrix(points, SIZE) for points in heads.points]
     crops = [_cut(image, matrix) for image, matrix in zip(heads.images, matrices, strict=True)]
-    points = [moved(points, matrix) for points, matrix in zip(heads.points, matrices, strict=True)]
+    points = [apply_affine(points, matrix) for points, matrix in zip(heads.points, matrices, strict=True)]
     return _examples(crops, points, heads.units, _turned(heads.pose, matrices))
 
 
-def drawn(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
+def augmented(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
     """Examples of heads `rows` as photographs might show them. seed: with the row's place in it, decides everything."""
     crops, points, matrices, mirrored = [], [], [], []
     for row, place in rows:
         rng = np.random.default_rng((*seed, int(place)))
         loose = 1.0 if rng.random() < 0.5 else 0.25  # half of the crops are as good as the points' own
         matrix = _jittered(aligned_matrix(heads.points[row], SIZE), loose, rng)
-        where = moved(heads.points[row], matrix)
+        where = apply_affine(heads.points[row], matrix)
         crop = _cut(heads.images[row], matrix, rng)
         if rng.random() < 0.5:
-            crop = _painted(crop, where, rng)
+            crop = _makeup(crop, where, rng)
         if rng.random() < 0.25:
-            crop = _haired(crop, where, rng)
+            crop = _hair(crop, where, rng)
         if rng.random() < 0.12:
             crop = _spectacled(crop, where, rng)
-        crop = _photographed(crop, rng)
+        crop = _camera(crop, rng)
         mirror = rng.random() < 0.5
         if mirror:
             crop = np.ascontiguousarray(crop[:, ::-1])
@@ -103,13 +103,13 @@ def drawn(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
     return _examples(crops, points, heads.units[rows[:, 0]], pose)
 
 
-def framed(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
+def jittered(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
     """Examples of heads `rows` as they are, in a crop that is a little off. seed: as in `drawn`."""
     crops, points, matrices = [], [], []
     for row, place in rows:
         matrix = _jittered(aligned_matrix(heads.points[row], SIZE), 0.4, np.random.default_rng((*seed, int(place))))
         crops.append(_cut(heads.images[row], matrix))
-        points.append(moved(heads.points[row], matrix))
+        points.append(apply_affine(heads.points[row], matrix))
         matrices.append(matrix)
     return _examples(crops, points, heads.units[rows[:, 0]], _turned(heads.pose[rows[:, 0]], matrices))
 
@@ -147,14 +147,14 @@ def _cut(image: np.ndarray, matrix: np.ndarray, rng: np.random.Generator | None 
     return cv2.warpAffine(image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=outside)
 
 
-def _photographed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _camera(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A crop (uint8 (S, S)) after another light, lens, camera and file, with something before it now and then."""
     x = (crop / np.float32(255)) ** np.float32(np.exp(rng.normal(0, 0.3)))
     x = 0.5 + (x - 0.5) * np.float32(np.exp(rng.normal(0, 0.25))) + np.float32(rng.normal(0, 0.08))
     if rng.random() < 0.45:
         x = _relit(x, rng)
     if rng.random() < 0.35:
-        x = _covered(x, rng)
+        x = _occlusion(x, rng)
     if rng.random() < 0.35:
         few = int(rng.uniform(28, 90))
         x = np.asarray(
@@ -172,7 +172,7 @@ def _photographed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def _painted(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _makeup(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The crop with eyes, brows and lips of other lightness, as light, make-up and kin give them, and lights in the
     eyes: how bright an eye is says nothing of how wide it is open.
     """
@@ -229,7 +229,7 @@ def _relit(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return x
 
 
-def _haired(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _hair(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The crop with hair around the face, short or long, with or without a fringe: rendered heads have caps and carved
     curls.
     """
@@ -289,7 +289,7 @@ def _spectacled(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) 
     return rims
 
 
-def _covered(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _occlusion(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Something grey, even or rough, over a part: a broken place, a hand, a stain, a label."""
     middle, reach = rng.uniform(0, SIZE, 2), rng.uniform(0.05, 0.22, 2) * SIZE
     mask = np.zeros((SIZE, SIZE), np.float32)

@@ -8,7 +8,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 
 
@@ -30,9 +30,9 @@ def read(uri: str, remedy: str) -> tuple[dict[str, Tensor], str]:
         data = storage.read_bytes(uri)
         state = safetensors.torch.load(data)
     except (FileNotFoundError, IsADirectoryError):
-        raise Problem(f"{uri} is not there: {remedy}.") from None
+        raise UserError(f"{uri} is not there: {remedy}.") from None
     except (SafetensorError, ValueError) as error:
-        raise Problem(f"{uri} is not a safetensors file ({error}): {remedy}.") from None
+        raise UserError(f"{uri} is not a safetensors file ({error}): {remedy}.") from None
     return {
         name: value.float() if value.is_floating_point() else value for name, value in state.items()
     }, storage.sha256(data)
@@ -43,4 +43,4 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], uri: str, remedy: str)
     try:
         network.load_state_dict(state)
     except RuntimeError:
-        raise Problem(f"{uri} holds the weights of another model: {remedy}.") from None
+        raise UserError(f"{uri} holds the weights of another model: {remedy}.") from None

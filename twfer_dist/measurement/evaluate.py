@@ -9,18 +9,17 @@ import numpy as np
 import torch
 
 from twfer_dist.core.crop import crop_matrix
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import ACTION_UNITS
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement import augmentation, training
-from twfer_dist.measurement.analyzer import Face, Meter, open_meter, open_network
+from twfer_dist.measurement.analyzer import Face, FaceAnalyzer, open_meter, open_network
 from twfer_dist.measurement.network import SIZE, standardised
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
-_OFF = (
-    0.04  # standard deviation of a detector's place and size, of the box's longer side; as measured in faces.detector
-)
+# standard deviation of a detector's place and size, of the box's longer side; as measured in faces.detector
+_OFF = 0.04
 
 TEST = package_path("package:weights/faces-test")
 """What ships: 600 rendered heads of figures and in materials that are in no training (jobs/faces.yaml)."""
@@ -29,14 +28,14 @@ BENCH_BATCH = 32
 _BENCH_SECONDS = 3.0
 
 
-def evaluate(weights: str, rendered: Finished) -> dict[str, Any]:
+def evaluate(weights: str, rendered: Artifact) -> dict[str, Any]:
     """`learning.scores` on the heads of `rendered`, found as the faces stage finds them in photographs; `missed`: heads
     not seen.
     """
     heads = augmentation.load_heads(rendered)
     seen = [(k, face) for k, face in enumerate(measured(open_meter(weights), heads.images, heads.points)) if face]
     if not seen:
-        raise Problem(
+        raise UserError(
             f"{weights} sees none of the heads of {rendered.uri}: name the weights of a network that measures faces."
         )
     rows, faces = zip(*seen, strict=True)
@@ -48,7 +47,7 @@ def evaluate(weights: str, rendered: Finished) -> dict[str, Any]:
     }
 
 
-def measured_units(weights: str, rendered: Finished) -> dict[str, Any]:
+def measured_units(weights: str, rendered: Artifact) -> dict[str, Any]:
     """What the network reads on the heads of `rendered`: the `quantiles` of each of `units`, against which a corpus can
     be held.
     """
@@ -58,7 +57,7 @@ def measured_units(weights: str, rendered: Finished) -> dict[str, Any]:
     return {"heads": len(values), "quantiles": list(QUANTILES), "units": dict(zip(ACTION_UNITS, found, strict=True))}
 
 
-def measured(meter: Meter, images: Iterable[np.ndarray], points: Iterable[np.ndarray]) -> list[Face | None]:
+def measured(meter: FaceAnalyzer, images: Iterable[np.ndarray], points: Iterable[np.ndarray]) -> list[Face | None]:
     """Heads (uint8 grey) measured from framings that are about as good as a detector's. points: the true ones (68,
     2).
     """

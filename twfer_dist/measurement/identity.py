@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twfer_dist.core.crop import cut
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.crop import warp_crop
+from twfer_dist.core.errors import UserError
 from twfer_dist.measurement import augmentation, checkpoint
 from twfer_dist.measurement.analyzer import SHIPPED, open_network
 from twfer_dist.measurement.augmentation import Examples, Heads
 from twfer_dist.measurement.network import SIZE, FaceNetwork, standardised
-from twfer_dist.measurement.training import FaceNetworkConfig, Lesson
+from twfer_dist.measurement.training import FaceNetworkConfig, TrainingObjective
 
 WEIGHTS = "identity.safetensors"
 EMBEDDING = 128
@@ -56,7 +56,7 @@ def new_network() -> IdentityNetwork:
     return network
 
 
-def two_of_each(heads: Heads, config: FaceNetworkConfig) -> Callable[[int], np.ndarray]:
+def paired_batches(heads: Heads, config: FaceNetworkConfig) -> Callable[[int], np.ndarray]:
     """Which heads a step shows: a function of the step to int64 (batch,), of which the second half shows the figures of
     the first half again, in the same order. Each epoch shows each figure once, in its own order. Problem where no
     figure has two pictures, or too few have.
@@ -65,13 +65,13 @@ def two_of_each(heads: Heads, config: FaceNetworkConfig) -> Callable[[int], np.n
     _, first, number = np.unique(heads.sources[order], return_index=True, return_counts=True)
     first, number = first[number > 1], number[number > 1]
     if not len(first):
-        raise Problem(
+        raise UserError(
             "The rendered heads show each figure once, and nothing tells what makes it itself: render more scenes "
             "of each."
         )
     half = config.batch // 2
     if half > len(first):
-        raise Problem(
+        raise UserError(
             f"A batch of {config.batch} shows {half} figures twice and there are {len(first)}: choose a smaller batch."
         )
 
@@ -88,7 +88,9 @@ def two_of_each(heads: Heads, config: FaceNetworkConfig) -> Callable[[int], np.n
     return rows
 
 
-def telling_apart(heads: Heads, config: FaceNetworkConfig, device: torch.device | str = "cpu") -> Lesson:
+def contrastive_objective(
+    heads: Heads, config: FaceNetworkConfig, device: torch.device | str = "cpu"
+) -> TrainingObjective:
     """The lesson of this network: the cross entropy of each picture's other one (`two_of_each`) among all other
     pictures of the batch. Each of several workers tells its own share of the batch apart. The pictures stay as they
     were rendered: what else a photograph would do to them hides the little by which figures differ.
@@ -103,7 +105,7 @@ def telling_apart(heads: Heads, config: FaceNetworkConfig, device: torch.device 
             )
         }
 
-    return Lesson(two_of_each(heads, config), augmentation.framed, loss_of)
+    return TrainingObjective(paired_batches(heads, config), augmentation.jittered, loss_of)
 
 
 @torch.inference_mode()
@@ -118,7 +120,7 @@ def embeddings(network: IdentityNetwork, crops: Tensor, batch: int = 64) -> np.n
     return torch.cat(parts).cpu().numpy()
 
 
-def retrieved(asked: np.ndarray, figures: np.ndarray, gallery: np.ndarray, known: np.ndarray) -> np.ndarray:
+def rank1_hits(asked: np.ndarray, figures: np.ndarray, gallery: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Whether the nearest of the gallery is of the same figure (rank 1), bool (N,).
 
     asked (N, EMBEDDING) and gallery (M, EMBEDDING) are embeddings, figures (N,) and known (M,) whose they are.
@@ -135,8 +137,8 @@ def scores(network: IdentityNetwork, heads: Heads) -> dict[str, float]:
     """
     known, first, number = np.unique(heads.sources, return_index=True, return_counts=True)
     last = first + number - 1
-    found = embeddings(network, augmentation.plain(heads.of(np.concatenate([first, last]))).crops)
-    hits = retrieved(found[len(first) :], known, found[: len(first)], known)
+    found = embeddings(network, augmentation.aligned(heads.of(np.concatenate([first, last]))).crops)
+    hits = rank1_hits(found[len(first) :], known, found[: len(first)], known)
     return {"identity_rank1": float(hits.mean()), "figures": float(len(known))}
 
 
@@ -150,7 +152,8 @@ class Identity:
     def embed(self, pictures: np.ndarray) -> np.ndarray:
         """float32 (N, EMBEDDING) of crops of faces, uint8 RGB (N, S, S, 3)."""
         crops = [
-            cv2.cvtColor(cut(picture, whole_crop(picture.shape[0]), SIZE), cv2.COLOR_RGB2GRAY) for picture in pictures
+            cv2.cvtColor(warp_crop(picture, whole_crop(picture.shape[0]), SIZE), cv2.COLOR_RGB2GRAY)
+            for picture in pictures
         ]
         return embeddings(self.network, torch.from_numpy(np.stack(crops)))
 

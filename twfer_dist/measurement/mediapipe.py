@@ -8,9 +8,9 @@ site.
 import cv2
 import numpy as np
 
-from twfer_dist.core.crop import aligned_matrix, cut
-from twfer_dist.core.errors import Problem
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.crop import aligned_matrix, warp_crop
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.engine import storage
 from twfer_dist.measurement.analyzer import Face, sharpness
@@ -46,11 +46,11 @@ class MediaPipeMeter:
             import mediapipe
             from mediapipe.tasks.python import BaseOptions, vision
         except ImportError:
-            raise Problem(f"{uri} needs MediaPipe, which is not here: pip install 'twfer_dist[mediapipe]'.") from None
+            raise UserError(f"{uri} needs MediaPipe, which is not here: pip install 'twfer_dist[mediapipe]'.") from None
         try:
             model = storage.read_bytes(uri)
         except FileNotFoundError:
-            raise Problem(f"{uri} is not there: name MediaPipe's face_landmarker.task, or leave it out.") from None
+            raise UserError(f"{uri} is not there: name MediaPipe's face_landmarker.task, or leave it out.") from None
         self.sha256 = storage.sha256(model)
         self._image = mediapipe.Image, mediapipe.ImageFormat.SRGB
         options = vision.FaceLandmarkerOptions(
@@ -61,7 +61,7 @@ class MediaPipeMeter:
         try:
             self._landmarker = vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
-            raise Problem(f"{uri} is not a Face Landmarker ({' '.join(str(error).split())[:120]}).") from None
+            raise UserError(f"{uri} is not a Face Landmarker ({' '.join(str(error).split())[:120]}).") from None
 
     def measure(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
         """See `measure.Meter`."""
@@ -72,11 +72,13 @@ class MediaPipeMeter:
         wide = framing * _WIDER / 1.5
         wide[:, 2] += size * (1 - 1 / 1.5) / 2
         image, kind = self._image
-        found = self._landmarker.detect(image(image_format=kind, data=cut(picture, wide.astype(np.float32), size)))
+        found = self._landmarker.detect(
+            image(image_format=kind, data=warp_crop(picture, wide.astype(np.float32), size))
+        )
         if not found.face_landmarks:
             return None
         mesh = np.array([(p.x, p.y) for p in found.face_landmarks[0]], np.float32) * size - 0.5
-        points = moved(mesh[list(_POINTS)], cv2.invertAffineTransform(wide)).astype(np.float32)
+        points = apply_affine(mesh[list(_POINTS)], cv2.invertAffineTransform(wide)).astype(np.float32)
         shapes = {shape.category_name: shape.score for shape in found.face_blendshapes[0]}
         units = [MAX_INTENSITY * float(np.mean([shapes[name] for name in _SHAPES[unit]])) for unit in ACTION_UNITS]
         turn = np.array(found.facial_transformation_matrixes[0])[:3, :3]
@@ -88,5 +90,5 @@ class MediaPipeMeter:
             pose[2] + np.degrees(np.arctan2(framing[1, 0], framing[0, 0])) + 180
         ) % 360 - 180  # of the picture, not of the crop
         matrix = aligned_matrix(points, SIZE)
-        crop = cv2.cvtColor(cut(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY)
+        crop = cv2.cvtColor(warp_crop(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY)
         return Face(points, matrix, 0.0, np.array(units, np.float32), None, pose.astype(np.float32), sharpness(crop))

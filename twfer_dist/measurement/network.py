@@ -103,7 +103,7 @@ def standardised(grey: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def look(network: nn.Module, grey: Tensor) -> Measured:
+def predict_batch(network: nn.Module, grey: Tensor) -> Measured:
     """What a network in inference mode says of crops, uint8 (B, S, S), and of their mirror images, averaged: no side is
     favoured.
     """

@@ -22,14 +22,12 @@ _NEEDED = ("the eyes", "one eye", "the mouth")
 class Gate(Settings):
     """What a face needs to be read; README.md says how these limits were found."""
 
-    eyes: Annotated[float, Range(0, 10_000)] = (
-        16.0  # least distance between the outer corners of the eyes, in pixels of the photograph
-    )
+    # least distance between the outer corners of the eyes, in pixels of the photograph
+    eyes: Annotated[float, Range(0, 10_000)] = 16.0
     sharpness: Annotated[float, Range(0, 10)] = 0.07  # least `measure.sharpness`
     turned: Annotated[float, Range(0, 180)] = 40.0  # most degrees that the head may be turned, sideways or up and down
-    doubt: Annotated[float, Range(0, 10)] = (
-        0.06  # most that the points may be expected to be off, in distances between these corners
-    )
+    # most that the points may be expected to be off, in distances between these corners
+    doubt: Annotated[float, Range(0, 10)] = 0.06
     outside: Annotated[float, Range(0, 1)] = 0.08  # largest share of the points that may lie outside the photograph
 
     def fault(self, face: Face | None, width: int, height: int) -> str:

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import ray_cluster, storage
-from twfer_dist.engine.artifact import WORK, Finished
+from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.mlflow_run import Run
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.progress import Teller
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.progress import ProgressReporter
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement import analyzer, augmentation, checkpoint, identity, training
 from twfer_dist.measurement.augmentation import Heads
 from twfer_dist.measurement.network import FaceNetwork
-from twfer_dist.measurement.training import FaceNetworkConfig, Lesson, State
+from twfer_dist.measurement.training import FaceNetworkConfig, State, TrainingObjective
 from twfer_dist.training.checkpoint import keep_checkpoint, set_aside_damaged
 from twfer_dist.training.loop import check_divisible
 
@@ -41,14 +41,14 @@ LOOK_HEADS = 512
 
 
 def face_network_job(
-    rendered: Finished,
+    rendered: Artifact,
     config: FaceNetworkConfig,
     tracking: Tracking,
     *,
-    test: Finished | None = None,
+    test: Artifact | None = None,
     workers: int = 0,
     gpu: bool = False,
-) -> Job:
+) -> StageSpec:
     """Train the network that measures faces on the heads of `rendered` and choose its intervals on figures that it has
     not seen.
 
@@ -59,17 +59,17 @@ def face_network_job(
     """
     check_batch(config.batch, workers, pairs=False)
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         with _trained(work, _MEASURE, rendered, config, tracking, workers, gpu) as (run, state, held_out):
             _finish_measuring(work, run, state, held_out, test)
 
     inputs = {"rendered": rendered, **({"test": test} if test else {})}
-    return Job("face-network", VERSION, inputs, config, {}, {}, do)
+    return StageSpec("face-network", VERSION, inputs, config, {}, {}, do)
 
 
 def identity_network_job(
-    rendered: Finished, config: FaceNetworkConfig, tracking: Tracking, *, workers: int = 0, gpu: bool = False
-) -> Job:
+    rendered: Artifact, config: FaceNetworkConfig, tracking: Tracking, *, workers: int = 0, gpu: bool = False
+) -> StageSpec:
     """Train the network that tells figures apart on the heads of `rendered`, of each figure in several scenes.
 
     Writes identity.safetensors (float16, for `identity.open_identity`) and training.jsonl. `results`: scores on the
@@ -77,7 +77,7 @@ def identity_network_job(
     """
     check_batch(config.batch, workers, pairs=True)
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         with _trained(work, _TELL_APART, rendered, config, tracking, workers, gpu) as (run, state, held_out):
             weights = checkpoint.to_bytes(state.network, recipe=work.job.fingerprint)
             work.write_file(identity.WEIGHTS, weights)
@@ -96,7 +96,7 @@ def identity_network_job(
                 ],
             }
 
-    return Job("identity-network", IDENTITY_VERSION, {"rendered": rendered}, config, {}, {}, do)
+    return StageSpec("identity-network", IDENTITY_VERSION, {"rendered": rendered}, config, {}, {}, do)
 
 
 def check_batch(batch: int, workers: int, *, pairs: bool) -> None:
@@ -106,7 +106,7 @@ def check_batch(batch: int, workers: int, *, pairs: bool) -> None:
     if not pairs:
         return check_divisible(batch, workers)
     if batch % 2:
-        raise Problem(f"A batch of {batch} cannot show each of its figures twice: choose an even one.")
+        raise UserError(f"A batch of {batch} cannot show each of its figures twice: choose an even one.")
     check_divisible(batch // 2, workers, "pairs of images")
 
 
@@ -115,23 +115,29 @@ class _Task:
     """What a network is trained for. The functions are a module's own: they travel to workers by name."""
 
     make: Callable[[], nn.Module]
-    lesson: Callable[[Heads, FaceNetworkConfig, Any], Lesson]  # for the heads to learn from, and the device
+    lesson: Callable[[Heads, FaceNetworkConfig, Any], TrainingObjective]  # for the heads to learn from, and the device
     look: Callable[[Any, Heads], dict[str, float]]  # scores on held-out heads
 
 
 def _measuring_scores(network: nn.Module, held_out: Heads) -> dict[str, float]:
-    found = training.answers(network, augmentation.plain(held_out))
+    found = training.answers(network, augmentation.aligned(held_out))
     told = found.scores(training.interval_factors(found))
     return {name: value for name, value in told.items() if isinstance(value, float)}
 
 
-_MEASURE = _Task(FaceNetwork, training.measuring, _measuring_scores)
-_TELL_APART = _Task(identity.new_network, identity.telling_apart, identity.scores)
+_MEASURE = _Task(FaceNetwork, training.measurement_objective, _measuring_scores)
+_TELL_APART = _Task(identity.new_network, identity.contrastive_objective, identity.scores)
 
 
 @contextlib.contextmanager
 def _trained(
-    work: Work, task: _Task, rendered: Finished, config: FaceNetworkConfig, tracking: Tracking, workers: int, gpu: bool
+    work: StageOutput,
+    task: _Task,
+    rendered: Artifact,
+    config: FaceNetworkConfig,
+    tracking: Tracking,
+    workers: int,
+    gpu: bool,
 ) -> Iterator[tuple[Run, State, Heads]]:
     """Train to the end: the open MLflow run, the last state, and the held-out heads; the training's log is written
     afterwards.
@@ -185,7 +191,7 @@ def _worker(arguments: dict[str, Any]) -> None:
             arguments["run"],
             partial(task.look, state.network, looked_at),
             arguments["checkpoint"],
-            Teller(arguments["told"]),
+            ProgressReporter(arguments["told"]),
         )
     lesson = task.lesson(heads, config, device)
     training.fit(
@@ -203,7 +209,7 @@ def _worker(arguments: dict[str, Any]) -> None:
 class _Observer:
     """Logs losses every `LOG_EVERY` seconds; every `LOOK_EVERY` seconds scores and keeps a checkpoint."""
 
-    def __init__(self, run: Run, look: Callable[[], dict[str, float]], checkpoint: str, tell: Teller) -> None:
+    def __init__(self, run: Run, look: Callable[[], dict[str, float]], checkpoint: str, tell: ProgressReporter) -> None:
         self.run, self.look, self.checkpoint, self.tell = run, look, checkpoint, tell
         self.waiting: list[dict[str, float]] = []
         self.logged = self.looked = time.monotonic()
@@ -234,15 +240,15 @@ class _Observer:
         storage.write_bytes(self.checkpoint.replace(CHECKPOINT, LOG), _lines(state.log))
 
 
-def _finish_measuring(work: Work, run: Run, state: State, held_out: Heads, test: Finished | None) -> None:
+def _finish_measuring(work: StageOutput, run: Run, state: State, held_out: Heads, test: Artifact | None) -> None:
     """Intervals, the weights as they are shipped, and scores of these weights."""
-    found = training.answers(state.network, augmentation.plain(held_out))
+    found = training.answers(state.network, augmentation.aligned(held_out))
     factors = training.interval_factors(found)
     work.write_file(analyzer.WEIGHTS, analyzer.to_bytes(state.network, factors, recipe=work.job.fingerprint))
     shipped = analyzer.open_network(storage.join(work.directory, analyzer.WEIGHTS))
-    scores = {"held_out": training.answers(shipped.network, augmentation.plain(held_out)).scores(factors)}
+    scores = {"held_out": training.answers(shipped.network, augmentation.aligned(held_out)).scores(factors)}
     if test:
-        scores["test"] = training.answers(shipped.network, augmentation.plain(augmentation.load_heads(test))).scores(
+        scores["test"] = training.answers(shipped.network, augmentation.aligned(augmentation.load_heads(test))).scores(
             factors
         )
     for split, one in scores.items():

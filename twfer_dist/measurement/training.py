@@ -13,12 +13,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.measurement import augmentation
 from twfer_dist.measurement.augmentation import Examples, Heads
-from twfer_dist.measurement.network import FaceNetwork, Measured, look, standardised
+from twfer_dist.measurement.network import FaceNetwork, Measured, predict_batch, standardised
 from twfer_dist.training.checkpoint import pack, unpack
 from twfer_dist.training.loop import agree_on_bfloat16, check_converging
 from twfer_dist.training.precision import Precision
@@ -34,7 +34,7 @@ _WARM = 0.03  # of the training, while the learning rate rises
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingObjective:
     """What a network is shown, and how its answers are judged."""
 
     rows_of: Callable[
@@ -55,14 +55,12 @@ class FaceNetworkConfig(Settings):
     steps: Annotated[int, Range(1, 10**9)] = 20000
     minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None
     batch: Annotated[int, Range(2, 4096)] = 64  # over all workers
-    learning_rate: Annotated[float, Range(0, 1, above=True)] = (
-        2e-3  # of AdamW at its highest; it rises and then falls along a cosine
-    )
+    # of AdamW at its highest; it rises and then falls along a cosine
+    learning_rate: Annotated[float, Range(0, 1, above=True)] = 2e-3
     weight_decay: Annotated[float, Range(0, 1)] = 0.02
     precision: Precision = "float32"  # of the convolutions while learning, bfloat16 is twice as fast
-    held_out: Annotated[float, Range(0, 0.9, above=True)] = (
-        0.05  # share of the figures kept to choose intervals by, or to be told apart
-    )
+    # share of the figures kept to choose intervals by, or to be told apart
+    held_out: Annotated[float, Range(0, 0.9, above=True)] = 0.05
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
 
@@ -131,7 +129,9 @@ def loss(found: Measured, truth: Examples, spread: Tensor) -> dict[str, Tensor]:
     }
 
 
-def measuring(heads: Heads, config: FaceNetworkConfig, device: torch.device | str = "cpu") -> Lesson:
+def measurement_objective(
+    heads: Heads, config: FaceNetworkConfig, device: torch.device | str = "cpu"
+) -> TrainingObjective:
     """The lesson of the network that measures faces: each epoch shows each head once, in its own order, as photographs
     might show it.
     """
@@ -144,7 +144,7 @@ def measuring(heads: Heads, config: FaceNetworkConfig, device: torch.device | st
         drawn = [np.random.default_rng((config.seed, 1, epoch)).permutation(count) for epoch in epochs]
         return np.concatenate(drawn)[first % count + np.arange(config.batch)]
 
-    return Lesson(rows_of, augmentation.drawn, lambda found, truth: loss(found, truth, spread))
+    return TrainingObjective(rows_of, augmentation.augmented, lambda found, truth: loss(found, truth, spread))
 
 
 def fit(
@@ -152,7 +152,7 @@ def fit(
     net: nn.Module,
     config: FaceNetworkConfig,
     heads: Heads,
-    lesson: Lesson,
+    lesson: TrainingObjective,
     observe: Callable[[State, dict[str, float]], None],
 ) -> None:
     """Train from where `state` stands to the end, on this worker's share of each batch.
@@ -233,7 +233,7 @@ def answers(network: nn.Module, shown: Examples, batch: int = 64) -> Answers:
     device = next(network.parameters()).device
     parts: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(shown.crops), batch):
-        found = look(network, shown.crops[start : start + batch].to(device))
+        found = predict_batch(network, shown.crops[start : start + batch].to(device))
         parts.append(tuple(value.cpu().numpy() for value in vars(found).values()))
     points, _, units, unit_scales, pose = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Answers(points, np.clip(units, 0, MAX_INTENSITY), unit_scales, pose, shown)
@@ -293,5 +293,5 @@ def split(heads: Heads, share: float, seed: int) -> tuple[Heads, Heads]:
     kept = np.random.default_rng((seed, 2)).permutation(sources)[: max(1, round(share * len(sources)))]
     held = np.isin(heads.sources, kept)
     if held.all():
-        raise Problem("The rendered heads are all of one figure: render more.")
+        raise UserError("The rendered heads are all of one figure: render more.")
     return heads.of(np.flatnonzero(~held)), heads.of(np.flatnonzero(held))

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine.config import either, fill, package_path
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recipe.recipe import Compute, Recipe, Stage
 
@@ -109,12 +109,12 @@ def check(stage: Stage, compute: Compute, kinds: Mapping[str, str], place: str) 
                 if takes.kinds
                 else "corpora of the recipe"
             )
-            raise Problem(f"{place}: '{key}' is missing: name {source}.")
+            raise UserError(f"{place}: '{key}' is missing: name {source}.")
         for one in named:
             if one in kinds and takes.kinds:
                 check_kind(takes, key, f"stage '{one}'", kinds[one], place)
     if stage.kind in NEEDED and stage.settings.get(NEEDED[stage.kind][0]) is None:
-        raise Problem(f"{place}: '{NEEDED[stage.kind][0]}' is missing: {NEEDED[stage.kind][1]}.")
+        raise UserError(f"{place}: '{NEEDED[stage.kind][0]}' is missing: {NEEDED[stage.kind][1]}.")
     with _at(place):
         _check_together(stage, config, compute)
 
@@ -122,7 +122,7 @@ def check(stage: Stage, compute: Compute, kinds: Mapping[str, str], place: str) 
 def check_kind(takes: Input, key: str, what: str, kind: str, place: str) -> None:
     """Problem where what a key names is the output of another kind of stage than it takes."""
     if kind not in takes.kinds:
-        raise Problem(
+        raise UserError(
             f"{place}: '{key}' names {what}, which is of kind {kind}: name one of kind {either(takes.kinds)}."
         )
 
@@ -147,16 +147,16 @@ def _check_together(stage: Stage, config: Any, compute: Compute) -> None:
 
             check_divisible(config.batch, compute.workers)
             if stage.settings.get("initial") and stage.inputs.get("trunk"):
-                raise Problem("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
+                raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
         case "dataset":
             wanted = {"photographs": "faces", "animated": "animated"}
             if missing := [origin for origin in config.include if not stage.inputs.get(wanted[origin])]:
-                raise Problem(
+                raise UserError(
                     f"The data set includes {missing[0]}, and '{wanted[missing[0]]}' is missing: name the stages "
                     "that have them."
                 )
             if config.split == "given" and not stage.inputs.get("faces"):
-                raise Problem(
+                raise UserError(
                     "The split 'given' is that of the photographs, and 'faces' is missing: name the stages that "
                     "have them."
                 )
@@ -164,7 +164,7 @@ def _check_together(stage: Stage, config: Any, compute: Compute) -> None:
             from twfer_dist.faces.detector_models import DETECTORS
 
             if (detector := str(stage.settings.get("detector", "auto"))) not in ("auto", *DETECTORS):
-                raise Problem(f"'{detector}' is no face detector: use {either(('auto', *DETECTORS))}.")
+                raise UserError(f"'{detector}' is no face detector: use {either(('auto', *DETECTORS))}.")
 
 
 @contextlib.contextmanager
@@ -172,11 +172,11 @@ def _at(place: str) -> Iterator[None]:
     """Meanwhile a Problem names the place."""
     try:
         yield
-    except Problem as problem:
-        raise Problem(f"{place}: {problem}") from None
+    except UserError as problem:
+        raise UserError(f"{place}: {problem}") from None
 
 
-def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
+def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> StageSpec:
     """The job of a stage."""
     place = f"recipe {recipe.name}, stage '{stage.name}'"
     config = config_of(stage.kind, stage.settings, place)
@@ -184,7 +184,7 @@ def job_of(recipe: Recipe, stage: Stage, inputs: dict[str, list[Any]]) -> Job:
 
     def tracking() -> Tracking:
         if recipe.tracking is None:
-            raise Problem(
+            raise UserError(
                 f"{place}: runs are tracked in an SQLite file beside the outputs, and {recipe.out} is not on this "
                 "machine: "
                 "give 'tracking', the address of an MLflow server."

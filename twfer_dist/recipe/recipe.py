@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.tracking import Tracking
 
@@ -27,15 +27,12 @@ from twfer_dist.engine.tracking import Tracking
 class Compute(Settings):
     """What stages may ask for. It changes how fast they are, never what they give."""
 
-    workers: Annotated[int, Range(0, 4096)] = (
-        0  # processes of a data-parallel training; 0 trains in this process, or in one with a GPU
-    )
-    gpus: Annotated[float, Range(0, 64)] = (
-        0.0  # GPUs of each actor that animates or predicts, and whether trainings use GPUs
-    )
-    actors: Annotated[int, Range(1, 100_000)] | None = (
-        None  # of each pool, and trials of a sweep at a time; as many as fit where not given
-    )
+    # processes of a data-parallel training; 0 trains in this process, or in one with a GPU
+    workers: Annotated[int, Range(0, 4096)] = 0
+    # GPUs of each actor that animates or predicts, and whether trainings use GPUs
+    gpus: Annotated[float, Range(0, 64)] = 0.0
+    # of each pool, and trials of a sweep at a time; as many as fit where not given
+    actors: Annotated[int, Range(1, 100_000)] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Outcome:
 
     stage: Stage
     state: str
-    finished: Finished | None
+    finished: Artifact | None
 
     def summary(self) -> dict[str, Any]:
         made = self.finished

@@ -5,13 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import artifact, ray_cluster, storage
-from twfer_dist.engine.artifact import INDEX, Finished
+from twfer_dist.engine.artifact import INDEX, Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.journal import without_password
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
 from twfer_dist.recipe.kinds import INPUTS, KIND_OF, SETTINGS, check_kind, job_of
 from twfer_dist.recipe.recipe import Outcome, Recipe, Stage
@@ -28,7 +28,7 @@ def plan_recipe(recipe: Recipe) -> list[Outcome]:
             if wanted == "bfloat16":
                 from twfer_dist.training import precision
 
-                precision.settle(wanted, [precision.lacking("cpu")])
+                precision.choose_precision(wanted, [precision.device_without_bfloat16("cpu")])
     return outcomes
 
 
@@ -39,11 +39,11 @@ def run_recipe(
     of finished stages that may come out otherwise are done again, and what depends on them where something came of it.
     """
     if until is not None and until not in {s.name for s in recipe.stages}:
-        raise Problem(
+        raise UserError(
             f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(s.name for s in recipe.stages)}."
         )
     if storage.is_file(recipe.out):
-        raise Problem(f"{recipe.out} is a file: name a folder for the outputs.")
+        raise UserError(f"{recipe.out} is a file: name a folder for the outputs.")
     _check_files(recipe)  # what is wrong is told of before hours of other work
     if recipe.tracking:
         recipe.tracking.send_waiting(recipe.out)
@@ -54,7 +54,7 @@ def run_recipe(
         if gpus and recipe.compute.actors is None:
             ray_cluster.check_gpus(gpus)
     index: dict[str, str] = {}
-    with contextlib.suppress(Problem):  # a damaged index is written anew
+    with contextlib.suppress(UserError):  # a damaged index is written anew
         index = {
             stage: directory
             for directory, stage in read_index(recipe.out).items()
@@ -83,15 +83,15 @@ def _check_files(recipe: Recipe) -> None:
         for key in SETTINGS[stage.kind][2]:
             place = storage.absolute(package_path(str(stage.settings.get(key, "package:"))))
             if key != "detector" and not place.startswith(recipe.out) and not storage.exists(place):
-                raise Problem(
+                raise UserError(
                     f"recipe {recipe.name}, stage '{stage.name}': {place}, its '{key}', is not there: name another "
                     "file."
                 )
 
 
-def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outcome]:
+def _walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterator[Outcome]:
     corpora = {name: open_corpus(path, name) for name, path in recipe.corpora.items()}
-    made: dict[str, Finished | None] = {}
+    made: dict[str, Artifact | None] = {}
     for stage in recipe.stages:
         inputs: dict[str, list[Any]] = {}
         for key, names in stage.inputs.items():
@@ -110,11 +110,11 @@ def _walk(recipe: Recipe, do: Callable[[Job], Finished | None]) -> Iterator[Outc
         yield Outcome(stage, state, finished)
 
 
-def _finished(recipe: Recipe, stage: Stage, key: str, directory: str) -> Finished:
+def _finished(recipe: Recipe, stage: Stage, key: str, directory: str) -> Artifact:
     """The finished output that a stage names by its directory. Problem where it is of another kind than the stage
     takes.
     """
-    found = artifact.open_finished(storage.absolute(package_path(directory)))
+    found = artifact.open_artifact(storage.absolute(package_path(directory)))
     kind = KIND_OF.get(found.manifest["stage"], found.manifest["stage"])
     check_kind(INPUTS[stage.kind][key], key, found.uri, kind, f"recipe {recipe.name}, stage '{stage.name}'")
     return found

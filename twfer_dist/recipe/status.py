@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import INDEX, WORK
 from twfer_dist.engine.inspect import inspect, is_output
-from twfer_dist.engine.shards import Target
+from twfer_dist.engine.shards import ShardStore
 from twfer_dist.recipe.kinds import KIND_OF
 from twfer_dist.recipe.recipe import Outcome, Stage
 
@@ -21,10 +21,10 @@ def find_recogniser(place: str) -> str:
         directories = [place]
     else:
         directories = [storage.join(place, directory) for directory in read_index(place)]
-    found = [artifact.open_finished(d) for d in directories if storage.exists(storage.join(d, artifact.MANIFEST))]
+    found = [artifact.open_artifact(d) for d in directories if storage.exists(storage.join(d, artifact.MANIFEST))]
     trainings = [f for f in found if f.manifest["stage"] == "train"]
     if not trainings:
-        raise Problem(
+        raise UserError(
             f"{place} holds no recogniser: name the output of a training (train-...), or the folder of a recipe "
             "that trained one."
         )
@@ -39,7 +39,7 @@ def read_index(folder: str) -> dict[str, str]:
     try:
         return {directory: stage for stage, directory in json.loads(storage.read_bytes(place))["stages"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise Problem(
+        raise UserError(
             f"{place} is damaged: run the recipe again, it writes the file anew and does nothing twice."
         ) from None
 
@@ -59,7 +59,7 @@ def find_faces(folder: str) -> str:
         return folder
     named = read_index(folder)
     outputs = [
-        artifact.open_finished(d) for d in _directories(folder) if storage.exists(storage.join(d, artifact.MANIFEST))
+        artifact.open_artifact(d) for d in _directories(folder) if storage.exists(storage.join(d, artifact.MANIFEST))
     ]
     outputs = [f for f in outputs if f.manifest["stage"] in ("faces", "corrected") and (not named or f.name in named)]
     before = {digest for f in outputs if f.manifest["stage"] == "corrected" for digest in f.manifest["inputs"].values()}
@@ -70,7 +70,7 @@ def find_faces(folder: str) -> str:
             if last
             else "holds no finished output of faces"
         )
-        raise Problem(f"{folder} {found}{'.' if last else ': run the stage of kind faces first.'}")
+        raise UserError(f"{folder} {found}{'.' if last else ': run the stage of kind faces first.'}")
     return last[0]
 
 
@@ -82,7 +82,7 @@ def recipe_status(folder: str) -> dict[str, Any]:
     """What lies in the output folder of a recipe: finished stages, and how far unfinished ones are."""
     folder = storage.absolute(folder)
     if not storage.exists(folder) or storage.is_file(folder):
-        raise Problem(f"{folder} is not there: name the output folder of a recipe.")
+        raise UserError(f"{folder} is not there: name the output folder of a recipe.")
     names = read_index(folder)
     stages = []
     for directory in storage.list_folders(folder):
@@ -92,7 +92,7 @@ def recipe_status(folder: str) -> dict[str, Any]:
             if ".replaced-" not in directory:
                 kind = KIND_OF.get(kind, kind)
                 outcome = Outcome(
-                    Stage(names.get(directory, kind), kind, {}, {}), "finished", artifact.open_finished(place)
+                    Stage(names.get(directory, kind), kind, {}, {}), "finished", artifact.open_artifact(place)
                 )
                 stages.append(outcome.summary())
         elif storage.exists(storage.join(place, WORK)):
@@ -101,10 +101,10 @@ def recipe_status(folder: str) -> dict[str, Any]:
             rows, counts = ({name: table[what] for name, table in tables.items()} for what in ("rows", "counts"))
             stages.append(
                 unfinished
-                | {"output": place, "rows": rows, "counts": counts, "planned": Target(place, ()).planned_rows()}
+                | {"output": place, "rows": rows, "counts": counts, "planned": ShardStore(place, ()).planned_rows()}
             )
     if not stages:
-        raise Problem(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")
+        raise UserError(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")
     order = list(names)
     stages.sort(key=lambda s: order.index(d) if (d := storage.name_of(s["output"])) in order else len(order))
     finished = sum(s["state"] == "finished" for s in stages)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.corpus.tables import ENDINGS
 from twfer_dist.engine import storage
@@ -48,12 +48,12 @@ def study_recipe(
     place = out or f"runs/study-{name}"
     asked = without_password(storage.absolute(corpus))
     if out is None and (other := _corpora_of(place).get(name, asked)) != asked:
-        raise Problem(f"{place} holds the study of {other}: name another place for this one with --out.")
+        raise UserError(f"{place} holds the study of {other}: name another place for this one with --out.")
     known = (
         {column for row in open_corpus(corpus).table["groups"].to_pylist() for column, _ in row} if groups else set()
     )
     if foreign := [column for column in groups if column not in known]:
-        raise Problem(
+        raise UserError(
             f"{corpus} is not grouped by '{foreign[0]}': its columns are {', '.join(sorted(known)) or 'none'}."
         )
     report = {"title": f"Expressions in {name}", "groups": list(groups)}

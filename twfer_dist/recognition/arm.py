@@ -8,7 +8,7 @@ face's answer depends on its neighbours. Here inference takes a running mean, an
 import torch
 from torch import Tensor, nn
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.resnet import CHANNELS, STRIDE, trunk
 
@@ -68,7 +68,9 @@ class ARM(nn.Module):
 
     def __init__(self, size: int = 224, *, batch_mean: bool = False) -> None:
         if size < SMALLEST:
-            raise Problem(f"ARM cannot read images of {size} pixels: set size to {SMALLEST} or more, or take resnet18.")
+            raise UserError(
+                f"ARM cannot read images of {size} pixels: set size to {SMALLEST} or more, or take resnet18."
+            )
         super().__init__()
         t = side(size)
         self.features = trunk()

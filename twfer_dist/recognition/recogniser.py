@@ -15,11 +15,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset.loader import normalise
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.recognition.arm import ARM
 from twfer_dist.recognition.calibration import Novelty, Threshold, probabilities
 from twfer_dist.recognition.resnet import ResNet18
@@ -48,7 +48,7 @@ def load_weights(network: ResNet18 | ARM, uri: str) -> str:
     try:
         data = storage.read_bytes(uri)
     except (FileNotFoundError, IsADirectoryError):
-        raise Problem(f"{uri} is not there: name a file of weights.") from None
+        raise UserError(f"{uri} is not there: name a file of weights.") from None
     state = _state(data, uri)
     own = network.state_dict()
     if "conv1.weight" in state:
@@ -64,7 +64,7 @@ def load_weights(network: ResNet18 | ARM, uri: str) -> str:
             fault = f"'{name}' is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
         else:
             continue
-        raise Problem(
+        raise UserError(
             f"{uri} does not hold the weights of this {kind} with {len(EXPRESSIONS)} expressions: {fault}; name "
             "another file."
         )
@@ -72,7 +72,7 @@ def load_weights(network: ResNet18 | ARM, uri: str) -> str:
     return storage.sha256(data)
 
 
-def load_trunk(network: ResNet18 | ARM, finished: Finished) -> None:
+def load_trunk(network: ResNet18 | ARM, finished: Artifact) -> None:
     """Fill a network's trunk (`features.*`) from the output of a training of either network."""
     trunk = open_recogniser(finished).network.features
     network.features.load_state_dict(trunk.state_dict())
@@ -94,12 +94,12 @@ def _state(data: bytes, uri: str) -> dict[str, Tensor]:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise Problem(f"{uri} is not a file of weights alone ({reason}): name a .safetensors or .pth file.") from None
+        raise UserError(f"{uri} is not a file of weights alone ({reason}): name a .safetensors or .pth file.") from None
     for key in ("state_dict", "model_state_dict"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise Problem(f"{uri} holds something else than a network's weights: name a state dict.")
+        raise UserError(f"{uri} holds something else than a network's weights: name a state dict.")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
@@ -141,17 +141,17 @@ class Recogniser:
         return probabilities(logits, self.temperature).astype(np.float32), self.novelty.distances(embedded)
 
 
-def name_of(finished: Finished) -> str:
+def name_of(finished: Artifact) -> str:
     """What tables call the recogniser in the output of a training."""
     return f"{NAMES[finished.manifest['config']['network']]} {finished.manifest['fingerprint'][:6]}"
 
 
-def open_recogniser(finished: Finished) -> Recogniser:
+def open_recogniser(finished: Artifact) -> Recogniser:
     """The recogniser in the finished output of a training. Problem where it is the output of another stage."""
     try:
         description = json.loads(storage.read_bytes(finished.path(DESCRIPTION)))
     except FileNotFoundError:
-        raise Problem(
+        raise UserError(
             f"{finished.uri} holds no recogniser: it is the output of stage '{finished.manifest['stage']}'; name a "
             "training."
         ) from None
@@ -170,7 +170,7 @@ def open_recogniser(finished: Finished) -> Recogniser:
 
 
 def describe(
-    architecture: Architecture, size: int, temperature: float, threshold: Threshold, dataset: Finished, epoch: int
+    architecture: Architecture, size: int, temperature: float, threshold: Threshold, dataset: Artifact, epoch: int
 ) -> bytes:
     """The file model.json beside the weights."""
     return storage.json_text(

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
 from twfer_dist.core.status import OK
 from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.reuse import content
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.recogniser import open_recogniser
 
 VERSION = 2
@@ -49,8 +49,8 @@ class PredictConfig(Settings):
 
 
 def predict_job(
-    inputs: Sequence[Finished], model: Finished, config: PredictConfig, *, actors: int | None = None, gpus: float = 0
-) -> Job:
+    inputs: Sequence[Artifact], model: Artifact, config: PredictConfig, *, actors: int | None = None, gpus: float = 0
+) -> StageSpec:
     """Answers of the recogniser `model` (the output of a training) for every row of `inputs`: table ".": PREDICTIONS.
 
     inputs: outputs of faces, animate or dataset. A row without an image keeps its status; an image that cannot be
@@ -62,35 +62,35 @@ def predict_job(
     recogniser.
     """
     if not inputs:
-        raise Problem("There are no images to answer for: name 'inputs', outputs of faces, animate or dataset.")
+        raise UserError("There are no images to answer for: name 'inputs', outputs of faces, animate or dataset.")
     for finished in inputs:
         if finished.manifest["stage"] not in SOURCES:
-            raise Problem(
+            raise UserError(
                 f"{finished.uri} is the output of stage '{finished.manifest['stage']}': images come from "
                 f"{', '.join(SOURCES)}."
             )
     inputs = sorted(inputs, key=lambda finished: finished.digest)
     size = open_recogniser(model).size
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         plan = _plan(inputs, model)
         if len(plan) != pc.count_distinct(plan["image_id"]).as_py():
-            raise Problem("The inputs hold the same images twice: name every finished output once.")
+            raise UserError("The inputs hold the same images twice: name every finished output once.")
         fetch = Step(read, {"inputs": tuple(inputs), "size": size})
         answer = Step(Predictor, {"model": model, "batch": config.batch, "gpus": gpus}, gpus=gpus, actors=actors)
         work.map(plan, [fetch, answer], rows_per_part=PART_ROWS, decides=["image_id", "content", "model"])
 
     named = {"model": model, **{f"images_{k}": finished for k, finished in enumerate(inputs)}}
     versions = {"torch": torch.__version__, "opencv": cv2.__version__}
-    return Job("predictions", VERSION, named, config, versions, {".": PREDICTIONS}, do)
+    return StageSpec("predictions", VERSION, named, config, versions, {".": PREDICTIONS}, do)
 
 
-def _plan(inputs: Sequence[Finished], model: Finished) -> pa.Table:
+def _plan(inputs: Sequence[Artifact], model: Artifact) -> pa.Table:
     """image_id and input (an index) of each image, and what decides its answer: its row's content, and the model."""
     pieces = []
     for number, finished in enumerate(inputs):
         table, expected = SOURCES[finished.manifest["stage"]]
-        rows = content(finished, table, expected, _columns(expected)).rename_columns(["image_id", "content"])
+        rows = row_digests(finished, table, expected, _columns(expected)).rename_columns(["image_id", "content"])
         pieces.append(rows.append_column("input", pa.array(np.full(len(rows), number, np.int16))))
     plan = pa.concat_tables(pieces)
     return plan.append_column("model", pa.array([model.digest] * len(plan), pa.string()))
@@ -102,7 +102,7 @@ def _columns(expected: pa.Schema) -> list[str]:
     return ["source", "corpus", "label", "groups", "image", "status", "error", *split]
 
 
-def read(plan: pa.Table, *, inputs: Sequence[Finished], size: int) -> pa.Table:
+def read(plan: pa.Table, *, inputs: Sequence[Artifact], size: int) -> pa.Table:
     """What PREDICTIONS takes over from the planned rows, and `pixels`: RGB bytes of the image at `size`, or null."""
     pieces = []
     for number in plan["input"].unique().to_pylist():
@@ -133,7 +133,7 @@ def read(plan: pa.Table, *, inputs: Sequence[Finished], size: int) -> pa.Table:
 class Predictor:
     """An actor: the network, loaded once, on fixed groups of `batch` rows of a part, on one thread."""
 
-    def __init__(self, model: Finished, batch: int, gpus: float) -> None:
+    def __init__(self, model: Artifact, batch: int, gpus: float) -> None:
         torch.set_num_threads(1)
         self.device = ray_cluster.device(gpus)
         self.recogniser = open_recogniser(model)

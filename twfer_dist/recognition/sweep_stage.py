@@ -14,15 +14,15 @@ from typing import Annotated, Any
 import torch
 from scipy.stats import qmc
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster, storage
-from twfer_dist.engine.artifact import WORK, Finished
+from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.config import Range, Settings, shown
 from twfer_dist.engine.mlflow_run import Run
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.progress import Progress
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition import recogniser, training
 from twfer_dist.recognition.training import TrainConfig
@@ -80,7 +80,7 @@ def _rounded(value: float) -> float:
 
 
 def sweep_job(
-    dataset: Finished,
+    dataset: Artifact,
     config: SweepConfig,
     tracking: Tracking,
     *,
@@ -88,7 +88,7 @@ def sweep_job(
     gpu: bool = False,
     cpus: float = 1,
     checkpoint_seconds: float = 120,
-) -> Job:
+) -> StageSpec:
     """Train each of the config's points on the data set, at most `concurrency` (as many as fit) at a time, each in one
     process with `cpus` (and a GPU with `gpu`); ASHA stops those that fall behind.
 
@@ -100,7 +100,7 @@ def sweep_job(
     """
     recogniser.build(config.train.network, config.train.size)
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         validation = loader.splits(dataset, seed=config.train.seed).ids["validation"]
         ray_cluster.start()
         if gpu:
@@ -141,7 +141,7 @@ def sweep_job(
             for number, sentence in diverged.items():
                 trials[number].run.log_text(sentence, "diverged.txt")
             if len(diverged) == len(table):
-                raise Problem(
+                raise UserError(
                     f"All {len(table)} trials diverged: lower both ends of the sweep's learning_rate. Trial 0: "
                     f"{diverged[0]}"
                 )
@@ -165,7 +165,7 @@ def sweep_job(
             run.log_metrics({key: value for key, value in table[best].items() if "/" in key} | {"best_trial": best})
             run.log_text(storage.json_text(table, indent=2), TRIALS)
 
-    return Job("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
+    return StageSpec("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
 
 
 @dataclass(frozen=True)
@@ -244,11 +244,11 @@ def _tune(
     return [ends[number] for number in range(len(trials))]
 
 
-def _problem_in(error: BaseException | None) -> Problem | None:
+def _problem_in(error: BaseException | None) -> UserError | None:
     """The Problem that a trial raised, out of Ray's wrappings."""
     while error is not None:
-        if isinstance(error, Problem):
-            return Problem(str(error))
+        if isinstance(error, UserError):
+            return UserError(str(error))
         error = getattr(error, "cause", None) or error.__cause__
     return None
 

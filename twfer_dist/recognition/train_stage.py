@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster, storage
-from twfer_dist.engine.artifact import WORK, Finished
+from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.mlflow_run import Run
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.progress import Teller
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.progress import ProgressReporter
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition import calibration, recogniser, training
 from twfer_dist.recognition.training import Answers, TrainConfig
@@ -27,17 +27,17 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def train_job(
-    dataset: Finished,
+    dataset: Artifact,
     config: TrainConfig,
     tracking: Tracking,
     *,
     initial: str | None = None,
-    trunk: Finished | None = None,
+    trunk: Artifact | None = None,
     workers: int = 0,
     gpu: bool = False,
     cpus: float = 1,
     checkpoint_seconds: float = 30,
-) -> Job:
+) -> StageSpec:
     """Train a recogniser on the data set and keep its epoch with the best accuracy on the validation images.
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
@@ -53,13 +53,13 @@ def train_job(
     initial = storage.absolute(initial) if initial else None
     network = recogniser.build(config.network, config.size)
     if initial and trunk:
-        raise Problem("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
+        raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
     models = {"initial": recogniser.load_weights(network, initial)} if initial else {}
     if trunk:
         recogniser.load_trunk(network, trunk)
     inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         loader.splits(dataset, seed=config.seed)  # Problem where there is nothing to learn from or to validate with
         name, checkpoint = f"train-{work.job.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
         set_aside_damaged(checkpoint, lambda: training.new_state(config))
@@ -83,7 +83,7 @@ def train_job(
                 found = ray_cluster.train(_worker, arguments, place, workers=workers, gpu=gpu, cpus=cpus)
             _finish(work, run, dataset, config, found)
 
-    return Job("train", VERSION, inputs, config, models, {}, do)
+    return StageSpec("train", VERSION, inputs, config, models, {}, do)
 
 
 def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
@@ -110,7 +110,7 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
         for epoch, metrics in enumerate(state.history, start=1):
             run.log_metrics(metrics, step=epoch)
         state.run_id = run.key
-    tell = Teller(arguments["told"]) if rank == 0 else lambda epochs: None
+    tell = ProgressReporter(arguments["told"]) if rank == 0 else lambda epochs: None
     saved = started = time.monotonic()
     for metrics in training.fit(
         state, prepare_model(state.network, move_to_device=False), config, share["train"], share["validation"], tell
@@ -147,7 +147,7 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _finish(work: Work, run: Run, dataset: Finished, config: TrainConfig, found: dict[str, Any]) -> None:
+def _finish(work: StageOutput, run: Run, dataset: Artifact, config: TrainConfig, found: dict[str, Any]) -> None:
     """Calibrate on the validation images, write the files, note and log the scores."""
     answers: dict[str, Answers] = found["answers"]
     validation, train = answers["validation"], answers["train"]

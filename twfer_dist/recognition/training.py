@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
 from twfer_dist.dataset.loader import Images
@@ -34,13 +34,11 @@ class TrainConfig(Settings):
 
     network: Architecture = "arm"
     size: Annotated[int, Range(32, 1024)] = 224  # pixels; ARM takes 96 or more
-    loss: Literal["softmax", "sigmoid"] = (
-        "sigmoid"  # the focal loss over the softmax, or one expression against the rest
-    )
+    # the focal loss over the softmax, or one expression against the rest
+    loss: Literal["softmax", "sigmoid"] = "sigmoid"
     gamma: Annotated[float, Range(0, 20)] = 2.0
-    alpha: Annotated[float, Range(0, 1)] = (
-        0.25  # of the sigmoid loss: the weight of the true expression against the others
-    )
+    # of the sigmoid loss: the weight of the true expression against the others
+    alpha: Annotated[float, Range(0, 1)] = 0.25
     class_alphas: tuple[Annotated[float, Range(0, 1000)], ...] = (
         1.0,
     ) * CLASSES  # of the softmax loss: only their ratios matter
@@ -50,9 +48,8 @@ class TrainConfig(Settings):
     decay: Annotated[float, Range(0, 1, above=True)] = 0.9  # of the learning rate, after each epoch
     augment: bool = True
     precision: Precision = "float32"  # of the products while learning; auto: bfloat16 where the hardware has it
-    accuracy_target: Annotated[float, Range(0, 1)] = (
-        0.8  # of the answers that are called readable, on the validation images
-    )
+    # of the answers that are called readable, on the validation images
+    accuracy_target: Annotated[float, Range(0, 1)] = 0.8
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
     def agree(self) -> None:
@@ -144,7 +141,7 @@ def fit(
     check_divisible(config.batch, world)
     count = max(gather(len(train.ids)))
     if count < 2:
-        raise Problem(
+        raise UserError(
             f"{world} workers have {sum(gather(len(train.ids)))} training images: two for each are needed, take "
             "fewer workers."
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine.storage import read_bytes, sha256_file
 
 PARTS = {"face": (9409, 9230), "head_and_neck": (11248, 11144), "mouth_socket": (13294, 13226),
@@ -85,22 +85,22 @@ def load_head(path: str) -> Head:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
             missing = [f.name for f in fields(Head) if f.name not in archive]
             if missing:
-                raise Problem(
+                raise UserError(
                     f"{path} is not a head model: it has no array '{missing[0]}'; make one with `twfer corpus head "
                     "DIR`."
                 )
             head = Head(**{f.name: archive[f.name] for f in fields(Head)})
     except FileNotFoundError:
-        raise Problem(
+        raise UserError(
             f"{path} does not exist: make a head model from ICT-FaceKit with `twfer corpus head DIR`."
         ) from None
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        raise Problem(
+        raise UserError(
             f"{path} is not a head model (no readable .npz archive): make one with `twfer corpus head DIR`."
         ) from error
     fault = _fault(head)
     if fault:
-        raise Problem(f"{path} is not a head model: {fault}; make it again with `twfer corpus head DIR`.")
+        raise UserError(f"{path} is not a head model: {fault}; make it again with `twfer corpus head DIR`.")
     return head
 
 
@@ -133,7 +133,7 @@ def head_digest(path: str) -> str:
     try:
         return sha256_file(path)
     except FileNotFoundError:
-        raise Problem(
+        raise UserError(
             f"{path} does not exist: make a head model from ICT-FaceKit with `twfer corpus head DIR`."
         ) from None
 
@@ -150,7 +150,7 @@ def make_head(source_dir: str, out: str) -> Head:
     vertices, uv, polygons = _read_obj(folder / "generic_neutral_mesh.obj")
     ends = np.array(list(PARTS.values()))
     if (len(vertices), len(polygons)) != tuple(ends[-1]):
-        raise Problem(
+        raise UserError(
             f"{folder / 'generic_neutral_mesh.obj'} has {len(vertices)} vertices and {len(polygons)} polygons, "
             "ICT-FaceKit's light "
             f"model has {ends[-1][0]} and {ends[-1][1]}: take the FaceXModel folder of the public repository."
@@ -163,7 +163,7 @@ def make_head(source_dir: str, out: str) -> Head:
     triangles = np.array(corners, np.int32)  # (M, 3, 2): vertex, texture coordinate
     identities = sorted(path.stem for path in folder.glob("identity[0-9][0-9][0-9].obj"))
     if not identities:
-        raise Problem(f"{folder} has no identity000.obj: take the FaceXModel folder of the public repository.")
+        raise UserError(f"{folder} has no identity000.obj: take the FaceXModel folder of the public repository.")
     jaw_line = np.array(LANDMARKS_68, np.int32)
     jaw_line[: len(JAW_LINE)] = JAW_LINE
     head = Head(
@@ -199,7 +199,7 @@ def _deltas(folder: Path, names: tuple[str, ...] | list[str], neutral: np.ndarra
     for row, name in enumerate(names):
         vertices = _read_obj(folder / f"{name}.obj", vertices_only=True)[0]
         if vertices.shape != neutral.shape:
-            raise Problem(
+            raise UserError(
                 f"{folder / name}.obj has {len(vertices)} vertices, the neutral mesh has {len(neutral)}: take files "
                 "of one version."
             )
@@ -220,11 +220,11 @@ def _read_obj(path: Path, vertices_only: bool = False) -> tuple[np.ndarray, np.n
         corners = ([corner.split("/") for corner in line.split()[1:]] for line in lines if line.startswith("f "))
         return vertices, uv, [[(int(c[0]) - 1, int(c[1]) - 1) for c in polygon] for polygon in corners]
     except FileNotFoundError:
-        raise Problem(
+        raise UserError(
             f"{path} does not exist: take the FaceXModel folder of ICT-FaceKit's public repository."
         ) from None
     except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise Problem(
+        raise UserError(
             f"{path} is not an OBJ mesh with texture coordinates ({error}): take it from ICT-FaceKit again."
         ) from error
 

@@ -59,9 +59,8 @@ class ClayConfig(Settings):
     scenes: Annotated[int, Range(1, 100)] = 2  # of each figure
     states: Annotated[int, Range(1, 100)] = 6  # pictures of each scene
     size: Annotated[int, Range(16, 1024)] = 64  # pixels a side
-    framing: Literal["crop", "loose", "portrait"] = (
-        "crop"  # as networks see faces, slightly off; with room around; head and shoulders
-    )
+    # as networks see faces, slightly off; with room around; head and shoulders
+    framing: Literal["crop", "loose", "portrait"] = "crop"
     materials: tuple[str, ...] = CLAY  # equally likely; name one twice to have more of it
     yaw: Annotated[float, Range(0, 60)] = 9.0  # standard deviation in degrees; pitch has half of it, roll a quarter
     quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG
@@ -145,7 +144,7 @@ _BESIDE = {
 }
 
 
-def beside(config: ClayConfig, image_id: str, names: np.ndarray) -> np.ndarray:
+def incidental_shapes(config: ClayConfig, image_id: str, names: np.ndarray) -> np.ndarray:
     """Weights (E,) float32 of shapes that are no Action Units of ours: looks, a pushed jaw, full cheeks. In plan
     "changes" the same in all pictures of a scene; none in plans without clutter.
     """

@@ -5,14 +5,14 @@ import numpy as np
 import pyarrow as pa
 
 from twfer_dist.core import schema
-from twfer_dist.core.errors import Problem
-from twfer_dist.core.landmarks import even_jaw, moved
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.landmarks import apply_affine, resample_jawline
 from twfer_dist.core.status import OK
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import fill, read_yaml
-from twfer_dist.engine.output import Work
+from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.rendering import plan as plans
 from twfer_dist.rendering.annotators import votes
@@ -58,10 +58,10 @@ class Studio:
         units, lean = plans.action_units(config, image_id, planned["label"], planned["intensity"])
         names = self.workshop.head.expression_names
         vertices = self.workshop.posed(
-            figure, shape_weights(units, names, lean) + plans.beside(config, image_id, names)
+            figure, shape_weights(units, names, lean) + plans.incidental_shapes(config, image_id, names)
         )
         picture = draw(figure, vertices, plans.folds(config, planned["source"], units), scene, view, config.size)
-        points = even_jaw(moved(project(vertices[figure.landmarks], scene.pose)[1], view))
+        points = resample_jawline(apply_affine(project(vertices[figure.landmarks], scene.pose)[1], view))
         groups = {"material": scene.material, "headgear": figure.dress.headgear} | (
             {"posture": planned["posture"]} if planned["posture"] else {}
         )
@@ -82,17 +82,17 @@ class Studio:
         }
 
 
-def rendered_job(head: str, config: ClayConfig, *, actors: int | None = None) -> Job:
+def rendered_job(head: str, config: ClayConfig, *, actors: int | None = None) -> StageSpec:
     """The stage that renders a corpus with the head model file `head` (a path or URI; table ".": RENDERED, every row
     ok).
     """
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         step = Step(Studio, {"head": storage.absolute(head), "config": config}, actors=actors)
         work.map(plans.plan(config), [step], rows_per_part=_ROWS_PER_PART)
 
     models = {"head": head_digest(head), "facs": str(TABLE_VERSION)}
-    return Job("rendered", VERSION, {}, config, models, {".": schema.RENDERED}, do)
+    return StageSpec("rendered", VERSION, {}, config, models, {".": schema.RENDERED}, do)
 
 
 def make_corpora(recipe: str, head: str, out: str) -> list[str]:
@@ -120,10 +120,12 @@ def _read_recipe(place: str) -> dict[str, ClayConfig]:
         or not corpora
         or not all(isinstance(settings, dict) for settings in corpora.values())
     ):
-        raise Problem(f"{place} names no corpora to render: write `corpora:`, and under each one's name its settings.")
+        raise UserError(
+            f"{place} names no corpora to render: write `corpora:`, and under each one's name its settings."
+        )
     configs = {}
     for name, settings in corpora.items():
         if "/" in str(name) or str(name) in ("", ".", "..", "rendered"):
-            raise Problem(f"{place}: '{name}' cannot be the name of a corpus: choose another word.")
+            raise UserError(f"{place}: '{name}' cannot be the name of a corpus: choose another word.")
         configs[str(name)] = fill(ClayConfig, settings, f"{place}, corpus '{name}'")
     return configs

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from twfer_dist.core.schema import DATASET, FACES, PREDICTIONS
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, to_unit
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.study.metrics import COUNTED, Evaluation
 
 LINEAR = "linear model on Action Units"
@@ -37,7 +37,7 @@ def always(evaluation: Evaluation) -> Evaluation:
     )
 
 
-def fit(dataset: Finished) -> LogisticRegression | None:
+def fit(dataset: Artifact) -> LogisticRegression | None:
     """The linear model (17 values of 0 to 1 -> label 1 to 7) of a data set's training images.
 
     None where fewer than two expressions have images with Action Units.
@@ -50,12 +50,12 @@ def fit(dataset: Finished) -> LogisticRegression | None:
         return LogisticRegression(max_iter=1000).fit(_units(train), train["label"].to_numpy())
 
 
-def on_dataset(model: LogisticRegression, dataset: Finished) -> pa.Table:
+def on_dataset(model: LogisticRegression, dataset: Artifact) -> pa.Table:
     """The model's answers to the data set's images with Action Units, as a count table (see tables.count)."""
     return _answers(model, _rows(dataset.scan(".", DATASET).to_table(columns=_COLUMNS)))
 
 
-def on_faces(model: LogisticRegression, faces: Finished) -> pa.Table:
+def on_faces(model: LogisticRegression, faces: Artifact) -> pa.Table:
     """The model's answers to the labelled faces with Action Units of a `faces` stage, as a count table."""
     return _answers(model, _rows(faces.scan("faces", FACES).to_table(columns=_COLUMNS)))
 

@@ -15,12 +15,12 @@ from PIL import Image
 
 from twfer_dist.annotation.corrections import REJECTED
 from twfer_dist.core import contact_sheet
-from twfer_dist.core.landmarks import moved
+from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.schema import ANIMATED, FACES, PREDICTIONS
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.measurement.quality import LOW_QUALITY
 
 FACE_PIXELS = 144
@@ -32,7 +32,7 @@ REFUSED = (LOW_QUALITY, REJECTED)
 
 
 def sample(
-    predictions: Sequence[Finished], faces: Sequence[Finished], images: pa.Table, model: str, limit: int
+    predictions: Sequence[Artifact], faces: Sequence[Artifact], images: pa.Table, model: str, limit: int
 ) -> list[dict]:
     """The first `limit` of `images` (column image_id) by id that `model` was asked about, as cards by predicted
     expression.
@@ -64,7 +64,7 @@ def sample(
     )
 
 
-def _first_asked(predictions: Finished, images: pa.Table, model: str, limit: int) -> list[str]:
+def _first_asked(predictions: Artifact, images: pa.Table, model: str, limit: int) -> list[str]:
     ids = images["image_id"].combine_chunks()
     found: list[str] = []
     for batch in predictions.scan(".", PREDICTIONS).to_batches(columns=["image_id"], filter=pc.field("model") == model):
@@ -108,7 +108,7 @@ def _points(face: dict) -> list[tuple[float, float]]:
     if not face.get("landmarks68"):
         return []
     matrix = np.array(face["crop_matrix"], np.float32).reshape(2, 3)
-    points = moved(np.array(face["landmarks68"], np.float32), matrix) + 0.5
+    points = apply_affine(np.array(face["landmarks68"], np.float32), matrix) + 0.5
     return [(round(float(x), 1), round(float(y), 1)) for x, y in 100 * points / face["width"]]
 
 
@@ -129,7 +129,7 @@ def _action_units(face: dict) -> list[dict]:
     ]
 
 
-def sheets(faces: Sequence[Finished]) -> list[dict]:
+def sheets(faces: Sequence[Artifact]) -> list[dict]:
     """Of each output of faces: the picture of its first faces and their points (`faces.sheet`), how many it shows, of
     how many.
     """
@@ -148,7 +148,7 @@ def _name(label: int | None) -> str | None:
     return EXPRESSIONS[label - 1] if label else None
 
 
-def strips(animated: Sequence[Finished], faces: Sequence[Finished], limit: int) -> list[dict]:
+def strips(animated: Sequence[Artifact], faces: Sequence[Artifact], limit: int) -> list[dict]:
     """The first `limit` animated faces by id, each of another source: face_id, source, the face itself, and a strip for
     each expression.
 
@@ -194,7 +194,7 @@ def _one_reference(rows: list[dict]) -> list[dict]:
     return sorted((r for r in rows if r["reference_id"] == rows[0]["reference_id"]), key=lambda r: r["level"])
 
 
-def _first_faces(animated: Finished, limit: int) -> list[str]:
+def _first_faces(animated: Artifact, limit: int) -> list[str]:
     """The first face id with a picture of each of the first `limit` sources; the table is sorted by face."""
     seen: dict[str, str] = {}
     batches = animated.scan(".", ANIMATED).to_batches(

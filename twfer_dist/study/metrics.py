@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.intervals import Mean, Share, as_dict, mean_of_classes, share
 from twfer_dist.core.schema import PREDICTIONS, figures
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 
 SPLITS = ("train", "validation", "test")
 COUNTED = ("model", "corpus", "source", "split", "label", "predicted", "status")
@@ -62,7 +62,7 @@ class Evaluation:
         return mean_of_classes(self.classes)
 
 
-def count(predictions: Iterable[Finished], images: pa.Table, groups: Sequence[str] = ()) -> pa.Table:
+def count(predictions: Iterable[Artifact], images: pa.Table, groups: Sequence[str] = ()) -> pa.Table:
     """The count table of the answers to `images` (columns image_id and split, the one that an image is counted under).
 
     Its columns are COUNTED, `group:<name>` for each grouping column (of `groups`, where these are named), and `n`.
@@ -83,7 +83,7 @@ def count(predictions: Iterable[Finished], images: pa.Table, groups: Sequence[st
                 columns[GROUP + name] = pc.map_lookup(batch["groups"], query_key=pa.scalar(name), occurrence="first")
             pieces.append(pa.table(columns).group_by(list(columns)).aggregate([([], "count_all")]))
     if foreign := [name for name in groups if name not in known]:
-        raise Problem(
+        raise UserError(
             f"The photographs are not grouped by '{foreign[0]}': their columns are "
             f"{', '.join(sorted(known)) or 'none'}."
         )

@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow.compute as pc
 
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 
 KINDS = 12
 """Different notes that are listed, at most; the most frequent first."""
 
 
-def notes(faces: Sequence[Finished]) -> dict[str, Any]:
+def notes(faces: Sequence[Artifact]) -> dict[str, Any]:
     """said: sentences on what was passed over; agreement: of each corpus with several annotators; rows: the notes on
     photographs and faces, each with how many have it and the path of the first; more: how many other notes there are.
     """

@@ -12,15 +12,15 @@ import jinja2
 import twfer_dist
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import rows_to_csv
 from twfer_dist.study import figures
 from twfer_dist.study.groups import LEAST_SOURCES, MOST_NAMED, MOST_VALUES, SMALL
 from twfer_dist.study.notes import notes
-from twfer_dist.study.report_data import Given, examine, photographs
+from twfer_dist.study.report_data import Given, collect, photographs
 from twfer_dist.study.summary import answer, level
 from twfer_dist.study.units import HIGH, action_units
 
@@ -61,15 +61,15 @@ class ReportConfig(Settings):
 
 
 def report_job(
-    predictions: Sequence[Finished],
+    predictions: Sequence[Artifact],
     *,
-    faces: Sequence[Finished] = (),
-    animated: Sequence[Finished] = (),
-    datasets: Sequence[Finished] = (),
-    models: Sequence[Finished] = (),
-    validity: Sequence[Finished] = (),
+    faces: Sequence[Artifact] = (),
+    animated: Sequence[Artifact] = (),
+    datasets: Sequence[Artifact] = (),
+    models: Sequence[Artifact] = (),
+    validity: Sequence[Artifact] = (),
     config: ReportConfig,
-) -> Job:
+) -> StageSpec:
     """The job that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`, `confusion.csv`
     and `groups.csv`.
 
@@ -84,19 +84,19 @@ def report_job(
         f"{name}-{number}": finished for name, several in given.items() for number, finished in enumerate(several)
     }
     page = storage.sha256("".join(map(_text, _PAGE)).encode())
-    return Job("report", VERSION, inputs, config, {"page": page}, {}, partial(_write, given=given, config=config))
+    return StageSpec("report", VERSION, inputs, config, {"page": page}, {}, partial(_write, given=given, config=config))
 
 
 def _text(name: str) -> str:
     return resources.files("twfer_dist.study").joinpath(name).read_text(encoding="utf-8")
 
 
-def _write(work: Work, *, given: Given, config: ReportConfig) -> None:
+def _write(work: StageOutput, *, given: Given, config: ReportConfig) -> None:
     images = photographs(given)
     study = {
         "title": config.title,
         "question": config.question,
-        **examine(given, images, columns=config.groups, examples=config.examples),
+        **collect(given, images, columns=config.groups, examples=config.examples),
     }
     study |= {"notes": notes(given["faces"]), "units": action_units(given["faces"])}
     study["answer"] = answer(study)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from twfer_dist.core.intervals import as_dict, share
 from twfer_dist.core.schema import DATASET, FACES, PHOTOGRAPHS, PREDICTIONS, figures
 from twfer_dist.core.status import OK
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.faces.decode import NO_FACE
 from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.study import baselines, correction, groups, metrics
@@ -20,11 +20,11 @@ from twfer_dist.study.metrics import Evaluation
 NEW, SEEN, ALL = "sources new to the model", "sources seen in training", "all labelled photographs"
 """What photographs are counted under: is a photograph's source on the training side of a data set that is given?"""
 
-Given = Mapping[str, Sequence[Finished]]
+Given = Mapping[str, Sequence[Artifact]]
 """predictions, faces, animated, datasets, models, validity: the finished outputs that a report is made from."""
 
 
-def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples: int) -> dict[str, Any]:
+def collect(given: Given, images: pa.Table, *, columns: Sequence[str], examples: int) -> dict[str, Any]:
     """The numbers of a study. images: `photographs(given)`. columns: those that faces are compared by, all where empty.
     examples: about how many photographs that were not read are listed.
 
@@ -60,7 +60,7 @@ def examine(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
     }
 
 
-def name(finished: Finished) -> str:
+def name(finished: Artifact) -> str:
     """What the directory of an output is called; where it lies is nobody's business."""
     return f"{finished.manifest['stage']}-{finished.manifest['fingerprint']}"
 
@@ -87,7 +87,7 @@ def photographs(given: Given) -> pa.Table:
     return pa.table({"image_id": rows["image_id"], "split": _seen_or_new(rows, given)})
 
 
-def _made_from(predictions: Sequence[Finished], images: Sequence[Finished]) -> Sequence[Finished]:
+def _made_from(predictions: Sequence[Artifact], images: Sequence[Artifact]) -> Sequence[Artifact]:
     """The predictions that name one of `images` as their input, so that no image counts twice that lies in several
     tables; all of them where none does (faces of photographs are also a data set's images).
     """
@@ -98,11 +98,11 @@ def _made_from(predictions: Sequence[Finished], images: Sequence[Finished]) -> S
 # Accuracy
 
 
-def _dataset_images(dataset: Finished) -> pa.Table:
+def _dataset_images(dataset: Artifact) -> pa.Table:
     return dataset.scan(".", DATASET).to_table(columns=["image_id", "split"])
 
 
-def _on_dataset(dataset: Finished, given: Given) -> dict[str, Any]:
+def _on_dataset(dataset: Artifact, given: Given) -> dict[str, Any]:
     counts = metrics.count(_made_from(given["predictions"], [dataset]), _dataset_images(dataset))
     linear = baselines.fit(dataset)
     answers = baselines.on_dataset(linear, dataset) if linear and len(counts) else None
@@ -175,7 +175,7 @@ def _which_model(
     return best, f"{best} has the best mean of classes on the validation images of its training."
 
 
-def _recogniser(finished: Finished, trainings: Sequence[Finished]) -> dict[str, Any]:
+def _recogniser(finished: Artifact, trainings: Sequence[Artifact]) -> dict[str, Any]:
     """A training as the page tells it; its name is the one that tables of predictions use. trainings: all of the
     page.
     """
@@ -200,7 +200,7 @@ def _recogniser(finished: Finished, trainings: Sequence[Finished]) -> dict[str, 
     )
 
 
-def _sweep(finished: Finished) -> dict[str, Any]:
+def _sweep(finished: Artifact) -> dict[str, Any]:
     """The trials of a sweep, the best first."""
     train = finished.manifest["config"]["train"]
     n = finished.results["validation_images"]
@@ -222,7 +222,7 @@ def _sweep(finished: Finished) -> dict[str, Any]:
 # What went in, and what was lost on the way
 
 
-def _photographs(faces: Sequence[Finished], examples: int) -> dict[str, Any]:
+def _photographs(faces: Sequence[Artifact], examples: int) -> dict[str, Any]:
     """Counts by status, about `examples` photographs without a face, as many of each status, and how many are copies of
     how many pictures.
     """
@@ -240,14 +240,14 @@ def _photographs(faces: Sequence[Finished], examples: int) -> dict[str, Any]:
     return {**counts, "examples": listed, "copies": dict(copies)}
 
 
-def _statuses(several: Sequence[Finished], table: str) -> dict[str, Any]:
+def _statuses(several: Sequence[Artifact], table: str) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     for finished in several:
         counts.update(finished.manifest["counts"][table])
     return {"rows": sum(counts.values()), "status": dict(sorted(counts.items()))}
 
 
-def _detectors(faces: Sequence[Finished]) -> list[dict[str, Any]]:
+def _detectors(faces: Sequence[Artifact]) -> list[dict[str, Any]]:
     """For each detector that ran, and why: the photographs that it saw, the faces that it found, and those that were
     kept.
     """
@@ -267,7 +267,7 @@ def _sum_by(counts: pa.Table, column: str) -> dict[str, int]:
     }
 
 
-def _training(dataset: Finished) -> dict[str, Any]:
+def _training(dataset: Artifact) -> dict[str, Any]:
     """Of each split of a data set: images, how many of them were generated, sources, and those that are in training
     too.
     """
@@ -288,7 +288,7 @@ def _training(dataset: Finished) -> dict[str, Any]:
     return {"name": name(dataset), "splits": found}
 
 
-def _provenance(kind: str, finished: Finished) -> dict[str, Any]:
+def _provenance(kind: str, finished: Artifact) -> dict[str, Any]:
     manifest = finished.manifest
     kept = (
         "stage",

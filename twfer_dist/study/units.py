@@ -15,7 +15,7 @@ from scipy import stats
 from twfer_dist.core.schema import FACES
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.faces.stage import OURS
 from twfer_dist.measurement.analyzer import SHIPPED
 from twfer_dist.study.metrics import source_codes
@@ -29,7 +29,7 @@ CHANCE = 0.05
 """The chance of a warning in a corpus that is like the heads, over all units together (Bonferroni)."""
 
 
-def action_units(faces: Sequence[Finished]) -> list[dict[str, Any]]:
+def action_units(faces: Sequence[Artifact]) -> list[dict[str, Any]]:
     """For each corpus: corpus, faces, of them with Action Units from OpenFace's table and from the network, and `far`.
 
     far: the units in which more than half of the figures are higher than HIGH of the heads, and more figures than

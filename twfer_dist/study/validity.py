@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import DATASET, figures
 from twfer_dist.core.status import OK
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.study import metrics
 
@@ -32,12 +32,12 @@ class ValidityConfig(Settings):
 
 
 def validity_job(
-    real: Finished,
-    animated: Finished,
-    models: Sequence[Finished],
-    predictions: Sequence[Finished],
+    real: Artifact,
+    animated: Artifact,
+    models: Sequence[Artifact],
+    predictions: Sequence[Artifact],
     config: ValidityConfig,
-) -> Job:
+) -> StageSpec:
     """Score each model on the test images of both data sets: per expression, both averages, n, 95 % intervals.
 
     real: a data set of labelled photographs. animated: one of animated neutral faces. models: trainings on either, one
@@ -49,23 +49,23 @@ def validity_job(
     datasets = {"real": real, "animated": animated}
     for name, dataset in datasets.items():
         if dataset.manifest["stage"] != "dataset":
-            raise Problem(
+            raise UserError(
                 f"{dataset.uri} is given as the {name} faces and is the output of stage "
                 f"'{dataset.manifest['stage']}': name a data set."
             )
     known = {dataset.digest: name for name, dataset in datasets.items()}
     for model in models:
         if model.manifest["stage"] != "train" or model.manifest["inputs"]["dataset"] not in known:
-            raise Problem(
+            raise UserError(
                 f"{model.uri} is no training on the real or on the animated faces of this validity test: name others."
             )
     learned = sorted(((known[m.manifest["inputs"]["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
     if not learned or learned[0][0] != "real":
-        raise Problem(
+        raise UserError(
             f"The validity test has no model that learned from {real.uri}: name a training on the real faces."
         )
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         asked = {name: _images(name, dataset) for name, dataset in datasets.items()}
         found = [
             {"trained_on": trained_on, **_score(model, datasets[trained_on], name, images, predictions)}
@@ -79,10 +79,10 @@ def validity_job(
         **{f"model-{k}": m for k, m in enumerate(models)},
         **{f"predictions-{k}": p for k, p in enumerate(predictions)},
     }
-    return Job("validity", VERSION, inputs, config, {}, {}, do)
+    return StageSpec("validity", VERSION, inputs, config, {}, {}, do)
 
 
-def _images(name: str, dataset: Finished) -> pa.Table:
+def _images(name: str, dataset: Artifact) -> pa.Table:
     """The test images of a data set: image_id, source (with its corpus). Problem where there are none, or of another
     origin.
     """
@@ -91,9 +91,9 @@ def _images(name: str, dataset: Finished) -> pa.Table:
         columns=columns, filter=(pc.field("status") == OK) & (pc.field("split") == "test")
     )
     if not len(rows):
-        raise Problem(f"{dataset.uri} has no test images: split it into train and test at least.")
+        raise UserError(f"{dataset.uri} has no test images: split it into train and test at least.")
     if foreign := sorted(set(rows["origin"].to_pylist()) - {ORIGINS[name]}):
-        raise Problem(
+        raise UserError(
             f"{dataset.uri} is given as the {name} faces and holds images of origin '{foreign[0]}': name another "
             "data set."
         )
@@ -101,14 +101,14 @@ def _images(name: str, dataset: Finished) -> pa.Table:
 
 
 def _score(
-    model: Finished, learned_from: Finished, name: str, images: pa.Table, predictions: Sequence[Finished]
+    model: Artifact, learned_from: Artifact, name: str, images: pa.Table, predictions: Sequence[Artifact]
 ) -> dict[str, Any]:
     """How the model answers those of `images` whose sources it did not learn from."""
     train = learned_from.scan(".", DATASET).to_table(columns=["corpus", "source"], filter=pc.field("split") == "train")
     new = images.filter(pc.invert(pc.is_in(images["source"], pc.unique(figures(train)))))
     left_out = len(images) - len(new)
     if not len(new):
-        raise Problem(
+        raise UserError(
             f"Every source of the {name} test images is among the training images of {model.uri}: split both data "
             "sets by the same sources."
         )
@@ -117,7 +117,7 @@ def _score(
     answers = metrics.evaluate(counts.filter(pc.equal(counts["model"], name_of(model))))
     told_of = int(answers[0].total.sum()) + answers[0].unanswered if answers else 0
     if told_of != len(new):
-        raise Problem(
+        raise UserError(
             f"The predictions hold {told_of} answers of {name_of(model)} to {len(new)} {name} test images: let one "
             "predict stage ask it "
             "about both data sets."

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from twfer_dist.core.taxonomy import to_unit
 from twfer_dist.synthesis.checkpoints import LoadedGenerator
-from twfer_dist.synthesis.networks import AnyGenerator, WarpingGenerator, fuse, told
+from twfer_dist.synthesis.networks import AnyGenerator, WarpingGenerator, conditioning, fuse
 
 
 def intensities(levels: int, drop_last: bool) -> list[float]:
@@ -44,7 +44,7 @@ def animate(
     with torch.inference_mode():
         units = [torch.from_numpy(to_unit(u)).to(device) for u in (own, wanted)]
         with torch.autocast(image.device.type, torch.bfloat16, enabled=bfloat16):
-            made = _made(generator.network, small, told(generator.network, *units))
+            made = _made(generator.network, small, conditioning(generator.network, *units))
         made = tuple(part.float() for part in made)
         if side[0] != generator.size:
             made = tuple(F.interpolate(part, side, mode="bicubic", align_corners=False) for part in made)

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.engine import storage
 from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator
@@ -56,11 +56,11 @@ def load_generator(uri: str) -> LoadedGenerator:
             network = Generator(width, units, blocks)
         network.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise Problem(
+        raise UserError(
             f"{uri} does not hold a GANimation generator ({_first_line(error)}): name the generator's checkpoint."
         ) from None
     if units != len(ACTION_UNITS):
-        raise Problem(
+        raise UserError(
             f"{uri} holds a generator for {units} Action Units and this program uses OpenFace's "
             f"{len(ACTION_UNITS)}: name another."
         )
@@ -77,7 +77,7 @@ def load_critic(uri: str) -> Critic:
         network = Critic(kernel << depth, width, units, depth)
         network.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise Problem(
+        raise UserError(
             f"{uri} does not hold a GANimation critic ({_first_line(error)}): name the critic's checkpoint."
         ) from None
     return network.eval()
@@ -87,7 +87,7 @@ def _read(uri: str) -> bytes:
     try:
         return storage.read_bytes(uri)
     except (FileNotFoundError, IsADirectoryError):
-        raise Problem(f"{uri} is not there: name the file of a checkpoint.") from None
+        raise UserError(f"{uri} is not there: name the file of a checkpoint.") from None
 
 
 def _state(data: bytes, uri: str) -> tuple[dict[str, Tensor], int]:
@@ -101,13 +101,13 @@ def _state(data: bytes, uri: str) -> tuple[dict[str, Tensor], int]:
         else:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise Problem(
+        raise UserError(
             f"{uri} is not a checkpoint of weights alone ({_first_line(error)}): name a .safetensors or .pth file."
         ) from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise Problem(f"{uri} holds something else than a network's weights: name a state dict.")
+        raise UserError(f"{uri} holds something else than a network's weights: name a state dict.")
     return {str(name).removeprefix("module."): value.float() for name, value in state.items()}, size
 
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from twfer_dist.core.schema import FACES
 from twfer_dist.core.status import OK
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 
 
-def decode(rows: pa.Table, faces: Sequence[Finished], size: int) -> pa.Table:
+def decode(rows: pa.Table, faces: Sequence[Artifact], size: int) -> pa.Table:
     """Add `pixels` (RGB bytes of the crop at `size`; null where it is unreadable), `status` and `error`."""
     crops: dict[tuple[int, str], bytes | None] = {}
     keys = list(zip(rows["input"].to_pylist(), rows["face_id"].to_pylist(), strict=True))

@@ -164,7 +164,7 @@ class WarpingGenerator(nn.Module):
 AnyGenerator = Generator | WarpingGenerator
 
 
-def told(generator: AnyGenerator, own: Tensor, wanted: Tensor) -> Tensor:
+def conditioning(generator: AnyGenerator, own: Tensor, wanted: Tensor) -> Tensor:
     """What a generator is told, from the Action Units (B, U) in 0..1 that the image shows and those that it shall
     show.
     """

@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES, RENDERED
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import to_unit
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 
 SHIFT = 3
 """At most so many pixels of 64 are images shifted; whole pixels, so that nothing is blurred."""
 
 
 @dataclass(frozen=True)
-class Draw:
+class PairBatch:
     """Which pairs a batch holds and how they are changed: numpy arrays of B rows, cheap to cut into workers' shares."""
 
     source: np.ndarray  # int64 (B,), index of the input image
@@ -39,9 +39,9 @@ class Draw:
     soft: np.ndarray  # float32 (B,), 0 to 1: how much of the detail of single pixels is taken away
     mix: np.ndarray  # float32 (B,): where between real and fake the gradient penalty looks
 
-    def share(self, rank: int, workers: int) -> "Draw":
+    def share(self, rank: int, workers: int) -> "PairBatch":
         """The rows of worker `rank` of `workers`."""
-        return Draw(*(np.array_split(value, workers)[rank] for value in vars(self).values()))
+        return PairBatch(*(np.array_split(value, workers)[rank] for value in vars(self).values()))
 
 
 class Pairs:
@@ -65,14 +65,14 @@ class Pairs:
         numbers = [np.searchsorted(keep, scene) for scene in chosen]
         return Pairs(self.images[keep], self.units[keep], self.labels[keep], numbers, self.calm)
 
-    def draw(self, rng: np.random.Generator, count: int) -> Draw:
+    def draw(self, rng: np.random.Generator, count: int) -> PairBatch:
         """`count` random pairs, changed at random."""
         scenes = [self.scenes[k] for k in rng.integers(len(self.scenes), size=count)]
         any_source = np.array([rng.choice(scene) for scene in scenes])
         target = np.array([rng.choice(scene) for scene in scenes])
         calm = np.array([scene[0] for scene in scenes])
         reach = round(SHIFT * self.images.shape[1] / 64)
-        return Draw(
+        return PairBatch(
             np.where(rng.random(count) < self.calm, calm, any_source),
             target,
             rng.integers(-reach, reach + 1, (count, 2)),
@@ -83,7 +83,7 @@ class Pairs:
             rng.random(count, dtype=np.float32),
         )
 
-    def calm_draw(self, count: int) -> Draw:
+    def calm_draw(self, count: int) -> PairBatch:
         """Up to `count` unchanged pairs from the calmest image of each scene to others of it, spread evenly, always the
         same.
         """
@@ -91,15 +91,15 @@ class Pairs:
         chosen = every[np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)]
         return self.plain(chosen[:, 0], chosen[:, 1])
 
-    def plain(self, source: np.ndarray, target: np.ndarray) -> Draw:
+    def plain(self, source: np.ndarray, target: np.ndarray) -> PairBatch:
         """The pairs source -> target, unchanged."""
         n = len(source)
         none = np.zeros(n, np.float32)
-        return Draw(
+        return PairBatch(
             source, target, np.zeros((n, 2), np.int64), np.zeros(n, bool), np.ones((n, 4), np.float32), none, none, none
         )
 
-    def batch(self, draw: Draw, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def batch(self, draw: PairBatch, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A draw as tensors: image and truth float32 (B, 3, S, S) in -1..1, and their Action Units float32 (B, 17) in
         0..1.
         """
@@ -122,7 +122,7 @@ class Pairs:
         return image[:n], image[n:], units[:n], units[n:]
 
 
-def load_scenes(rendered: Finished, size: int) -> tuple[Pairs, list[str]]:
+def load_scenes(rendered: Artifact, size: int) -> tuple[Pairs, list[str]]:
     """The scenes of at least two images of heads rendered as crops, at `size` pixels, and the figure of each scene."""
     light = rendered.table(".", RENDERED, columns=["image_id", "source", "scene", "label", "action_units", "status"])
     rows = [row for row in light.to_pylist() if row["status"] == OK]
@@ -137,7 +137,7 @@ def load_scenes(rendered: Finished, size: int) -> tuple[Pairs, list[str]]:
     return Pairs(images, units, labels, usable), [rows[scene[0]]["source"] for scene in usable]
 
 
-def load_pairs(rendered: Finished, size: int, held_out: float) -> tuple[Pairs, Pairs]:
+def load_pairs(rendered: Artifact, size: int, held_out: float) -> tuple[Pairs, Pairs]:
     """The scenes of the figures to learn from and of those held out to be tested on (see `load_scenes`).
 
     held_out: share of the figures, at least one, chosen by the hash of their name. Problem where there are no two
@@ -146,7 +146,7 @@ def load_pairs(rendered: Finished, size: int, held_out: float) -> tuple[Pairs, P
     every, figures = load_scenes(rendered, size)
     names = sorted(set(figures), key=lambda name: storage.sha256(name.encode()))
     if len(names) < 2:
-        raise Problem(
+        raise UserError(
             f"{rendered.uri} has no two figures with two images of one scene each: render more to train a generator on."
         )
     tested = set(names[: max(1, round(held_out * len(names)))])
@@ -154,7 +154,7 @@ def load_pairs(rendered: Finished, size: int, held_out: float) -> tuple[Pairs, P
     return every.of(learn), every.of(test)
 
 
-def load_faces(faces: Sequence[Finished], size: int) -> Pairs:
+def load_faces(faces: Sequence[Artifact], size: int) -> Pairs:
     """The faces with Action Units at `size` pixels, as one scene. Problem where there are no two."""
     rows: list[dict] = []
     for finished in faces:
@@ -162,7 +162,7 @@ def load_faces(faces: Sequence[Finished], size: int) -> Pairs:
         rows += [{**row, "from": finished} for row in light.to_pylist() if row["status"] == OK and row["action_units"]]
     if len(rows) < 2:
         places = ", ".join(finished.uri for finished in faces)
-        raise Problem(
+        raise UserError(
             f"{places} has no two faces with Action Units to train a generator on: give the corpus an OpenFace table."
         )
     units = to_unit(np.array([row["action_units"] for row in rows], np.float32))
@@ -179,14 +179,14 @@ def load_faces(faces: Sequence[Finished], size: int) -> Pairs:
     return Pairs(images, units, labels, [np.argsort(units.sum(axis=1), kind="stable")], calm=0)
 
 
-def _read(finished: Finished, table: str, expected: pa.Schema, wanted: dict[str, int], images: np.ndarray) -> None:
+def _read(finished: Artifact, table: str, expected: pa.Schema, wanted: dict[str, int], images: np.ndarray) -> None:
     """Put the images with the ids `wanted` into `images`, uint8 (N, S, S, 3) RGB, at their index."""
     key = expected.names[0]
     for batch in finished.scan(table, expected).to_batches(columns=[key, "image"], batch_size=256):
         for image_id, data in zip(batch[key].to_pylist(), batch["image"].to_pylist(), strict=True):
             if image_id in wanted:
                 if (image := cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)) is None:
-                    raise Problem(
+                    raise UserError(
                         f"{finished.uri}: the image of {image_id} cannot be decoded; delete the directory and make "
                         "it again."
                     )

@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
 from twfer_dist.engine import ray_cluster, storage
-from twfer_dist.engine.artifact import WORK, Finished
+from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.config import Range, Settings
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.reuse import content
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.synthesis import checkpoints, references
 from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.frames import decode, encode
@@ -46,9 +46,8 @@ class AnimateConfig(Settings):
     references: Annotated[int, Range(1, 1000)] = 1  # of each expression
     per_expression: Annotated[int, Range(1, 10**7)] | None = None  # images, spread evenly; every combination where null
     reference_corpora: tuple[str, ...] = ()  # where references may come from; all where empty
-    sources: Literal["neutral", "unlabelled", "all"] = (
-        "neutral"  # "unlabelled": neutral faces and those without a label
-    )
+    # "unlabelled": neutral faces and those without a label
+    sources: Literal["neutral", "unlabelled", "all"] = "neutral"
     batch: Annotated[int, Range(1, 4096)] = 16  # rows that the generator sees together
     precision: Precision = "float32"  # of the generator's convolutions; bfloat16 is faster, see `animate`
     quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG images
@@ -62,8 +61,8 @@ class AnimateConfig(Settings):
 
 
 def animate_job(
-    faces: Sequence[Finished], config: AnimateConfig, generator: str, *, actors: int | None = None, gpus: float = 0
-) -> Job:
+    faces: Sequence[Artifact], config: AnimateConfig, generator: str, *, actors: int | None = None, gpus: float = 0
+) -> StageSpec:
     """Animate the faces with status ok that `config.sources` names: table ANIMATED, ids
     `<face_id>-<expression>-<reference number>-<level>`.
 
@@ -75,7 +74,7 @@ def animate_job(
     generator = storage.absolute(generator)
     loaded = checkpoints.load_generator(generator)
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         tables = [_plain(finished) for finished in faces]
         chosen = references.choose(tables, config.references, config.reference_corpora)
         sources = pa.concat_tables(
@@ -83,7 +82,7 @@ def animate_job(
         )
         sources = sources.filter(_wanted(sources, config))
         if not len(sources):
-            raise Problem(
+            raise UserError(
                 f"No face to animate: no row of {', '.join(f.uri for f in faces)} is ok and {config.sources}; "
                 "set sources to unlabelled or all."
             )
@@ -117,10 +116,10 @@ def animate_job(
 
     models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
     inputs = {f"faces_{k}": finished for k, finished in enumerate(faces)}
-    return Job("animated", VERSION, inputs, config, models, {".": ANIMATED}, do)
+    return StageSpec("animated", VERSION, inputs, config, models, {".": ANIMATED}, do)
 
 
-def _precision(work: Work, wanted: Precision, gpus: float) -> str:
+def _precision(work: StageOutput, wanted: Precision, gpus: float) -> str:
     """float32 or bfloat16, the same on all nodes, and in all starts of this work: parts that were made in the other are
     made again.
     """
@@ -129,7 +128,7 @@ def _precision(work: Work, wanted: Precision, gpus: float) -> str:
     ray_cluster.start()
     if gpus:
         ray_cluster.check_gpus(gpus)
-    computed = precision.settle(wanted, _lacking_on_nodes(gpus))
+    computed = precision.choose_precision(wanted, _lacking_on_nodes(gpus))
     note = storage.join(work.directory, WORK, "precision.txt")
     if storage.exists(note) and storage.read_bytes(note).decode() != computed:
         storage.delete_folder(storage.join(work.directory, WORK))
@@ -144,7 +143,7 @@ def _lacking_on_nodes(gpus: float) -> list[str]:
 
     @ray.remote(num_cpus=0, num_gpus=gpus)
     def look() -> str:
-        return precision.lacking("cuda" if gpus else "cpu")
+        return precision.device_without_bfloat16("cuda" if gpus else "cpu")
 
     wanted = ("GPU", gpus) if gpus else ("CPU", 1)
     nodes = [
@@ -160,9 +159,9 @@ def _rows_per_part(rows: int, batch: int) -> int:
     return batch * max(1, min(PART_ROWS, rows // LEAST_PARTS) // batch)
 
 
-def _plain(faces: Finished) -> pa.Table:
+def _plain(faces: Artifact) -> pa.Table:
     """The faces without their images, and `content`: what stands for each image."""
-    images = content(faces, "faces", FACES, ["image"])  # in the order of the ids, as the table
+    images = row_digests(faces, "faces", FACES, ["image"])  # in the order of the ids, as the table
     return faces.table("faces", FACES, columns=PLAIN).append_column("content", images["content"])
 
 
@@ -228,7 +227,7 @@ def _combinations(sources: int, labels: np.ndarray, per_expression: int | None) 
     for label in np.unique(labels):
         of_label = np.flatnonzero(labels == label)
         if per_expression > sources * len(of_label):
-            raise Problem(
+            raise UserError(
                 f"{per_expression} images of {EXPRESSIONS[label - 1]} are asked for, and {sources} faces, "
                 f"{len(of_label)} ways each, give "
                 f"{sources * len(of_label)}: ask for fewer, or for more references or levels."
@@ -250,7 +249,9 @@ class Animator:
         torch.set_num_threads(1)
         self.device = ray_cluster.device(gpus)
         if bfloat16:
-            precision.settle("bfloat16", [precision.lacking(self.device)])  # a node that came after all were asked
+            precision.choose_precision(
+                "bfloat16", [precision.device_without_bfloat16(self.device)]
+            )  # a node that came after all were asked
         self.generator = checkpoints.load_generator(generator)
         self.generator.network.to(self.device)
         self.batch, self.bfloat16 = batch, bfloat16

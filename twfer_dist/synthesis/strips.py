@@ -15,18 +15,18 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.corpus.formats import ending_of
-from twfer_dist.engine.artifact import Finished
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.storage import absolute
-from twfer_dist.faces.decode import Refused, decode, on_grey, read
+from twfer_dist.faces.decode import DecodeError, decode, on_grey, read
 
 VERSION = 3
 
@@ -45,8 +45,8 @@ class StripsConfig(Settings):
 
 
 def strips_job(
-    animated: Sequence[Finished], faces: Sequence[Finished], config: StripsConfig, *, corpora: Sequence[Corpus] = ()
-) -> Job:
+    animated: Sequence[Artifact], faces: Sequence[Artifact], config: StripsConfig, *, corpora: Sequence[Corpus] = ()
+) -> StageSpec:
     """Pictures of the first figures of `animated` (by id, one face of a source): `<name>.png`, a row for each
     expression from the face itself to the strongest, and `<name>.gif`, which goes through all of them; and of all
     figures together `sheet.jpg`, a row for each: the face itself, and every expression at its strongest.
@@ -57,10 +57,10 @@ def strips_job(
     """
     by_name = {corpus.name: corpus for corpus in corpora}
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         shown = _figures(animated, faces, config.figures)
         if not shown:
-            raise Problem(
+            raise UserError(
                 f"No animated face of {', '.join(a.uri for a in animated) or 'no stage'} is ok: nothing can be shown."
             )
         progress = work.progress(len(shown), " figures")
@@ -91,10 +91,12 @@ def strips_job(
     inputs: dict[str, Any] = {f"animated_{k}": one for k, one in enumerate(animated)} | {
         f"faces_{k}": one for k, one in enumerate(faces)
     }
-    return Job("strips", VERSION, inputs | {c.name: c for c in corpora}, config, {"opencv": cv2.__version__}, {}, do)
+    return StageSpec(
+        "strips", VERSION, inputs | {c.name: c for c in corpora}, config, {"opencv": cv2.__version__}, {}, do
+    )
 
 
-def _figures(animated: Sequence[Finished], faces: Sequence[Finished], limit: int) -> list[tuple[dict, list[dict]]]:
+def _figures(animated: Sequence[Artifact], faces: Sequence[Artifact], limit: int) -> list[tuple[dict, list[dict]]]:
     """The first faces by id, each of another source, and their animated rows from one reference of each expression,
     weak to strong.
     """
@@ -121,7 +123,7 @@ def _figures(animated: Sequence[Finished], faces: Sequence[Finished], limit: int
         )
         own = [row for f in faces for row in f.table("faces", FACES, ids=[face_id]).to_pylist()]
         if not own:
-            raise Problem(
+            raise UserError(
                 f"The face {face_id} is in none of the given faces: name the output that was animated under 'faces'."
             )
         found.append((own[0], kept))
@@ -149,8 +151,8 @@ def file_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
 def _photograph(corpus: Corpus, path: str) -> np.ndarray:
     try:
         return on_grey(decode(read(absolute(corpus.root), path, _MOST_PIXELS), _MOST_PIXELS).pixels)
-    except Refused as refused:
-        raise Problem(
+    except DecodeError as refused:
+        raise UserError(
             f"{corpus.name}, {path}: {refused} Its face was found there before: put the photograph back."
         ) from None
 

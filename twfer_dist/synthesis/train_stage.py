@@ -10,13 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine import ray_cluster, storage
-from twfer_dist.engine.artifact import WORK, Finished
+from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.mlflow_run import Run
-from twfer_dist.engine.output import Work
-from twfer_dist.engine.progress import Teller
-from twfer_dist.engine.spec import Job
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.progress import ProgressReporter
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.synthesis import checkpoints, training
 from twfer_dist.synthesis.evaluation.scores import prototype_sheet, sample_sheet, score
@@ -41,15 +41,15 @@ SHOW_EVERY = 900  # seconds between the sample sheets that are kept in MLflow
 
 
 def train_generator_job(
-    rendered: Finished | None,
+    rendered: Artifact | None,
     config: GeneratorConfig,
     tracking: Tracking,
     *,
-    faces: Sequence[Finished] = (),
+    faces: Sequence[Artifact] = (),
     initial: str | None = None,
     workers: int = 0,
     gpu: bool = False,
-) -> Job:
+) -> StageSpec:
     """Train a generator: the supervised phase on rendered scenes, the adversarial phase on faces with Action Units, or
     on the rendered heads where no faces are given. Writes generator.safetensors (float16), generator-<step>.safetensors
     of each step of `keep_at`, critic.safetensors where there was an adversarial phase, training.jsonl and samples.png.
@@ -62,16 +62,16 @@ def train_generator_job(
     check(config, rendered=rendered is not None, faces=bool(faces), workers=workers)
     start = checkpoints.load_generator(storage.absolute(initial)) if initial else None
     if start and start.network.width != config.width:
-        raise Problem(
+        raise UserError(
             f"{initial} holds a generator of width {start.network.width} and width is {config.width}: set the same."
         )
     if start and not isinstance(start.network, training.NETWORKS[config.network]):
-        raise Problem(
+        raise UserError(
             f"{initial} does not hold a generator of the kind '{config.network}': set network to the other kind."
         )
     data = _Data(rendered, tuple(faces), config)
 
-    def do(work: Work) -> None:
+    def do(work: StageOutput) -> None:
         name, checkpoint = f"generator-{work.job.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
         set_aside_damaged(checkpoint, lambda: training.new_state(config))
         tags = {"stage": "generator", "fingerprint": work.job.fingerprint}
@@ -93,14 +93,14 @@ def train_generator_job(
             _finish(work, run, data)
 
     models = {"initial": start.sha256} if start else {}
-    return Job("generator", VERSION, data.inputs, config, models, {}, do)
+    return StageSpec("generator", VERSION, data.inputs, config, models, {}, do)
 
 
 def check(config: GeneratorConfig, *, rendered: bool, faces: bool, workers: int) -> None:
     """Problem where there is nothing to learn from, or a batch cannot be dealt to the workers."""
     check_divisible(config.batch, workers)
     if not rendered and (config.supervised_steps or not faces):
-        raise Problem(
+        raise UserError(
             "A generator learns from nothing: name rendered pairs, or set supervised_steps to 0 and name faces."
         )
 
@@ -109,12 +109,12 @@ def check(config: GeneratorConfig, *, rendered: bool, faces: bool, workers: int)
 class _Data:
     """What a training learns from; each worker loads it for itself."""
 
-    rendered: Finished | None
-    faces: tuple[Finished, ...]
+    rendered: Artifact | None
+    faces: tuple[Artifact, ...]
     config: GeneratorConfig
 
     @property
-    def inputs(self) -> dict[str, Finished]:
+    def inputs(self) -> dict[str, Artifact]:
         rendered = {"rendered": self.rendered} if self.rendered else {}
         return {**rendered, **{f"faces_{k}": finished for k, finished in enumerate(self.faces)}}
 
@@ -150,7 +150,7 @@ def _worker(arguments: dict[str, Any]) -> None:
                 _log(run, line)
             state.run_id = run.key
         observer = _Observer(
-            run, held_out, phases["adversarial"], config, arguments["checkpoint"], Teller(arguments["told"])
+            run, held_out, phases["adversarial"], config, arguments["checkpoint"], ProgressReporter(arguments["told"])
         )
     training.fit(state, phases, config, observer or (lambda state, values: None))
     if observer:
@@ -163,7 +163,13 @@ class _Observer:
     """
 
     def __init__(
-        self, run: Run, held_out: Pairs | None, seen: Pairs, config: GeneratorConfig, checkpoint: str, tell: Teller
+        self,
+        run: Run,
+        held_out: Pairs | None,
+        seen: Pairs,
+        config: GeneratorConfig,
+        checkpoint: str,
+        tell: ProgressReporter,
     ) -> None:
         self.run, self.held_out, self.seen, self.config, self.checkpoint = run, held_out, seen, config, checkpoint
         self.tell = tell
@@ -211,7 +217,7 @@ class _Observer:
             self.shown = now
 
 
-def _finish(work: Work, run: Run, data: _Data) -> None:
+def _finish(work: StageOutput, run: Run, data: _Data) -> None:
     """From the last checkpoint: weights as they are shipped, and scores of these weights."""
     config = data.config
     state = training.new_state(config)

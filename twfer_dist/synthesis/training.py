@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.synthesis import losses
-from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator, fuse, told
-from twfer_dist.synthesis.pairs import Draw, Pairs
+from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator, conditioning, fuse
+from twfer_dist.synthesis.pairs import PairBatch, Pairs
 from twfer_dist.training.checkpoint import pack, unpack
 from twfer_dist.training.loop import agree_on_bfloat16, check_converging
 from twfer_dist.training.precision import Precision
@@ -50,9 +50,8 @@ class GeneratorConfig(Settings):
     adversarial_steps: Annotated[int, Range(0, 10**9)] = 0
     adversarial_minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None
     adversarial_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4
-    precision: Precision = (
-        "float32"  # of the generator's convolutions, bfloat16 is twice as fast; the critic stays at float32
-    )
+    # of the generator's convolutions, bfloat16 is twice as fast; the critic stays at float32
+    precision: Precision = "float32"
     keep_at: tuple[
         Annotated[int, Range(1, 10**9)], ...
     ] = ()  # steps of the last phase after which the weights are kept beside
@@ -188,18 +187,18 @@ def _mean_over_workers(values: dict[str, float], device: torch.device) -> dict[s
     return dict(zip(values, (shared / dist.get_world_size()).tolist(), strict=True))
 
 
-def _draw(pairs: Pairs, config: GeneratorConfig, state: State, number: int) -> Draw:
+def _draw(pairs: Pairs, config: GeneratorConfig, state: State, number: int) -> PairBatch:
     return pairs.draw(np.random.default_rng([config.seed, state.phase, state.step, number]), config.batch)
 
 
-def supervised_step(state: State, pairs: Pairs, draws: list[Draw], rate: float, half: bool) -> dict[str, float]:
+def supervised_step(state: State, pairs: Pairs, draws: list[PairBatch], rate: float, half: bool) -> dict[str, float]:
     """One step of the generator on pairs: L1 and edges weighted to what changes, and the attention that this asks for.
     rate: the learning rate, to be told where the step fails. half: whether the generator's convolutions compute in
     bfloat16.
     """
     device = next(state.generator.parameters()).device
     image, truth, own, wanted = pairs.batch(draws[0], device)
-    colour, attention, *flow = _made(state.generator, image, told(state.generator, own, wanted), half)
+    colour, attention, *flow = _made(state.generator, image, conditioning(state.generator, own, wanted), half)
     parts = losses.paired_loss(image, truth, colour, attention, *flow)
     loss = torch.stack([PAIRED[name] * part for name, part in parts.items()]).sum()
     if not state.step:
@@ -209,7 +208,7 @@ def supervised_step(state: State, pairs: Pairs, draws: list[Draw], rate: float, 
     return {"loss": loss.item(), **{name: value.item() for name, value in parts.items()}}
 
 
-def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], rate: float, half: bool) -> dict[str, float]:
+def adversarial_step(state: State, pairs: Pairs, draws: list[PairBatch], rate: float, half: bool) -> dict[str, float]:
     """GANimation's step: the critic on each draw, then the generator once on the last (section 4.2, equations 2 to 7).
 
     The wanted Action Units are those of another image of the figure; its pixels are not used.
@@ -220,7 +219,7 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], rate: float,
     for draw in draws:
         image, _, own, wanted = pairs.batch(draw, device)
         with torch.no_grad():
-            fake = fuse(image, *_made(generator, image, told(generator, own, wanted), half))
+            fake = fuse(image, *_made(generator, image, conditioning(generator, own, wanted), half))
         score, seen = critic(image)
         mix = torch.from_numpy(draw.mix).to(device)[:, None, None, None]
         penalty = losses.gradient_penalty(lambda x: critic(x)[0], image, fake, mix)
@@ -228,10 +227,10 @@ def adversarial_step(state: State, pairs: Pairs, draws: list[Draw], rate: float,
         units_real = losses.action_unit_loss(seen, own)
         critic_loss = -distance + losses.GRADIENT_PENALTY * penalty + losses.ACTION_UNITS * units_real
         _step(critic_loss, critic, state.critic_optimizer, place)
-    made = _made(generator, image, told(generator, own, wanted), half)
+    made = _made(generator, image, conditioning(generator, own, wanted), half)
     fake = fuse(image, *made)
     score, seen = critic(fake)
-    back = _made(generator, fake, told(generator, wanted, own), half)
+    back = _made(generator, fake, conditioning(generator, wanted, own), half)
     attention, attention_back = made[1], back[1]
     units_fake = losses.action_unit_loss(seen, wanted)
     cycle = F.l1_loss(fuse(fake, *back), image)

@@ -79,7 +79,7 @@ def _named(uri: str, ending: str) -> str:
 def _copy(uri: str, to: str) -> None:
     (fs, path), (_, other) = storage.resolve(uri), storage.resolve(to)
     with storage.writing(to):
-        storage.patiently(lambda: fs.copy_file(path, other))
+        storage.with_retries(lambda: fs.copy_file(path, other))
 
 
 def _move(uri: str, to: str) -> None:

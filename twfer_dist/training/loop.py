@@ -5,7 +5,7 @@ import math
 import torch
 import torch.distributed as dist
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.training import precision
 from twfer_dist.training.precision import Precision
 
@@ -13,7 +13,7 @@ FAR = 100.0
 """A training has diverged where its loss is more than this many times that of a network which has learned nothing."""
 
 
-class Diverged(Problem):
+class Diverged(UserError):
     """A training that learns nothing any more."""
 
 
@@ -35,7 +35,7 @@ def check_converging(
 def check_divisible(batch: int, workers: int, what: str = "images") -> None:
     """Problem where a batch cannot be dealt to the workers of a training, of which 0 is this process."""
     if workers and batch % workers:
-        raise Problem(
+        raise UserError(
             f"A batch of {batch} {what} cannot be dealt to {workers} workers: make it a multiple, or take fewer "
             "workers."
         )
@@ -45,11 +45,11 @@ def agree_on_bfloat16(wanted: Precision, device: torch.device, used: list[str]) 
     """Whether all workers compute in bfloat16, noted in `used`. Problem where it is asked for and a worker would
     emulate it.
     """
-    without = [precision.lacking(device)]
+    without = [precision.device_without_bfloat16(device)]
     if dist.is_initialized():
         without *= dist.get_world_size()
         dist.all_gather_object(without, without[0])
-    agreed = precision.settle(wanted, without)
+    agreed = precision.choose_precision(wanted, without)
     if agreed not in used:
         used.append(agreed)
     return agreed == "bfloat16"

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """auto: bfloat16 where all hardware that takes part has it."""
@@ -21,7 +21,7 @@ def multiplies_bfloat16(capabilities: Collection[str]) -> bool:
     return not BFLOAT16.isdisjoint(capabilities)
 
 
-def lacking(device: torch.device | str) -> str:
+def device_without_bfloat16(device: torch.device | str) -> str:
     """The name of a device of this machine that would emulate bfloat16; empty where it has it."""
     device = torch.device(device)
     if device.type == "cuda":
@@ -32,13 +32,13 @@ def lacking(device: torch.device | str) -> str:
     return f"the processor {known.get('cpu_name', '')}".rstrip()
 
 
-def settle(wanted: Precision, without: Iterable[str]) -> Literal["float32", "bfloat16"]:
+def choose_precision(wanted: Precision, without: Iterable[str]) -> Literal["float32", "bfloat16"]:
     """What is computed in. without: `lacking` of each device that takes part. Problem where bfloat16 is asked of one
     that lacks it.
     """
     names = sorted({name for name in without if name})
     if wanted == "bfloat16" and names:
-        raise Problem(
+        raise UserError(
             f"precision is bfloat16, and {names[0]} would emulate it a hundred times slower: use auto or float32."
         )
     return "float32" if wanted == "float32" or names else "bfloat16"

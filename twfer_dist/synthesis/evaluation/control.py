@@ -4,11 +4,11 @@ import numpy as np
 
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
-from twfer_dist.measurement.analyzer import Meter
+from twfer_dist.measurement.analyzer import FaceAnalyzer
 from twfer_dist.measurement.identity import whole_crop
 
 
-def measured(meter: Meter, pictures: np.ndarray) -> np.ndarray:
+def measured(meter: FaceAnalyzer, pictures: np.ndarray) -> np.ndarray:
     """The Action Units, float32 (N, 17) from 0 to 5, of crops of faces, uint8 RGB (N, S, S, 3); NaN where the meter
     sees no face.
     """

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from twfer_dist.core.errors import Problem
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.intervals import as_dict, share_of
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.schema import FACES, RENDERED
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY, NEUTRAL
-from twfer_dist.engine.artifact import Finished
-from twfer_dist.measurement.analyzer import SHIPPED, Meter, NetworkMeter, open_meter, open_network
-from twfer_dist.measurement.identity import Identity, open_identity, retrieved
+from twfer_dist.engine.artifact import Artifact
+from twfer_dist.measurement.analyzer import SHIPPED, FaceAnalyzer, NetworkMeter, open_meter, open_network
+from twfer_dist.measurement.identity import Identity, open_identity, rank1_hits
 from twfer_dist.measurement.network import SIZE, FaceNetwork, standardised
 from twfer_dist.synthesis import references
 from twfer_dist.synthesis.animate import animate, intensities
@@ -51,8 +51,8 @@ Systems = Mapping[str, LoadedGenerator]
 def evaluate(
     ours: str,
     public: str | None,
-    rendered: Finished,
-    faces: Sequence[Finished],
+    rendered: Artifact,
+    faces: Sequence[Artifact],
     *,
     identity: str,
     judge: str | None = None,
@@ -84,7 +84,7 @@ def evaluate(
     judges = {"au_control_r": open_network(judge or SHIPPED)} | (
         {"au_control_r_beside": open_meter(beside)} if beside else {}
     )
-    jury = _Jury(systems, device, judges, open_identity(identity))
+    jury = _Evaluator(systems, device, judges, open_identity(identity))
     clay = _scenes(rendered, figures)
     photographed = _all_photographed(faces, figures) if faces else None
     scores = jury.on_clay(*clay)
@@ -98,10 +98,10 @@ def _merged(scores: dict[str, Any], kind: str, more: Mapping[str, Any]) -> dict[
     return {key: {**value, kind: more[key]} if key in more else value for key, value in scores.items()}
 
 
-def _scenes(rendered: Finished, figures: int) -> tuple[Pairs, list[str]]:
+def _scenes(rendered: Artifact, figures: int) -> tuple[Pairs, list[str]]:
     """Scenes of up to `figures` figures, evenly taken, and the figure of each scene."""
     if rendered.manifest["stage"] == "rendered" and (framing := rendered.manifest["config"].get("framing")) != "crop":
-        raise Problem(
+        raise UserError(
             f"{rendered.uri} shows heads in the framing '{framing}', and a generator sees crops: render with "
             "framing crop."
         )
@@ -109,7 +109,7 @@ def _scenes(rendered: Finished, figures: int) -> tuple[Pairs, list[str]]:
     pairs, names = load_scenes(rendered, int(pc.max(widths).as_py() or _SIDE))
     known = sorted(set(names))
     if len(known) < LEAST:
-        raise Problem(
+        raise UserError(
             f"{rendered.uri} has scenes of {len(known)} figures, and one is looked for among {LEAST} at least: "
             "render more."
         )
@@ -118,20 +118,20 @@ def _scenes(rendered: Finished, figures: int) -> tuple[Pairs, list[str]]:
     return pairs.of(kept), [names[k] for k in kept]
 
 
-def _all_photographed(faces: Sequence[Finished], figures: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _all_photographed(faces: Sequence[Artifact], figures: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`_photographed` of all outputs together. Problem where there are fewer than LEAST sources."""
     parts = [_photographed(one, figures) for one in faces]
     crops, own, sources = (np.concatenate(several) for several in zip(*parts, strict=True))
     if len(crops) < LEAST:
         places = ", ".join(one.uri for one in faces)
-        raise Problem(
+        raise UserError(
             f"{places} has neutral or unlabelled faces of {len(crops)} sources, and one is looked for among {LEAST} "
             "at least: give more."
         )
     return crops, own, sources
 
 
-def _photographed(faces: Finished, figures: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _photographed(faces: Artifact, figures: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first neutral or unlabelled face of each of up to `figures` sources: crops uint8 (N, S, S, 3), their Action
     Units (N, 17), 0 to 5, and sources.
     """
@@ -148,7 +148,7 @@ def _photographed(faces: Finished, figures: int) -> tuple[np.ndarray, np.ndarray
     for crop, row in zip(crops, rows, strict=True):
         image = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)
         if image is None:
-            raise Problem(
+            raise UserError(
                 f"{faces.uri}: the image of {row['face_id']} cannot be decoded; delete the directory and make it again."
             )
         crop[:] = cv2.cvtColor(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
@@ -157,12 +157,12 @@ def _photographed(faces: Finished, figures: int) -> tuple[np.ndarray, np.ndarray
 
 
 @dataclass(frozen=True)
-class _Jury:
+class _Evaluator:
     """Asks the systems, and the networks that judge them."""
 
     systems: Systems
     device: str
-    judges: Mapping[str, Meter]
+    judges: Mapping[str, FaceAnalyzer]
     identity: Identity
 
     def _animated(self, loaded: LoadedGenerator, crops: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -217,7 +217,7 @@ class _Jury:
         strongest = {"copy": np.repeat(calm, len(_SHOWN), axis=0), **strongest}
         return scores | {"identity_rank1": self._known_again(strongest, np.repeat(sources, len(_SHOWN)), calm, sources)}
 
-    def of_references(self, calm: np.ndarray, own: np.ndarray, faces: Sequence[Finished]) -> dict[str, Any] | None:
+    def of_references(self, calm: np.ndarray, own: np.ndarray, faces: Sequence[Artifact]) -> dict[str, Any] | None:
         """How much it matters which face an expression is copied from, for our generator; None where there is no
         choice.
         """
@@ -251,7 +251,7 @@ class _Jury:
         }
 
     def _measured(
-        self, judge: Meter, calm: np.ndarray, series: Mapping[str, np.ndarray]
+        self, judge: FaceAnalyzer, calm: np.ndarray, series: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The measured Action Units of the faces themselves (N, 17), and of the systems' series (N, 6, steps, 17)."""
         units = {
@@ -283,7 +283,7 @@ class _Jury:
         )
         return found | {"changed_share": round(near.pixels["changed"] / near.pixels["all"], 5)}
 
-    def _control(self, judge: Meter, asked: np.ndarray, changes: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def _control(self, judge: FaceAnalyzer, asked: np.ndarray, changes: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """How closely measured changes follow the requested ones, all (N, 17); as a share of the truth's own, where
         there is one.
         """
@@ -318,7 +318,7 @@ class _Jury:
         """
         there = self.identity.embed(gallery)
         found = {
-            name: as_dict(share_of(retrieved(self.identity.embed(several), figure, there, known), figure))
+            name: as_dict(share_of(rank1_hits(self.identity.embed(several), figure, there, known), figure))
             for name, several in pictures.items()
         }
         return found | {"network": self.identity.sha256[:12], "among": len(known), "n": len(figure)}

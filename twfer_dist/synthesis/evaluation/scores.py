@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.taxonomy import EXPRESSIONS, to_unit
-from twfer_dist.synthesis.networks import AnyGenerator, fuse, told
+from twfer_dist.synthesis.networks import AnyGenerator, conditioning, fuse
 from twfer_dist.synthesis.pairs import Pairs
 
 CHANGED = 20.0
@@ -80,7 +80,9 @@ def score(
         image, truth, own, wanted = pairs.batch(pairs.plain(draw.source[rows], draw.target[rows]), device)
         with torch.inference_mode():
             near.add(
-                image, truth, {"output": fuse(image, *generator(image, told(generator, own, wanted))), "copy": image}
+                image,
+                truth,
+                {"output": fuse(image, *generator(image, conditioning(generator, own, wanted))), "copy": image},
             )
     found = {
         f"{name}_{measure}_{region}": round(near.mean(name, measure, region), 4)
@@ -127,7 +129,7 @@ def sample_sheet(generator: AnyGenerator, pairs: Pairs, scenes: int, device: tor
         targets = [targets[k % len(targets)] for k in range(len(EXPRESSIONS))]
         image, truth, own, wanted = pairs.batch(pairs.plain(np.repeat(calm, len(targets)), np.array(targets)), device)
         with torch.inference_mode():
-            fused = fuse(image, *generator(image, told(generator, own, wanted)))
+            fused = fuse(image, *generator(image, conditioning(generator, own, wanted)))
         rows = [torch.cat([image[:1], pictures]).permute(2, 0, 3, 1).flatten(1, 2) for pictures in (truth, fused)]
         strips += rows
     return _bytes(torch.cat(strips))
@@ -144,7 +146,7 @@ def prototype_sheet(
     for index in np.linspace(0, len(pairs.images) - 1, min(count, len(pairs.images))).round().astype(int):
         image, _, own, _ = pairs.batch(pairs.plain(np.repeat(index, len(units)), np.repeat(index, len(units))), device)
         with torch.inference_mode():
-            fused = fuse(image, *generator(image, told(generator, own, units)))
+            fused = fuse(image, *generator(image, conditioning(generator, own, units)))
         strips.append(torch.cat([image[:1], fused]).permute(2, 0, 3, 1).flatten(1, 2))
     return _bytes(torch.cat(strips))
 
