@@ -33,7 +33,7 @@ from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 
-ROWS_PER_PART = 10
+ROWS_PER_SHARD = 10
 NUMBERS = schema.stamped(("id", pa.string()), ("value", pa.int64()), ("status", pa.string()))
 DIGITS = schema.stamped(("digit_id", pa.string()), ("digit", pa.string()))
 
@@ -76,14 +76,20 @@ def _note(log: str, step: str, table: pa.Table) -> None:
 def make(out: str, log: str, parts: int, seconds: float) -> artifact.Artifact:
     """The stage that is disturbed: `parts` parts, two steps of `seconds` each."""
     Path(log).mkdir(parents=True, exist_ok=True)
-    rows = parts * ROWS_PER_PART - 3
+    rows = parts * ROWS_PER_SHARD - 3
     plan = pa.table({"id": [f"{k:07d}" for k in range(rows)], "value": list(range(rows))})
     given = {"log": log, "seconds": seconds}
     # Where both ask for as much, Ray Data does both steps in one process.
     steps = [Step(doubled, given, cpus=0.25), Step(Digits, given, cpus=0.5, actors=2)]
     tables = {"numbers": NUMBERS, "digits": DIGITS}
     job = StageSpec(
-        "numbers", 1, {}, {"parts": parts}, {}, tables, lambda work: work.map(plan, steps, rows_per_part=ROWS_PER_PART)
+        "numbers",
+        1,
+        {},
+        {"parts": parts},
+        {},
+        tables,
+        lambda work: work.map(plan, steps, rows_per_shard=ROWS_PER_SHARD),
     )
     return run_stage(job, out, quiet=True)
 
@@ -115,7 +121,7 @@ class Run:
         """
         if self.step:
             return len({path.name.split("-")[1] for path in self.log.glob(f"{self.step}-*")})
-        return len(list(self.folder.glob("numbers-*/_work/numbers/part-*.parquet")))
+        return len(list(self.folder.glob("numbers-*/_work/numbers/shard-*.parquet")))
 
     def reach(self, point: int) -> bool:
         """Wait until so many parts have come; False where the run ended before."""

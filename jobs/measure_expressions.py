@@ -4,7 +4,7 @@
     python jobs/measure_expressions.py runs/measured/faces-0123456789ab
 
 Where the corpus has a split, the model is trained on its training part and scored on its test part, as RAF-DB is. Else
-each source is scored by a model of all others, once as measured and once after the source's mean neutral face was taken
+each figure is scored by a model of all others, once as measured and once after the figure's mean neutral face was taken
 away.
 """
 
@@ -29,27 +29,30 @@ def main(output: str) -> None:
     table = artifact.open_artifact(storage.absolute(output)).table("faces", FACES)
     rows = [row for row in table.to_pylist() if row["label"] is not None and row["action_units"] is not None]
     units, labels = np.array([row["action_units"] for row in rows]), np.array([row["label"] for row in rows])
-    sources, splits = np.array([row["source"] for row in rows]), np.array([row["split"] for row in rows])
+    figure_ids, splits = np.array([row["figure_id"] for row in rows]), np.array([row["split"] for row in rows])
     print(f"{len(rows)} of {len(table)} faces have a label and Action Units")
     test = splits == "test"
     if test.any() and (splits == "train").any():
         learn = splits == "train"
         tell("test", labels[test], model().fit(units[learn], labels[learn]).predict(units[test]))
         return
-    tell("each source by the others", labels, left_out(units, labels, sources))
-    calm = {source: units[(sources == source) & (labels == NEUTRAL)] for source in np.unique(sources)}
-    known = np.array([len(calm[source]) > 0 for source in sources])
+    tell("each figure by the others", labels, left_out(units, labels, figure_ids))
+    neutral = {figure_id: units[(figure_ids == figure_id) & (labels == NEUTRAL)] for figure_id in np.unique(figure_ids)}
+    known = np.array([len(neutral[figure_id]) > 0 for figure_id in figure_ids])
     changes = units - np.array(
-        [calm[source].mean(0) if len(calm[source]) else np.zeros(units.shape[1]) for source in sources]
+        [
+            neutral[figure_id].mean(0) if len(neutral[figure_id]) else np.zeros(units.shape[1])
+            for figure_id in figure_ids
+        ]
     )
-    tell("the same, less its neutral", labels[known], left_out(changes[known], labels[known], sources[known]))
+    tell("the same, less its neutral", labels[known], left_out(changes[known], labels[known], figure_ids[known]))
 
 
-def left_out(units: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """The label of each face by a model that was trained on all other sources."""
+def left_out(units: np.ndarray, labels: np.ndarray, figure_ids: np.ndarray) -> np.ndarray:
+    """The label of each face by a model that was trained on all other figures."""
     found = np.zeros_like(labels)
-    for source in np.unique(sources):
-        of = sources == source
+    for figure_id in np.unique(figure_ids):
+        of = figure_ids == figure_id
         found[of] = model().fit(units[~of], labels[~of]).predict(units[of])
     return found
 

@@ -42,7 +42,7 @@ def _peak(stage: str, size: int, folder: Path) -> float:
             "kind": "animate",
             "faces": ["faces"],
             "generator": "package:weights/generator.safetensors",
-            "sources": "all",
+            "figures": "all",
         }
     recipe = folder / "recipe.yaml"
     given = {"out": str(folder / "out"), "corpora": {"many": str(folder / "corpus")}, "stages": stages}

@@ -31,7 +31,7 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.synthesis.networks import Generator
 
-ROWS_PER_PART = 256  # as the stage that animates
+ROWS_PER_SHARD = 256  # as the stage that animates
 SIDE, WIDTH, IMAGES = 32, 4, 16  # pixels and width of the network; images that are taken again and again
 ROWS = schema.stamped(
     ("id", pa.string()), ("path", pa.string()), ("image", pa.binary()), ("status", pa.string()), ("error", pa.string())
@@ -73,7 +73,7 @@ def make(out: str, size: int) -> None:
         {"size": size},
         {},
         {".": ROWS},
-        lambda work: work.map(plan, [Step(Small)], rows_per_part=ROWS_PER_PART, decides=plan.column_names),
+        lambda work: work.map(plan, [Step(Small)], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names),
     )
     ray_cluster.start()
     times = []

@@ -135,7 +135,7 @@ def numbers_job(
     inputs=None,
     actors: int = 1,
     seconds: float = 0.0,
-    rows_per_part: int = 16,
+    rows_per_shard: int = 16,
     step=None,
     first=None,
 ) -> StageSpec:
@@ -146,7 +146,7 @@ def numbers_job(
     ]
 
     def do(work: StageOutput) -> None:
-        work.map(plan, steps, rows_per_part=rows_per_part)
+        work.map(plan, steps, rows_per_shard=rows_per_shard)
         work.results["rows_per_second"] = "not measured here"
 
     return StageSpec("numbers", 1, inputs or {}, config, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)

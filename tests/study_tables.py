@@ -87,7 +87,7 @@ def make_faces(
         label = k % 7 + 1
         path = NASTY if k == 3 else f"figure {k:03d}.jpg"
         identity = photo_id(corpus, path)
-        shared = {"photo_id": identity, "corpus": corpus, "path": path, "source": f"figure-{k:03d}",
+        shared = {"photo_id": identity, "corpus": corpus, "path": path, "figure_id": f"figure-{k:03d}",
             "label": label if labelled else None, "groups": [("posture", POSTURES[min(k // 12, 4)]),
             ("number", str(k))], "action_units": (np.eye(17)[label] * 4).tolist() if action_units else
             None, }  # fmt: skip
@@ -124,7 +124,7 @@ def make_animated(out: str, faces: Artifact, figures: int = 20) -> Artifact:
                     "label": label,
                     "level": level,
                 }
-                kept = {key: face[key] for key in ("face_id", "corpus", "source", "groups")}
+                kept = {key: face[key] for key in ("face_id", "corpus", "figure_id", "groups")}
                 asked = {"intensity": level / 5, "reference_id": "r", "action_units": units.tolist()}
                 image = {"image": face_picture(number + 10 * level, label), "width": 96, "height": 96, "status": OK}
                 rows.append({**identity, **kept, **asked, **image})
@@ -132,11 +132,11 @@ def make_animated(out: str, faces: Artifact, figures: int = 20) -> Artifact:
 
 
 def make_dataset(out: str, animated: Artifact) -> Artifact:
-    """The animated images, split by source."""
+    """The animated images, split by figure."""
     rows = animated.table(".", ANIMATED).to_pylist()
-    sources = sorted({row["source"] for row in rows})
-    split = {s: "test" if k % 5 == 0 else "validation" if k % 5 == 1 else "train" for k, s in enumerate(sources)}
-    rows = [{**row, "split": split[row["source"]], "origin": "animated"} for row in rows]
+    figure_ids = sorted({row["figure_id"] for row in rows})
+    split = {s: "test" if k % 5 == 0 else "validation" if k % 5 == 1 else "train" for k, s in enumerate(figure_ids)}
+    rows = [{**row, "split": split[row["figure_id"]], "origin": "animated"} for row in rows]
     return output(out, "dataset", {".": (DATASET, rows)}, [animated])
 
 
@@ -148,9 +148,9 @@ def make_predictions(out: str, of: Sequence[Artifact], model: str, skill: float)
         for number, row in enumerate(
             finished.table("faces", FACES).to_pylist() if of_faces else finished.table(".", DATASET).to_pylist()
         ):
-            kept = {key: row[key] for key in ("source", "corpus", "split", "label", "groups")}
+            kept = {key: row[key] for key in ("figure_id", "corpus", "split", "label", "groups")}
             status = (
-                {"status": "not_readable", "error": "confidence 0.2 is under 0.5"}
+                {"status": "low_confidence", "error": "confidence 0.2 is under 0.5"}
                 if of_faces and number % 9 == 0
                 else {"status": OK}
             )
@@ -174,7 +174,7 @@ def images_of(*predictions: Artifact) -> pa.Table:
 
 
 def make_world(out: str) -> dict:
-    """Two models, a data set of animated faces, and photographs of which a third are sources of the data set."""
+    """Two models, a data set of animated faces, and photographs of which a third are figures of the data set."""
     faces = make_faces(out)
     animated = make_animated(out, faces)
     dataset = make_dataset(out, animated)
@@ -191,7 +191,7 @@ def make_training(
     of errors.
     """
     confusion = (right * np.eye(7, dtype=int) + (32 - right) * np.roll(np.eye(7, dtype=int), 1, axis=1)).tolist()
-    scores = {"loss": 0.1, "accuracy": right / 32, "class_mean_accuracy": right / 32, "n": 224, "confusion": confusion}
+    scores = {"loss": 0.1, "accuracy": right / 32, "balanced_accuracy": right / 32, "n": 224, "confusion": confusion}
     results = {
         "scores": dict.fromkeys(metrics.SPLITS, scores),
         "best_epoch": 2,
@@ -209,7 +209,7 @@ def make_training(
 
 def make_sweep(out: str, dataset: Artifact) -> Artifact:
     def do(work: StageOutput) -> None:
-        metrics = {"accuracy/validation": 56 / 112, "class_mean_accuracy/validation": 0.5, "epochs": 2, "best_epoch": 1}
+        metrics = {"accuracy/validation": 56 / 112, "balanced_accuracy/validation": 0.5, "epochs": 2, "best_epoch": 1}
         trials = [{**metrics, **{key: getattr(point, key) for key in SWEPT}} for point in config.points()]
         trials[2]["accuracy/validation"] = 84 / 112
         work.results = {"trials": trials, "best": 2, "validation_images": 112}

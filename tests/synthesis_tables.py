@@ -69,7 +69,7 @@ def rendered(out: str, figures: int = 4, images: int = 6) -> Artifact:
             rows.append(
                 {
                     "image_id": f"figure{figure:03d}-scene-{k:02d}",
-                    "source": f"figure{figure:03d}",
+                    "figure_id": f"figure{figure:03d}",
                     "scene": f"figure{figure:03d}-scene",
                     "label": None if k else NEUTRAL,
                     "action_units": units.tolist(),
@@ -100,7 +100,7 @@ def faces(
                     "rank": 0,
                     "corpus": corpus,
                     "path": f"{figure}/{expression}.png",
-                    "source": f"{corpus}-figure{figure}",
+                    "figure_id": f"{corpus}-figure{figure}",
                     "label": label,
                     "groups": [("posture", "civil")],
                     "action_units": shown.tolist() if units else None,

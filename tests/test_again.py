@@ -21,7 +21,7 @@ from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.engine import artifact, stage, storage
+from twfer_dist.engine import artifact, output, stage, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.output import StageOutput
@@ -55,28 +55,28 @@ def test_failed_rows_are_done_again_and_no_others(ray_cluster, s3: Server, tmp_p
     unreached.write_text("00000 00017 00018 00069")
     failed = run_stage(job(unreached), out)
     assert failed.manifest["counts"]["numbers"] == {OK: 66, "unreachable": 4}
-    assert run_stage(job(unreached), out).stamp == failed.stamp
+    assert run_stage(job(unreached), out).build_id == failed.build_id
 
     asked.unlink()
     unreached.write_text("00018")
     again = run_stage(job(unreached), out, retry=True)
     assert sorted(asked.read_text().split()) == ["00000", "00017", "00018", "00069"]
-    assert again.uri == failed.uri and again.stamp != failed.stamp and again.digest != failed.digest
+    assert again.uri == failed.uri and again.build_id != failed.build_id and again.digest != failed.digest
     assert again.manifest["counts"]["numbers"] == {OK: 69, "unreachable": 1}
 
-    assert run_stage(job(unreached), out, retry=True).stamp == again.stamp  # nothing came out differently
+    assert run_stage(job(unreached), out, retry=True).build_id == again.build_id  # nothing came out differently
     unreached.write_text("")
     whole = run_stage(job(unreached), out, retry=True)
     assert whole.digest == healthy.digest
     assert whole.table("digits", DIGITS).equals(healthy.table("digits", DIGITS))
 
     asked.unlink()
-    assert run_stage(job(unreached), out, retry=True).stamp == whole.stamp
+    assert run_stage(job(unreached), out, retry=True).build_id == whole.build_id
     assert not asked.exists()
     name = whole.uri.partition("?")[0].rpartition("/")[2]
     kept = [folder for folder in storage.list_folders(out) if folder != name]
-    assert sorted(kept) == sorted(f"{name}.replaced-{before.stamp}" for before in (failed, again))
-    old = artifact.open_artifact(storage.join(out, f"{name}.replaced-{failed.stamp}"))
+    assert sorted(kept) == sorted(f"{name}.replaced-{before.build_id}" for before in (failed, again))
+    old = artifact.open_artifact(storage.join(out, f"{name}.replaced-{failed.build_id}"))
     assert old.table("numbers", NUMBERS)["status"].to_pylist().count("unreachable") == 4
 
 
@@ -85,9 +85,9 @@ def test_rows_that_another_output_holds_are_kept_and_the_others_done(
     ray_cluster, s3: Server, tmp_path, monkeypatch, place
 ):
     monkeypatch.setattr(
-        stage, "TARGET_ROW_GROUP_BYTES", 500
+        output, "TARGET_ROW_GROUP_BYTES", 500
     )  # several row groups and files, whose ends must not hang on what is kept
-    monkeypatch.setattr(stage, "TARGET_FILE_BYTES", 1500)
+    monkeypatch.setattr(output, "TARGET_FILE_BYTES", 1500)
     out = s3.uri("kept") if place == "s3" else str(tmp_path / "out")
     unreached, asked = tmp_path / "unreached", tmp_path / "unreached.asked"
     unreached.write_text("")
@@ -107,7 +107,7 @@ def test_rows_that_another_output_holds_are_kept_and_the_others_done(
             {},
             {},
             tables,
-            lambda work: work.map(plan, steps, rows_per_part=16, decides=["id", "value"]),
+            lambda work: work.map(plan, steps, rows_per_shard=16, reuse_key_columns=["id", "value"]),
         )
 
     run_stage(grown(40, other=-1), out)
@@ -116,15 +116,15 @@ def test_rows_that_another_output_holds_are_kept_and_the_others_done(
     more = run_stage(grown(70, other=7), out)
     assert sum(entry["path"].startswith("numbers/") for entry in more.manifest["files"]) > 1
     assert sorted(asked.read_text().split()) == ["00007", *(f"{i:05d}" for i in range(40, 70))]
-    assert more.manifest["kept"]["rows"] == 39
+    assert more.manifest["reused"]["rows"] == 39
     assert more.digest == healthy.digest
     assert more.table("digits", DIGITS).equals(healthy.table("digits", DIGITS))
 
     asked.unlink()
     fewer = run_stage(grown(50, other=7), out)
-    assert not asked.exists() and fewer.manifest["kept"] == {"of": more.name, "rows": 50}
+    assert not asked.exists() and fewer.manifest["reused"] == {"from": more.name, "rows": 50}
     other = run_stage(dataclasses.replace(grown(50, other=7), config={"another": 1}), out)
-    assert len(asked.read_text().split()) == 50 and other.manifest["kept"] is None
+    assert len(asked.read_text().split()) == 50 and other.manifest["reused"] is None
 
 
 def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, tmp_path):
@@ -137,7 +137,7 @@ def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, t
         steps = [Step(Reaches, {"unreached": str(unreached)}, actors=1)]
 
         def do(work: StageOutput) -> None:
-            work.map(plan, steps, rows_per_part=8, decides=["id", "value"])
+            work.map(plan, steps, rows_per_shard=8, reuse_key_columns=["id", "value"])
             if stop:
                 raise KeyboardInterrupt
 
@@ -152,7 +152,9 @@ def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, t
     asked.unlink()
     whole = run_stage(job(60), str(tmp_path / "out"))
     assert (
-        not asked.exists() and whole.manifest["kept"] == {"of": few.name, "rows": 20} and whole.digest == healthy.digest
+        not asked.exists()
+        and whole.manifest["reused"] == {"from": few.name, "rows": 20}
+        and whole.digest == healthy.digest
     )
 
     shutil.rmtree(whole.uri)
@@ -162,7 +164,7 @@ def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, t
     shutil.rmtree(few.uri)
     asked.unlink()
     alone = run_stage(job(60), str(tmp_path / "out"))
-    assert len(asked.read_text().split()) == 60 and alone.manifest["kept"] is None and alone.digest == healthy.digest
+    assert len(asked.read_text().split()) == 60 and alone.manifest["reused"] is None and alone.digest == healthy.digest
 
 
 def test_a_planned_row_is_done_again_though_another_one_that_it_descends_from_is_kept(ray_cluster, tmp_path):
@@ -172,7 +174,7 @@ def test_a_planned_row_is_done_again_though_another_one_that_it_descends_from_is
     given = {"unreached": str(unreached)}
 
     def do(work: StageOutput) -> None:
-        work.map(plan, [Step(Reaches, given, actors=1), Step(numbers_alone)], rows_per_part=4)
+        work.map(plan, [Step(Reaches, given, actors=1), Step(numbers_alone)], rows_per_shard=4)
 
     job = StageSpec("numbers", 1, {}, {}, {}, {".": NUMBERS}, do)
     unreached.write_text("00000-1")
@@ -197,14 +199,14 @@ def test_nothing_is_kept_of_an_output_that_was_changed(ray_cluster, tmp_path, ca
             {},
             {},
             tables,
-            lambda work: work.map(plan, steps, rows_per_part=8, decides=["id"]),
+            lambda work: work.map(plan, steps, rows_per_shard=8, reuse_key_columns=["id"]),
         )
 
     few = run_stage(job(10), str(tmp_path / "out"))
     part = Path(few.uri) / "digits" / "part-00000.parquet"
     whole = part.read_bytes()
     part.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
-    assert run_stage(job(20), str(tmp_path / "out")).manifest["kept"] is None
+    assert run_stage(job(20), str(tmp_path / "out")).manifest["reused"] is None
     assert f"{part} was changed since it was written: no row of {few.uri} is kept." in capfd.readouterr().err
     with pytest.raises(UserError, match=rf"{part} was changed since it was written: delete {few.uri} and run again"):
         run_stage(job(10), str(tmp_path / "out"), retry=True)
@@ -227,7 +229,7 @@ def test_a_retry_that_was_stopped_at_its_very_end_is_not_done_again(ray_cluster,
     assert not asked.exists()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         failed.name,
-        f"{failed.name}.replaced-{failed.stamp}",
+        f"{failed.name}.replaced-{failed.build_id}",
     ]
 
 
@@ -276,7 +278,7 @@ def test_the_keyboard_and_a_cluster_stop_a_run_that_goes_on_later(tmp_path, end)
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background is deaf to it
     child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     deadline = time.monotonic() + 180
-    while not (done := list(tmp_path.glob("out/faces-*/_work/photographs/part-*.parquet"))):
+    while not (done := list(tmp_path.glob("out/faces-*/_work/photographs/shard-*.parquet"))):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     if end == signal.SIGINT:
@@ -289,7 +291,8 @@ def test_the_keyboard_and_a_cluster_stop_a_run_that_goes_on_later(tmp_path, end)
     assert (
         kept.items()
         <= {
-            path.name: path.stat().st_mtime_ns for path in tmp_path.glob("out/faces-*/_work/photographs/part-*.parquet")
+            path.name: path.stat().st_mtime_ns
+            for path in tmp_path.glob("out/faces-*/_work/photographs/shard-*.parquet")
         }.items()
     )
 
@@ -308,7 +311,7 @@ def test_photographs_that_are_added_or_changed_are_looked_at_alone(ray_cluster, 
     shutil.copyfile(shipped[3], folder / "3.jpg")
     (folder / "1.jpg").write_bytes(b"no longer a picture")
     second = found()
-    assert second.manifest["kept"] == {"of": first.name, "rows": 2}
+    assert second.manifest["reused"] == {"from": first.name, "rows": 2}
     rows = {row["path"]: row["status"] for row in second.table("photographs", schema.PHOTOGRAPHS).to_pylist()}
     assert rows == {"0.jpg": "ok", "1.jpg": "unreadable", "2.jpg": "ok", "3.jpg": "ok"}
     before, after = (

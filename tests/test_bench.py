@@ -22,7 +22,7 @@ def test_stages_are_timed_beside_plain_loops(
     monkeypatch.setattr(bench, "CORPUS", str(few))
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "_BATCHES", (1,))
-    monkeypatch.setattr(stage, "_ROWS_PER_PART", 5)
+    monkeypatch.setattr(stage, "ROWS_PER_SHARD", 5)
     if stage == "faces":  # the command asks for a hundred photographs or more, which take a minute
         told = bench.bench_faces(20, 1)
     else:

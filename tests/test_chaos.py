@@ -61,7 +61,7 @@ def test_the_json_of_a_run_whose_worker_died_is_json(tmp_path: Path) -> None:
     deadline, killed = time.monotonic() + 180, False
     while not killed:
         assert child.poll() is None and time.monotonic() < deadline
-        if list(tmp_path.glob("out/faces-*/_work/photographs/part-*.parquet")):
+        if list(tmp_path.glob("out/faces-*/_work/photographs/shard-*.parquet")):
             for process in child.children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     if not killed and " ".join(process.cmdline()).startswith("ray::MapWorker("):

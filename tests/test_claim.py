@@ -110,8 +110,8 @@ def test_a_claim_that_is_written_anew_while_it_is_read_is_read_again(s3, tmp_pat
 
 
 def test_a_claim_from_another_machine_is_void_when_it_falls_silent(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(lease, "SILENT", 3.0)
-    monkeypatch.setattr(lease, "LOOK", 0.2)
+    monkeypatch.setattr(lease, "LEASE_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(lease, "POLL_S", 0.2)
     theirs = tmp_path / "a-0123.deadbeef.claim"
     elsewhere = json.dumps(
         {"host": "elsewhere", "processes": "", "pid": 1, "started": 0.0, "since": "2026-01-01 00:00:00"}

@@ -275,7 +275,8 @@ def test_plans_have_the_paper_s_shapes() -> None:
     assert len({r["intensity"] for r in expressions if r["label"] == 1}) == len(plan.GRADES)
     postures = plan.plan(ClayConfig(plan="postures", scenes=1)).to_pylist()
     assert (
-        Counter(r["posture"] for r in postures) == plan.POSTURE_FIGURES and len({r["source"] for r in postures}) == 85
+        Counter(r["posture"] for r in postures) == plan.POSTURE_FIGURES
+        and len({r["figure_id"] for r in postures}) == 85
     )
     for shares in plan.POSTURE_EXPRESSIONS.values():
         assert sum(shares) == pytest.approx(1)
@@ -327,7 +328,7 @@ def test_the_stage_renders_what_the_studio_renders(ray_cluster: None, head_file:
         assert not any(first["action_units"]) and any(second["action_units"]) and first["label"] == NEUTRAL
         assert first["votes"] == ""
     assert len({row["image"] for row in table.to_pylist()[::3]}) == 44  # no two scenes look the same
-    assert run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True).stamp == finished.stamp
+    assert run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True).build_id == finished.build_id
 
 
 def test_another_head_or_another_seed_is_another_output(head_file: str, tmp_path: Path) -> None:
@@ -354,7 +355,7 @@ def test_a_recipe_becomes_corpora_that_can_be_read(ray_cluster: None, head_file:
     )
     (folder,) = make_corpora(str(recipe), head_file, str(tmp_path / "out"))
     corpus = open_corpus(folder)
-    assert corpus.notes["photographs"] == 28 and corpus.notes["missing"] == 0 and corpus.notes["sources"] == 4
+    assert corpus.notes["photographs"] == 28 and corpus.notes["missing"] == 0 and corpus.notes["figures"] == 4
     rendered = {f"photographs/{row['image_id']}.jpg": row for row in _rendered(tmp_path / "out" / "rendered")}
     with (Path(folder) / "rendered.csv").open() as file:
         said = {row["path"]: row["expression"] for row in csv.DictReader(file)}
@@ -403,7 +404,7 @@ def test_the_shipped_corpora_are_whole() -> None:
     tw58, postures = open_corpus(str(DEMO / "tw58")), open_corpus(str(DEMO / "postures"))
     assert (
         tw58.notes["photographs"],
-        tw58.notes["sources"],
+        tw58.notes["figures"],
         tw58.notes["missing"],
         tw58.notes["images_not_named"],
     ) == (406, 58, 0, 0)

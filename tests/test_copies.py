@@ -28,8 +28,10 @@ COPIES = Path(__file__).parent / "data" / "trials" / "copies"  # eight pictures 
 PLAIN = FacesConfig(aligned=True, measure=False, size=48)
 
 
-def photographs(pictures: dict[str, np.ndarray], sources: dict[str, str] | None = None, corpus: str = "c") -> pa.Table:
-    """PHOTOGRAPHS rows of these RGB pictures by path, each its own source where no other is named."""
+def photographs(
+    pictures: dict[str, np.ndarray], figure_ids: dict[str, str] | None = None, corpus: str = "c"
+) -> pa.Table:
+    """PHOTOGRAPHS rows of these RGB pictures by path, each its own figure where no other is named."""
     rows = []
     for path, picture in pictures.items():
         shape = {"height": picture.shape[0], "width": picture.shape[1], "thumbnail": copies.thumbnail(picture)}
@@ -37,7 +39,7 @@ def photographs(pictures: dict[str, np.ndarray], sources: dict[str, str] | None 
             "photo_id": schema.photo_id(corpus, path),
             "corpus": corpus,
             "path": path,
-            "source": (sources or {}).get(path, path),
+            "figure_id": (figure_ids or {}).get(path, path),
         }
         rows.append({**identity, "content_sha256": storage.sha256(picture.tobytes()), **shape})
     return pa.Table.from_pylist(
@@ -103,7 +105,7 @@ def test_a_copy_joins_the_sources_of_both_pictures() -> None:
     found = copies.find(rows)
     assert copies.summary(found) == {"photographs": 2, "pictures": 1, "equal": 0, "near-equal": 1}
     of = dict(zip(rows["photo_id"].to_pylist(), rows["path"].to_pylist(), strict=True))
-    joined = {of[row["photo_id"]]: row["source"] for row in copies.sources(rows, found).to_pylist()}
+    joined = {of[row["photo_id"]]: row["figure_id"] for row in copies.figure_ids(rows, found).to_pylist()}
     assert joined == dict.fromkeys(("00.jpg", "03.jpg", "9.jpg", "05.jpg"), "Anna") | {
         name: given.get(name, name) for name in ("01.jpg", "02.jpg", "04.jpg", "06.jpg", "07.jpg")
     }
@@ -111,7 +113,7 @@ def test_a_copy_joins_the_sources_of_both_pictures() -> None:
 
 def test_copies_in_two_corpora_are_one_figure() -> None:
     rows = pa.concat_tables([photographs(heads()), photographs(heads(), corpus="d")])
-    of = copies.sources(rows, copies.find(rows))
+    of = copies.figure_ids(rows, copies.find(rows))
     place = {photo: k for k, photo in enumerate(rows["photo_id"].to_pylist())}
     of = of.append_column(
         "corpus", rows["corpus"].take(pa.array([place[photo] for photo in of["photo_id"].to_pylist()]))
@@ -141,36 +143,38 @@ def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         lines = [f"{name},{int(name[:2]) % 7 + 1},{'test' if 'copy' in name else 'train'}" for name in names]
         (folder / "heads" / "manifest.csv").write_text("\n".join(["path,label,split", *lines]))
         faces = run_stage(faces_job([open_corpus(str(folder / "heads"))], PLAIN), str(folder / "out"), quiet=True)
-    assert faces.manifest["kept"]["rows"] == 18
+    assert faces.manifest["reused"]["rows"] == 18
     return folder, faces
 
 
 def test_copies_count_as_one_figure_and_are_listed(found: tuple[Path, Artifact], tmp_path: Path) -> None:
     folder, faces = found
     rows = faces.table("faces", schema.FACES).to_pylist()
-    assert len(rows) == 24 and {row["path"][:2]: row["source"] for row in rows} == {
-        f"0{k}": rows[0]["source"][:1] + f"{k} (1).jpg" for k in range(8)
+    assert len(rows) == 24 and {row["path"][:2]: row["figure_id"] for row in rows} == {
+        f"0{k}": rows[0]["figure_id"][:1] + f"{k} (1).jpg" for k in range(8)
     }
-    assert len({row["source"] for row in faces.table("photographs", schema.PHOTOGRAPHS).to_pylist()}) == 24  # as given
+    assert (
+        len({row["figure_id"] for row in faces.table("photographs", schema.PHOTOGRAPHS).to_pylist()}) == 24
+    )  # as given
     assert faces.results["copies"] == {"photographs": 24, "pictures": 8, "equal": 16, "near-equal": 0}
     assert (
-        faces.results["say"][-1]
+        faces.results["summary"][-1]
         == "24 photographs are 8 pictures under several names: they count as 8; copies.csv lists the copies."
     )
     listed = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path("copies.csv")).decode("utf-8-sig"))))
     assert len(listed) == 16 and listed[0]["path"] == "00 copy.jpg" and listed[0]["copy_of"] == "00 (1).jpg"
     again = run_stage(faces_job([open_corpus(str(folder / "heads"))], PLAIN, actors=2), str(tmp_path), quiet=True)
     assert (
-        again.manifest["kept"] is None and again.digest == faces.digest
+        again.manifest["reused"] is None and again.digest == faces.digest
     )  # rows of another output were revised as these
 
 
 def test_copies_lie_on_one_side_of_a_split(found: tuple[Path, Artifact], tmp_path: Path) -> None:
-    config = DatasetConfig(include=("photographs",), split="by_source", ratios=(7, 3))
+    config = DatasetConfig(include=("photographs",), split="by_figure", ratios=(7, 3))
     dataset = run_stage(dataset_job([found[1]], [], config), str(tmp_path), quiet=True)
     assert (
-        dataset.results["say"][0].startswith("24 images of 8 sources")
-        and dataset.results["sources_on_several_sides"] == 0
+        dataset.results["summary"][0].startswith("24 images of 8 figures")
+        and dataset.results["figures_on_several_sides"] == 0
     )
     sides: dict[bytes, set[str]] = {}
     for row in dataset.table(".", schema.DATASET).to_pylist():
@@ -182,16 +186,16 @@ def test_copies_on_both_sides_of_a_given_split_are_said(found: tuple[Path, Artif
     dataset = run_stage(
         dataset_job([found[1]], [], DatasetConfig(include=("photographs",), split="given")), str(tmp_path), quiet=True
     )
-    assert dataset.results["say"][0] == "24 images of 8 sources: 16 train + 8 test as asked"
-    assert dataset.results["say"][1].startswith(
-        "8 of 8 sources (a figure, or a picture with its copies) are on more than one side"
+    assert dataset.results["summary"][0] == "24 images of 8 figures: 16 train + 8 test as asked"
+    assert dataset.results["summary"][1].startswith(
+        "8 of 8 figures (a figure, or a picture with its copies) are on more than one side"
     )
 
 
 def test_the_report_tells_of_copies(found: tuple[Path, Artifact], tmp_path: Path) -> None:
     report = run_stage(report_job([], faces=[found[1]], config=ReportConfig(faces=1)), str(tmp_path), quiet=True)
     page = storage.read_bytes(report.path("index.html")).decode()
-    assert "24 photographs are 8 pictures under several names. They count as 8 in every number of sources" in page
+    assert "24 photographs are 8 pictures under several names. They count as 8 in every number of figures" in page
 
 
 def test_a_picture_under_two_sources_is_refused_on_two_sides() -> None:

@@ -49,7 +49,7 @@ def test_folder_takes_images_and_counts_the_rest(tmp_path):
     assert corpus.table["photo_id"].to_pylist() == sorted(corpus.table["photo_id"].to_pylist())
     row = rows(corpus)["deep/er/c.webp"]
     assert row["photo_id"] == schema.photo_id("figures", "deep/er/c.webp")
-    assert (row["source"], row["label"], row["label_rule"], row["groups"]) == (
+    assert (row["figure_id"], row["label"], row["label_rule"], row["groups"]) == (
         "deep/er/c.webp",
         None,
         "none",
@@ -160,7 +160,7 @@ def test_manifest(tmp_path, encoding):
     folder = put(tmp_path / "warriors", "a.jpg", "脸.png", "deep/c.jpg", "unnamed.jpg")
     corpus = manifest(
         folder,
-        'path,source,label,votes,split,posture, note \n./a.jpg,K9901,Happiness,sadness,TRAIN,kneeling,"one, two"\r\n'
+        'path,figure,label,votes,split,posture, note \n./a.jpg,K9901,Happiness,sadness,TRAIN,kneeling,"one, two"\r\n'
         "脸.png,K9902,,happiness;4;sadness+4,test,,\n\ndeep\\c.jpg,,7,,,general,x\nmissing.jpg,K9901,,,,,\n../out.jpg,K9903,,,,,\n",
         encoding,
     )
@@ -168,10 +168,10 @@ def test_manifest(tmp_path, encoding):
     assert corpus.name == "warriors"
     assert sorted(found) == ["../out.jpg", "a.jpg", "deep/c.jpg", "missing.jpg", "脸.png"]
     a, face, c = found["a.jpg"], found["脸.png"], found["deep/c.jpg"]
-    assert (a["source"], a["label"], a["label_rule"], a["split"]) == ("K9901", 4, "given", "train")
+    assert (a["figure_id"], a["label"], a["label_rule"], a["split"]) == ("K9901", 4, "given", "train")
     assert a["groups"] == [("posture", "kneeling"), ("note", "one, two")]
     assert (face["label"], face["label_rule"], face["split"], face["groups"]) == (4, "majority", "test", [])
-    assert (c["source"], c["label"], c["split"]) == ("deep/c.jpg", 7, None)
+    assert (c["figure_id"], c["label"], c["split"]) == ("deep/c.jpg", 7, None)
     assert found["missing.jpg"]["label"] is None
     notes = corpus.notes
     assert (notes["layout"], notes["read_from"], notes["groups"]) == ("manifest", "manifest.csv", ["posture", "note"])
@@ -183,8 +183,8 @@ def test_manifest_by_other_names(tmp_path):
     (folder / "yale.csv").write_text("file,subject,condition,expression\na.png,s1,sad,Sadness\nb.png,s1,sleepy,\n")
     by_folder, by_file = open_corpus(str(folder)), open_corpus(str(folder / "yale.csv"))
     assert by_folder.digest == by_file.digest
-    assert by_folder.notes["columns_read_as"] == {"file": "path", "subject": "source", "expression": "label"}
-    assert [(r["source"], r["label"]) for r in rows(by_folder).values()].count(("s1", 5)) == 1
+    assert by_folder.notes["columns_read_as"] == {"file": "path", "subject": "figure_id", "expression": "label"}
+    assert [(r["figure_id"], r["label"]) for r in rows(by_folder).values()].count(("s1", 5)) == 1
     # Where the column itself is there, the other name is a grouping column.
     corpus = manifest(folder, "path,label,expression\na.png,neutral,a faint smile\n")
     assert (rows(corpus)["a.png"]["label"], rows(corpus)["a.png"]["groups"]) == (7, [("expression", "a faint smile")])
@@ -205,7 +205,7 @@ def test_manifest_counts_ties(tmp_path):
     ("text", "says"),
     [
         ("", "line 1: there is no column 'path'"),
-        ("plate,source\na.jpg,x\n", "line 1: there is no column 'path' among plate, source"),
+        ("plate,figure\na.jpg,x\n", "line 1: there is no column 'path' among plate, figure"),
         ("a.jpg,x\nb.jpg,y\n", "line 1: this line names a photograph, not columns"),
         ("path,path\na.jpg,b.jpg\n", "line 1: the column 'path' is there twice"),
         ("path\n", "has a header and no rows"),
@@ -249,9 +249,14 @@ def test_rafdb(tmp_path):
     found = rows(corpus)
     assert len(found) == 3
     test = found["Image/aligned/test_0002_aligned.jpg"]
-    assert (test["source"], test["label"], test["label_rule"], test["split"]) == ("test_0002.jpg", 7, "given", "test")
+    assert (test["figure_id"], test["label"], test["label_rule"], test["split"]) == (
+        "test_0002.jpg",
+        7,
+        "given",
+        "test",
+    )
     assert found["Image/aligned/train_00003_aligned.jpg"]["split"] == "train"
-    assert (corpus.notes["layout"], corpus.notes["missing"], corpus.notes["sources"]) == ("rafdb-aligned", 1, 3)
+    assert (corpus.notes["layout"], corpus.notes["missing"], corpus.notes["figures"]) == ("rafdb-aligned", 1, 3)
     corpus = open_corpus(str(rafdb(tmp_path / "raf2", lines, images[2])))
     assert corpus.notes["layout"] == "rafdb-original"
     assert sorted(rows(corpus)) == [

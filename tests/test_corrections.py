@@ -20,7 +20,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
-from twfer_dist.measurement.analyzer import SHIPPED, open_meter
+from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.run import run_recipe
 from twfer_dist.recipe.status import find_faces
@@ -135,9 +135,9 @@ def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Artifact,
     }
     assert after.table("faces", FACES).to_pylist() == [{**row, **changed.get(row["face_id"], {})} for row in before]
     assert after.table("photographs", PHOTOGRAPHS) == faces.table("photographs", PHOTOGRAPHS)
-    assert after.results["network"] == open_meter(SHIPPED).sha256  # corrected faces are warned of as others are
+    assert after.results["network"] == open_analyzer(SHIPPED).sha256  # corrected faces are warned of as others are
     assert (
-        after.results["say"] == ["1 faces rejected, 1 labels corrected"]
+        after.results["summary"] == ["1 faces rejected, 1 labels corrected"]
         and after.results["detector"] == faces.results["detector"]
     )
     assert storage.exists(after.path("sheet.jpg"))
@@ -156,7 +156,7 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
     (tmp_path / "corrections.csv").write_text(f"{HEAD}{first},,wrong crop,\n{second},,,fear\n")
     animated = (
         "{kind: animate, faces: [INPUT], generator: package:weights/generator.safetensors, levels: 2, "
-        "sources: all, size: 64}"
+        "figures: all, size: 64}"
     )
     corrected = f"{{kind: corrected, faces: {faces.uri}, corrections: {tmp_path}/corrections.csv}}"
     before = f"  before: {animated.replace('INPUT', faces.uri)}\n"
@@ -177,8 +177,8 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
         EXPRESSIONS[labels[second] - 1],
     }
     assert (
-        known["after"].manifest["kept"] == {"of": known["before"].name, "rows": len(same)}
-        and anew.manifest["kept"] is None
+        known["after"].manifest["reused"] == {"from": known["before"].name, "rows": len(same)}
+        and anew.manifest["reused"] is None
     )
     assert anew.table(".", ANIMATED).to_pylist() == rows
 

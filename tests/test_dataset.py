@@ -1,4 +1,4 @@
-"""The data set: balanced selection, splits by and within sources, leakage, and the stage on real Ray."""
+"""The data set: balanced selection, splits by and within figures, leakage, and the stage on real Ray."""
 
 import dataclasses
 import itertools
@@ -26,11 +26,11 @@ def spread(values) -> int:
     return int(counts.max() - counts.min())
 
 
-def grid(sources: int, levels: int, references: int) -> tuple[list[str], np.ndarray, list[list[str]]]:
-    """Ids, labels and keys (source, intensity, reference) of a corpus that was animated at every level to every
+def grid(figure_ids: int, levels: int, references: int) -> tuple[list[str], np.ndarray, list[list[str]]]:
+    """Ids, labels and keys (figure, intensity, reference) of a corpus that was animated at every level to every
     reference.
     """
-    cells = list(itertools.product(range(sources), range(1, 8), range(levels), range(references)))
+    cells = list(itertools.product(range(figure_ids), range(1, 8), range(levels), range(references)))
     ids = [f"w{s:02d}-{label}-r{r}-{level}" for s, label, level, r in cells]
     keys = [[f"w{c[0]:02d}" for c in cells], [str(c[2]) for c in cells], [f"r{c[3]}" for c in cells]]
     return ids, np.array([c[1] for c in cells]), keys
@@ -62,20 +62,20 @@ def test_share_evenly_is_even_whatever_the_groups_hold():
 
 
 def test_selection_is_exact_and_even_at_every_level():
-    ids, labels, keys = grid(sources=58, levels=10, references=6)
+    ids, labels, keys = grid(figure_ids=58, levels=10, references=6)
     rows = select(ids, labels, keys, 2_670)
     assert len(set(rows.tolist())) == 7 * 2_670
     assert np.bincount(labels[rows]).tolist() == [0] + [2_670] * 7
-    source, level, reference = (np.array(k)[rows] for k in keys)
-    assert spread(source) <= 1 and spread(level) <= 1 and spread(reference) <= 1
+    figure_id, level, reference = (np.array(k)[rows] for k in keys)
+    assert spread(figure_id) <= 1 and spread(level) <= 1 and spread(reference) <= 1
     for label in range(1, 8):
         here = labels[rows] == label
-        assert spread(source[here]) <= 1 and spread(level[here]) <= 1 and spread(reference[here]) <= 1
-    assert spread([f"{s} {v}" for s, v in zip(source, level, strict=True)]) <= 7  # one for each expression
+        assert spread(figure_id[here]) <= 1 and spread(level[here]) <= 1 and spread(reference[here]) <= 1
+    assert spread([f"{s} {v}" for s, v in zip(figure_id, level, strict=True)]) <= 7  # one for each expression
 
 
 def test_selection_takes_what_small_sources_have():
-    ids, labels, keys = grid(sources=5, levels=4, references=1)
+    ids, labels, keys = grid(figure_ids=5, levels=4, references=1)
     keep = np.array([not i.startswith("w00") or i.endswith("-0") for i in ids])
     ids, labels, keys = (
         [i for i, k in zip(ids, keep, strict=True) if k],
@@ -89,19 +89,19 @@ def test_selection_takes_what_small_sources_have():
 
 
 def test_selection_depends_on_ids_and_seed_and_not_on_order():
-    ids, labels, keys = grid(sources=9, levels=5, references=3)
+    ids, labels, keys = grid(figure_ids=9, levels=5, references=3)
     chosen = {ids[i] for i in select(ids, labels, keys, 40)}
     turn = np.random.default_rng(1).permutation(len(ids))
     turned_ids = [ids[i] for i in turn]
     turned = select(turned_ids, labels[turn], [[k[i] for i in turn] for k in keys], 40)
     assert {turned_ids[i] for i in turned} == chosen
     assert {ids[i] for i in select(ids, labels, keys, 40, seed=1)} != chosen
-    by_hash = {ids[i] for i in select(ids, labels, keys[:1], 40)}  # of the images of a source no key tells apart
+    by_hash = {ids[i] for i in select(ids, labels, keys[:1], 40)}  # of the images of a figure no key tells apart
     assert {turned_ids[i] for i in select(turned_ids, labels[turn], [[keys[0][i] for i in turn]], 40)} == by_hash
 
 
 def test_selection_of_more_than_there_is_names_the_expressions():
-    ids, labels, keys = grid(sources=2, levels=3, references=1)
+    ids, labels, keys = grid(figure_ids=2, levels=3, references=1)
     keep = np.flatnonzero((labels != 2) | (np.arange(len(ids)) % 2 == 0))
     with pytest.raises(
         UserError, match=r"6 images of each expression.*fewer of: fear 3; set per_expression to at most 3"
@@ -115,8 +115,8 @@ def test_selection_of_more_than_there_is_names_the_expressions():
 
 
 def gan18k() -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Labels (0 to 6), sources and ids of a data set of GAN18K's shape."""
-    ids, labels, keys = grid(sources=58, levels=10, references=6)
+    """Labels (0 to 6), figures and ids of a data set of GAN18K's shape."""
+    ids, labels, keys = grid(figure_ids=58, levels=10, references=6)
     rows = select(ids, labels, keys, 2_670)
     return labels[rows] - 1, np.array(keys[0])[rows], [ids[i] for i in rows]
 
@@ -135,50 +135,52 @@ def test_apportion():
     assert splits.apportion(11, (1, 1, 1)).sum() == 11
 
 
-def test_by_source_in_the_shape_of_gan18k():
-    labels, sources, _ = gan18k()
-    parts = splits.by_source([labels], sources, GAN18K)
+def test_by_figure_in_the_shape_of_gan18k():
+    labels, figure_ids, _ = gan18k()
+    parts = splits.by_figure([labels], figure_ids, GAN18K)
     reached = np.bincount(parts)
-    sizes = np.unique(sources, return_counts=True)[1].tolist()
+    sizes = np.unique(figure_ids, return_counts=True)[1].tolist()
     assert abs(reached[1] - 2_960) == abs(nearest_sum(sizes, 2_960) - 2_960)  # 322 and 323 do not make 2,960
-    assert all(len(set(parts[sources == s])) == 1 for s in set(sources))
+    assert all(len(set(parts[figure_ids == s])) == 1 for s in set(figure_ids))
     for label in range(7):
         assert abs((parts[labels == label] == 1).sum() - reached[1] / 7) < 2
 
 
-def test_by_source_reaches_the_nearest_sizes_of_uneven_sources():
+def test_by_figure_reaches_the_nearest_sizes_of_uneven_sources():
     rng = np.random.default_rng(2)
     for _ in range(60):
         sizes = rng.integers(1, 60, int(rng.integers(2, 30)))
-        sources = np.repeat([f"s{i}" for i in range(len(sizes))], sizes)
-        asked = splits.apportion(len(sources), (84, 16))
-        parts = splits.by_source([rng.integers(0, 7, len(sources))], sources, asked)
+        figure_ids = np.repeat([f"s{i}" for i in range(len(sizes))], sizes)
+        asked = splits.apportion(len(figure_ids), (84, 16))
+        parts = splits.by_figure([rng.integers(0, 7, len(figure_ids))], figure_ids, asked)
         reached = (parts == 1).sum()
         assert abs(reached - asked[1]) == abs(nearest_sum(sizes.tolist(), asked[1]) - asked[1])
 
 
-def test_by_source_in_three_parts_gives_every_part_a_source():
-    labels, sources, _ = gan18k()
-    parts = splits.by_source([labels], sources, splits.apportion(len(labels), (7, 1, 2)))
-    assert [len(set(sources[parts == p])) for p in range(3)] == [41, 6, 11]
+def test_by_figure_in_three_parts_gives_every_part_a_source():
+    labels, figure_ids, _ = gan18k()
+    parts = splits.by_figure([labels], figure_ids, splits.apportion(len(labels), (7, 1, 2)))
+    assert [len(set(figure_ids[parts == p])) for p in range(3)] == [41, 6, 11]
     three = np.repeat(["a", "b", "c"], [300, 100, 50])
-    assert sorted(splits.by_source([np.zeros(450, int)], three, np.array([315, 45, 90]))[[0, 300, 400]]) == [0, 1, 2]
+    assert sorted(splits.by_figure([np.zeros(450, int)], three, np.array([315, 45, 90]))[[0, 300, 400]]) == [0, 1, 2]
     two = np.repeat(["a", "b"], 50)
     for asked in (np.array([90, 10]), np.array([10, 90])):  # an empty part would be nearer
-        assert sorted(splits.by_source([np.zeros(100, int)], two, asked)[[0, 99]]) == [0, 1]
-    with pytest.raises(UserError, match="into 3 parts needs as many sources and there are 2"):
-        splits.by_source([np.zeros(400, int)], three[:400], np.array([280, 40, 80]))
+        assert sorted(splits.by_figure([np.zeros(100, int)], two, asked)[[0, 99]]) == [0, 1]
+    with pytest.raises(UserError, match="into 3 parts needs as many figures and there are 2"):
+        splits.by_figure([np.zeros(400, int)], three[:400], np.array([280, 40, 80]))
 
 
-def test_by_source_of_single_photographs_is_stratified_by_label_and_corpus():
-    """Each photograph its own source, expressions as unequal as in RAF-DB, beside figures with many images."""
+def test_by_figure_of_single_photographs_is_stratified_by_label_and_corpus():
+    """Each photograph its own figure, expressions as unequal as in RAF-DB, beside figures with many images."""
     rng = np.random.default_rng(3)
     single = rng.choice(7, 3_000, p=[0.1, 0.03, 0.06, 0.4, 0.15, 0.06, 0.2])
     labels = np.concatenate([single, np.tile(np.arange(7), 200)])
     corpora = np.repeat([0, 1], [3_000, 1_400])
-    sources = np.concatenate([np.array([f"p{i}" for i in range(3_000)]), np.repeat([f"w{i}" for i in range(20)], 70)])
+    figure_ids = np.concatenate(
+        [np.array([f"p{i}" for i in range(3_000)]), np.repeat([f"w{i}" for i in range(20)], 70)]
+    )
     asked = splits.apportion(len(labels), (7, 1, 2))
-    parts = splits.by_source([labels, corpora], sources, asked)
+    parts = splits.by_figure([labels, corpora], figure_ids, asked)
     assert np.bincount(parts).tolist() == asked.tolist()
     for codes in (labels, corpora):
         for code in np.unique(codes):
@@ -188,15 +190,15 @@ def test_by_source_of_single_photographs_is_stratified_by_label_and_corpus():
 
 @pytest.mark.parametrize("asked", [GAN18K, splits.apportion(18_690, (7, 1, 2)), splits.apportion(18_690, (70, 30))])
 def test_within_source(asked):
-    labels, sources, ids = gan18k()
-    parts = splits.within_source(labels, sources, ids, asked)
+    labels, figure_ids, ids = gan18k()
+    parts = splits.within_figure(labels, figure_ids, ids, asked)
     assert np.bincount(parts).tolist() == asked.tolist()
     share = asked / asked.sum()
     for label in range(7):
         here = np.bincount(parts[labels == label], minlength=len(asked))
         assert np.abs(here - share * here.sum()).max() <= 2
-    for source in np.unique(sources):
-        here = sources == source
+    for figure_id in np.unique(figure_ids):
+        here = figure_ids == figure_id
         counts = np.bincount(parts[here], minlength=len(asked))
         assert np.abs(counts - share * counts.sum()).max() <= len(asked) - 1
         for label in range(7):
@@ -205,21 +207,21 @@ def test_within_source(asked):
 
 
 def test_splits_depend_on_ids_and_seed_and_not_on_order():
-    labels, sources, ids = gan18k()
+    labels, figure_ids, ids = gan18k()
     turn = np.random.default_rng(4).permutation(len(ids))
     turned = [ids[i] for i in turn]
     asked = splits.apportion(len(ids), (7, 1, 2))
-    by_source = splits.by_source([labels], sources, asked)
-    assert (splits.by_source([labels[turn]], sources[turn], asked) == by_source[turn]).all()
-    assert (splits.by_source([labels], sources, asked, seed=1) != by_source).any()
-    within = splits.within_source(labels, sources, ids, asked)
-    assert (splits.within_source(labels[turn], sources[turn], turned, asked) == within[turn]).all()
-    assert (splits.within_source(labels, sources, ids, asked, seed=1) != within).any()
+    by_figure = splits.by_figure([labels], figure_ids, asked)
+    assert (splits.by_figure([labels[turn]], figure_ids[turn], asked) == by_figure[turn]).all()
+    assert (splits.by_figure([labels], figure_ids, asked, seed=1) != by_figure).any()
+    within = splits.within_figure(labels, figure_ids, ids, asked)
+    assert (splits.within_figure(labels[turn], figure_ids[turn], turned, asked) == within[turn]).all()
+    assert (splits.within_figure(labels, figure_ids, ids, asked, seed=1) != within).any()
 
 
 def test_leakage_is_refused():
     splits.check_leakage(["a", "a", "b"], ["train", "train", "test"])
-    with pytest.raises(UserError, match="1 sources lie on more than one side.*a in test and train"):
+    with pytest.raises(UserError, match="1 figures lie on more than one side.*a in test and train"):
         splits.check_leakage(["a", "a", "b"], ["train", "test", "test"])
 
 
@@ -242,7 +244,7 @@ def made(out, stage: str, name: str, tables: dict[str, pa.Table]) -> Artifact:
 
 
 def face_rows(corpus: str, count: int, *, units: bool) -> list[dict]:
-    """One photograph and face for each of `count` sources, expressions in turn; with Action Units or without."""
+    """One photograph and face for each of `count` figures, expressions in turn; with Action Units or without."""
     rows = []
     for k in range(count):
         photo = schema.photo_id(corpus, f"{k}.jpg")
@@ -250,7 +252,7 @@ def face_rows(corpus: str, count: int, *, units: bool) -> list[dict]:
             "photo_id": photo,
             "corpus": corpus,
             "path": f"{k}.jpg",
-            "source": f"s{k}",
+            "figure_id": f"s{k}",
             "groups": [("posture", "general")],
         }
         shared |= {"width": 4, "height": 4, "status": "ok", "action_units": [k / 10] * 17 if units else None}
@@ -289,7 +291,7 @@ def animated_of(out, corpus: str, faces: list[dict], levels: int = 4) -> Artifac
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> tuple[Artifact, Artifact, Artifact]:
-    """Faces of two corpora with equal source names, and animated faces of the first."""
+    """Faces of two corpora with equal figure names, and animated faces of the first."""
     out = tmp_path_factory.mktemp("inputs")
     warriors, people = face_rows("warriors", 6, units=True), face_rows("people", 70, units=False)
     extra = people[5] | {"face_id": people[5]["photo_id"] + "-1", "rank": 1}
@@ -302,13 +304,13 @@ def inputs(tmp_path_factory) -> tuple[Artifact, Artifact, Artifact]:
     )
 
 
-def test_stage_makes_a_balanced_data_set_by_source(ray_cluster, inputs, tmp_path):
+def test_stage_makes_a_balanced_data_set_by_figure(ray_cluster, inputs, tmp_path):
     warriors, people, animated = inputs
     config = DatasetConfig(include=("animated", "photographs"), per_expression=30, ratios=(7, 1, 2))
     finished = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
     found = finished.table(".", schema.DATASET)
     assert np.bincount(found["label"].to_numpy()).tolist() == [0] + [30] * 7
-    keys = [f"{c}: {s}" for c, s in zip(found["corpus"].to_pylist(), found["source"].to_pylist(), strict=True)]
+    keys = [f"{c}: {s}" for c, s in zip(found["corpus"].to_pylist(), found["figure_id"].to_pylist(), strict=True)]
     splits.check_leakage(keys, found["split"].to_pylist())
     for row in found.to_pylist():
         expected = row["image_id"] if row["origin"] == "animated" else row["image_id"].rpartition("-")[0]
@@ -323,21 +325,21 @@ def test_stage_makes_a_balanced_data_set_by_source(ray_cluster, inputs, tmp_path
         name: found["split"].to_pylist().count(name) for name in ("train", "validation", "test")
     }
     assert sum(results["reached_by_expression"]["test"].values()) == results["reached"]["test"]
-    assert (results["sources_on_several_sides"], sum(results["sources"].values())) == (0, len(set(keys)))
+    assert (results["figures_on_several_sides"], sum(results["figures"].values())) == (0, len(set(keys)))
     assert results["left_out"]["without result"] == 2
     assert (results["left_out"]["not the largest face"], results["left_out"]["no expression known"]) == (1, 1)
     assert results["candidates"] == results["left_out"]["not chosen"] + 210
-    assert results["say"][0].startswith("210 images of ")
+    assert results["summary"][0].startswith("210 images of ")
 
 
 def test_stage_takes_all_of_one_corpus_within_sources(ray_cluster, inputs, tmp_path):
     warriors, people, animated = inputs
     config = DatasetConfig(
-        include=("photographs", "animated"), split="within_source", ratios=(70, 30), corpora=("warriors",)
+        include=("photographs", "animated"), split="within_figure", ratios=(70, 30), corpora=("warriors",)
     )
     found = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
     assert found.results["reached"] == {"train": 239, "test": 102}
-    assert found.results["say"][0].endswith("239 train + 102 test as asked")
+    assert found.results["summary"][0].endswith("239 train + 102 test as asked")
     assert found.results["left_out"]["of another corpus"] == 68
     assert set(found.table(".", schema.DATASET, columns=["corpus"])["corpus"].to_pylist()) == {"warriors"}
 
@@ -345,7 +347,7 @@ def test_stage_takes_all_of_one_corpus_within_sources(ray_cluster, inputs, tmp_p
 def test_sources_of_one_name_in_two_corpora_are_two(ray_cluster, inputs, tmp_path):
     config = DatasetConfig(include=("photographs",), ratios=(7, 3))
     finished = run_stage(dataset_job(inputs[:2], [], config), str(tmp_path), quiet=True)
-    assert finished.results["sources"] == {"train": 52, "test": 22}
+    assert finished.results["figures"] == {"train": 52, "test": 22}
 
 
 def test_stage_keeps_the_given_split(ray_cluster, inputs, tmp_path):
@@ -353,10 +355,10 @@ def test_stage_keeps_the_given_split(ray_cluster, inputs, tmp_path):
     config = DatasetConfig(include=("photographs", "animated"), split="given")
     finished = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
     rows = finished.table(".", schema.DATASET).to_pylist()
-    assert {r["split"] for r in rows if int(r["source"][1:]) % 3 == 0} == {"test"}
-    assert {r["split"] for r in rows if int(r["source"][1:]) % 3} == {"train"}
+    assert {r["split"] for r in rows if int(r["figure_id"][1:]) % 3 == 0} == {"test"}
+    assert {r["split"] for r in rows if int(r["figure_id"][1:]) % 3} == {"train"}
     assert list(finished.results["reached"]) == ["train", "test"]
-    assert finished.results["sources_on_several_sides"] == 0
+    assert finished.results["figures_on_several_sides"] == 0
     # Of animated faces alone, the split is that of the face; without the faces it is not known.
     finished = run_stage(dataset_job([warriors], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
     assert finished.results["reached"] == {"train": 224, "test": 111}

@@ -46,7 +46,7 @@ def test_second_start_does_nothing_and_another_configuration_is_another_director
         parents=True
     )  # as a start that is killed when all but this is done leaves it
     again = run_stage(numbers_job(Config()), str(tmp_path))
-    assert again.stamp == first.stamp and not (Path(first.uri) / "_work").exists()
+    assert again.build_id == first.build_id and not (Path(first.uri) / "_work").exists()
     other = run_stage(numbers_job(Config(add=2)), str(tmp_path))
     assert other.uri != first.uri
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(Path(f.uri).name for f in (first, other))
@@ -76,7 +76,7 @@ def test_same_bytes_on_this_disk_and_on_s3(ray_cluster, s3, tmp_path):
     there = run_stage(numbers_job(Config()), out)
     assert there.digest == here.digest
     assert there.table("numbers", NUMBERS).equals(here.table("numbers", NUMBERS))
-    assert run_stage(numbers_job(Config()), out).stamp == there.stamp
+    assert run_stage(numbers_job(Config()), out).build_id == there.build_id
     left = storage.list_files(out, recursive=True)
     assert left == sorted(f"{here.uri.rpartition('/')[2]}/{name}" for name in [artifact.MANIFEST, *parts_sha256(here)])
 
@@ -97,7 +97,7 @@ def test_a_disk_that_is_full_at_the_end_is_one_sentence_and_loses_nothing(ray_cl
             run_stage(dataclasses.replace(job, do=full), str(tmp_path / "full"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    (part,) = tmp_path.glob("full/numbers-*/_work/numbers/part-000000.parquet")
+    (part,) = tmp_path.glob("full/numbers-*/_work/numbers/shard-000000.parquet")
     stamp, seen = part.stat().st_mtime_ns, []
 
     def resumed(work: StageOutput) -> None:
@@ -115,20 +115,20 @@ def test_a_part_that_is_damaged_is_named_and_once_deleted_its_rows_alone_are_don
 
     def damaged(work: StageOutput) -> None:
         job.do(work)
-        part = Path(work.directory) / "_work" / "digits" / "part-000003.parquet"
+        part = Path(work.directory) / "_work" / "digits" / "shard-000003.parquet"
         part.write_bytes(part.read_bytes()[:100])
 
     with pytest.raises(
-        UserError, match=r"digits/part-000003\.parquet cannot be read \(.*\): .* or delete it where it is damaged"
+        UserError, match=r"digits/shard-000003\.parquet cannot be read \(.*\): .* or delete it where it is damaged"
     ):
         run_stage(dataclasses.replace(job, do=damaged), str(tmp_path / "out"))
-    (part,) = tmp_path.glob("out/numbers-*/_work/digits/part-000003.parquet")
+    (part,) = tmp_path.glob("out/numbers-*/_work/digits/shard-000003.parquet")
     part.unlink()
-    before = {path: path.stat().st_mtime_ns for path in part.parent.glob("part-*")}
+    before = {path: path.stat().st_mtime_ns for path in part.parent.glob("shard-*")}
 
     def resumed(work: StageOutput) -> None:
         job.do(work)
-        seen.extend(path for path in part.parent.glob("part-*") if path.stat().st_mtime_ns != before.get(path))
+        seen.extend(path for path in part.parent.glob("shard-*") if path.stat().st_mtime_ns != before.get(path))
 
     finished = run_stage(dataclasses.replace(job, do=resumed), str(tmp_path / "out"))
     assert seen == [part] and finished.digest == run_stage(job, str(tmp_path / "never-damaged")).digest
@@ -140,7 +140,7 @@ def test_actors_on_every_cpu_leave_the_steps_behind_them_a_place(ray_cluster, tm
     log.touch()
     steps = [Step(Begins, {"log": str(log)}, actors=4), Step(ends, {"log": str(log)})]
     plan = pa.table({"id": [f"{k:05d}" for k in range(40)], "value": list(range(40))})
-    job = StageSpec("numbers", 1, {}, {}, {}, {".": NUMBERS}, lambda work: work.map(plan, steps, rows_per_part=1))
+    job = StageSpec("numbers", 1, {}, {}, {}, {".": NUMBERS}, lambda work: work.map(plan, steps, rows_per_shard=1))
     run_stage(job, str(tmp_path / "out"))
     lines = log.read_text().split()
     assert len(lines) == 80 and lines.index("ends") < 10

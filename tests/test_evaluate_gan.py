@@ -102,7 +102,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     files = {
         "ours": checkpoints.save(copies, size=64),
         "public": checkpoints.save(Generator(4), size=64),
-        "judge": analyzer.to_bytes(FaceNetwork(), np.ones(17, np.float32), recipe="none"),
+        "reference_analyzer": analyzer.to_bytes(FaceNetwork(), np.ones(17, np.float32), recipe="none"),
         "identity": checkpoint.to_bytes(identity.IdentityNetwork(), recipe="none"),
     }
     for name, data in files.items():
@@ -121,7 +121,7 @@ def test_one_object_with_everything_for_clay_and_sculpture(
     monkeypatch.setattr(evaluate, "STEPS", [0.8])
     monkeypatch.setattr(evaluate, "REFERENCES", 2)
     rows = faces(str(tmp_path), 21).table("faces", FACES)
-    whole = rows.filter(pc.not_equal(rows["source"], "drawn-figure1"))  # that one's crop is broken
+    whole = rows.filter(pc.not_equal(rows["figure_id"], "drawn-figure1"))  # that one's crop is broken
     sculpture = finished(str(tmp_path), "faces", "faces", whole, FACES)
     result = asked(networks, scenes.uri, "--faces", sculpture.uri, "--json")
     assert result.exit_code == 0, result.output
@@ -133,8 +133,10 @@ def test_one_object_with_everything_for_clay_and_sculpture(
             assert told[key]["public"][region] != pytest.approx(told[key]["copy"][region], rel=1e-3)
     assert told["psnr"]["copy"]["changed"] < told["psnr"]["copy"]["rest"]
     assert told["feature_distance"]["copy"]["changed"] > told["feature_distance"]["copy"]["rest"]
-    weights = storage.sha256(Path(networks["judge"]).read_bytes())
-    assert weights[:12] in told["feature_distance"]["network"] and told["au_control_r"]["clay"]["judge"] == weights[:12]
+    weights = storage.sha256(Path(networks["reference_analyzer"]).read_bytes())
+    assert (
+        weights[:12] in told["feature_distance"]["network"] and told["au_control_r"]["clay"]["analyzer"] == weights[:12]
+    )
 
     clay, photographed = (told["au_control_r"][kind] for kind in ("clay", "sculpture"))
     assert clay["n"] == 40 and photographed["n"] == 20 * 6 and "truth" not in photographed
@@ -142,7 +144,7 @@ def test_one_object_with_everything_for_clay_and_sculpture(
     assert clay["public"]["of_ceiling"] == pytest.approx(clay["public"]["mean"] / clay["truth"]["mean"], abs=1e-2)
     for kind in ("clay", "sculpture"):
         rising = told["monotone_share"][kind]
-        assert rising["n"] == 120 and (rising["copy"]["k"], rising["copy"]["n"], rising["copy"]["sources"]) == (
+        assert rising["n"] == 120 and (rising["copy"]["k"], rising["copy"]["n"], rising["copy"]["figures"]) == (
             0,
             120,
             20,
@@ -179,13 +181,13 @@ def test_wrong_input_is_one_sentence(scenes: Artifact, networks: dict[str, str],
         (asked(networks, str(tmp_path / "none")), "is not a finished output"),
         (asked(networks, few.uri), "holds no table"),
         (asked(networks, scenes.uri, "--faces", scenes.uri), "holds no table"),
-        (asked(networks, scenes.uri, "--faces", few.uri), "faces of 1 sources, and one is looked for among 20"),
+        (asked(networks, scenes.uri, "--faces", few.uri), "faces of 1 figures, and one is looked for among 20"),
         (asked(networks, scenes.uri, "--faces", broken_crop.uri), "the image of drawn1neutral-0 cannot be decoded"),
-        (asked(networks, scenes.uri, ours=networks["judge"]), "does not hold a GANimation generator"),
+        (asked(networks, scenes.uri, ours=networks["reference_analyzer"]), "does not hold a GANimation generator"),
         (asked(networks, scenes.uri, public=str(tmp_path / "none.pth")), "is not there"),
-        (asked(networks, scenes.uri, judge=networks["identity"]), "weights of another model"),
-        (asked(networks, scenes.uri, identity=networks["judge"]), "weights of another model"),
-        (asked(networks, scenes.uri, judge=broken), "is not a safetensors file"),
+        (asked(networks, scenes.uri, reference_analyzer=networks["identity"]), "weights of another model"),
+        (asked(networks, scenes.uri, identity=networks["reference_analyzer"]), "weights of another model"),
+        (asked(networks, scenes.uri, reference_analyzer=broken), "is not a safetensors file"),
     ):
         assert result.exit_code == 2, result.output
         sentence = result.stderr.strip()

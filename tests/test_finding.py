@@ -104,7 +104,7 @@ def test_an_aligned_face_measures_alike_at_every_size(aligned: dict[tuple[int, i
         wanted = np.array(aligned[number, 300, "square"]["action_units"])
         for shape in ("square", "tall", "wide"):
             row = aligned[number, size, shape]
-            assert row["off"] < 0.05 and row["points_doubt"] < 0.03, (number, shape)
+            assert row["off"] < 0.05 and row["landmarks_predicted_nme"] < 0.03, (number, shape)
             assert np.abs(np.array(row["action_units"]) - wanted).mean() < BOUNDS[size], (number, shape)
             assert (
                 row["width"] == row["height"] == len(decode(row["image"], 10**6).pixels) == min(size, 224)
@@ -144,7 +144,7 @@ def test_an_aligned_picture_without_sure_points_has_no_numbers(
     ):
         (row,) = faces[name]
         assert row["status"] == OK and row["error"] == "" and row["image"] and words in row["note"]
-        assert (row["action_units"], row["action_units_from"], row["action_units_reach"]) == (None, None, None)
+        assert (row["action_units"], row["action_units_from"], row["action_units_half_width_90"]) == (None, None, None)
         assert len(row["landmarks68"]) == 68
     _, taken = looked_at(tmp_path / "a", {"noise.png": noise}, aligned=True, gate=None)
     assert taken["noise.png"][0]["action_units"] and taken["noise.png"][0]["note"] == ""

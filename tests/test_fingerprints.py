@@ -1,4 +1,5 @@
-"""An upgrade must not make anyone compute again what has not changed: the fingerprints of the demo's stages are held here.
+"""An upgrade must not make anyone compute again what has not changed: the fingerprints of the demo's stages are held
+here.
 
 A change of these numbers is a change that makes every user's outputs stale: it belongs into CHANGELOG.md.
 """
@@ -45,6 +46,6 @@ def test_fingerprints_of_the_demo(tmp_path: Path) -> None:
         }
         if stage.name in FINGERPRINTS:
             found[stage.name] = job_of(recipe, stage, inputs).fingerprint
-        manifest = {"digest": f"content of {stage.name}", "stamp": "0", "stage": stage.kind}
+        manifest = {"digest": f"content of {stage.name}", "build_id": "0", "stage": stage.kind}
         outputs[stage.name] = Artifact(f"/nowhere/{stage.name}", manifest)
     assert found == FINGERPRINTS

@@ -244,7 +244,7 @@ def test_pairs_keep_figures_apart_and_differ_in_action_units_alone(pairs):
 def test_a_draw_can_take_away_colour_and_the_detail_of_single_pixels():
     noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     grain = Pairs(noise, np.zeros((3, 17), np.float32), np.zeros(3, int), [np.arange(3)])
-    plain = grain.calm_draw(2)
+    plain = grain.neutral_batch(2)
     image = grain.batch(plain)[0]
     grey = grain.batch(dataclasses.replace(plain, grey=np.ones(2, np.float32)))[0]
     torch.testing.assert_close(grey, image.mean(1, keepdim=True).expand_as(image))

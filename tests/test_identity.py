@@ -32,7 +32,7 @@ def test_the_stage_leaves_weights_log_and_scores(rendered: Artifact, tmp_path: P
     )
     scores = trained.results["scores"]["held_out"]
     assert scores["figures"] == 3 and scores["identity_rank1"] in (0, 1 / 3, 2 / 3, 1)
-    assert trained.results["say"] == [
+    assert trained.results["summary"] == [
         f"held out: {round(3 * scores['identity_rank1'])} of 3 figures known again in another scene"
     ]
     log = [json.loads(line) for line in storage.read_bytes(trained.path(LOG)).splitlines()]
@@ -62,8 +62,8 @@ def test_a_batch_shows_two_pictures_of_each_of_its_figures(rendered: Artifact) -
     rows_of = identity.paired_batches(heads, FaceNetworkConfig(batch=8))
     epoch = [rows_of(step) for step in range(3)]
     one, other = (np.concatenate([rows[part] for rows in epoch]) for part in (slice(4), slice(4, None)))
-    assert (heads.sources[one] == heads.sources[other]).all() and (one != other).all()
-    assert sorted(heads.sources[one]) == sorted(set(heads.sources))
+    assert (heads.figure_ids[one] == heads.figure_ids[other]).all() and (one != other).all()
+    assert sorted(heads.figure_ids[one]) == sorted(set(heads.figure_ids))
     np.testing.assert_array_equal(rows_of(2), epoch[2])
     assert rows_of(3).tolist() != epoch[0].tolist()
 
@@ -85,7 +85,7 @@ def test_a_crop_and_what_the_network_sees_of_it_are_framed_alike() -> None:
 
 def test_figures_that_are_shown_once_cannot_be_learned(rendered: Artifact) -> None:
     heads = augmentation.load_heads(rendered)
-    _, first = np.unique(heads.sources, return_index=True)
+    _, first = np.unique(heads.figure_ids, return_index=True)
     with pytest.raises(UserError, match="show each figure once"):
         identity.paired_batches(heads.of(first), FaceNetworkConfig())
 

@@ -26,7 +26,7 @@ def values(ids: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def job(step: Step, first: Step | None = None) -> StageSpec:
-    return numbers_job(Config(rows=ROWS), step=step, first=first, rows_per_part=PART)
+    return numbers_job(Config(rows=ROWS), step=step, first=first, rows_per_shard=PART)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_the_row_of_a_killed_photograph_keeps_what_the_plan_knows_and_can_be_rea
         "photo_id": "aa",
         "corpus": "c",
         "path": "a.jpg",
-        "source": "a",
+        "figure_id": "a",
         "label": 3,
         "groups": [("posture", "general")],
     }
@@ -125,7 +125,7 @@ def test_the_row_of_a_killed_photograph_keeps_what_the_plan_knows_and_can_be_rea
     assert (row["status"], row["error"], row["width"], row["faces"]) == (KILLED, "SIGSEGV ended it.", None, None)
     assert len(joined["faces"]) == 0
 
-    picture = pa.table({"image_id": ["aa"], "source": ["a"]})
+    picture = pa.table({"image_id": ["aa"], "figure_id": ["a"]})
     pq.write_table(
         quarantine.join(picture, [], {"aa": "SIGSEGV ended it."}, [(".", schema.RENDERED)])["."], tmp_path / "b.parquet"
     )

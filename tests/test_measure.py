@@ -155,7 +155,7 @@ def test_points_stay_on_what_they_mark(heads: augmentation.Heads) -> None:
     dotted = np.zeros_like(heads.images)
     for image, points in zip(dotted, heads.points, strict=True):
         cv2.circle(image, [int(round(float(v) * 16)) for v in points[30]], 40, 255, -1, cv2.LINE_AA, 4)
-    shown = augmentation.aligned(augmentation.Heads(dotted, heads.points, heads.units, heads.pose, heads.sources))
+    shown = augmentation.aligned(augmentation.Heads(dotted, heads.points, heads.units, heads.pose, heads.figure_ids))
     for crop, points in zip(shown.crops.numpy().astype(float), shown.points.numpy(), strict=True):
         row, column = np.mgrid[0:SIZE, 0:SIZE]
         found = np.array([(crop * column).sum(), (crop * row).sum()]) / crop.sum()
@@ -305,16 +305,16 @@ def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None
         even = (MEAN + (MEAN * (-1, 1))[list(MIRRORED)]) / 2  # a face and its mirror image are measured together
         upright = apply_affine(even, aligned_matrix(even, SIZE))
         network.points.bias.copy_(torch.from_numpy((upright - SIZE / 2) / 10).flatten())
-    loaded = analyzer.NetworkMeter(network, np.ones(17, np.float32), "")
+    loaded = analyzer.NetworkAnalyzer(network, np.ones(17, np.float32), "")
     picture = np.random.default_rng(0).integers(0, 255, (500, 400, 3), np.uint8)
     truth = turned(even, 15, 11, (210, 240))
     (face,) = loaded.measure(picture, [aligned_matrix(truth, SIZE)])
-    assert face is not None and face.reach is not None
+    assert face is not None and face.half_width_90 is not None
     np.testing.assert_allclose(
         face.points, truth, atol=3
     )  # half a pixel of the crop at each look: the mean face stands beside its middle
     assert face.pose[2] - network.pose.bias[2].item() * 20 == pytest.approx(-15, abs=15)
-    assert (face.units >= 0).all() and (face.units <= 5).all() and (face.reach > 0).all()
+    assert (face.units >= 0).all() and (face.units <= 5).all() and (face.half_width_90 > 0).all()
 
 
 def test_mediapipe_is_asked_for_by_its_file_and_may_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,4 +323,4 @@ def test_mediapipe_is_asked_for_by_its_file_and_may_be_absent(tmp_path: Path, mo
         UserError,
         match=r"face_landmarker.task needs MediaPipe, which is not here: pip install 'twfer_dist\[mediapipe\]'",
     ):
-        analyzer.open_meter(str(tmp_path / "face_landmarker.task"))
+        analyzer.open_analyzer(str(tmp_path / "face_landmarker.task"))

@@ -89,7 +89,7 @@ def test_action_units_follow_the_muscles(rows: dict[str, dict]) -> None:
     measured = np.array([rows[name]["action_units"] for name in FIGURES])
     asked = np.array([[float(value) for key, value in known[name].items() if key.endswith("_r")] for name in FIGURES])
     assert np.corrcoef(measured.ravel(), asked.ravel())[0, 1] > 0.7
-    within = np.abs(measured - asked) <= np.array([rows[name]["action_units_reach"] for name in FIGURES])
+    within = np.abs(measured - asked) <= np.array([rows[name]["action_units_half_width_90"] for name in FIGURES])
     assert within.mean() > 0.7
     assert {rows[name]["action_units_from"] for name in FIGURES} == {"network"}
 
@@ -136,7 +136,13 @@ def test_every_fault_has_its_sentence() -> None:
     points = np.full((68, 2), 50, np.float32)
     points[EYES[0]], points[EYES[1]] = (20, 50), (80, 50)
     fine = Face(
-        points, np.eye(2, 3), doubt=0.01, units=np.zeros(17), reach=np.ones(17), pose=np.zeros(3), sharpness=1.0
+        points,
+        np.eye(2, 3),
+        predicted_nme=0.01,
+        units=np.zeros(17),
+        half_width_90=np.ones(17),
+        pose=np.zeros(3),
+        sharpness=1.0,
     )
     gate = Gate()
 
@@ -147,7 +153,7 @@ def test_every_fault_has_its_sentence() -> None:
     assert "too blurred" in fault(replace(fine, sharpness=0.0))
     assert "too small" in fault(replace(fine, points=points / 6))
     assert "turned away: 55 degrees" in fault(replace(fine, pose=np.array([-55.0, 3, 0])))
-    assert "points are uncertain" in fault(replace(fine, doubt=0.3))
+    assert "points are uncertain" in fault(replace(fine, predicted_nme=0.3))
     assert "points were not found" in fault(None)
     cut = points.copy()
     cut[48:68, 1] = 120
@@ -181,8 +187,10 @@ def test_openface_wins_over_the_network(ray_cluster: None, tmp_path: Path) -> No
     assert given["action_units"] == pytest.approx(
         [float(v) for key, v in known[FIGURES[0]].items() if key.endswith("_r")]
     )
-    assert (given["action_units_from"], given["action_units_reach"]) == ("openface", None) and given["landmarks68"]
-    assert own["action_units_from"] == "network" and len(own["action_units_reach"]) == 17
+    assert (given["action_units_from"], given["action_units_half_width_90"]) == ("openface", None) and given[
+        "landmarks68"
+    ]
+    assert own["action_units_from"] == "network" and len(own["action_units_half_width_90"]) == 17
 
 
 def test_measuring_and_the_gate_can_be_left_out(found: tuple[Path, Artifact], tmp_path: Path) -> None:
@@ -194,7 +202,7 @@ def test_measuring_and_the_gate_can_be_left_out(found: tuple[Path, Artifact], tm
     assert {
         plain[name][key]
         for name in plain
-        for key in ("landmarks68", "action_units", "pose", "points_doubt", "sharpness")
+        for key in ("landmarks68", "action_units", "pose", "landmarks_predicted_nme", "sharpness")
     } == {None}
     assert {row["status"] for row in plain.values()} == {OK}
     taken = faces_of(folder, FacesConfig(size=64, gate=None))

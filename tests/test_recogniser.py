@@ -149,11 +149,11 @@ def test_augmentation_belongs_to_the_image_and_the_epoch(images):
 
 
 def test_a_data_set_without_validation_lends_whole_sources(tmp_path):
-    table = rows({"train": 20, "test": 2}, sources=20)
+    table = rows({"train": 20, "test": 2}, figure_ids=20)
     found = loader.splits(dataset(str(tmp_path), {"train": 20}, table=table), seed=0)
     assert found.held_out
-    source = dict(zip(table["image_id"].to_pylist(), table["source"].to_pylist(), strict=True))
-    train, validation, test = ({source[i] for i in found.ids[split]} for split in ("train", "validation", "test"))
+    figure_id = dict(zip(table["image_id"].to_pylist(), table["figure_id"].to_pylist(), strict=True))
+    train, validation, test = ({figure_id[i] for i in found.ids[split]} for split in ("train", "validation", "test"))
     assert len(validation) == 2 and not validation & (train | test)
     assert sum(map(len, found.ids.values())) == len(table)
 
@@ -198,7 +198,7 @@ def test_the_threshold_follows_its_rule():
     confidence = np.array([0.95, 0.9, 0.8, 0.7, 0.6, 0.6, 0.3])
     right = np.array([True, True, False, True, True, False, False])
     found = calibration.threshold(confidence, right, 0.75)  # down to 0.7: 3 of 4; down to 0.6: 4 of 6
-    assert (found.confidence, found.kept, found.right, found.n) == (0.7, 4, 3, 7)
+    assert (found.confidence, found.accepted, found.right, found.n) == (0.7, 4, 3, 7)
     assert calibration.threshold(confidence, right, 0.5).confidence == 0.3
     assert calibration.threshold(confidence, np.zeros(7, bool), 0.5).confidence is None
 

@@ -74,7 +74,7 @@ def test_a_training_writes_a_model_scores_and_history(trained, images):
         confusion = np.array(score["confusion"])
         assert confusion.sum() == score["n"] == results["images"][split]
         assert score["accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
-        assert score["class_mean_accuracy"] == pytest.approx((np.diag(confusion) / confusion.sum(1)).mean())
+        assert score["balanced_accuracy"] == pytest.approx((np.diag(confusion) / confusion.sum(1)).mean())
     history = [json.loads(line) for line in storage.read_bytes(finished.path("history.jsonl")).splitlines()]
     assert [line["epoch"] for line in history] == [1, 2]
     assert history[1]["learning_rate"] == pytest.approx(0.9e-3)
@@ -94,7 +94,7 @@ def test_mlflow_holds_parameters_metrics_data_set_confusion_and_model(trained, i
     run = client.get_run(finished.results["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params["network"] == "arm" and run.data.params["gamma"] == "2.0"
-    for name in ("loss/train", "accuracy/train", "class_mean_accuracy/validation", "accuracy/validation"):
+    for name in ("loss/train", "accuracy/train", "balanced_accuracy/validation", "accuracy/validation"):
         assert [m.step for m in client.get_metric_history(run.info.run_id, name)] == [1, 2]
     assert run.data.metrics["accuracy/test"] == pytest.approx(finished.results["scores"]["test"]["accuracy"])
     assert logged_digests(run) == [images.digest]
@@ -225,7 +225,7 @@ def test_a_sweep_nests_its_trials_under_its_run(ray_cluster, images, mlflow_uri,
         assert logged_digests(run) == [images.digest]
         told = client.get_metric_history(run.info.run_id, "accuracy/validation")
         assert [m.step for m in told][: trial["epochs"]] == list(range(1, trial["epochs"] + 1))
-        assert {"loss/train", "loss/validation", "class_mean_accuracy/validation"} <= run.data.metrics.keys()
+        assert {"loss/train", "loss/validation", "balanced_accuracy/validation"} <= run.data.metrics.keys()
 
 
 def test_sweeps_that_measure_noise_are_refused():
@@ -249,7 +249,7 @@ def faces(out: str) -> Artifact:
                 "rank": 0,
                 "corpus": "photographs",
                 "path": f"{k}.jpg",
-                "source": f"figure-{k}",
+                "figure_id": f"figure-{k}",
                 "label": k + 1 if k < 2 else None,
                 "split": "test",
                 "groups": [("posture", "kneeling")],
@@ -293,7 +293,7 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
         by_id[f"face-{k}"][name] is None for k in (3, 4) for name in ("probabilities", "predicted", "confidence")
     )
     face = by_id["face-0"]
-    assert (face["label"], face["split"], face["source"], face["groups"]) == (
+    assert (face["label"], face["split"], face["figure_id"], face["groups"]) == (
         1,
         "test",
         "figure-0",
@@ -306,7 +306,7 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
     for row in answered:
         assert row["predicted"] == int(np.argmax(row["probabilities"])) + 1
         assert row["confidence"] == max(row["probabilities"])
-        if row["status"] == "not_readable":
+        if row["status"] == "low_confidence":
             assert (
                 opened.threshold.confidence is None or row["confidence"] < opened.threshold.confidence + 1e-6
             )  # stored as float32
@@ -315,7 +315,7 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
     few = run_stage(predict_job(inputs[:1], model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
     more = run_stage(predict_job(inputs, model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
     assert (
-        more.manifest["kept"] == {"of": few.name, "rows": 5} and more.digest == found[0].digest
+        more.manifest["reused"] == {"from": few.name, "rows": 5} and more.digest == found[0].digest
     )  # though others are its neighbours
     # The training's own scores and these answers are of the same images and the same network.
     for split, score in model.results["scores"].items():

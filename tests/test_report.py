@@ -179,7 +179,7 @@ def test_predictions_alone_and_nothing_at_all(world, tmp_path):
 
 def test_formulas_in_group_names_are_quoted_in_csv(tmp_path):
     rows = [(f"s{k}", "=HYPERLINK(1)" if k % 2 else "-civil", k % 3 + 1) for k in range(12)]
-    predictions = [{"image_id": f"i{k:04d}", "model": "m", "source": s, "corpus": "c", "groups":
+    predictions = [{"image_id": f"i{k:04d}", "model": "m", "figure_id": s, "corpus": "c", "groups":
         [("posture", g)], "predicted": p, "status": OK, "confidence": 0.5, "probabilities": [1 / 7] * 7}
         for k, (s, g, p) in enumerate(rows) ]  # fmt: skip
     finished = output(str(tmp_path), "predictions", {".": (PREDICTIONS, predictions)})

@@ -16,7 +16,7 @@ from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.measurement.analyzer import SHIPPED, open_meter
+from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 from twfer_dist.measurement.quality import LOW_QUALITY
 from twfer_dist.recipe.study import study_recipe
 from twfer_dist.recognition.training import TrainConfig
@@ -42,12 +42,12 @@ def written(out: str, faces: Artifact, predictions: Artifact, **config: object) 
 
 
 def measured(
-    out: str, network: str, values: list[list[float]], source: str = "network", of_figure: int = 1
+    out: str, network: str, values: list[list[float]], figure_id: str = "network", of_figure: int = 1
 ) -> Artifact:
     """An output of faces: a face for each list of Action Units, `of_figure` of one figure after another."""
     rows = [{"face_id": f"{k:02d}-00", "photo_id": f"{k:02d}", "corpus": "warriors", "path": f"{k}.jpg",
-        "rank": 0, "source": f"{k // of_figure}", "status": OK, "action_units": units,
-        "action_units_from": source, "image": face_picture(k, 1), "width": 96, "height": 96, } for k,
+        "rank": 0, "figure_id": f"{k // of_figure}", "status": OK, "action_units": units,
+        "action_units_from": figure_id, "image": face_picture(k, 1), "width": 96, "height": 96, } for k,
         units in enumerate(values) ]  # fmt: skip
     photographs = [
         {"photo_id": row["photo_id"], "corpus": "warriors", "path": row["path"], "status": OK, "faces": 1}
@@ -65,7 +65,13 @@ def measured(
     kinds = {"photographs": PHOTOGRAPHS, "faces": FACES}
     return run_stage(
         StageSpec(
-            "faces", 1, {}, {"values": values, "source": source, "network": network, "of": of_figure}, {}, kinds, do
+            "faces",
+            1,
+            {},
+            {"values": values, "figure_id": figure_id, "network": network, "of": of_figure},
+            {},
+            kinds,
+            do,
         ),
         out,
     )
@@ -119,10 +125,10 @@ def test_refused_faces_look_refused_and_get_no_answer(tmp_path) -> None:
     faces = make_faces(str(tmp_path), figures=9)
     rows = []
     for number, face in enumerate(faces.table("faces", FACES).to_pylist()):
-        status = [LOW_QUALITY, "unlike_training", OK][number % 3]
+        status = [LOW_QUALITY, "out_of_distribution", OK][number % 3]
         answer = {} if status == LOW_QUALITY else answer_to(face["label"], number, 1.0)
         error = f"{face['path']}: The face is too small." if status == LOW_QUALITY else ""
-        kept = {key: face[key] for key in ("source", "corpus", "label", "groups")}
+        kept = {key: face[key] for key in ("figure_id", "corpus", "label", "groups")}
         rows.append({**kept, **answer, "image_id": face["face_id"], "model": "ARM", "status": status, "error": error})
     predictions = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)}, [faces])
     page = page_of(written(str(tmp_path), faces, predictions))
@@ -140,7 +146,7 @@ def test_where_every_face_is_refused_no_other_model_is_advised(tmp_path) -> None
     faces = make_faces(str(tmp_path), figures=9)
     rows = [
         {
-            **{key: face[key] for key in ("source", "corpus", "label", "groups")},
+            **{key: face[key] for key in ("figure_id", "corpus", "label", "groups")},
             "image_id": face["face_id"],
             "model": "ARM",
             "status": LOW_QUALITY,
@@ -190,7 +196,7 @@ def test_notes_and_agreement_are_told(tmp_path) -> None:
 
 
 def test_a_unit_far_above_the_heads_is_warned_of(tmp_path) -> None:
-    network, stretched = open_meter(SHIPPED).sha256, ACTION_UNITS.index("AU20")
+    network, stretched = open_analyzer(SHIPPED).sha256, ACTION_UNITS.index("AU20")
 
     def far(values: list[list[float]], made_by: str = network, of_figure: int = 1) -> list[tuple[str, int, int]]:
         (entry,) = action_units([measured(str(tmp_path), made_by, values, of_figure=of_figure)])
@@ -214,7 +220,7 @@ def test_a_unit_far_above_the_heads_is_warned_of(tmp_path) -> None:
 
 
 def test_action_units_of_openface_are_said_to_be_openface_s(tmp_path) -> None:
-    faces = measured(str(tmp_path), "any", [[1.0] * 17] * 4, source="openface")
+    faces = measured(str(tmp_path), "any", [[1.0] * 17] * 4, figure_id="openface")
     text = words_of(page_of(written(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 0.9))))
     assert (
         "The Action Units of 4 faces of warriors come from openface.csv beside the photographs, not from the network."
@@ -240,7 +246,7 @@ def test_columns_of_numbers_and_names_are_no_groups(values: list[str], groups: i
             **dict.fromkeys(COUNTED),
             "model": "m",
             "corpus": "c",
-            "source": f"{k}",
+            "figure_id": f"{k}",
             "predicted": 1 + k % 2,
             "status": OK,
             "n": 1,

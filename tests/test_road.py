@@ -52,8 +52,8 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("road")
     with (DEMO / "tw58" / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
-    figures = sorted({row["source"] for row in rows})[:FIGURES]
-    rows = [row for row in rows if row["source"] in figures]
+    figures = sorted({row["figure_id"] for row in rows})[:FIGURES]
+    rows = [row for row in rows if row["figure_id"] in figures]
     (folder / "little" / "photographs").mkdir(parents=True)
     for row in rows:
         shutil.copy(DEMO / "tw58" / row["path"], folder / "little" / row["path"])
@@ -253,7 +253,7 @@ def test_study_asks_the_model_that_was_best_on_validation(made: dict, tmp_path: 
     for name, score in (("first", 0.4), ("better", 0.6), ("last", 0.5)):
         shutil.copytree(network, tmp_path / f"train-{name}")
         manifest = json.loads((network / artifact.MANIFEST).read_text())
-        manifest["results"]["scores"]["validation"]["class_mean_accuracy"] = score
+        manifest["results"]["scores"]["validation"]["balanced_accuracy"] = score
         (tmp_path / f"train-{name}" / artifact.MANIFEST).write_text(json.dumps(manifest))
         stages[name] = f"train-{name}"
     (tmp_path / "stages.json").write_text(json.dumps({"recipe": "several", "stages": stages}))
@@ -268,7 +268,7 @@ def test_damaged_index_is_named(made: dict, little: Path, tmp_path: Path) -> Non
 
 def test_corpus_show_tells_how_a_folder_is_read(little: Path) -> None:
     notes = json.loads(twfer("corpus", "show", little / "little", "--json").stdout)
-    assert notes["photographs"] == 7 * FIGURES and notes["sources"] == FIGURES and notes["missing"] == 0
+    assert notes["photographs"] == 7 * FIGURES and notes["figures"] == FIGURES and notes["missing"] == 0
 
 
 def test_finished_output_of_another_recipe_can_be_named_by_its_directory(
@@ -276,7 +276,7 @@ def test_finished_output_of_another_recipe_can_be_named_by_its_directory(
 ) -> None:
     faces = made["stages"][0]["output"]
     stages = {
-        "set": {"kind": "dataset", "faces": [faces], "include": ["photographs"], "ratios": [2, 1], "split": "by_source"}
+        "set": {"kind": "dataset", "faces": [faces], "include": ["photographs"], "ratios": [2, 1], "split": "by_figure"}
     }
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({"out": str(tmp_path / "out"), "stages": stages}))
     summary = json.loads(twfer("run", tmp_path / "other.yaml", "--json").stdout)

@@ -111,9 +111,9 @@ NUMBERS = [
     ("set", {"ratios": [7, 0]}, "ratios: one of [7, 0] is 0; use more than 0"),
     ("set", {"ratios": "7:1:2"}, 'ratios is "7:1:2"; use a list, such as [7:1:2]'),
     ("set", {"ratios": [7, 1, 1, 1]}, "ratios is [7.0, 1.0, 1.0, 1.0]; use 2 numbers (train, test) or 3"),
-    ("set", {"ratios": None}, "the split 'by_source' needs ratios, such as [7, 1, 2], or counts"),
+    ("set", {"ratios": None}, "the split 'by_figure' needs ratios, such as [7, 1, 2], or counts"),
     ("set", {"counts": [7, 3]}, "a split has both ratios and counts; use one of them"),
-    ("set", {"split": "by_sources"}, "split is \"by_sources\"; did you mean 'by_source'?"),
+    ("set", {"split": "by_figures"}, "split is \"by_figures\"; did you mean 'by_figure'?"),
     (
         "set",
         {"split": "given", "faces": ["found"]},
@@ -277,7 +277,7 @@ def test_a_directory_of_another_kind_is_refused_by_the_plan(tmp_path: Path) -> N
         work.write_table(".", schema.ANIMATED.empty_table())
 
     finished = run_stage(
-        StageSpec("animated", 1, {}, {}, {}, {".": schema.ANIMATED}, do), str(tmp_path / "other"), quiet=True
+        StageSpec("animate", 1, {}, {}, {}, {".": schema.ANIMATED}, do), str(tmp_path / "other"), quiet=True
     )
     said = refused(tmp_path, "read", {"model": finished.uri})
     assert f"x, stage 'read': 'model' names {finished.uri}, which is of kind animate: name one of kind train" in said

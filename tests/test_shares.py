@@ -118,9 +118,9 @@ def faces(tmp_path, labelled: int, neutral_read: float, answers: int = 280, sure
     """
     of = rates([0.85] * 6 + [neutral_read])
     random = np.random.default_rng(4)
-    rows = [{"image_id": f"i{k:04d}", "model": "m", "source": f"s{k}", "corpus": "c", "label": k % 7 + 1
+    rows = [{"image_id": f"i{k:04d}", "model": "m", "figure_id": f"s{k}", "corpus": "c", "label": k % 7 + 1
         if k < labelled else None, "predicted": int(random.choice(7, p=of[k % 7])) + 1, "status": sure if
-        k % 3 else "not_readable"} for k in range(answers) ]  # fmt: skip
+        k % 3 else "low_confidence"} for k in range(answers) ]  # fmt: skip
     finished = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)})
     return metrics.count([finished], images_of(finished))
 
@@ -143,7 +143,7 @@ def test_what_corrects_the_shares_is_chosen_and_said(tmp_path):
     assert "neutral is read correctly in" in told["why"] and "by how it erred on the 140 labelled faces" in told["why"]
     told, used = correction.choose(faces(tmp_path, 28, 0.0), record)
     assert told["contradicted"] and told["by"] is None and used is None and "no interval is claimed" in told["why"]
-    told, used = correction.choose(faces(tmp_path, 0, 0.85, sure="unlike_training"), record)
+    told, used = correction.choose(faces(tmp_path, 0, 0.85, sure="out_of_distribution"), record)
     assert told["foreign"] and told["by"] is None and used is None
     assert "186 of the 280 faces with an answer are unlike all that the model learned from" in told["why"]
     told, used = correction.choose(faces(tmp_path, 0, 0.85), None)
@@ -155,7 +155,7 @@ def test_shares_are_of_all_answered_faces(tmp_path):
     assert groups.overall(counts)["expressions"][6]["corrected"] is None
     told, used = correction.choose(counts, None)
     group = groups.overall(counts, used)
-    assert (group["answered"], group["readable"]) == (280, 186)
+    assert (group["answered"], group["accepted"]) == (280, 186)
     neutral = group["expressions"][6]
     assert neutral["n"] == 280 and (neutral["labelled"]["k"], neutral["labelled"]["n"]) == (20, 140)
     assert (
@@ -202,5 +202,5 @@ def test_the_page_leads_with_corrected_shares(tmp_path):
         and "no labelled face here can confirm" in page
     )
     header, row, *_ = storage.read_bytes(report.path("groups.csv")).decode().splitlines()
-    assert header == "\ufeffcolumn,group,faces,sources,expression,answered,of,share,low,high,labelled,labels"
+    assert header == "\ufeffcolumn,group,faces,figures,expression,answered,of,share,low,high,labelled,labels"
     assert row.split(",")[4] == EXPRESSIONS[0] and row.endswith(",,")

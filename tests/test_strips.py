@@ -24,18 +24,18 @@ from twfer_dist.synthesis.strips import StripsConfig, strips_job
 
 
 def test_a_strip_has_a_row_an_expression_and_a_column_a_level():
-    source = np.full((32, 32, 3), 10, np.uint8)
-    frames = {1: [np.full_like(source, value) for value in (50, 90, 130)], 4: [np.full_like(source, 200)]}
-    picture = strips.strip(source, frames)
+    figure_id = np.full((32, 32, 3), 10, np.uint8)
+    frames = {1: [np.full_like(figure_id, value) for value in (50, 90, 130)], 4: [np.full_like(figure_id, 200)]}
+    picture = strips.strip(figure_id, frames)
     assert picture.shape == (64, 5 * 32, 3)
     assert [picture[16, 32 * column + 16, 0] for column in (1, 2, 3, 4)] == [10, 50, 90, 130]
     assert [picture[48, 32 * column + 16, 0] for column in (1, 2, 3)] == [10, 200, 255]  # one level: the rest is white
 
 
 def test_a_gif_goes_to_each_expression_and_back():
-    source = np.full((16, 16, 3), 10, np.uint8)
-    frames = {1: [np.full_like(source, 60), np.full_like(source, 120)], 2: [np.full_like(source, 200)]}
-    with Image.open(io.BytesIO(strips.gif(source, frames))) as picture:
+    figure_id = np.full((16, 16, 3), 10, np.uint8)
+    frames = {1: [np.full_like(figure_id, 60), np.full_like(figure_id, 120)], 2: [np.full_like(figure_id, 200)]}
+    with Image.open(io.BytesIO(strips.gif(figure_id, frames))) as picture:
         shades = [int(np.asarray(frame.convert("L")).mean()) for frame in ImageSequence.Iterator(picture)]
     assert shades == [10, 60, 120, 60, 10, 200, 10]
 

@@ -7,7 +7,7 @@ import study_tables
 from scipy import stats
 from study_tables import NOTHING, images_of, output
 
-from twfer_dist.core.intervals import effective_size, mean_of_classes, share, share_of, simultaneous, wilson
+from twfer_dist.core.intervals import balanced_accuracy, effective_size, share, share_of, simultaneous, wilson
 from twfer_dist.core.schema import DATASET, PREDICTIONS
 from twfer_dist.core.status import OK
 from twfer_dist.study import baselines, groups, metrics
@@ -42,14 +42,14 @@ def test_images_of_one_source_count_for_less():
     alone = share(np.array([1, 0, 1, 1, 1, 1]), np.ones(6, int))
     assert (alone.k, alone.n, alone.low, alone.high) == pytest.approx((5, 6, *wilson(5, 6)))
     alike = share(np.array([10, 0, 10, 10, 10, 10]), np.full(6, 10))  # ten equal images of each of six figures
-    assert (alike.k, alike.n, alike.sources) == (50, 60, 6)
+    assert (alike.k, alike.n, alike.figures) == (50, 60, 6)
     assert (alike.low, alike.high) == pytest.approx(wilson(5, 6), abs=1e-9)
     assert effective_size(np.full(6, 10), np.full(6, 10)) == 6  # all right: nothing says that images of a figure differ
     mixed = effective_size(np.array([5, 6, 4, 5, 5, 5]), np.full(6, 10))
-    assert mixed == 60  # sources alike: every image counts
+    assert mixed == 60  # figures alike: every image counts
 
 
-def test_interval_by_source_covers_the_truth():
+def test_interval_by_figure_covers_the_truth():
     """Eight images of each of 40 figures, some figures easy and some hard: the truth is inside about 95 times in
     100.
     """
@@ -60,19 +60,19 @@ def test_interval_by_source_covers_the_truth():
     assert np.mean([low <= 0.6 <= high for low, high in as_if_independent]) < 0.75
 
 
-def test_mean_of_classes_weighs_expressions_alike():
+def test_balanced_accuracy_weighs_expressions_alike():
     one = share(np.array([90]), np.array([100]))
     shares = [
         share(np.ones(90, int), np.ones(90, int)),
         share(np.array([1, 0]), np.array([1, 1])),
         share(np.array([]), np.array([])),
     ]
-    mean = mean_of_classes(shares)
+    mean = balanced_accuracy(shares)
     assert mean is not None and mean.value == pytest.approx(0.75) and (mean.classes, mean.n) == (2, 92)
     assert mean.low < 0.75 - 0.15 and mean.high <= 1
-    single = mean_of_classes([one])
+    single = balanced_accuracy([one])
     assert single is not None and (single.low, single.high) == pytest.approx((one.low, one.high))
-    assert mean_of_classes([]) is None
+    assert balanced_accuracy([]) is None
     assert simultaneous(7) == pytest.approx(2.690, abs=1e-3)
 
 
@@ -89,7 +89,7 @@ def test_accuracy_and_confusion_are_those_of_the_rows(world):
         assert evaluation.images.n == len(rows) and evaluation.images.k == sum(
             r["label"] == r["predicted"] for r in rows
         )
-        assert evaluation.images.sources == len({r["source"] for r in rows})
+        assert evaluation.images.figures == len({r["figure_id"] for r in rows})
         for truth in range(7):
             own = [r for r in rows if r["label"] == truth + 1]
             assert evaluation.classes[truth].k == sum(r["predicted"] == truth + 1 for r in own)
@@ -104,19 +104,19 @@ def test_images_without_an_answer_are_counted_apart(tmp_path):
         {
             "image_id": f"i{k}",
             "model": "m",
-            "source": f"s{k}",
+            "figure_id": f"s{k}",
             "corpus": "c",
             "split": "test",
             "label": 1,
             "predicted": p,
             "status": s,
         }
-        for k, (p, s) in enumerate([(1, OK), (2, "not_readable"), (None, "unreadable")])
+        for k, (p, s) in enumerate([(1, OK), (2, "low_confidence"), (None, "unreadable")])
     ]
     finished = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)})
     (found,) = metrics.evaluate(metrics.count([finished], images_of(finished)))
     assert (found.images.k, found.images.n, found.unanswered) == (1, 2, 1)
-    assert (found.readable_right, found.readable) == (1, 1)
+    assert (found.accepted_right, found.accepted) == (1, 1)
 
 
 def test_no_predictions_give_no_tables():
@@ -140,7 +140,7 @@ def test_linear_model_reads_the_action_units(world):
 
 def test_no_action_units_no_linear_model(tmp_path):
     rows = [
-        {"image_id": f"i{k}", "split": "train", "label": k + 1, "source": "s", "corpus": "c", "origin": "photograph"}
+        {"image_id": f"i{k}", "split": "train", "label": k + 1, "figure_id": "s", "corpus": "c", "origin": "photograph"}
         for k in range(3)
     ]
     assert baselines.fit(output(str(tmp_path), "dataset", {".": (DATASET, rows)})) is None
@@ -162,7 +162,7 @@ def group_counts(tmp_path, rows: list[tuple[str, str, int]]) -> pa.Table:
         {
             "image_id": f"i{k:04d}",
             "model": "m",
-            "source": s,
+            "figure_id": s,
             "corpus": "c",
             "groups": [("posture", g)],
             "predicted": p,
@@ -184,7 +184,7 @@ def test_groups_have_shares_intervals_and_a_warning(tmp_path):
         ["general", "cavalry"],
     )  # the paper's order
     general, cavalry = entry["values"]
-    assert (general["readable"], general["small"], cavalry["readable"], cavalry["small"]) == (40, False, 6, True)
+    assert (general["accepted"], general["small"], cavalry["accepted"], cavalry["small"]) == (40, False, 6, True)
     sadness = cavalry["expressions"][4]
     assert (sadness["expression"], sadness["k"], sadness["n"]) == ("sadness", 5, 6)
     assert (
@@ -202,7 +202,7 @@ def test_difference_counts_figures_not_faces(tmp_path):
     assert groups.distributions(group_counts(tmp_path, apart))[0]["test"]["p"] == 0.001
     copies = 50 * [("a0", "general", 4), ("a1", "general", 5), ("b0", "civil", 4), ("b1", "civil", 4)]
     test = groups.distributions(group_counts(tmp_path, copies))[0]["test"]
-    assert test["sources"] == 4 and test["p"] > 0.3  # 200 faces, but four figures prove nothing
+    assert test["figures"] == 4 and test["p"] > 0.3  # 200 faces, but four figures prove nothing
     asymptotic = stats.chi2_contingency([[50, 50], [100, 0]], correction=False)
     assert test["chi_squared"] == pytest.approx(asymptotic.statistic, abs=1e-3) and asymptotic.pvalue < 1e-9
 

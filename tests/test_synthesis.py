@@ -66,7 +66,7 @@ def test_every_neutral_face_to_seven_expressions_at_graded_intensities(ray_clust
     rows = {row["image_id"]: row for row in table.to_pylist()}
     row = rows["drawn0neutral-0-surprise-1-3"]
     assert (row["label"], row["level"], row["reference_id"]) == (1, 3, "drawn2surprise-0")
-    assert row["groups"] == [("posture", "civil")] and row["source"] == "drawn-figure0"
+    assert row["groups"] == [("posture", "civil")] and row["figure_id"] == "drawn-figure0"
     np.testing.assert_allclose(row["intensity"], 0.6)
     np.testing.assert_allclose(row["action_units"], 0.6 * 0.8 * prototype("surprise"), atol=1e-5)
     for name, found in rows.items():
@@ -87,7 +87,7 @@ def test_every_neutral_face_to_seven_expressions_at_graded_intensities(ray_clust
 
 @pytest.mark.parametrize(("rows", "expected"), [(602, 16), (10**6, 256), (10, 16)])
 def test_a_small_study_has_parts_enough_to_keep_many_workers_busy(rows, expected):
-    assert stage._rows_per_part(rows, 16) == expected
+    assert stage._rows_per_shard(rows, 16) == expected
 
 
 def test_an_image_does_not_depend_on_the_rows_beside_it(some_faces, generator):
@@ -133,12 +133,12 @@ def test_planned_counts_are_exact_and_spread_evenly(ray_cluster, some_faces, gen
 
 
 @pytest.mark.parametrize(
-    ("sources", "ways", "count"), [(58, 46, 2670 // 7), (6, 4, 24), (4, 6, 17), (1, 5, 5), (7, 1, 3)]
+    ("figures", "ways", "count"), [(58, 46, 2670 // 7), (6, 4, 24), (4, 6, 17), (1, 5, 5), (7, 1, 3)]
 )
-def test_combinations_are_each_taken_once_and_evenly(sources, ways, count):
-    face, way = stage._combinations(sources, np.full(ways, 3), count)
+def test_combinations_are_each_taken_once_and_evenly(figure_ids, ways, count):
+    face, way = stage._combinations(figure_ids, np.full(ways, 3), count)
     assert len(set(zip(face.tolist(), way.tolist(), strict=True))) == count
-    for taken, of in ((face, sources), (way, ways)):
+    for taken, of in ((face, figure_ids), (way, ways)):
         counts = np.bincount(taken, minlength=of)
         assert counts.max() - counts.min() <= 1
 
@@ -170,7 +170,7 @@ def test_no_face_to_animate_is_a_problem(ray_cluster, some_faces, generator, tmp
     surprised = finished(str(tmp_path), "surprised", "faces", only, FACES)
     with pytest.raises(UserError, match="No face to animate"):
         run_stage(animate_job([surprised], AnimateConfig(), generator), str(tmp_path), quiet=True)
-    everything = AnimateConfig(size=64, levels=1, drop_last=False, sources="all")
+    everything = AnimateConfig(size=64, levels=1, drop_last=False, select="all")
     assert (
         len(
             run_stage(animate_job([surprised], everything, generator, actors=1), str(tmp_path), quiet=True).table(
@@ -207,7 +207,7 @@ def test_references_are_the_clearest_and_of_different_sources():
     noise[[6, 8, 9]] = 4
     rows = [
         ("a-0", "x", 2, 0.9 * fear),
-        ("b-0", "x", 2, 0.8 * fear),  # of the same source as a better one
+        ("b-0", "x", 2, 0.8 * fear),  # of the same figure as a better one
         ("c-0", "y", 2, 0.5 * fear),
         ("d-0", "z", 2, 0.9 * fear + noise),  # strong, but of a smile too
         ("e-0", "w", None, fear),
@@ -218,7 +218,7 @@ def test_references_are_the_clearest_and_of_different_sources():
         {
             "face_id": [r[0] for r in rows],
             "corpus": ["k"] * len(rows),
-            "source": [r[1] for r in rows],
+            "figure_id": [r[1] for r in rows],
             "label": pa.array([r[2] for r in rows], pa.int8()),
             "action_units": pa.array([list(map(float, r[3])) for r in rows], pa.list_(pa.float32(), 17)),
             "status": [OK] * len(rows),

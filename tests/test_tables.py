@@ -79,11 +79,11 @@ def test_every_form_of_text_is_one_table(tmp_path, encoding, separator, end):
     ("encoding", "words", "text", "files"),
     [
         ("gb18030", "GB18030", "path,label,posture\na.jpg,happiness,跪射\nb.jpg,anger,立射\n", []),
-        ("cp1252", "Windows-1252", "path;source;museum\na.jpg;Kopf 1;München\nb.jpg;K2;Köln\n", []),
+        ("cp1252", "Windows-1252", "path;figure;museum\na.jpg;Kopf 1;München\nb.jpg;K2;Köln\n", []),
         ("cp1252", "Windows-1252", "path,note\na.jpg,café\nb.jpg,élève\n", []),
         ("mac_roman", "Mac Roman", "path;label\nBüste.jpg;Happy\n", ["Büste.jpg"]),
         ("mac_roman", "Mac Roman", "path;label\nBüste.jpg;Happy\n", [unicodedata.normalize("NFD", "Büste.jpg")]),
-        ("cp1250", "Windows-1250", "path,source\nŁódź.jpg,głowa\n", ["Łódź.jpg"]),
+        ("cp1250", "Windows-1250", "path,figure\nŁódź.jpg,głowa\n", ["Łódź.jpg"]),
         ("cp932", "Shift JIS", "ファイル名,表情\nが像.jpg,4\n", []),
         ("big5", "Big5", "檔案名稱,標籤\na.jpg,驚訝\nb.jpg,憤怒\n", []),
     ],
@@ -92,7 +92,7 @@ def test_other_encodings_are_told(tmp_path, encoding, words, text, files):
     corpus = read(put(tmp_path, *(files or ["a.jpg", "b.jpg", "が像.jpg"])), text.encode(encoding))
     assert f"manifest.csv was read as {words}" in said(corpus)
     assert corpus.notes["missing"] == 0
-    values = {v for row in corpus.table.to_pylist() for v in (row["source"], *dict(row["groups"]).values())}
+    values = {v for row in corpus.table.to_pylist() for v in (row["figure_id"], *dict(row["groups"]).values())}
     assert values & {
         "跪射",
         "München",
@@ -114,13 +114,13 @@ def test_excels_first_line_titles_and_empty_columns(tmp_path):
     )
     corpus = read(put(tmp_path, "a.jpg", "b.jpg"), text)
     assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": ""}
-    assert {row["source"] for row in corpus.table.to_pylist()} == {"K1", "b.jpg"}
-    assert corpus.notes["columns_read_as"] == {"File name": "path", "Figure": "source"}
+    assert {row["figure_id"] for row in corpus.table.to_pylist()} == {"K1", "b.jpg"}
+    assert corpus.notes["columns_read_as"] == {"File name": "path", "Figure": "figure_id"}
     for words in (
         "named in line 4",
-        "File name as path, Figure as source",
+        "File name as path, Figure as figure",
         "1 of 2 rows give no label",
-        "1 of 2 rows give no source",
+        "1 of 2 rows give no figure",
     ):
         assert words in said(corpus)
     with pytest.raises(UserError, match="manifest.csv, line 5: 'joy' is no expression"):
@@ -191,11 +191,11 @@ def test_a_workbook_is_a_manifest(tmp_path):
     corpus = open_corpus(str(tmp_path))
     assert labels(corpus) == {"1.jpg": "happiness", "2.jpg": "anger", "3.jpg": ""}
     assert corpus.notes["groups"] == ["年代"] and corpus.name == tmp_path.name
-    assert {row["source"] for row in corpus.table.to_pylist()} == {"K1", "2.jpg", "K2"}
+    assert {row["figure_id"] for row in corpus.table.to_pylist()} == {"K1", "2.jpg", "K2"}
     assert open_corpus(str(tmp_path / "Manifest.XLSX")).digest == corpus.digest
     book["photographs"].merge_cells("C2:C3")  # one figure of two photographs, as people write it
     book.save(tmp_path / "Manifest.XLSX")
-    assert {row["source"] for row in open_corpus(str(tmp_path)).table.to_pylist()} == {"K1", "K2"}
+    assert {row["figure_id"] for row in open_corpus(str(tmp_path)).table.to_pylist()} == {"K1", "K2"}
     book["photographs"]["B3"] = "joy"
     book.save(tmp_path / "Manifest.XLSX")
     with pytest.raises(UserError, match="Manifest.XLSX, sheet 'photographs', line 3: 'joy' is no expression"):
@@ -351,13 +351,13 @@ def test_annotators_in_rows(tmp_path):
     )
     corpus = read(tmp_path, head + rows)
     assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": "fear"}
-    assert {row["source"] for row in corpus.table.to_pylist()} == {"K1", "K2"} and corpus.notes["groups"] == [
+    assert {row["figure_id"] for row in corpus.table.to_pylist()} == {"K1", "K2"} and corpus.notes["groups"] == [
         "material"
     ]
     assert "date differ between the rows of one photograph" in said(corpus)
     for more, words in (
         ("b.jpg,Li,fear,K2,May,stone\n", "line 6: Li named this label of b.jpg in an earlier line too"),
-        ("b.jpg,Wu,fear,K1,May,stone\n", "line 6: the source of b.jpg is 'K1' here and 'K2' in line 5"),
+        ("b.jpg,Wu,fear,K1,May,stone\n", "line 6: the figure of b.jpg is 'K1' here and 'K2' in line 5"),
         ("b.jpg,Wu,joy,K2,May,stone\n", "line 6: 'joy' is no expression"),
     ):
         with pytest.raises(UserError, match=words):

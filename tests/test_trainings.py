@@ -126,7 +126,7 @@ def test_a_diverged_trial_is_out_and_the_sweep_goes_on(
     assert results["best"] == good and "accuracy/validation" in results["trials"][good]
     assert results["trials"][bad].keys() == {"alpha", "gamma", "learning_rate", "diverged"}
     assert f"lower learning_rate, which is {rates[bad]:g}" in results["trials"][bad]["diverged"]
-    assert any(f"trial {bad} is out: The training diverged" in line for line in results["say"])
+    assert any(f"trial {bad} is out: The training diverged" in line for line in results["summary"])
     hopeless = dataclasses.replace(config, trials=1, learning_rate=(1.0, 1.0))
     with pytest.raises(
         UserError, match="All 1 trials diverged: lower both ends of the sweep's learning_rate. Trial 0: The"
@@ -195,7 +195,7 @@ def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(
     for name in ("history.jsonl", "model.safetensors"):
         assert storage.read_bytes(resumed.path(name)) == storage.read_bytes(unbroken.path(name)), name
     assert resumed.results["images"] == {"train": 42, "validation": 14} and resumed.results["precision"] == "float32"
-    assert resumed.results["say"][-1] == "no test images: how good it is on new images is not measured"
+    assert resumed.results["summary"][-1] == "no test images: how good it is on new images is not measured"
 
 
 # Parts of data sets, and batches
@@ -206,16 +206,16 @@ def test_no_images_are_loaded_where_none_are_asked_for(images: Artifact) -> None
 
 
 @pytest.mark.parametrize(
-    ("counts", "sources", "said"),
+    ("counts", "figures", "said"),
     [
         ({"test": 2}, 3, "has no training images, only test"),
         ({"train": 2, "test": 2}, 1, "has no validation images, and its training"),
     ],
 )
 def test_a_data_set_without_a_part_to_learn_from_is_refused(
-    tmp_path: Path, mlflow_uri: str, counts: dict, sources: int, said: str
+    tmp_path: Path, mlflow_uri: str, counts: dict, figure_ids: int, said: str
 ) -> None:
-    given = dataset(str(tmp_path), counts, table=rows(counts, sources))
+    given = dataset(str(tmp_path), counts, table=rows(counts, figure_ids))
     with pytest.raises(UserError, match=said):
         run_stage(train_job(given, SMALL, Tracking(mlflow_uri, "x")), str(tmp_path), quiet=True)
 

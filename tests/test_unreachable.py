@@ -58,7 +58,7 @@ def test_photographs_are_read_several_at_a_time(ray_cluster, s3):
 
 
 def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(storage, "RETRY_DELAYS_S", (0.01, 0.01))
     for error, times in ((OSError("no answer"), 3), (FileNotFoundError(), 1), (OSError(errno.ENOSPC, "no space"), 1)):
         tried: list[OSError] = []
 

@@ -25,13 +25,13 @@ from twfer_dist.study.validity import ValidityConfig, validity_job
 RESNET = TrainConfig(network="resnet18", size=96)
 
 
-def split_of(source: str) -> str:
+def split_of(figure_id: str) -> str:
     """Of five figures two are for testing, one for validation."""
-    return ("train", "train", "validation", "test", "test")[int(source.rpartition("-")[2]) % 5]
+    return ("train", "train", "validation", "test", "test")[int(figure_id.rpartition("-")[2]) % 5]
 
 
 def make_set(out: str, rows: Sequence[dict], key: str, origin: str) -> Artifact:
-    kept = [{**row, "image_id": row[key], "split": split_of(row["source"]), "origin": origin} for row in rows]
+    kept = [{**row, "image_id": row[key], "split": split_of(row["figure_id"]), "origin": origin} for row in rows]
     return output(out, "dataset", {".": (DATASET, kept)})
 
 
@@ -92,7 +92,7 @@ def test_images_of_sources_that_a_model_learned_from_are_left_out(world: dict, t
     """The animated set is split otherwise: half of the real test figures are in its training."""
     rows = world["animated"].table(".", DATASET).to_pylist()
     for row in rows:
-        row["split"] = "train" if int(row["source"].rpartition("-")[2]) % 5 in (0, 3) else "test"
+        row["split"] = "train" if int(row["figure_id"].rpartition("-")[2]) % 5 in (0, 3) else "test"
     animated = output(str(tmp_path), "dataset", {".": (DATASET, rows)})
     models = [world["models"][0], make_training(str(tmp_path), animated, RESNET, 20)]
     predictions = [make_predictions(str(tmp_path), [world["real"], animated], name_of(m), 0.8) for m in models]
@@ -100,7 +100,7 @@ def test_images_of_sources_that_a_model_learned_from_are_left_out(world: dict, t
     told = {(s["trained_on"], s["asked_about"]): s for s in scores}
     assert (told["animated", "real"]["images"]["n"], told["animated", "real"]["left_out"]) == (20, 4)
     assert told["real", "real"]["left_out"] == 0
-    in_training = sum(row["split"] == "test" and split_of(row["source"]) == "train" for row in rows)
+    in_training = sum(row["split"] == "test" and split_of(row["figure_id"]) == "train" for row in rows)
     assert told["real", "animated"]["left_out"] == in_training > 0
 
 

@@ -14,7 +14,7 @@ from twfer_dist.engine.tracking import Tracking
 def test_mlflow_gets_the_figures_of_the_line(ray_cluster: None, mlflow_uri: str, tmp_path: Path) -> None:
     tracking = Tracking(mlflow_uri, "watched")
     finished = run_stage(numbers_job(Config()), str(tmp_path / "out"), tracking=tracking)
-    assert run_stage(numbers_job(Config()), str(tmp_path / "out"), tracking=tracking).stamp == finished.stamp
+    assert run_stage(numbers_job(Config()), str(tmp_path / "out"), tracking=tracking).build_id == finished.build_id
     (run,) = tracking.client.search_runs([tracking.experiment_id()])  # none where nothing is done
     assert run.info.status == "FINISHED" and run.info.run_name == finished.name
     assert run.data.tags["fingerprint"] == finished.manifest["fingerprint"] and run.data.params["add"] == "1"

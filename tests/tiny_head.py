@@ -93,5 +93,5 @@ def rendered(out: str, config: plan.ClayConfig) -> Artifact:
     """What the stage that renders makes of the tiny head, rendered in this process."""
     save_head(tiny_head(), storage.join(out, "head.npz"))
     table = Studio(storage.join(out, "head.npz"), config)(plan.plan(config))
-    job = StageSpec("rendered", 1, {}, config, {}, {".": RENDERED}, lambda work: work.write_table(".", table))
+    job = StageSpec("render", 1, {}, config, {}, {".": RENDERED}, lambda work: work.write_table(".", table))
     return run_stage(job, out, quiet=True)

@@ -25,7 +25,7 @@ from twfer_dist.faces.handout import write_handout
 VERSION = 2
 FAULTS = ("wrong crop", "wrong points")
 REJECTED = "rejected"
-_ROWS_PER_PART = 256
+ROWS_PER_SHARD = 256
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ def corrected_job(faces: Artifact, config: CorrectedConfig, place: str) -> Stage
         work.map(
             photographs.select(["photo_id"]),
             [Step(carry, {"faces": faces, "corrections": corrections})],
-            rows_per_part=_ROWS_PER_PART,
+            rows_per_shard=ROWS_PER_SHARD,
         )
         write_handout(work, group_names(photographs["groups"]))
         rejected = sum(bool(c.fault) for c in corrections.values())
         labelled = sum(c.label is not None for c in corrections.values())
-        work.results = {**faces.results, "say": [f"{rejected} faces rejected, {labelled} labels corrected"]}
+        work.results = {**faces.results, "summary": [f"{rejected} faces rejected, {labelled} labels corrected"]}
 
     models = {"corrections": storage.sha256(storage.read_bytes(place))}
     return StageSpec(

@@ -104,7 +104,7 @@ def bench_io(images: int, actors: int | None, out: str | None) -> dict[str, Any]
                     {"rows": count},
                     {},
                     {".": ROWS},
-                    lambda work: work.map(plan, [step], rows_per_part=256),
+                    lambda work: work.map(plan, [step], rows_per_shard=256),
                 )
 
             told = _compared(job, images, actors, place)
@@ -174,8 +174,10 @@ class _Asked(Exception):
         super().__init__()
         self.results: dict[str, Any] = {}
 
-    def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int, decides: Sequence[str] = ()) -> None:
-        self.plan, self.steps, self.rows_per_part = plan, steps, rows_per_part
+    def map(
+        self, plan: pa.Table, steps: Sequence[Step], *, rows_per_shard: int, reuse_key_columns: Sequence[str] = ()
+    ) -> None:
+        self.plan, self.steps, self.rows_per_shard = plan, steps, rows_per_shard
         raise self
 
 
@@ -209,7 +211,7 @@ def _compared(job: Callable[[int], StageSpec], images: int, actors: int | None, 
         "pipeline_over_bare": round(rates["pipeline_rate"] / rates["bare_rate"], 3),
         "start_seconds": round(float(np.median(starts)), 1),
         "images": images,
-        "parts_per_process": parts,
+        "shards_per_process": parts,
         "rounds": ROUNDS,
         "processes": processes,
         "cores": ray_cluster.cores(),
@@ -225,7 +227,7 @@ def _even(job: Callable[[int], StageSpec], images: int, processes: int) -> tuple
     """
     rows = -(-images // 2)
     while True:
-        at_once = processes * _asked(job(rows)).rows_per_part
+        at_once = processes * _asked(job(rows)).rows_per_shard
         if not rows % at_once:
             return rows, rows // at_once
         rows += at_once - rows % at_once
@@ -242,7 +244,7 @@ def _bare_rate(job: StageSpec, processes: int, folder: str) -> float:
     counted.
     """
     asked = _asked(job)
-    rows = asked.rows_per_part
+    rows = asked.rows_per_shard
     parts = [asked.plan.slice(start, rows) for start in range(0, len(asked.plan), rows)]
     shares = [share for k in range(processes) if (share := parts[k::processes])]
     with concurrent.futures.ProcessPoolExecutor(len(shares), multiprocessing.get_context("spawn")) as pool:

@@ -45,12 +45,12 @@ def evaluate_faces_command(weights: str | None, rendered: str | None, as_json: b
     help="Output of a stage of kind faces: sculpture. May be given several times.",
 )
 @click.option(
-    "--judge",
+    "--reference-analyzer",
     metavar="FILE",
     help="Weights of `twfer train-faces`, instead of those that ship: none that a generator learned by.",
 )
 @click.option(
-    "--beside",
+    "--secondary-analyzer",
     metavar="FILE",
     help="What measures Action Units too: MediaPipe's face_landmarker.task, or other weights.",
 )

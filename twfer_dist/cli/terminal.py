@@ -19,7 +19,7 @@ def print_stage(stage: dict[str, Any]) -> None:
     rows += f", of {stage['planned']:,} planned" if stage.get("planned") else ""
     seconds = f" in {stage['seconds']:.0f} s" if stage["state"] == "made" else ""
     place = storage.name_of(stage["output"] or "")
-    kept = f", {stage['kept']['rows']:,} of them kept of {stage['kept']['of']}" if stage["kept"] else ""
+    kept = f", {stage['reused']['rows']:,} of them kept of {stage['reused']['from']}" if stage["reused"] else ""
     click.echo(f"  {stage['state']:<9} {stage['name']:<18} {place}{seconds}  {rows}{kept}")
 
 
@@ -32,7 +32,7 @@ def _dead(stage: dict[str, Any], table: str) -> str:
 def print_results(outcome: Outcome) -> None:
     """What a person would ask of a stage at once; everything else is in the report."""
     assert outcome.finished
-    for line in outcome.finished.results.get("say", []):
+    for line in outcome.finished.results.get("summary", []):
         click.echo(f"            {line}")
     pictures = [file["path"] for file in outcome.finished.manifest["files"] if file["path"].endswith((".jpg", ".png"))]
     for picture in sorted(pictures, key=lambda path: (path != "sheet.jpg", path))[:_PICTURES]:

@@ -1,8 +1,8 @@
-"""95 % intervals for shares and for means of shares, honest about small samples and about images of one source.
+"""95 % intervals for shares and for means of shares, honest about small samples and about images of one figure.
 
-Images that descend from one source (one figure at several intensities) are not independent, so a share's interval is
-Wilson's with the *effective* number of images: n divided by the design effect of sampling whole sources (Kish 1965).
-Where every image has a source of its own this is Wilson's interval itself.
+Images that descend from one figure (one figure at several intensities) are not independent, so a share's interval is
+Wilson's with the *effective* number of images: n divided by the design effect of sampling whole figures (Kish 1965).
+Where every image has a figure of its own this is Wilson's interval itself.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def simultaneous(shares: int) -> float:
 
 @dataclass(frozen=True)
 class Share:
-    """k of n, with its 95 % interval [low, high] in 0 to 1, and the number of sources that the n images descend
+    """k of n, with its 95 % interval [low, high] in 0 to 1, and the number of figures that the n images descend
     from.
     """
 
@@ -32,7 +32,7 @@ class Share:
     n: int
     low: float
     high: float
-    sources: int
+    figures: int
 
     @property
     def value(self) -> float | None:
@@ -62,27 +62,27 @@ def wilson(k: float, n: float, z: float = Z) -> tuple[float, float]:
 
 
 def effective_size(k: np.ndarray, n: np.ndarray) -> float:
-    """How many independent images the images of the sources are worth for their common share.
+    """How many independent images the images of the figures are worth for their common share.
 
-    k, n: [sources] integers, k of a source's n images; n > 0. The design effect is the ratio estimator's variance over
-    sources divided by the binomial one, held between 1 and its value for sources without any variation inside, which is
+    k, n: [figures] integers, k of a figure's n images; n > 0. The design effect is the ratio estimator's variance over
+    figures divided by the binomial one, held between 1 and its value for figures without any variation inside, which is
     also what stands where all images answer alike and nothing can be estimated.
     """
     total = float(n.sum())
     share = float(k.sum()) / total
-    most = float((n.astype(float) ** 2).sum()) / total  # images of one source all alike
-    sources = len(n)
-    if sources < 2 or share in (0.0, 1.0):
+    most = float((n.astype(float) ** 2).sum()) / total  # images of one figure all alike
+    figures = len(n)
+    if figures < 2 or share in (0.0, 1.0):
         return total / most
-    variance = sources / (sources - 1) * float(((k - share * n) ** 2).sum()) / total**2
+    variance = figures / (figures - 1) * float(((k - share * n) ** 2).sum()) / total**2
     return total / float(np.clip(variance / (share * (1 - share) / total), 1.0, most))
 
 
 def design_effect(counts: np.ndarray) -> float:
-    """How many images are worth one independent image. counts: [rows, sources, classes] images; the rows are taken
+    """How many images are worth one independent image. counts: [rows, figures, classes] images; the rows are taken
     together.
 
-    As `effective_size`, for several classes: where nothing varies, images of one source count as one.
+    As `effective_size`, for several classes: where nothing varies, images of one figure count as one.
     """
     among, within, most = 0.0, 0.0, 1.0
     for row in counts.astype(float):
@@ -99,7 +99,7 @@ def design_effect(counts: np.ndarray) -> float:
 
 
 def share(k: np.ndarray, n: np.ndarray, z: float = Z) -> Share:
-    """The share of k of n over sources ([sources] integers each; sources with n = 0 do not count)."""
+    """The share of k of n over figures ([figures] integers each; figures with n = 0 do not count)."""
     k, n = np.asarray(k, np.int64), np.asarray(n, np.int64)
     k, n = k[n > 0], n[n > 0]
     right, total = int(k.sum()), int(n.sum())
@@ -110,13 +110,13 @@ def share(k: np.ndarray, n: np.ndarray, z: float = Z) -> Share:
     return Share(right, total, low, high, len(n))
 
 
-def share_of(hits: np.ndarray, sources: Sequence[str] | np.ndarray) -> Share:
-    """The share of true ones of `hits` (N,) bool, which descend from `sources` (N,)."""
-    _, number = np.unique(np.asarray(sources, np.str_), return_inverse=True)
+def share_of(hits: np.ndarray, figures: Sequence[str] | np.ndarray) -> Share:
+    """The share of true ones of `hits` (N,) bool, which descend from `figures` (N,)."""
+    _, number = np.unique(np.asarray(figures, np.str_), return_inverse=True)
     return share(np.bincount(number, hits).astype(np.int64), np.bincount(number))
 
 
-def mean_of_classes(shares: Sequence[Share]) -> Mean | None:
+def balanced_accuracy(shares: Sequence[Share]) -> Mean | None:
     """The mean of the classes that hold images; its interval is recovered from theirs (MOVER: Zou, Huang and Zhang
     2009).
 
@@ -140,4 +140,4 @@ def as_dict(value: Share | Mean | None) -> dict:
     if isinstance(value, Mean):
         return {"value": round(value.value, 6), **rounded, "classes": value.classes, "n": value.n}
     rate = None if value.value is None else round(value.value, 6)
-    return {"k": value.k, "n": value.n, "share": rate, **rounded, "sources": value.sources}
+    return {"k": value.k, "n": value.n, "share": rate, **rounded, "figures": value.figures}

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from twfer_dist.core.errors import UserError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised with any change of a schema below. It is part of every fingerprint and of every file's metadata."""
 
 
@@ -31,7 +31,7 @@ CORPUS = stamped(
     ("corpus", pa.string()),
     ("path", pa.string()),  # relative to the corpus, with forward slashes
     (
-        "source",
+        "figure_id",
         pa.string(),
     ),  # the figure or photograph that an image descends from; FACES has one for all copies of a picture
     ("label", pa.int8()),  # 1 to 7, null where unknown
@@ -65,13 +65,13 @@ FACES = stamped(
     ("rank", pa.int16()),  # 0 is the largest face of the photograph
     ("corpus", pa.string()),
     ("path", pa.string()),
-    ("source", pa.string()),
+    ("figure_id", pa.string()),
     ("label", pa.int8()),
     ("split", pa.string()),
     ("groups", _GROUPS),
     ("action_units", _UNITS),
     ("action_units_from", pa.string()),  # "openface" or "network"; null where there are none
-    ("action_units_reach", _UNITS),  # half of each 90 % interval; null where they are not the network's
+    ("action_units_half_width_90", _UNITS),  # half of each 90 % interval; null where they are not the network's
     ("detector", pa.string()),
     ("score", pa.float32()),
     ("box", pa.list_(pa.float32())),  # x, y, width, height in pixels of the upright photograph, as detected
@@ -80,7 +80,7 @@ FACES = stamped(
         pa.list_(pa.list_(pa.float32())),
     ),  # 68 x 2: x, y of iBUG's points in pixels of the upright photograph
     (
-        "points_doubt",
+        "landmarks_predicted_nme",
         pa.float32(),
     ),  # how far the points are expected to be off, in distances between the eyes' outer corners
     ("pose", pa.list_(pa.float32())),  # yaw (to the subject's left), pitch (up), roll in degrees
@@ -98,8 +98,8 @@ FACES = stamped(
 )
 
 RENDERED = stamped(
-    ("image_id", pa.string()),  # <source>-<scene>-<number>
-    ("source", pa.string()),  # the figure: one identity
+    ("image_id", pa.string()),  # <figure>-<scene>-<number>
+    ("figure_id", pa.string()),  # the figure: one identity
     ("scene", pa.string()),  # images of one scene differ in Action Units alone: same figure, material, light, camera
     ("label", pa.int8()),  # the expression that was rendered; null for free Action Units
     ("intensity", pa.float32()),  # 0 to 1 of the expression's prototype; null for free Action Units
@@ -119,10 +119,10 @@ ANIMATED = stamped(
     ("image_id", pa.string()),
     ("face_id", pa.string()),
     ("corpus", pa.string()),
-    ("source", pa.string()),
+    ("figure_id", pa.string()),
     ("label", pa.int8()),  # the expression asked for
     ("level", pa.int16()),  # 1 .. levels
-    ("intensity", pa.float32()),  # 0 (the source's own Action Units) to 1 (the reference's)
+    ("intensity", pa.float32()),  # 0 (the figure's own Action Units) to 1 (the reference's)
     ("reference_id", pa.string()),  # the face whose Action Units are copied
     ("groups", _GROUPS),
     ("action_units", _UNITS),  # asked for
@@ -137,7 +137,7 @@ DATASET = stamped(
     ("image_id", pa.string()),
     ("split", pa.string()),  # "train", "validation" or "test"
     ("label", pa.int8()),
-    ("source", pa.string()),
+    ("figure_id", pa.string()),
     ("corpus", pa.string()),
     ("origin", pa.string()),  # "photograph" or "animated"
     ("intensity", pa.float32()),  # null for photographs
@@ -153,7 +153,7 @@ DATASET = stamped(
 PREDICTIONS = stamped(
     ("image_id", pa.string()),  # a face_id for faces of photographs
     ("model", pa.string()),
-    ("source", pa.string()),
+    ("figure_id", pa.string()),
     ("corpus", pa.string()),
     ("split", pa.string()),
     ("label", pa.int8()),  # the truth where it is known
@@ -161,22 +161,22 @@ PREDICTIONS = stamped(
     ("probabilities", pa.list_(pa.float32())),
     ("predicted", pa.int8()),  # 1 to 7; null where no image could be read
     ("confidence", pa.float32()),  # calibrated probability of `predicted`
-    ("status", pa.string()),  # "ok", "not_readable" or the status of the face
+    ("status", pa.string()),  # "ok", "low_confidence" or the status of the face
     ("error", pa.string()),
 )
 
 
 SEVERAL_CORPORA = "copies in several corpora: "
-"""Begins the source of faces whose picture lies in several corpora."""
+"""Begins the figure of faces whose picture lies in several corpora."""
 
 
 def figures(rows: pa.Table | pa.RecordBatch) -> pa.Array:
-    """What counts as one figure: a name for corpus and source of each row, as two corpora may use one name for
-    different sources.
+    """What counts as one figure: a name for corpus and figure of each row, as two corpora may use one name for
+    different figures.
     """
-    corpus, source = (pc.fill_null(rows[name], "") for name in ("corpus", "source"))
-    named = pc.binary_join_element_wise(corpus, source, "\0")
-    named = pc.if_else(pc.starts_with(source, SEVERAL_CORPORA), source, named)
+    corpus, figure_id = (pc.fill_null(rows[name], "") for name in ("corpus", "figure_id"))
+    named = pc.binary_join_element_wise(corpus, figure_id, "\0")
+    named = pc.if_else(pc.starts_with(figure_id, SEVERAL_CORPORA), figure_id, named)
     return named.combine_chunks() if isinstance(named, pa.ChunkedArray) else named
 
 

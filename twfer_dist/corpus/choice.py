@@ -25,7 +25,7 @@ def read_tabled(
     with why.
 
     The manifest is `manifest.csv` (or .tsv, .txt, .xlsx) or, in a folder `x`, `x.csv`. Else it is the only table that
-    names at least half of the folder's images, and hardly anything else, and gives a source, label, split, posture or
+    names at least half of the folder's images, and hardly anything else, and gives a figure, label, split, posture or
     material of any.
     """
     tables = [path for path in listing.files if "/" not in path and path.lower().endswith(ENDINGS + OTHER_ENDINGS)]
@@ -70,7 +70,7 @@ def _useful(root: str, listing: Listing, path: str) -> tuple[list[Entry], dict[s
     images = sum(file.lower().endswith(IMAGE_ENDINGS) for file in listing.files)
     there = sum(entry.path in listing.files for entry in entries)
     says = {"posture", "material"} & set(notes["groups"]) or any(
-        e.label or e.split or e.source != e.path for e in entries
+        e.label or e.split or e.figure_id != e.path for e in entries
     )
     if says and not _OWN & set(notes["groups"]) and 2 * there >= max(images, len(entries)):
         return entries, notes

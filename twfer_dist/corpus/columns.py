@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 _NAMES = {
     "path": """path|file path|filepath|filename|file name|file|image path|image file|image name|image|img|photo file
-        |photo|photograph|picture|name|路径|文件路径|文件名|文件名称|文件|图片名|图片名称|图像名|图片|图像|照片名|照片|路徑|檔案名稱|檔名|檔案|圖片|圖像|ファイル名|ファイル
-        |画像|dateiname|datei|bild|foto|nom de fichier|fichier|archivo""",
-    "source": """source|subject|subject id|figure|figure id|figure no|object|object id|object no|sculpture|statue|person
-        |来源|俑号|俑编号|陶俑|俑|编号|对象|人物|雕像|雕塑|來源|俑號|編號""",
+        |photo|photograph|picture|name|路径|文件路径|文件名|文件名称|文件|图片名|图片名称|图像名|图片|图像|照片名|照片|路徑|檔案名稱|檔名|檔案|圖片|圖像
+        |ファイル名|ファイル|画像|dateiname|datei|bild|foto|nom de fichier|fichier|archivo""",
+    "figure_id": """figure id|figure|figure no|source|subject|subject id|object|object id|object no|sculpture|statue
+        |person|来源|俑号|俑编号|陶俑|俑|编号|对象|人物|雕像|雕塑|來源|俑號|編號""",
     "label": """label|expression|expression label|facial expression|emotion|emotion label
         |标签|表情|表情标签|面部表情|情绪|情感|標籤|情緒|ラベル""",
     "votes": "votes|vote|投票",
@@ -38,4 +38,4 @@ def called(ours: str, columns: Sequence[str]) -> list[str]:
     if ours in columns:
         return [ours]
     found = [column for name in NAMES[ours] for column in columns if normalised(column) == name]
-    return found[:1] if found and normalised(found[0]) == ours else found
+    return found[:1] if found and normalised(found[0]) == normalised(ours) else found

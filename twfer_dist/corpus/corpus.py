@@ -29,7 +29,7 @@ class Corpus:
     table: pa.Table  # schema CORPUS, sorted by photo_id
     facts: list[Fact | None]  # of each row's file, None where it is missing
     digest: str  # stands for the table and the facts: no file is read for it
-    notes: dict[str, Any]  # the layout that was found, and counts: photographs, sources, labelled, ties, missing, ...
+    notes: dict[str, Any]  # the layout that was found, and counts: photographs, figures, labelled, ties, missing, ...
 
     @property
     def left_out(self) -> list[str]:
@@ -122,7 +122,7 @@ def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes:
             "photo_id": schema.photo_id(name, entry.path),
             "corpus": name,
             "path": entry.path,
-            "source": entry.source,
+            "figure_id": entry.figure_id,
             "label": entry.label,
             "label_rule": entry.label_rule,
             "split": entry.split,
@@ -138,7 +138,7 @@ def _corpus(name: str, root: str, listing: Listing, entries: list[Entry], notes:
     others = {path for path in listing.files.keys() - named if path.lower().endswith(IMAGE_ENDINGS)}
     counts = {
         "photographs": len(rows),
-        "sources": len({row["source"] for row in rows}),
+        "figures": len({row["figure_id"] for row in rows}),
         "labelled": sum(row["label"] is not None for row in rows),
         "missing": facts.count(None),
         "images_not_named": len(others),

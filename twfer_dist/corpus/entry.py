@@ -9,7 +9,7 @@ SPLITS = ("train", "validation", "test")
 @dataclass(frozen=True)
 class Entry:
     path: str  # relative to the corpus, with forward slashes
-    source: str  # the figure or photograph that the image descends from
+    figure_id: str  # the figure or photograph that the image descends from
     label: int | None = None  # 1 to 7
     label_rule: str = "none"  # "given", "majority", "tie: ..." or "none"
     split: str | None = None  # one of SPLITS where the corpus says so

@@ -1,4 +1,4 @@
-"""A folder of images as a corpus: no labels, every photograph its own source."""
+"""A folder of images as a corpus: no labels, every photograph its own figure."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -36,7 +36,7 @@ def read_folder(root: str, listing: Listing) -> tuple[list[Entry], dict]:
     entries = []
     for path in images:
         folder = path.rpartition("/")[0]
-        entries.append(Entry(path, source=path, groups={"folder": folder} if folder else {}))
+        entries.append(Entry(path, figure_id=path, groups={"folder": folder} if folder else {}))
     notes = {
         "layout": "folder",
         "other_files": len(listing.files) - len(images),

@@ -21,13 +21,13 @@ from twfer_dist.corpus.tables import Table, read_table
 from twfer_dist.corpus.votes import is_blank, label_from_votes, parse_label, parse_votes
 from twfer_dist.engine import storage
 
-_NO_GROUPS = ("path", "source", "label", "votes", "split")
+_NO_GROUPS = ("path", "figure_id", "label", "votes", "split")
 _SPLITS = {
     "train": ("train", "training", "训练", "训练集", "訓練", "訓練集"),
     "validation": ("validation", "val", "valid", "dev", "验证", "验证集", "驗證", "驗證集"),
     "test": ("test", "testing", "测试", "测试集", "測試", "測試集"),
 }
-_WITHOUT = {"source": ": each of their photographs counts as a figure of its own", "label": ""}
+_WITHOUT = {"figure_id": ": each of their photographs counts as a figure of its own", "label": ""}
 _SAMPLE = 200  # rows by which the column of the paths is told
 _TIES_KEPT, _TIES_SAID = 10, 3  # photographs that are named
 
@@ -37,7 +37,7 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
     table was read.
 
     Columns, by these names or those of `columns.NAMES`: `path` (of a file of the folder `root`, see `names.match`);
-    `source` (each photograph its own where there is no such column, or its field is empty); `label` (a word or 1 to 7);
+    `figure` (each photograph its own where there is no such column, or its field is empty); `label` (a word or 1 to 7);
     `votes` (see `label_from_votes`; a label that is given wins), or a column or a row for each annotator; `split`; any
     other column is a grouping column. Problem, with the line, where a row is not like this.
     """
@@ -71,8 +71,8 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
             ) from None
     read_as = {column: name for name, column in columns.items() if name in NAMES and normalised(column) != name}
     ties = sorted((e for e in entries if e.label_rule.startswith("tie")), key=lambda e: e.label is not None)
-    agreeing = agreement([row.votes for row in rows], [entry.source for entry in entries])
-    asked = ["source"] if people or "votes" in columns else ["source", "label"]
+    agreeing = agreement([row.votes for row in rows], [entry.figure_id for entry in entries])
+    asked = ["figure_id"] if people or "votes" in columns else ["figure_id", "label"]
     blank = {name: sum(is_blank(row.fields[name]) for row in rows) for name in asked if name in rows[0].fields}
     remarks = [
         *table.said,
@@ -211,9 +211,9 @@ def _entry(row: Row, people: Sequence[str], groups: Sequence[str]) -> Entry:
     split = _split(row.fields.get("split", ""))
     if split is None:
         raise ValueError(f"'{row.fields['split']}' is no split (these are: {', '.join(_SPLITS)})")
-    source = row.fields.get("source", "")
+    figure_id = row.fields.get("figure_id", "")
     shown = {name: row.fields[name] for name in groups if row.fields[name]}
-    return Entry(row.path, row.path if is_blank(source) else source, label, rule, split or None, shown)
+    return Entry(row.path, row.path if is_blank(figure_id) else figure_id, label, rule, split or None, shown)
 
 
 def _split(text: str) -> str | None:

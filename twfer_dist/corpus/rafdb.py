@@ -13,7 +13,7 @@ LABELS = "EmoLabel/list_patition_label.txt"  # RAF-DB's own spelling
 def read_rafdb(root: str, listing: Listing) -> tuple[list[Entry], dict]:
     """A photograph for each line of the label file, such as `train_00001.jpg 5`, whether its image is there or not.
 
-    The aligned images are taken where there are any, else the original ones. The source is the photograph's name, the
+    The aligned images are taken where there are any, else the original ones. The figure is the photograph's name, the
     split is that of its name. Problem, with the line, where one is not like this.
     """
     place = storage.join(root, LABELS)
@@ -43,7 +43,9 @@ def read_rafdb(root: str, listing: Listing) -> tuple[list[Entry], dict]:
             )
         if name in entries:
             raise UserError(f"{place}, line {number}: {name} is there twice; remove one of the lines.")
-        entries[name] = Entry(pattern.format(stem=stem), source=name, label=int(label), label_rule="given", split=split)
+        entries[name] = Entry(
+            pattern.format(stem=stem), figure_id=name, label=int(label), label_rule="given", split=split
+        )
     if not entries:
         raise UserError(f"{place} is empty: restore RAF-DB's label file.")
     return list(entries.values()), {"layout": layout, "read_from": LABELS}

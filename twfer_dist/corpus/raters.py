@@ -58,7 +58,7 @@ def one_row_each(place: str, rows: Sequence[Row], column: str) -> tuple[list[Row
     dropped.
 
     column: holds the annotator's label. An annotator with several rows of one photograph named several labels. What
-    says more than one thing of a photograph is no property of it and is dropped; Problem where that is its source or
+    says more than one thing of a photograph is no property of it and is dropped; Problem where that is its figure or
     its split.
     """
     together: dict[str, list[Row]] = defaultdict(list)
@@ -70,7 +70,7 @@ def one_row_each(place: str, rows: Sequence[Row], column: str) -> tuple[list[Row
         for n in rows[0].fields
         if n not in dropped and any(len({r.fields[n] for r in g}) > 1 for g in together.values())
     ]
-    for name in ("source", "split"):
+    for name in ("figure_id", "split"):
         if name in dropped:
             first, other = next((g[0], r) for g in together.values() for r in g if r.fields[name] != g[0].fields[name])
             raise UserError(

@@ -1,4 +1,4 @@
-"""Balanced selection: exactly N images of each expression, spread evenly over sources, intensities and references."""
+"""Balanced selection: exactly N images of each expression, spread evenly over figures, intensities and references."""
 
 import hashlib
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def select(
 ) -> np.ndarray:
     """Row numbers, ascending, of exactly `per_expression` images of each of the seven expressions.
 
-    labels: 1 to 7. keys: for each level of evenness, most important first (source, intensity, reference), the key of
+    labels: 1 to 7. keys: for each level of evenness, most important first (figure, intensity, reference), the key of
     every row. The images of an expression are shared evenly over the first keys, each share evenly over the second
     keys, and so on; one image more goes to the keys that were used least so far. Between equal images a hash of the id
     decides, so the choice does not depend on the order of rows. Problem where an expression has fewer images.

@@ -33,7 +33,7 @@ LARGEST_SIDE = 4096
 """Crops of faces are far smaller: a larger picture is refused before it is decoded."""
 
 HELD_OUT = 0.1
-"""The share of the training sources that validates where a data set has no validation part."""
+"""The share of the training figures that validates where a data set has no validation part."""
 
 _THREADS, _AHEAD = 4, 2  # decoding threads, and batches that are decoded ahead
 
@@ -61,11 +61,11 @@ class Splits:
 def splits(dataset: Artifact, *, seed: int) -> Splits:
     """The ids of the train, validation and test images that have a result.
 
-    A data set without validation images (the paper's ARM-1 and ARM-2 have none) lends a tenth of its training sources,
+    A data set without validation images (the paper's ARM-1 and ARM-2 have none) lends a tenth of its training figures,
     chosen by a hash: a best epoch chosen by test images would make the test worthless. Problem where no image is left
     to learn from or to validate with.
     """
-    columns = ["image_id", "split", "corpus", "source", "label"]
+    columns = ["image_id", "split", "corpus", "figure_id", "label"]
     rows = dataset.scan(".", DATASET).to_table(columns=columns, filter=pc.field("status") == OK)
     if rows["label"].null_count:
         raise UserError(f"{dataset.uri} holds images without a label: a recogniser learns from labelled images only.")
@@ -82,9 +82,9 @@ def splits(dataset: Artifact, *, seed: int) -> Splits:
         parts["train"] = parts["train"].filter(pc.invert(lent))
         if not len(parts["train"]):
             raise UserError(
-                f"{dataset.uri} has no validation images, and its training images are of one source, which cannot "
+                f"{dataset.uri} has no validation images, and its training images are of one figure, which cannot "
                 "both teach and "
-                "validate: make a data set with more sources, or with a part for validation."
+                "validate: make a data set with more figures, or with a part for validation."
             )
     parts = {name: part.sort_by("image_id") for name, part in parts.items()}
     ids = {name: part["image_id"].to_pylist() for name, part in parts.items()}

@@ -1,4 +1,4 @@
-"""Splits of a data set: by source (ARM-1 of the paper), within each source (ARM-2), and the check against leakage."""
+"""Splits of a data set: by figure (ARM-1 of the paper), within each figure (ARM-2), and the check against leakage."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from twfer_dist.dataset.balance import priorities
 PARTS = {2: ("train", "test"), 3: ("train", "validation", "test")}
 """The names of two and of three parts of a data set."""
 
-MOST_KINDS = 200  # kinds of sources that the exchange tries against each other: pairs grow with the square
+MOST_KINDS = 200  # kinds of figures that the exchange tries against each other: pairs grow with the square
 MOST_SOURCES = 500  # of two parts whose sizes are searched whole; with more, exchanges reach what is asked
 
 
@@ -24,24 +24,24 @@ def apportion(total: int, ratios: Sequence[float]) -> np.ndarray:
     return whole
 
 
-def by_source(strata: Sequence[np.ndarray], sources: np.ndarray, sizes: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The part (0, 1, ...) of each row, where every source lies in one part whole.
+def by_figure(strata: Sequence[np.ndarray], figure_ids: np.ndarray, sizes: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The part (0, 1, ...) of each row, where every figure lies in one part whole.
 
-    strata: codes (0, 1, ...) of each row by which the parts should be alike, such as the label. sources: the source of
-    each row. sizes: rows asked of each part, all positive; they add up to the rows. Sources are dealt out to the part
+    strata: codes (0, 1, ...) of each row by which the parts should be alike, such as the label. figures: the figure of
+    each row. sizes: rows asked of each part, all positive; they add up to the rows. Figures are dealt out to the part
     that lacks most, then moved and exchanged between parts as long as that brings the parts' sizes, and after them
     their strata, nearer to what was asked. Two parts get the nearest sizes that there are (up to `MOST_SOURCES`
-    sources). Every part gets a source. Problem where there are fewer sources than parts.
+    figures). Every part gets a figure. Problem where there are fewer figures than parts.
     """
-    names, source = np.unique(sources, return_inverse=True)
+    names, figure_id = np.unique(figure_ids, return_inverse=True)
     if len(names) < len(sizes):
         raise UserError(
-            f"A split by source into {len(sizes)} parts needs as many sources and there are {len(names)}: split "
-            "within_source."
+            f"A split by figure into {len(sizes)} parts needs as many figures and there are {len(names)}: split "
+            "within_figure."
         )
-    # One row for each source: its size, then its count in each stratum.
-    counts = np.hstack([_count(source, codes, len(names)) for codes in (np.zeros_like(source), *strata)])
-    # Sources with the same counts are of one kind: only how many of a kind go where matters for the sizes.
+    # One row for each figure: its size, then its count in each stratum.
+    counts = np.hstack([_count(figure_id, codes, len(names)) for codes in (np.zeros_like(figure_id), *strata)])
+    # Figures with the same counts are of one kind: only how many of a kind go where matters for the sizes.
     kinds, kind = np.unique(counts, axis=0, return_inverse=True)
     kind = kind.ravel()
     wanted = np.outer(sizes / sizes.sum(), counts.sum(axis=0))
@@ -50,35 +50,35 @@ def by_source(strata: Sequence[np.ndarray], sources: np.ndarray, sizes: np.ndarr
     placed = _deal_out(counts, kind, len(kinds), priority, wanted)
     placed = _nearest_sizes(kinds[:, 0], placed, wanted[:, 0])
     placed = _exchange(kinds, placed, wanted)
-    part_of_source = np.empty(len(names), int)
+    part_of_figure = np.empty(len(names), int)
     for k in range(len(kinds)):
         members = np.flatnonzero(kind == k)
-        part_of_source[members[np.argsort(priority[members])]] = np.repeat(np.arange(len(sizes)), placed[:, k])
-    return part_of_source[source]
+        part_of_figure[members[np.argsort(priority[members])]] = np.repeat(np.arange(len(sizes)), placed[:, k])
+    return part_of_figure[figure_id]
 
 
-def _count(source: np.ndarray, codes: np.ndarray, sources: int) -> np.ndarray:
-    table = np.zeros((sources, int(codes.max(initial=0)) + 1), int)
-    np.add.at(table, (source, codes), 1)
+def _count(figure_id: np.ndarray, codes: np.ndarray, figure_ids: int) -> np.ndarray:
+    table = np.zeros((figure_ids, int(codes.max(initial=0)) + 1), int)
+    np.add.at(table, (figure_id, codes), 1)
     return table
 
 
 def _deal_out(counts: np.ndarray, kind: np.ndarray, kinds: int, priority: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(parts, kinds): how many sources of each kind go to each part, the largest sources first.
+    """(parts, kinds): how many figures of each kind go to each part, the largest figures first.
 
-    A part without a source lacks all, so that each of the first sources goes to another part.
+    A part without a figure lacks all, so that each of the first figures goes to another part.
     """
     placed = np.zeros((len(wanted), kinds), int)
     lacking = wanted.astype(float)
-    for source in np.lexsort((priority, -counts[:, 0])):
-        part = int(np.argmax((lacking / np.maximum(wanted, 1e-9)) @ (counts[source] > 0)))
-        placed[part, kind[source]] += 1
-        lacking[part] -= counts[source]
+    for figure_id in np.lexsort((priority, -counts[:, 0])):
+        part = int(np.argmax((lacking / np.maximum(wanted, 1e-9)) @ (counts[figure_id] > 0)))
+        placed[part, kind[figure_id]] += 1
+        lacking[part] -= counts[figure_id]
     return placed
 
 
 def _exchange(kinds: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Move a source, or exchange two, between two parts as long as that brings the parts nearer to `wanted`."""
+    """Move a figure, or exchange two, between two parts as long as that brings the parts nearer to `wanted`."""
     placed = placed.copy()
     # "Nothing" as a further kind makes a move an exchange with nothing.
     kinds = np.vstack([kinds, np.zeros_like(kinds[:1])])
@@ -97,7 +97,7 @@ def _exchange(kinds: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.n
             change = kinds[takes][None] - kinds[gives][:, None]
             gain = far(reached[one] + change, one) + far(reached[other] - change, other)
             gain -= far(reached[one], one) + far(reached[other], other)
-            if placed[one].sum() == 1:  # a part keeps its last source
+            if placed[one].sum() == 1:  # a part keeps its last figure
                 gain[:-1, -1] = np.inf
             if placed[other].sum() == 1:
                 gain[-1, :-1] = np.inf
@@ -115,9 +115,9 @@ def _exchange(kinds: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.n
 
 
 def _nearest_sizes(sizes: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Split each two parts again where some choice among their sources comes nearer to the sizes that are asked.
+    """Split each two parts again where some choice among their figures comes nearer to the sizes that are asked.
 
-    sizes: rows of a source of each kind. wanted: rows of each part.
+    sizes: rows of a figure of each kind. wanted: rows of each part.
     """
     for one, other in itertools.combinations(range(len(wanted)), 2):
         pool = placed[one] + placed[other]
@@ -152,20 +152,20 @@ def _adding_up_to(sizes: Sequence[int], target: int) -> np.ndarray:
     return mask
 
 
-def within_source(
-    labels: np.ndarray, sources: np.ndarray, ids: Sequence[str], sizes: np.ndarray, seed: int = 0
+def within_figure(
+    labels: np.ndarray, figure_ids: np.ndarray, ids: Sequence[str], sizes: np.ndarray, seed: int = 0
 ) -> np.ndarray:
-    """The part (0, 1, ...) of each row, where every source is cut in the proportion of `sizes`.
+    """The part (0, 1, ...) of each row, where every figure is cut in the proportion of `sizes`.
 
-    sizes: rows asked of each part; they add up to the rows, and are reached exactly. In every source, and in every
-    label of every source, a part's rows are within one of its proportion (within two where there are three parts); for
+    sizes: rows asked of each part; they add up to the rows, and are reached exactly. In every figure, and in every
+    label of every figure, a part's rows are within one of its proportion (within two where there are three parts); for
     every label they are as near as that leaves.
     """
-    names, source = np.unique(sources, return_inverse=True)
-    left = _count(source, labels, len(names))
-    cell = source * left.shape[1] + labels
+    names, figure_id = np.unique(figure_ids, return_inverse=True)
+    left = _count(figure_id, labels, len(names))
+    cell = figure_id * left.shape[1] + labels
     order = np.lexsort((priorities(ids, seed, "split"), cell))
-    # Numbers of the rows inside their cell (source and label), in the order of their hashes.
+    # Numbers of the rows inside their cell (figure and label), in the order of their hashes.
     _, starts, lengths = np.unique(cell[order], return_index=True, return_counts=True)
     number = np.empty(len(cell), int)
     number[order] = np.arange(len(cell)) - np.repeat(starts, lengths)
@@ -180,7 +180,7 @@ def within_source(
 
 
 def _cut(counts: np.ndarray, total: int) -> np.ndarray:
-    """Of each cell of `counts` (sources, labels) its share, rounded so that all cells add up to `total`.
+    """Of each cell of `counts` (figures, labels) its share, rounded so that all cells add up to `total`.
 
     Each row's sum is its share rounded down or up, each cell too; which cells of a row are rounded up is for the labels
     that lack most so far.
@@ -206,26 +206,26 @@ def _cut(counts: np.ndarray, total: int) -> np.ndarray:
     return taken
 
 
-def check_leakage(sources: Sequence[str], splits: Sequence[str], contents: Sequence[str | None] = ()) -> None:
-    """Problem where a source lies in more than one split, or a picture does under two sources. contents: a digest of
+def check_leakage(figure_ids: Sequence[str], splits: Sequence[str], contents: Sequence[str | None] = ()) -> None:
+    """Problem where a figure lies in more than one split, or a picture does under two figures. contents: a digest of
     each row's picture, None where it is not known.
     """
-    if both := _on_several_sides(sources, splits):
+    if both := _on_several_sides(figure_ids, splits):
         first = min(both)
         raise UserError(
-            f"{len(both)} sources lie on more than one side of a split by source, {first} in "
+            f"{len(both)} figures lie on more than one side of a split by figure, {first} in "
             f"{' and '.join(sorted(both[first]))}: "
-            "scores on such a split would be too good; give each source one split, or split within_source."
+            "scores on such a split would be too good; give each figure one split, or split within_figure."
         )
     known = [place for place, content in enumerate(contents) if content]
     pictures = [contents[place] or "" for place in known]
     if both := _on_several_sides(pictures, [splits[place] for place in known]):
-        named = sorted({sources[place] for place, picture in zip(known, pictures, strict=True) if picture in both})
+        named = sorted({figure_ids[place] for place, picture in zip(known, pictures, strict=True) if picture in both})
         raise UserError(
-            f"{len(both)} pictures lie on more than one side of a split by source, as they have several sources "
+            f"{len(both)} pictures lie on more than one side of a split by figure, as they have several figures "
             f"({', '.join(named[:3])}): "
             "scores on such a split would be too good; give all corpora to one faces stage, which counts copies as "
-            "one source."
+            "one figure."
         )
 
 

@@ -24,7 +24,7 @@ from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 
 VERSION = 2
-ROWS_PER_PART = 500
+ROWS_PER_SHARD = 500
 
 ORIGINS = {"photographs": ("photograph", "faces", schema.FACES), "animated": ("animated", ".", schema.ANIMATED)}
 """What a data set may include: the origin of its rows, and the table and schema that they come from."""
@@ -41,8 +41,8 @@ class DatasetConfig(Settings):
     include: tuple[Literal["animated", "photographs"], ...] = ("animated",)  # or both
     # exactly so many of each expression; all there are where None
     per_expression: Annotated[int, Range(1, 10**7)] | None = None
-    # no source on two sides (ARM-1), or each cut in parts (ARM-2)
-    split: Literal["by_source", "within_source", "given"] = "by_source"
+    # no figure on two sides (ARM-1), or each cut in parts (ARM-2)
+    split: Literal["by_figure", "within_figure", "given"] = "by_figure"
     ratios: tuple[Annotated[float, Range(0, 10**9, above=True)], ...] | None = None
     counts: tuple[Annotated[int, Range(1, 10**9)], ...] | None = None
     corpora: tuple[str, ...] = ()  # only images from these corpora; all where empty
@@ -82,8 +82,8 @@ def dataset_job(faces: Sequence[Artifact], animated: Sequence[Artifact], config:
     """The job that makes the table DATASET of finished outputs of `faces` and `animate`.
 
     Of `faces` the largest face of each labelled photograph is a candidate, of `animated` every image. Rows that have no
-    result are never candidates. `Finished.results` holds what was asked, reached and left out; `results["say"]` is a
-    line to print. Problem where the configuration cannot be followed.
+    result are never candidates. `Finished.results` holds what was asked, reached and left out; `results["summary"]` is
+    a line to print. Problem where the configuration cannot be followed.
     """
     inputs: dict[str, Artifact] = {}
     if "photographs" in config.include or config.split == "given":
@@ -96,17 +96,17 @@ def dataset_job(faces: Sequence[Artifact], animated: Sequence[Artifact], config:
         chosen = _choose(candidates, config)
         parts, names, asked = _split(chosen, config)
         named = np.array(names)[parts]
-        sources = _source_keys(chosen).tolist()
-        if config.split == "by_source":
-            splits.check_leakage(sources, named.tolist(), chosen["content"].to_pylist())
-        work.results = _results(chosen, named, sources, names, asked, config.split) | {
+        figure_ids = _figure_keys(chosen).tolist()
+        if config.split == "by_figure":
+            splits.check_leakage(figure_ids, named.tolist(), chosen["content"].to_pylist())
+        work.results = _results(chosen, named, figure_ids, names, asked, config.split) | {
             "candidates": len(candidates),
             "left_out": left_out | {"not chosen": len(candidates) - len(chosen)},
         }
         plan = chosen.drop_columns(["reference", "given", "content"]).append_column(
             "split", pa.array(named.tolist(), pa.string())
         )
-        work.map(plan, [Step(fetch, kwargs={"inputs": inputs})], rows_per_part=ROWS_PER_PART)
+        work.map(plan, [Step(fetch, kwargs={"inputs": inputs})], rows_per_shard=ROWS_PER_SHARD)
 
     return StageSpec("dataset", VERSION, inputs, config, {}, {".": schema.DATASET}, do)
 
@@ -120,7 +120,7 @@ def _candidates(inputs: Mapping[str, Artifact], config: DatasetConfig) -> tuple[
         animated = name.startswith("animated")
         origin, table, expected = ORIGINS["animated" if animated else "photographs"]
         own = ["level", "intensity", "reference_id"] if animated else ["photo_id", "rank", "split"]
-        columns = [expected.names[0], "face_id", "corpus", "source", "label", "status", *own]
+        columns = [expected.names[0], "face_id", "corpus", "figure_id", "label", "status", *own]
         rows = finished.table(table, expected, columns=list(dict.fromkeys(columns)))
         if not animated:
             given |= zip(rows["face_id"].to_pylist(), rows["split"].to_pylist(), strict=True)
@@ -129,7 +129,7 @@ def _candidates(inputs: Mapping[str, Artifact], config: DatasetConfig) -> tuple[
         keep = pc.equal(rows["status"], OK)
         left_out["without result"] += len(rows) - pc.sum(keep).as_py()
         rows = rows.filter(keep)
-        content: dict[str, str] = {}  # a digest of each photograph; of generated images only their sources are known
+        content: dict[str, str] = {}  # a digest of each photograph; of generated images only their figures are known
         if not animated:
             photographs = finished.table("photographs", schema.PHOTOGRAPHS, columns=["photo_id", "content_sha256"])
             content = dict(zip(*(photographs[name].to_pylist() for name in photographs.column_names), strict=True))
@@ -148,7 +148,7 @@ def _candidates(inputs: Mapping[str, Artifact], config: DatasetConfig) -> tuple[
                 {
                     "image_id": rows[expected.names[0]],
                     "label": rows["label"],
-                    "source": rows["source"],
+                    "figure_id": rows["figure_id"],
                     "corpus": rows["corpus"],
                     "origin": pa.array([origin] * count, pa.string()),
                     "intensity": rows["intensity"] if animated else pa.nulls(count, pa.float32()),
@@ -180,8 +180,8 @@ def _drop(rows: pa.Table, condition: pa.ChunkedArray, reason: str, left_out: Cou
     return kept
 
 
-def _source_keys(table: pa.Table) -> np.ndarray:
-    """One readable key for each source."""
+def _figure_keys(table: pa.Table) -> np.ndarray:
+    """One readable key for each figure."""
     return np.array([key.replace("\0", "/", 1) for key in schema.figures(table).to_pylist()])
 
 
@@ -189,7 +189,7 @@ def _choose(candidates: pa.Table, config: DatasetConfig) -> pa.Table:
     if config.per_expression is None:
         return candidates
     labels = candidates["label"].to_numpy().astype(int)
-    keys = [_source_keys(candidates).tolist()]
+    keys = [_figure_keys(candidates).tolist()]
     keys += [[str(value) for value in candidates[column].to_pylist()] for column in ("intensity", "reference")]
     return candidates.take(select(candidates["image_id"].to_pylist(), labels, keys, config.per_expression, config.seed))
 
@@ -199,7 +199,7 @@ def _split(chosen: pa.Table, config: DatasetConfig) -> tuple[np.ndarray, tuple[s
     if config.split == "given":
         return _given(chosen)
     labels = chosen["label"].to_numpy().astype(int) - 1
-    sources = _source_keys(chosen)
+    figure_ids = _figure_keys(chosen)
     if config.counts:
         if sum(config.counts) != len(chosen):
             raise UserError(
@@ -214,11 +214,11 @@ def _split(chosen: pa.Table, config: DatasetConfig) -> tuple[np.ndarray, tuple[s
                 f"{len(chosen)} images do not fill {len(sizes)} parts by {config.ratios}: take more images, or "
                 "fewer parts."
             )
-    if config.split == "by_source":
+    if config.split == "by_figure":
         corpora = np.unique(chosen["corpus"].to_pylist(), return_inverse=True)[1]
-        parts = splits.by_source([labels, corpora], sources, sizes, config.seed)
+        parts = splits.by_figure([labels, corpora], figure_ids, sizes, config.seed)
     else:
-        parts = splits.within_source(labels, sources, chosen["image_id"].to_pylist(), sizes, config.seed)
+        parts = splits.within_figure(labels, figure_ids, chosen["image_id"].to_pylist(), sizes, config.seed)
     names = splits.PARTS[len(sizes)]
     return parts, names, dict(zip(names, sizes.tolist(), strict=True))
 
@@ -229,14 +229,14 @@ def _given(chosen: pa.Table) -> tuple[np.ndarray, tuple[str, ...], dict[str, int
         raise UserError(
             f"{unknown} images of the data set have no split of their own: add a column 'split' to the manifest, "
             "give the faces that "
-            "images were animated from, or split by_source."
+            "images were animated from, or split by_figure."
         )
     names = tuple(name for name in splits.PARTS[3] if name in given)
     return np.array([names.index(split) for split in given]), names, {name: given.count(name) for name in names}
 
 
 def _results(
-    chosen: pa.Table, named: np.ndarray, sources: list[str], names: Sequence[str], asked: dict[str, int], split: str
+    chosen: pa.Table, named: np.ndarray, figure_ids: list[str], names: Sequence[str], asked: dict[str, int], split: str
 ) -> dict[str, Any]:
     labels = chosen["label"].to_numpy()
     reached = {name: int((named == name).sum()) for name in names}
@@ -247,12 +247,12 @@ def _results(
         }
         for name in reached
     }
-    of_source: dict[str, set[str]] = {}
-    for source, side in zip(sources, named.tolist(), strict=True):
-        of_source.setdefault(source, set()).add(side)
-    leaks = sum(len(found) > 1 for found in of_source.values())
+    of_figure: dict[str, set[str]] = {}
+    for figure_id, side in zip(figure_ids, named.tolist(), strict=True):
+        of_figure.setdefault(figure_id, set()).add(side)
+    leaks = sum(len(found) > 1 for found in of_figure.values())
     warning = (
-        f"{leaks:,} of {len(of_source):,} sources (a figure, or a picture with its copies) are on more than one "
+        f"{leaks:,} of {len(of_figure):,} figures (a figure, or a picture with its copies) are on more than one "
         "side of the split that the "
         "corpus gives: scores on it are too good"
     )
@@ -261,12 +261,12 @@ def _results(
         "asked": asked,
         "reached": reached,
         "reached_by_expression": by_label,
-        "sources": {name: sum(name in found for found in of_source.values()) for name in reached},
-        "sources_on_several_sides": leaks,
-        "say": [
-            f"{len(chosen):,} images of {len(of_source):,} sources: {lines[1]}"
+        "figures": {name: sum(name in found for found in of_figure.values()) for name in reached},
+        "figures_on_several_sides": leaks,
+        "summary": [
+            f"{len(chosen):,} images of {len(of_figure):,} figures: {lines[1]}"
             + (
-                " as asked" if asked == reached else f" (asked: {lines[0]}; the nearest found that keeps sources whole)"
+                " as asked" if asked == reached else f" (asked: {lines[0]}; the nearest found that keeps figures whole)"
             ),
             *([warning] if leaks and split == "given" else []),
         ],

@@ -45,9 +45,9 @@ class Artifact:
         return self.manifest["digest"]
 
     @property
-    def stamp(self) -> str:
+    def build_id(self) -> str:
         """Stands for this making of the content: another one after the directory was deleted and made again."""
-        return self.manifest["stamp"]
+        return self.manifest["build_id"]
 
     @property
     def results(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _unfinished_files(directory: str) -> dict[str, list[str]]:
     files: dict[str, list[str]] = {}
     for path in storage.list_files(storage.join(directory, WORK), recursive=True):
         table, _, name = path.rpartition("/")
-        if name.startswith("part-") and name.endswith(".parquet"):
+        if name.startswith("shard-") and name.endswith(".parquet"):
             files.setdefault(table or ".", []).append(f"{WORK}/{path}")
     return files
 

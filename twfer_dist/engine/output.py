@@ -32,7 +32,7 @@ TARGET_FILE_BYTES = 256 << 20
 TARGET_ROW_GROUP_BYTES = 8 << 20
 
 
-KEPT = "kept.json"  # in WORK: of which other output rows are kept
+REUSED = "reused.json"  # in WORK: of which other output rows are kept
 
 
 class StageOutput:
@@ -54,12 +54,12 @@ class StageOutput:
         self._quiet = quiet
         self._tracking = tracking
         self._before = before  # whose failed rows are done again, and no others
-        self._again: Reuse | None = None  # what is kept of another output
-        self._decided: pa.Table | None = None  # (id, digest of what decides the row)
+        self._reuse: Reuse | None = None  # what is kept of another output
+        self._row_keys: pa.Table | None = None  # (id, digest of what decides the row)
         self._target = ShardStore(directory, tuple(job.tables.items()))
         self._revised: dict[str, Callable[[pa.Table], pa.Table]] = {}
         self._ids: pa.ChunkedArray | None = None  # of the whole plan
-        self._rows_per_part = self._parts = 0
+        self._rows_per_shard = self._shards = 0
 
     def progress(self, total: float, unit: str = "", log: Log | None = None) -> Progress:
         return Progress(self.job.stage, total, unit=unit, quiet=self._quiet, log=log)
@@ -74,34 +74,38 @@ class StageOutput:
         rows = max(1, TARGET_ROW_GROUP_BYTES * len(table) // max(table.nbytes, 1))
         storage.write_parquet(storage.join(self.directory, name, "part-00000.parquet"), table, row_group_size=rows)
 
-    def map(self, plan: pa.Table, steps: Sequence[Step], *, rows_per_part: int, decides: Sequence[str] = ()) -> None:
-        """Carry every row of `plan` through `steps` on Ray Data, in parts of `rows_per_part` rows.
+    def map(
+        self, plan: pa.Table, steps: Sequence[Step], *, rows_per_shard: int, reuse_key_columns: Sequence[str] = ()
+    ) -> None:
+        """Carry every row of `plan` through `steps` on Ray Data, in shards of `rows_per_shard` rows.
 
-        The plan's first column is the id. It is sorted by id; the parts, and with them the groups of rows that a
+        The plan's first column is the id. It is sorted by id; the shards, and with them the groups of rows that a
         network sees together, depend on the plan and on what is kept alone. A row that ends the process which works on
-        it gets status "killed". decides: the columns that, with the stage's version, configuration and models, decide
-        what comes of a row; given, rows in which another output of the stage agrees are kept of it, and the others
-        alone are done.
+        it gets status "killed". reuse_key_columns: the columns that, with the stage's version, configuration and
+        models, decide what comes of a row; given, rows in which another output of the stage agrees are kept of it, and
+        the others alone are done.
         """
         plan = by_id(plan)
-        self._ids, self._rows_per_part = plan.column(0), rows_per_part
+        self._ids, self._rows_per_shard = plan.column(0), rows_per_shard
         if len(plan) != pc.count_distinct(self._ids).as_py():
             raise ValueError(f"the plan of stage {self.job.stage} holds an id twice")
-        if decides:
-            pieces = [reuse.digest_rows(batch) for batch in plan.select(decides).to_batches(max_chunksize=1024)]
-            self._decided = pa.table(
-                {plan.column_names[0]: self._ids, "decided": pa.chunked_array(pieces, reuse.DIGEST)}
+        if reuse_key_columns:
+            pieces = [
+                reuse.digest_rows(batch) for batch in plan.select(reuse_key_columns).to_batches(max_chunksize=1024)
+            ]
+            self._row_keys = pa.table(
+                {plan.column_names[0]: self._ids, "row_key": pa.chunked_array(pieces, reuse.DIGEST)}
             )
-        self._again = self._kept()
-        if self._again:
-            plan = plan.filter(pc.invert(pc.is_in(self._ids, pa.array(sorted(self._again.keep), pa.string()))))
-        self._parts = -(-len(plan) // rows_per_part)
-        if not self._parts:
+        self._reuse = self._choose_reuse()
+        if self._reuse:
+            plan = plan.filter(pc.invert(pc.is_in(self._ids, pa.array(sorted(self._reuse.keep), pa.string()))))
+        self._shards = -(-len(plan) // rows_per_shard)
+        if not self._shards:
             return
-        self._target.lay_out(plan, rows_per_part)
-        done = self._target.done() & set(range(self._parts))
-        missing = sorted(set(range(self._parts)) - done)
-        missing_rows = sum(min(rows_per_part, len(plan) - part * rows_per_part) for part in missing)
+        self._target.lay_out(plan, rows_per_shard)
+        done = self._target.done() & set(range(self._shards))
+        missing = sorted(set(range(self._shards)) - done)
+        missing_rows = sum(min(rows_per_shard, len(plan) - shard * rows_per_shard) for shard in missing)
         with self._logged(len(plan)) if missing else contextlib.nullcontext() as log:
             progress = self.progress(len(plan), log=log)
             progress.start(len(plan) - missing_rows, dead=self._target.without_result(done) if missing else 0)
@@ -127,47 +131,47 @@ class StageOutput:
         """Change a table that `map` made, once all of it is known; rows that were kept of another output are changed
         too.
 
-        change: applied to each part of the table; leaves the ids and their order as they are.
+        change: applied to each shard of the table; leaves the ids and their order as they are.
         """
         self._revised[name] = change
 
-    def parts(self, name: str) -> Iterator[pa.Table]:
-        """The table that `map` made, as it was revised, part by part, in the order of the ids."""
+    def pieces(self, name: str) -> Iterator[pa.Table]:
+        """The table that `map` made, as it was revised, shard by shard, in the order of the ids."""
         return map(self._revised[name], self._joined(name)) if name in self._revised else self._joined(name)
 
     def _joined(self, name: str) -> Iterator[pa.Table]:
         made = self._made(name)
-        if self._again is None or self._ids is None:
+        if self._reuse is None or self._ids is None:
             return made
         first_ids = self._ids.take(
-            pa.array(range(self._rows_per_part, len(self._ids), self._rows_per_part), pa.int64())
+            pa.array(range(self._rows_per_shard, len(self._ids), self._rows_per_shard), pa.int64())
         ).to_pylist()
-        return self._again.joined(name, self.job.tables[name], [*first_ids, None], made)
+        return self._reuse.joined(name, self.job.tables[name], [*first_ids, None], made)
 
-    def _kept(self) -> Reuse | None:
-        """What is kept of another output: chosen at the first start and written down, since the parts hang on it."""
+    def _choose_reuse(self) -> Reuse | None:
+        """What is kept of another output: chosen at the first start and written down, since the shards hang on it."""
         if self._before:
             return reuse.keep_permanent(self._before, *next(iter(self.job.tables.items())))
-        if self._decided is None:
+        if self._row_keys is None:
             return None
-        akin = sorted(
-            reuse.reuse_candidates(self.job.covers, self.out, self._decided),
-            key=lambda kept: len(kept.keep),
+        candidates = sorted(
+            reuse.reuse_candidates(self.job.fingerprint_payload, self.out, self._row_keys),
+            key=lambda reuse_of: len(reuse_of.keep),
             reverse=True,
         )
-        note = storage.join(self.directory, WORK, KEPT)
+        note = storage.join(self.directory, WORK, REUSED)
         if storage.exists(note):
             noted = json.loads(storage.read_bytes(note))
             if not noted:
                 return None
-            for kept in akin:
-                if noted == {"stamp": kept.before.stamp} and self._is_whole(kept.before):
-                    return kept
+            for reuse_of in candidates:
+                if noted == {"build_id": reuse_of.before.build_id} and self._is_whole(reuse_of.before):
+                    return reuse_of
             storage.delete_folder(
                 storage.join(self.directory, WORK)
-            )  # it is there no more: without it the parts are no whole
-        best = next((kept for kept in akin if self._is_whole(kept.before)), None)
-        storage.write_json(note, {"stamp": best.before.stamp} if best else {})
+            )  # it is there no more: without it the shards are no whole
+        best = next((reuse_of for reuse_of in candidates if self._is_whole(reuse_of.before)), None)
+        storage.write_json(note, {"build_id": best.before.build_id} if best else {})
         return best
 
     def _is_whole(self, other: Artifact) -> bool:
@@ -177,20 +181,20 @@ class StageOutput:
         return not fault
 
     def _made(self, name: str) -> Iterator[pa.Table]:
-        for part in range(self._parts):
-            with storage.open_parquet(self._target.part(name, part)) as file:
+        for shard in range(self._shards):
+            with storage.open_parquet(self._target.shard(name, shard)) as file:
                 yield file.read()
 
     def finish(self, seconds: float, check: Callable[[], None]) -> Artifact:
-        """Compact the parts, check that the ids are the plan's, write checksums, and the manifest last, once `check`
+        """Compact the shards, check that the ids are the plan's, write checksums, and the manifest last, once `check`
         raises nothing.
         """
         planned = None if self._ids is None else next(iter(self.job.tables))
         if planned is not None:
             for name, expected in self.job.tables.items():
-                _compact(self.directory, name, expected, self.parts(name), self._ids if name == planned else None)
-        if self._decided is not None:
-            storage.write_parquet(storage.join(self.directory, reuse.ROW_KEYS), self._decided)
+                _compact(self.directory, name, expected, self.pieces(name), self._ids if name == planned else None)
+        if self._row_keys is not None:
+            storage.write_parquet(storage.join(self.directory, reuse.ROW_KEYS), self._row_keys)
         files: list[dict[str, Any]] = []
         rows: dict[str, int] = {}
         counts: dict[str, Counter[str]] = {}
@@ -216,14 +220,14 @@ class StageOutput:
             entry["sha256"] = storage.sha256_file(storage.join(self.directory, entry["path"]))
         manifest = {
             "fingerprint": self.job.fingerprint,
-            **self.job.covers,
-            "stamps": self.job.stamps,
-            "stamp": uuid.uuid4().hex[:12],
+            **self.job.fingerprint_payload,
+            "build_ids": self.job.build_ids,
+            "build_id": uuid.uuid4().hex[:12],
             "digest": storage.digest([(f["path"], f["sha256"]) for f in files if f["path"] != reuse.ROW_KEYS]),
-            "mapped": planned,  # the table with a row for each planned id
+            "planned_table": planned,  # the table with a row for each planned id
             "rows": rows,
             "counts": {name: dict(sorted(c.items())) for name, c in counts.items()},
-            "kept": {"of": self._again.before.name, "rows": len(self._again.keep)} if self._again else None,
+            "reused": {"from": self._reuse.before.name, "rows": len(self._reuse.keep)} if self._reuse else None,
             "results": self.results,
             "seconds": round(seconds, 1),
             "versions": {
@@ -244,9 +248,9 @@ def _part_files(folder: str) -> list[str]:
 
 
 def _compact(
-    directory: str, name: str, expected: pa.Schema, parts: Iterator[pa.Table], planned: pa.ChunkedArray | None
+    directory: str, name: str, expected: pa.Schema, shards: Iterator[pa.Table], planned: pa.ChunkedArray | None
 ) -> None:
-    """Join a table's parts, in order, into few files of about `TARGET_FILE_BYTES`. planned: the ids that it must hold,
+    """Join a table's shards, in order, into few files of about `TARGET_FILE_BYTES`. planned: the ids that it must hold,
     where known.
     """
     folder = storage.join(directory, name)
@@ -275,13 +279,13 @@ def _compact(
             with storage.writing(folder):
                 writer.close()
 
-        for part, table in enumerate(parts):
+        for shard, table in enumerate(shards):
             if not len(table):
                 continue
             ids = table.column(0)
             if ids[0].as_py() <= last_id or (planned and not ids.equals(planned.slice(rows, len(ids)).cast(ids.type))):
                 raise UserError(
-                    f"part {part} of {folder} does not hold the ids of the plan: delete {directory}, and start again."
+                    f"shard {shard} of {folder} does not hold the ids of the plan: delete {directory}, and start again."
                 )
             last_id = ids[-1].as_py()
             rows += len(table)

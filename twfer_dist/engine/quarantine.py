@@ -142,7 +142,7 @@ def _stood_in(rows: pa.Table, killed: Mapping[str, str]) -> pa.Table:
 def join(
     rows: pa.Table, pieces: Sequence[Tables], killed: Mapping[str, str], tables: Sequence[tuple[str, pa.Schema]]
 ) -> Tables:
-    """The tables of a part from its pieces. A killer has one row, in the planned table, and no relatives in the
+    """The tables of a shard from its pieces. A killer has one row, in the planned table, and no relatives in the
     others.
     """
     joined = {

@@ -1,9 +1,9 @@
-"""The parts of a plan on Ray Data: each goes through the steps of its stage, and is put into place the moment it is
+"""The shards of a plan on Ray Data: each goes through the steps of its stage, and is put into place the moment it is
 whole.
 
-A part is one row of the Ray data set, so no setting of block sizes can split or mix parts, and a killed run loses the
-parts in flight and nothing else. Ray starts a worker that died again, for ever if need be, and so its deaths are
-counted here: a part that ended its worker `TRIES` times is set aside until the others are done, and is then examined
+A shard is one row of the Ray data set, so no setting of block sizes can split or mix shards, and a killed run loses the
+shards in flight and nothing else. Ray starts a worker that died again, for ever if need be, and so its deaths are
+counted here: a shard that ended its worker `TRIES` times is set aside until the others are done, and is then examined
 (see `killers`).
 """
 
@@ -19,20 +19,22 @@ from twfer_dist.engine import quarantine, ray_cluster
 from twfer_dist.engine.shards import MAX_TRIES, ShardStore, Step
 
 
-def run_shards(parts: Sequence[int], steps: Sequence[Step], target: ShardStore) -> Iterator[tuple[int, dict[str, int]]]:
-    """Run the parts through the steps; rows and counts of each part as it is done, in any order."""
+def run_shards(
+    shards: Sequence[int], steps: Sequence[Step], target: ShardStore
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Run the shards through the steps; rows and counts of each shard as it is done, in any order."""
     ray_cluster.start()
     import ray.cloudpickle
 
     suspects: list[int] = []
-    dataset = _one_row_each(parts)
+    dataset = _one_row_each(shards)
     operators = _operators(steps)
     for number, (step, *after) in enumerate(operators):
         place = {"number": number, "last": number == len(operators) - 1, "target": target}
         asks = {"num_cpus": 0 if step.gpus else step.cpus, "num_gpus": step.gpus or None}
         shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", **asks}
         if isinstance(step.call, type):
-            pool = _pool(step, len(parts))
+            pool = _pool(step, len(shards))
             most = pool.max_size * (1 + MAX_TRIES)
             given = {"build": step.call, "kwargs": dict(step.kwargs), "after": after, "place": place, "most": most}
             dataset = dataset.map_batches(_Actor, fn_constructor_kwargs=given, compute=pool, **shared)
@@ -42,7 +44,7 @@ def run_shards(parts: Sequence[int], steps: Sequence[Step], target: ShardStore) 
             )
     for row in _rows(dataset):
         if row["suspect"]:
-            suspects.append(row["part"])
+            suspects.append(row["shard"])
         else:
             yield row["rows"], json.loads(row["counts"])
     if suspects:
@@ -68,20 +70,20 @@ def _operators(steps: Sequence[Step]) -> list[list[Step]]:
     return operators
 
 
-def _pool(step: Step, parts: int) -> Any:
+def _pool(step: Step, shards: int) -> Any:
     """A step's actors. Where their number is asked for, those that the cluster cannot start yet come with its nodes,
     and those that find nothing to do are given back.
     """
     import ray.data
 
-    size = min(parts, step.actors or ray_cluster.slots(step.cpus, step.gpus))
+    size = min(shards, step.actors or ray_cluster.slots(step.cpus, step.gpus))
     return ray.data.ActorPoolStrategy(min_size=1 if step.actors else size, initial_size=size, max_size=size)
 
 
-def _one_row_each(parts: Sequence[int]) -> Any:
+def _one_row_each(shards: Sequence[int]) -> Any:
     import ray
 
-    return ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
+    return ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
 
 
 def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
@@ -93,7 +95,7 @@ def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
 
 _TRAVELLING = pa.schema(
     [
-        ("part", pa.int64()),
+        ("shard", pa.int64()),
         ("table", pa.large_binary()),
         ("rows", pa.int64()),
         ("counts", pa.string()),
@@ -103,35 +105,35 @@ _TRAVELLING = pa.schema(
 )
 
 
-def _row(part: int, **values: Any) -> pa.Table:
-    return pa.Table.from_pylist([{"part": part, **values}], schema=_TRAVELLING)
+def _row(shard: int, **values: Any) -> pa.Table:
+    return pa.Table.from_pylist([{"shard": shard, **values}], schema=_TRAVELLING)
 
 
 def _run_shard(
     batch: pa.Table, *, call: Callable, kwargs: Mapping[str, Any], number: int, last: bool, target: ShardStore
 ) -> pa.Table:
-    """One step on one part. Between steps a part travels as one Arrow IPC message in one row.
+    """One step on one shard. Between steps a shard travels as one Arrow IPC message in one row.
 
     A Problem travels as its sentence, since Ray would wrap it in a page of its own frames.
     """
-    part = batch["part"][0].as_py()
+    shard = batch["shard"][0].as_py()
     if number and not batch["table"][0].is_valid:
         return batch  # a step before this one has met a problem
     try:
-        with target.attempt(part, f"step-{number}") as earlier:
+        with target.attempt(shard, f"step-{number}") as earlier:
             if earlier >= MAX_TRIES:
-                return _row(part, suspect=True)
-            table = pa.ipc.open_stream(batch["table"][0].as_buffer()).read_all() if number else target.planned(part)
+                return _row(shard, suspect=True)
+            table = pa.ipc.open_stream(batch["table"][0].as_buffer()).read_all() if number else target.planned(shard)
             result = call(table, **kwargs)
             if last:
-                rows, counts = target.write(part, target.conformed(result))
-                return _row(part, rows=rows, counts=json.dumps(counts))
+                rows, counts = target.write(shard, target.conformed(result))
+                return _row(shard, rows=rows, counts=json.dumps(counts))
     except UserError as problem:
-        return _row(part, problem=str(problem))
+        return _row(shard, problem=str(problem))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, result.schema) as writer:
         writer.write_table(result)
-    return _row(part, table=sink.getvalue().to_pybytes())
+    return _row(shard, table=sink.getvalue().to_pybytes())
 
 
 class _Actor:
@@ -163,15 +165,15 @@ def _raise(error: Exception, table: pa.Table) -> pa.Table:
 
 
 def _isolate_shard(batch: pa.Table, *, steps: bytes, target: ShardStore) -> pa.Table:
-    """All steps on one part whose rows are suspected: its rows are done but for those that end the process that works
+    """All steps on one shard whose rows are suspected: its rows are done but for those that end the process that works
     on them.
     """
-    part = batch["part"][0].as_py()
-    planned = target.planned(part)
+    shard = batch["shard"][0].as_py()
+    planned = target.planned(shard)
     with quarantine.IsolatedWorker(steps) as child:
 
         def attempt(rows: pa.Table, what: str) -> dict[str, pa.Table] | quarantine.WorkerCrash:
-            with target.attempt(part, what) as earlier:
+            with target.attempt(shard, what) as earlier:
                 if earlier >= MAX_TRIES:  # this process died with its child
                     return quarantine.WorkerCrash("the process that worked on it ended")
                 answer = child.answer(rows)
@@ -179,7 +181,7 @@ def _isolate_shard(batch: pa.Table, *, steps: bytes, target: ShardStore) -> pa.T
 
         try:
             pieces, killed = quarantine.bisect_poison_rows(planned, attempt)
-            rows, counts = target.write(part, quarantine.join(planned, pieces, killed, target.tables))
+            rows, counts = target.write(shard, quarantine.join(planned, pieces, killed, target.tables))
         except UserError as problem:
-            return _row(part, problem=str(problem))
-    return _row(part, rows=rows, counts=json.dumps(counts))
+            return _row(shard, problem=str(problem))
+    return _row(shard, rows=rows, counts=json.dumps(counts))

@@ -17,7 +17,7 @@ from twfer_dist.core.status import TRANSIENT
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import Artifact
 
-ROW_KEYS = "_decided.parquet"  # who reads the directory as a data set skips names that begin so
+ROW_KEYS = "_row_keys.parquet"  # who reads the directory as a data set skips names that begin so
 """The file of an output that holds, for each planned id, a digest of what decided its row."""
 
 DIGEST = pa.binary(16)
@@ -48,7 +48,7 @@ class Reuse:
                 for batch in file.iter_batches(batch_size=1024):
                     piece = pa.Table.from_batches([batch])
                     planned = (
-                        name == self.before.manifest["mapped"]
+                        name == self.before.manifest["planned_table"]
                     )  # there a relative is another row, which may be done again
                     stays = [
                         row_id in self.keep if planned else schema.descends(row_id, self.keep)
@@ -88,19 +88,22 @@ def row_digests(finished: Artifact, table: str, expected: pa.Schema, columns: Se
     return pa.concat_tables([pa.schema([(key, pa.string()), ("content", DIGEST)]).empty_table(), *pieces])
 
 
-def reuse_candidates(covers: dict[str, Any], out: str, decided: pa.Table) -> Iterator[Reuse]:
+def reuse_candidates(fingerprint_payload: dict[str, Any], out: str, decided: pa.Table) -> Iterator[Reuse]:
     """The other outputs under `out` of the same stage, version, configuration and models that agree with some rows of
     `decided` (id, digest), and these rows.
     """
     for folder in storage.list_folders(out):
-        if not folder.startswith(f"{covers['stage']}-") or not storage.exists(storage.join(out, folder, ROW_KEYS)):
+        if not folder.startswith(f"{fingerprint_payload['stage']}-") or not storage.exists(
+            storage.join(out, folder, ROW_KEYS)
+        ):
             continue
         try:
             other = artifact.open_artifact(storage.join(out, folder))
         except UserError:  # unfinished, or damaged
             continue
         if any(
-            storage.digest(other.manifest.get(key)) != storage.digest(covers[key]) for key in covers.keys() - {"inputs"}
+            storage.digest(other.manifest.get(key)) != storage.digest(fingerprint_payload[key])
+            for key in fingerprint_payload.keys() - {"inputs"}
         ):
             continue
         with storage.open_parquet(other.path(ROW_KEYS)) as file:

@@ -19,7 +19,7 @@ from twfer_dist.engine.artifact import WORK
 MAX_TRIES = 2
 
 
-_PARTS_PER_FILE = 64  # of the plan: whoever reads a part of it reads the index of its file
+_SHARDS_PER_FILE = 64  # of the plan: whoever reads a shard of it reads the index of its file
 
 
 _READERS = 16  # of small files on storage that answers late
@@ -27,7 +27,7 @@ _READERS = 16  # of small files on storage that answers late
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a stage's work on a part, Table -> Table with at least one row.
+    """One step of a stage's work on a shard, Table -> Table with at least one row.
 
     call: a function, or a class that is built once per actor with `kwargs` (a network is loaded once) and then called.
     The last step returns a Table, or {table name: Table} where the stage has several. cpus: of a worker without a GPU;
@@ -43,16 +43,16 @@ class Step:
 
 @dataclass(frozen=True)
 class ShardStore:
-    """Where a stage's plan and parts lie, and how its tables look, the planned one first; travels to the workers."""
+    """Where a stage's plan and shards lie, and how its tables look, the planned one first; travels to the workers."""
 
     directory: str
     tables: tuple[tuple[str, pa.Schema], ...]
 
-    def lay_out(self, plan: pa.Table, rows_per_part: int) -> None:
+    def lay_out(self, plan: pa.Table, rows_per_shard: int) -> None:
         """Write the plan, sorted by id, for the workers to read; forget how often workers died."""
-        rows = rows_per_part * _PARTS_PER_FILE
+        rows = rows_per_shard * _SHARDS_PER_FILE
         for number in range(-(-len(plan) // rows)):
-            storage.write_parquet(self._plan(number), plan.slice(number * rows, rows), rows_per_part)
+            storage.write_parquet(self._plan(number), plan.slice(number * rows, rows), rows_per_shard)
         storage.delete_folder(self._tries)
 
     def planned_rows(self) -> int:
@@ -64,56 +64,56 @@ class ShardStore:
                     rows += file.metadata.num_rows
         return rows
 
-    def planned(self, part: int) -> pa.Table:
-        with storage.open_parquet(self._plan(part // _PARTS_PER_FILE)) as file:
-            return file.read_row_group(part % _PARTS_PER_FILE)
+    def planned(self, shard: int) -> pa.Table:
+        with storage.open_parquet(self._plan(shard // _SHARDS_PER_FILE)) as file:
+            return file.read_row_group(shard % _SHARDS_PER_FILE)
 
-    def part(self, name: str, part: int) -> str:
-        """The URI of a part of a table."""
-        return storage.join(self.directory, WORK, name, f"part-{part:06d}.parquet")
+    def shard(self, name: str, shard: int) -> str:
+        """The URI of a shard of a table."""
+        return storage.join(self.directory, WORK, name, f"shard-{shard:06d}.parquet")
 
     def done(self) -> set[int]:
-        """The parts that are whole: whose files of all tables are there."""
+        """The shards that are whole: whose files of all tables are there."""
 
         def written(name: str) -> set[int]:
             files = storage.list_files(storage.join(self.directory, WORK, name))
-            return {int(f[5:-8]) for f in files if f.startswith("part-") and f.endswith(".parquet")}
+            return {int(f[6:-8]) for f in files if f.startswith("shard-") and f.endswith(".parquet")}
 
         return set.intersection(*(written(name) for name, _ in self.tables))
 
-    def without_result(self, parts: Iterable[int]) -> int:
-        """How many planned rows of these parts, which are done, have no result."""
+    def without_result(self, shards: Iterable[int]) -> int:
+        """How many planned rows of these shards, which are done, have no result."""
         planned, expected = self.tables[0]
         if "status" not in expected.names:
             return 0
 
-        def count(part: int) -> int:
-            with storage.open_parquet(self.part(planned, part)) as file:
+        def count(shard: int) -> int:
+            with storage.open_parquet(self.shard(planned, shard)) as file:
                 statuses = file.read(columns=["status"])["status"]
             return len(statuses) - statuses.to_pylist().count(OK)
 
         with ThreadPoolExecutor(_READERS) as pool:
-            return sum(pool.map(count, parts))
+            return sum(pool.map(count, shards))
 
     def conformed(self, result: pa.Table | Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         """What a last step returned as the stage's tables, sorted by id."""
         tables = result if isinstance(result, Mapping) else {self.tables[0][0]: result}
         return {name: by_id(schema.conform(tables[name], expected)) for name, expected in self.tables}
 
-    def write(self, part: int, tables: dict[str, pa.Table]) -> tuple[int, dict[str, int]]:
-        """Write a part's tables, the planned one last; its rows and their counts by status."""
+    def write(self, shard: int, tables: dict[str, pa.Table]) -> tuple[int, dict[str, int]]:
+        """Write a shard's tables, the planned one last; its rows and their counts by status."""
         (planned, _), *_ = self.tables
-        if tables[planned].column(0).to_pylist() != self.planned(part).column(0).to_pylist():
-            raise ValueError(f"part {part} of {self.directory} does not hold exactly the planned ids")
+        if tables[planned].column(0).to_pylist() != self.planned(shard).column(0).to_pylist():
+            raise ValueError(f"shard {shard} of {self.directory} does not hold exactly the planned ids")
         for name in reversed(list(tables)):
-            storage.write_parquet(self.part(name, part), tables[name])
+            storage.write_parquet(self.shard(name, shard), tables[name])
         statuses = tables[planned]["status"].to_pylist() if "status" in tables[planned].column_names else []
         return len(tables[planned]), dict(Counter(statuses))
 
     @contextlib.contextmanager
-    def attempt(self, part: int, what: str) -> Iterator[int]:
-        """How many earlier attempts at this work on a part came to no end, good or bad, because their process died."""
-        beginning = f"{part:06d}.{what}."
+    def attempt(self, shard: int, what: str) -> Iterator[int]:
+        """How many earlier attempts at this work on a shard came to no end, good or bad, because their process died."""
+        beginning = f"{shard:06d}.{what}."
         mark = storage.join(self._tries, f"{beginning}{uuid.uuid4().hex[:8]}")
         earlier = sum(name.startswith(beginning) for name in storage.list_files(self._tries))
         storage.write_bytes(mark, b"")

@@ -32,7 +32,7 @@ class StageSpec:
     do: Callable[[Any], None]  # is given the `output.Work` to write through
 
     @property
-    def covers(self) -> dict[str, Any]:
+    def fingerprint_payload(self) -> dict[str, Any]:
         return {
             "stage": self.stage,
             "version": self.version,
@@ -44,9 +44,9 @@ class StageSpec:
 
     @property
     def fingerprint(self) -> str:
-        return storage.digest(self.covers)
+        return storage.digest(self.fingerprint_payload)
 
     @property
-    def stamps(self) -> dict[str, str]:
+    def build_ids(self) -> dict[str, str]:
         """Which making of each input this is: an input that was deleted and made again makes its dependents stale."""
-        return {name: value.stamp for name, value in self.inputs.items() if isinstance(value, Artifact)}
+        return {name: value.build_id for name, value in self.inputs.items() if isinstance(value, Artifact)}

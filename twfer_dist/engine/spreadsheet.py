@@ -19,7 +19,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PICTURES = pa.binary()
 _LISTS = {
     "action_units": ACTION_UNITS,
-    "action_units_reach": tuple(f"{unit}_reach" for unit in ACTION_UNITS),
+    "action_units_half_width_90": tuple(f"{unit}_half_width_90" for unit in ACTION_UNITS),
     "box": ("box_x", "box_y", "box_width", "box_height"),
     "pose": ("yaw", "pitch", "roll"),
     "crop_matrix": tuple(f"crop_matrix_{k}" for k in range(6)),

@@ -24,7 +24,7 @@ def find_output(job: StageSpec, out: str) -> Artifact | None:
     if not storage.exists(storage.join(directory, artifact.MANIFEST)):
         return None
     finished = artifact.open_artifact(directory)
-    return finished if finished.manifest["stamps"] == job.stamps else None
+    return finished if finished.manifest["build_ids"] == job.build_ids else None
 
 
 def run_stage(
@@ -53,7 +53,7 @@ def run_stage(
         if found is None and _is_finished(directory):
             _retire(directory)
         for finished in job.inputs.values():
-            if isinstance(finished, Artifact) and (fault := _fault(finished.uri, finished.stamp)):
+            if isinstance(finished, Artifact) and (fault := _fault(finished.uri, finished.build_id)):
                 raise UserError(f"{fault}: delete {finished.uri} and run again, and it is made anew.")
         started = time.monotonic()
         work = StageOutput(job, out, retried if found else directory, quiet, found, tracking)
@@ -81,14 +81,14 @@ def _is_finished(directory: str) -> bool:
 
 def _failed(finished: Artifact) -> bool:
     """Whether there are rows to be done again."""
-    planned = finished.manifest.get("mapped")
+    planned = finished.manifest.get("planned_table")
     return planned is not None and bool(finished.manifest["counts"][planned].keys() & set(TRANSIENT))
 
 
 def _retire(directory: str) -> None:
     """Move a finished output aside that is made again: nothing is overwritten."""
     base, mark, query = directory.partition("?") if "://" in directory else (directory, "", "")
-    _move(directory, f"{base}.replaced-{artifact.open_artifact(directory).stamp}{mark}{query}")
+    _move(directory, f"{base}.replaced-{artifact.open_artifact(directory).build_id}{mark}{query}")
 
 
 def _move(directory: str, to: str) -> None:

@@ -46,17 +46,17 @@ def thumbnail(picture: np.ndarray) -> bytes:
 
 
 def find(photographs: pa.Table) -> pa.Table:
-    """The copies among PHOTOGRAPHS rows (photo_id, corpus, path, source, content_sha256, width, height, thumbnail).
+    """The copies among PHOTOGRAPHS rows (photo_id, corpus, path, figure, content_sha256, width, height, thumbnail).
 
     A row for each photograph that is a copy of another one which comes before it by corpus and path: photo_id, corpus,
-    path, copy_of_corpus, copy_of (a path), kind of KINDS. Near-equal photographs that are given one source anyway are
+    path, copy_of_corpus, copy_of (a path), kind of KINDS. Near-equal photographs that are given one figure anyway are
     left out.
     """
     rows = photographs.sort_by([("corpus", "ascending"), ("path", "ascending")])
     content = rows["content_sha256"].combine_chunks()
     codes = content.dictionary_encode().indices.to_numpy(zero_copy_only=False)
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    # Files that show no picture (empty, say, or cut off at one place) are no copies, and join no sources.
+    # Files that show no picture (empty, say, or cut off at one place) are no copies, and join no figures.
     same = np.where(pc.is_valid(rows["thumbnail"]).to_numpy(), first[inverse], np.arange(len(rows)))
     group = _Groups(len(rows))
     for one, other in zip(*_near(rows, np.flatnonzero(same == np.arange(len(rows)))), strict=True):
@@ -77,7 +77,7 @@ def find(photographs: pa.Table) -> pa.Table:
 
 
 def _near(rows: pa.Table, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (one before the other) of near-equal pictures of two sources among the rows at `places`.
+    """Pairs (one before the other) of near-equal pictures of two figures among the rows at `places`.
 
     The nearest of each in a few low frequencies, which are never further apart than the whole, are compared whole.
     """
@@ -95,7 +95,7 @@ def _near(rows: pa.Table, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return none
     grey /= np.linalg.norm(grey, axis=1, keepdims=True)
     shape = np.log(taken["width"].to_numpy() / taken["height"].to_numpy())
-    source = schema.figures(taken).dictionary_encode().indices.to_numpy()
+    figure_id = schema.figures(taken).dictionary_encode().indices.to_numpy()
     low = grey @ _waves()
     tree = cKDTree(low)
     pairs = [np.zeros((0, 2), np.int64)]
@@ -108,7 +108,7 @@ def _near(rows: pa.Table, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         one, column = np.nonzero(near < len(low))
         other = near[one, column]
         one = one + start
-        alike = (one != other) & (np.abs(shape[one] - shape[other]) <= SHAPE) & (source[one] != source[other])
+        alike = (one != other) & (np.abs(shape[one] - shape[other]) <= SHAPE) & (figure_id[one] != figure_id[other])
         one, other = one[alike], other[alike]
         close = ((grey[one] - grey[other]) ** 2).sum(1) <= FAR**2 + (
             ROUNDING / np.maximum(contrast[one], contrast[other])
@@ -142,17 +142,17 @@ class _Groups:
         self._before[other] = one
 
 
-def sources(photographs: pa.Table, copies: pa.Table) -> pa.Table:
-    """photo_id and source of each photograph, where a copy joins its own source and that of its original.
+def figure_ids(photographs: pa.Table, copies: pa.Table) -> pa.Table:
+    """photo_id and figure of each photograph, where a copy joins its own figure and that of its original.
 
-    The joined source is called after the first photograph by corpus and path; where it reaches over corpora, so that
+    The joined figure is called after the first photograph by corpus and path; where it reaches over corpora, so that
     `schema.figures` takes it for one.
     """
-    rows = photographs.select(["photo_id", "corpus", "path", "source"]).sort_by(
+    rows = photographs.select(["photo_id", "corpus", "path", "figure_id"]).sort_by(
         [("corpus", "ascending"), ("path", "ascending")]
     )
     if not len(copies):
-        return rows.select(["photo_id", "source"])
+        return rows.select(["photo_id", "figure_id"])
     _, first, figure = np.unique(
         schema.figures(rows).to_numpy(zero_copy_only=False), return_index=True, return_inverse=True
     )
@@ -164,19 +164,21 @@ def sources(photographs: pa.Table, copies: pa.Table) -> pa.Table:
         group.join(*(int(by_first[figure[end]]) for end in ends))
     first = np.sort(first)
     joined = np.array([group.first(k) for k in range(len(first))])[by_first[figure]]
-    corpus, source = rows["corpus"].to_numpy(zero_copy_only=False), rows["source"].to_numpy(zero_copy_only=False)
+    corpus, figure_id = rows["corpus"].to_numpy(zero_copy_only=False), rows["figure_id"].to_numpy(zero_copy_only=False)
     own = corpus == corpus[first[joined]]
     abroad = np.unique(joined[~own])
-    name = source[first[joined]]
+    name = figure_id[first[joined]]
     several = np.isin(joined, abroad)
-    name[several] = [schema.SEVERAL_CORPORA + f"{corpus[k]}/{source[k]}" for k in first[joined[several]]]
-    return pa.table({"photo_id": rows["photo_id"], "source": pa.array(name, pa.string())})
+    name[several] = [schema.SEVERAL_CORPORA + f"{corpus[k]}/{figure_id[k]}" for k in first[joined[several]]]
+    return pa.table({"photo_id": rows["photo_id"], "figure_id": pa.array(name, pa.string())})
 
 
 def recount(faces: pa.Table, of: pa.Table) -> pa.Table:
-    """FACES rows with the sources `of` their photographs (photo_id, source)."""
+    """FACES rows with the figures `of` their photographs (photo_id, figure)."""
     place = pc.index_in(faces["photo_id"], of["photo_id"].combine_chunks())
-    return faces.set_column(faces.column_names.index("source"), schema.FACES.field("source"), of["source"].take(place))
+    return faces.set_column(
+        faces.column_names.index("figure_id"), schema.FACES.field("figure_id"), of["figure_id"].take(place)
+    )
 
 
 def summary(copies: pa.Table) -> dict[str, int]:

@@ -13,11 +13,11 @@ from twfer_dist.measurement.analyzer import Face, FaceAnalyzer
 from twfer_dist.measurement.network import SIZE
 
 _UNSURE = 0.04
-"""From this doubt on a face is also read turned: rendered heads are read upright with 0.02 or less, on their side with
-0.06 or more.
+"""From this predicted error on a face is also read turned: rendered heads are read upright with 0.02 or less, on their
+side with 0.06 or more.
 """
 
-_SURER = 0.5  # of that doubt, at most, is left where a turn is right
+_SURER = 0.5  # of that predicted error, at most, is left where a turn is right
 
 _NOTES = (
     "",
@@ -61,24 +61,24 @@ def finds(detector: Detector, picture: np.ndarray, smallest: int, *, every: bool
         yield _large(detector.closely(picture, found), smallest)
 
 
-def measure(meter: FaceAnalyzer, detector: Detector, picture: np.ndarray, found: Found) -> tuple[Found, Face | None]:
+def measure(analyzer: FaceAnalyzer, detector: Detector, picture: np.ndarray, found: Found) -> tuple[Found, Face | None]:
     """A found face, measured; turned where it proves to lie on its side or to be upside down, which detectors do not
     tell.
     """
     height, width = picture.shape[:2]
 
     def look(seen: Found) -> Face | None:
-        (face,) = meter.measure(picture, [seen.framing(detector, width, height, SIZE)])
+        (face,) = analyzer.measure(picture, [seen.framing(detector, width, height, SIZE)])
         return face
 
     face = look(found)
-    if face is not None and face.doubt < _UNSURE:
+    if face is not None and face.predicted_nme < _UNSURE:
         return found, face
     turned = [replace(found, quarters=(found.quarters + number) % 4) for number in (1, 2, 3)]
-    others = [(other.doubt, seen.quarters, seen, other) for seen in turned if (other := look(seen)) is not None]
+    others = [(other.predicted_nme, seen.quarters, seen, other) for seen in turned if (other := look(seen)) is not None]
     if others:
-        doubt, _, seen, other = min(others, key=lambda one: one[:2])
-        if face is None or doubt < _SURER * face.doubt:
+        predicted_nme, _, seen, other = min(others, key=lambda one: one[:2])
+        if face is None or predicted_nme < _SURER * face.predicted_nme:
             return seen, other
     return found, face
 

@@ -15,6 +15,6 @@ def write_handout(work: StageOutput, groups: Sequence[str]) -> None:
     columns.
     """
     for name, schema in (("photographs", PHOTOGRAPHS), ("faces", FACES)):
-        write_csv(storage.join(work.directory, f"{name}.csv"), schema, work.parts(name), groups)
-    if picture := sheet(work.parts("faces")):
+        write_csv(storage.join(work.directory, f"{name}.csv"), schema, work.pieces(name), groups)
+    if picture := sheet(work.pieces("faces")):
         work.write_file(SHEET, picture)

@@ -31,7 +31,7 @@ from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import Choice, choose
 from twfer_dist.faces.finding import Found, finds, measure
 from twfer_dist.faces.handout import write_handout
-from twfer_dist.measurement.analyzer import SHIPPED, Face, open_meter
+from twfer_dist.measurement.analyzer import SHIPPED, Face, open_analyzer
 from twfer_dist.measurement.network import SIZE
 from twfer_dist.measurement.quality import LOW_QUALITY, Gate
 
@@ -40,7 +40,7 @@ ALIGNED = "aligned"  # stands for a detector where there is none
 OPENFACE, OURS = "openface", "network"  # where Action Units come from
 
 _MOST_PIXELS = 178_000_000  # Pillow refuses more by itself
-_ROWS_PER_PART = 64
+ROWS_PER_SHARD = 64
 # photographs that are read while one is worked on: storage far away answers late, and a scan may have 100 MB
 _AHEAD = 4
 
@@ -79,7 +79,7 @@ class FaceFinder:
         self.config = config
         self.identity = choice.identity if choice else ALIGNED
         self.detector = Detector(choice, config.side, config.threshold) if choice else None
-        self.meter = open_meter(network) if network else None
+        self.analyzer = open_analyzer(network) if network else None
 
     def __call__(self, plan: pa.Table) -> dict[str, pa.Table]:
         photographs: list[dict[str, Any]] = []
@@ -141,15 +141,17 @@ class FaceFinder:
         size = min(
             self.config.size, max(picture.shape[:2])
         )  # a crop that is larger than its photograph would show nothing more
-        (measured,) = self.meter.measure(picture, [full_frame_matrix(picture, SIZE)]) if self.meter else [None]
+        (measured,) = self.analyzer.measure(picture, [full_frame_matrix(picture, SIZE)]) if self.analyzer else [None]
         box = np.array([0, 0, row["width"], row["height"]])
-        doubt = (
-            self.config.gate.doubtful(measured, row["width"], row["height"]) if self.meter and self.config.gate else ""
+        predicted_nme = (
+            self.config.gate.uncertain_points(measured, row["width"], row["height"])
+            if self.analyzer and self.config.gate
+            else ""
         )
         face = self._face(row, 0, picture, box, None, measured, "", full_frame_matrix(picture, size), size)
-        if doubt and face["action_units_from"] != OPENFACE:
-            face |= {"action_units": None, "action_units_from": None, "action_units_reach": None}
-            face["note"] = f"No Action Units are given. {doubt}"
+        if predicted_nme and face["action_units_from"] != OPENFACE:
+            face |= {"action_units": None, "action_units_from": None, "action_units_half_width_90": None}
+            face["note"] = f"No Action Units are given. {predicted_nme}"
         return face
 
     def _kept(
@@ -164,8 +166,8 @@ class FaceFinder:
         for sought in found:
             if faces and config.keep != "all":
                 break
-            seen, measured = measure(self.meter, detector, picture, sought) if self.meter else (sought, None)
-            fault = config.gate.fault(measured, width, height) if self.meter and config.gate else ""
+            seen, measured = measure(self.analyzer, detector, picture, sought) if self.analyzer else (sought, None)
+            fault = config.gate.fault(measured, width, height) if self.analyzer and config.gate else ""
             if fault and sought.quarters:
                 row["faces"] -= 1
                 continue
@@ -193,17 +195,17 @@ class FaceFinder:
         return {
             "face_id": f"{row['photo_id']}-{rank:02d}",
             "rank": rank,
-            **{name: row[name] for name in ("photo_id", "corpus", "path", "source", "split", "groups")},
+            **{name: row[name] for name in ("photo_id", "corpus", "path", "figure_id", "split", "groups")},
             # What is known of a photograph is known of its largest face.
             "label": row["label"] if rank == 0 else None,
             "action_units": given or (own.units if own else None),
             "action_units_from": OPENFACE if given else OURS if own else None,
-            "action_units_reach": own.reach if own else None,
+            "action_units_half_width_90": own.half_width_90 if own else None,
             "detector": self.identity,
             "score": score,
             "box": box,
             "landmarks68": measured.points.tolist() if measured else None,
-            "points_doubt": measured.doubt if measured else None,
+            "landmarks_predicted_nme": measured.predicted_nme if measured else None,
             "pose": measured.pose if measured else None,
             "sharpness": measured.sharpness if measured else None,
             "crop_matrix": matrix.reshape(-1),
@@ -228,7 +230,7 @@ def faces_job(
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
     Tables: "photographs", one row per planned photograph, whatever became of it; "faces", as many as were found and
-    kept. The faces of all copies of a picture have one source (see `copies`). Beside the tables lie photographs.csv,
+    kept. The faces of all copies of a picture have one figure (see `copies`). Beside the tables lie photographs.csv,
     faces.csv, sheet.jpg with the first faces and their points, and copies.csv where there are copies. `results` holds
     the detector that ran and why, the network that measured, how many copies there are, and the notes of each corpus.
 
@@ -255,28 +257,31 @@ def faces_job(
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
         work.results["network"] = models.get("network")
         work.results["corpora"] = {corpus.name: {**corpus.notes, "said": corpus.left_out} for corpus in corpora}
-        work.results["say"] = [line for corpus in corpora for line in corpus.left_out]
+        work.results["summary"] = [line for corpus in corpora for line in corpus.left_out]
         work.map(
-            plan, [Step(FaceFinder, kwargs, actors=actors)], rows_per_part=_ROWS_PER_PART, decides=plan.column_names
+            plan,
+            [Step(FaceFinder, kwargs, actors=actors)],
+            rows_per_shard=ROWS_PER_SHARD,
+            reuse_key_columns=plan.column_names,
         )
         _count_copies_once(work)
         write_handout(work, group_names(plan["groups"]))
 
     models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
     if measuring:
-        models |= {"network": open_meter(measuring).sha256, "torch": torch.__version__}
+        models |= {"network": open_analyzer(measuring).sha256, "torch": torch.__version__}
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     return StageSpec("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
 
 
 def _count_copies_once(work: StageOutput) -> None:
-    """Give the faces of all copies of a picture one source, and list the copies."""
-    columns = ["photo_id", "corpus", "path", "source", "content_sha256", "width", "height", "thumbnail"]
+    """Give the faces of all copies of a picture one figure, and list the copies."""
+    columns = ["photo_id", "corpus", "path", "figure_id", "content_sha256", "width", "height", "thumbnail"]
     empty = schema.PHOTOGRAPHS.empty_table().select(columns)
-    photographs = pa.concat_tables([empty, *(part.select(columns) for part in work.parts("photographs"))])
+    photographs = pa.concat_tables([empty, *(part.select(columns) for part in work.pieces("photographs"))])
     found = copies.find(photographs)
-    work.revise("faces", partial(copies.recount, of=copies.sources(photographs, found)))
+    work.revise("faces", partial(copies.recount, of=copies.figure_ids(photographs, found)))
     work.results["copies"] = copies.summary(found)
-    work.results["say"] += copies.say(work.results["copies"])
+    work.results["summary"] += copies.say(work.results["copies"])
     if len(found):
         work.write_file(copies.FILE, rows_to_csv(copies.COLUMNS, found.select(copies.COLUMNS).to_pylist()))

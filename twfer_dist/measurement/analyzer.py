@@ -33,9 +33,11 @@ class Face:
 
     points: np.ndarray  # float32 (68, 2), pixels of the picture
     matrix: np.ndarray  # float32 (2, 3), picture -> the upright crop of SIZE pixels that was read
-    doubt: float  # how far its points are expected to be off, in distances between the outer corners of the eyes
+    predicted_nme: (
+        float  # how far its points are expected to be off, in distances between the outer corners of the eyes
+    )
     units: np.ndarray  # float32 (17,), 0 to 5
-    reach: np.ndarray | None  # float32 (17,): half of each unit's 90 % interval; None where it is not known
+    half_width_90: np.ndarray | None  # float32 (17,): half of each unit's 90 % interval; None where it is not known
     pose: np.ndarray  # float32 (3,): yaw, pitch, roll in degrees, of the picture
     sharpness: float  # of the aligned crop, see `sharpness`
 
@@ -56,17 +58,17 @@ class FaceAnalyzer(Protocol):
         ...
 
 
-def open_meter(uri: str) -> FaceAnalyzer:
+def open_analyzer(uri: str) -> FaceAnalyzer:
     """The network in a file of `to_bytes`, or MediaPipe's Face Landmarker in its `.task` file."""
     if uri.endswith(".task"):
-        from twfer_dist.measurement.mediapipe import MediaPipeMeter
+        from twfer_dist.measurement.mediapipe import MediaPipeAnalyzer
 
-        return MediaPipeMeter(uri)
+        return MediaPipeAnalyzer(uri)
     return open_network(uri)
 
 
 @dataclass(frozen=True)
-class NetworkMeter:
+class NetworkAnalyzer:
     """Our network in inference mode, and by how much a unit's scale is multiplied for its 90 % interval (17,)."""
 
     network: FaceNetwork
@@ -74,7 +76,7 @@ class NetworkMeter:
     sha256: str
 
     def measure(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
-        """See `Meter`. Each face by itself: what is found does not depend on its neighbours, to the last bit."""
+        """See `FaceAnalyzer`. Each face by itself: what is found does not depend on its neighbours, to the last bit."""
         return [self._one(picture, framing) for framing in framings]
 
     def _one(self, picture: np.ndarray, matrix: np.ndarray) -> Face:
@@ -91,9 +93,9 @@ class NetworkMeter:
         return Face(
             points=points.astype(np.float32),
             matrix=matrix,
-            doubt=float(found.point_scales[0].mean()) * 1.5 / max(eyes, 1.0),
+            predicted_nme=float(found.point_scales[0].mean()) * 1.5 / max(eyes, 1.0),
             units=np.clip(found.units[0].numpy(), 0, MAX_INTENSITY),
-            reach=self.factors * found.unit_scales[0].numpy(),
+            half_width_90=self.factors * found.unit_scales[0].numpy(),
             pose=pose,
             sharpness=sharpness(crop),
         )
@@ -104,7 +106,7 @@ def to_bytes(network: nn.Module, factors: np.ndarray, *, recipe: str) -> bytes:
     return checkpoint.to_bytes(network, recipe=recipe, beside={_FACTORS: torch.from_numpy(factors)})
 
 
-def open_network(uri: str) -> NetworkMeter:
+def open_network(uri: str) -> NetworkAnalyzer:
     """The network in a file that `to_bytes` made. Problem where the file is missing, broken or of another model."""
     remedy = "name the weights of a network that measures faces, or leave it out"
     state, sha256 = checkpoint.read(uri, remedy)
@@ -113,7 +115,7 @@ def open_network(uri: str) -> NetworkMeter:
     ours = factors.shape == (len(ACTION_UNITS),)
     checkpoint.fill(network, state if ours else {}, uri, remedy)
     network.eval().to(memory_format=torch.channels_last)
-    return NetworkMeter(network, factors, sha256)
+    return NetworkAnalyzer(network, factors, sha256)
 
 
 def sharpness(crop: np.ndarray) -> float:

@@ -29,7 +29,7 @@ class Heads:
     points: np.ndarray  # float32 (N, 68, 2), pixels
     units: np.ndarray  # float32 (N, 17), 0 to 5
     pose: np.ndarray  # float32 (N, 3), degrees
-    sources: np.ndarray  # str (N,)
+    figure_ids: np.ndarray  # str (N,)
 
     def of(self, rows: np.ndarray) -> "Heads":
         return Heads(*(value[rows] for value in vars(self).values()))
@@ -50,19 +50,19 @@ class Examples:
 
 def load_heads(rendered: Artifact) -> Heads:
     """All heads of a rendered corpus. Problem where it holds none."""
-    columns = ["source", "action_units", "landmarks68", "pose", "image", "status"]
+    columns = ["figure_id", "action_units", "landmarks68", "pose", "image", "status"]
     images, rest = [], []
     for batch in rendered.scan(".", RENDERED).to_batches(columns=columns):
         for row in batch.to_pylist():
             if row["status"] == OK:
                 images.append(_decoded(np.frombuffer(row["image"], np.uint8)))
-                rest.append((row["source"], row["action_units"], row["landmarks68"], row["pose"]))
+                rest.append((row["figure_id"], row["action_units"], row["landmarks68"], row["pose"]))
     if not images:
         raise UserError(f"{rendered.uri} holds no rendered heads: render some with plan units.")
-    sources, units, points, pose = zip(*rest, strict=True)
+    figure_ids, units, points, pose = zip(*rest, strict=True)
     points_of = np.array(points, np.float32).reshape(-1, 68, 2) - 0.5  # a pixel's middle is at its whole number here
     return Heads(
-        np.stack(images), points_of, np.array(units, np.float32), np.array(pose, np.float32), np.array(sources)
+        np.stack(images), points_of, np.array(units, np.float32), np.array(pose, np.float32), np.array(figure_ids)
     )
 
 
@@ -291,11 +291,11 @@ def _spectacled(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) 
 
 def _occlusion(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Something grey, even or rough, over a part: a broken place, a hand, a stain, a label."""
-    middle, reach = rng.uniform(0, SIZE, 2), rng.uniform(0.05, 0.22, 2) * SIZE
+    middle, radius = rng.uniform(0, SIZE, 2), rng.uniform(0.05, 0.22, 2) * SIZE
     mask = np.zeros((SIZE, SIZE), np.float32)
     ellipse = (
         (float(middle[0]), float(middle[1])),
-        (2 * float(reach[0]), 2 * float(reach[1])),
+        (2 * float(radius[0]), 2 * float(radius[1])),
         float(rng.uniform(0, 180)),
     )
     if rng.random() < 0.6:

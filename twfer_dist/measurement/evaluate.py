@@ -14,7 +14,7 @@ from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement import augmentation, training
-from twfer_dist.measurement.analyzer import Face, FaceAnalyzer, open_meter, open_network
+from twfer_dist.measurement.analyzer import Face, FaceAnalyzer, open_analyzer, open_network
 from twfer_dist.measurement.network import SIZE, standardised
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -33,7 +33,7 @@ def evaluate(weights: str, rendered: Artifact) -> dict[str, Any]:
     not seen.
     """
     heads = augmentation.load_heads(rendered)
-    seen = [(k, face) for k, face in enumerate(measured(open_meter(weights), heads.images, heads.points)) if face]
+    seen = [(k, face) for k, face in enumerate(measured(open_analyzer(weights), heads.images, heads.points)) if face]
     if not seen:
         raise UserError(
             f"{weights} sees none of the heads of {rendered.uri}: name the weights of a network that measures faces."
@@ -41,8 +41,8 @@ def evaluate(weights: str, rendered: Artifact) -> dict[str, Any]:
     rows, faces = zip(*seen, strict=True)
     truth = [torch.from_numpy(value[list(rows)]) for value in (heads.images, heads.points, heads.units, heads.pose)]
     points, units, pose = (np.stack([getattr(face, name) for face in faces]) for name in ("points", "units", "pose"))
-    reach = None if faces[0].reach is None else np.stack([face.reach for face in faces])
-    return training.scores(points, units, pose, augmentation.Examples(*truth), reach) | {
+    half_width_90 = None if faces[0].half_width_90 is None else np.stack([face.half_width_90 for face in faces])
+    return training.scores(points, units, pose, augmentation.Examples(*truth), half_width_90) | {
         "missed": len(heads.images) - len(seen)
     }
 
@@ -52,12 +52,12 @@ def measured_units(weights: str, rendered: Artifact) -> dict[str, Any]:
     be held.
     """
     heads = augmentation.load_heads(rendered)
-    values = np.stack([face.units for face in measured(open_meter(weights), heads.images, heads.points) if face])
+    values = np.stack([face.units for face in measured(open_analyzer(weights), heads.images, heads.points) if face])
     found = np.quantile(values, QUANTILES, axis=0).round(3).T.tolist()
     return {"heads": len(values), "quantiles": list(QUANTILES), "units": dict(zip(ACTION_UNITS, found, strict=True))}
 
 
-def measured(meter: FaceAnalyzer, images: Iterable[np.ndarray], points: Iterable[np.ndarray]) -> list[Face | None]:
+def measured(analyzer: FaceAnalyzer, images: Iterable[np.ndarray], points: Iterable[np.ndarray]) -> list[Face | None]:
     """Heads (uint8 grey) measured from framings that are about as good as a detector's. points: the true ones (68,
     2).
     """
@@ -67,7 +67,7 @@ def measured(meter: FaceAnalyzer, images: Iterable[np.ndarray], points: Iterable
         low, high = places.min(0), places.max(0)
         side = (high - low).max()
         box = np.concatenate([low + rng.normal(0, _OFF * side, 2), (high - low) * np.exp(rng.normal(0, _OFF))])
-        found += meter.measure(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), [crop_matrix(box, SIZE)])
+        found += analyzer.measure(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), [crop_matrix(box, SIZE)])
     return found
 
 

@@ -61,8 +61,8 @@ def paired_batches(heads: Heads, config: FaceNetworkConfig) -> Callable[[int], n
     the first half again, in the same order. Each epoch shows each figure once, in its own order. Problem where no
     figure has two pictures, or too few have.
     """
-    order = np.argsort(heads.sources, kind="stable")
-    _, first, number = np.unique(heads.sources[order], return_index=True, return_counts=True)
+    order = np.argsort(heads.figure_ids, kind="stable")
+    _, first, number = np.unique(heads.figure_ids[order], return_index=True, return_counts=True)
     first, number = first[number > 1], number[number > 1]
     if not len(first):
         raise UserError(
@@ -135,7 +135,7 @@ def scores(network: IdentityNetwork, heads: Heads) -> dict[str, float]:
     The rows of `heads` are sorted by id: a figure's first and last pictures are of different scenes, where it has
     several.
     """
-    known, first, number = np.unique(heads.sources, return_index=True, return_counts=True)
+    known, first, number = np.unique(heads.figure_ids, return_index=True, return_counts=True)
     last = first + number - 1
     found = embeddings(network, augmentation.aligned(heads.of(np.concatenate([first, last]))).crops)
     hits = rank1_hits(found[len(first) :], known, found[: len(first)], known)

@@ -38,8 +38,8 @@ _SHAPES = {"AU01": ("browInnerUp",), "AU02": ("browOuterUpLeft", "browOuterUpRig
 """The blendshapes that move what an Action Unit moves; their mean, from 0 to 1, is the intensity from 0 to 5."""
 
 
-class MediaPipeMeter:
-    """A `measure.Meter`. It gives no intervals and no doubt."""
+class MediaPipeAnalyzer:
+    """A `analyzer.FaceAnalyzer`. It gives no intervals and no predicted error."""
 
     def __init__(self, uri: str) -> None:
         try:
@@ -64,7 +64,7 @@ class MediaPipeMeter:
             raise UserError(f"{uri} is not a Face Landmarker ({' '.join(str(error).split())[:120]}).") from None
 
     def measure(self, picture: np.ndarray, framings: list[np.ndarray]) -> list[Face | None]:
-        """See `measure.Meter`."""
+        """See `analyzer.FaceAnalyzer`."""
         return [self._one(picture, framing) for framing in framings]
 
     def _one(self, picture: np.ndarray, framing: np.ndarray) -> Face | None:

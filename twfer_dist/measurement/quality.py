@@ -27,7 +27,7 @@ class Gate(Settings):
     sharpness: Annotated[float, Range(0, 10)] = 0.07  # least `measure.sharpness`
     turned: Annotated[float, Range(0, 180)] = 40.0  # most degrees that the head may be turned, sideways or up and down
     # most that the points may be expected to be off, in distances between these corners
-    doubt: Annotated[float, Range(0, 10)] = 0.06
+    predicted_nme: Annotated[float, Range(0, 10)] = 0.06
     outside: Annotated[float, Range(0, 1)] = 0.08  # largest share of the points that may lie outside the photograph
 
     def fault(self, face: Face | None, width: int, height: int) -> str:
@@ -55,7 +55,7 @@ class Gate(Settings):
             )
         return self._uncertain(face)
 
-    def doubtful(self, face: Face | None, width: int, height: int) -> str:
+    def uncertain_points(self, face: Face | None, width: int, height: int) -> str:
         """Why the points of an aligned face cannot be trusted, in a sentence; empty where they can.
 
         Whoever aligned it chose its size, its sharpness and how much of the forehead and the chin it shows: none of
@@ -69,11 +69,11 @@ class Gate(Settings):
         return self._uncertain(face)
 
     def _uncertain(self, face: Face) -> str:
-        if face.doubt <= self.doubt:
+        if face.predicted_nme <= self.predicted_nme:
             return ""
         return (
-            f"The face's points are uncertain: about {face.doubt:.3f} of the eyes' distance off, where "
-            f"{self.doubt:.3f} may be."
+            f"The face's points are uncertain: about {face.predicted_nme:.3f} of the eyes' distance off, where "
+            f"{self.predicted_nme:.3f} may be."
         )
 
 

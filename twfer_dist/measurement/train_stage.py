@@ -88,7 +88,7 @@ def identity_network_job(
             run.log_metrics({f"held_out_{key}": value for key, value in scores.items()})
             work.results |= {
                 "scores": {"held_out": scores},
-                "say": [
+                "summary": [
                     (
                         f"held out: {round(scores['identity_rank1'] * figures)} of {figures} figures known again in "
                         "another scene"
@@ -253,7 +253,7 @@ def _finish_measuring(work: StageOutput, run: Run, state: State, held_out: Heads
         )
     for split, one in scores.items():
         run.log_metrics({f"{split}_{key}": value for key, value in one.items() if isinstance(value, float)})
-    work.results |= {"scores": scores, "say": [_say(s, one) for s, one in scores.items()]}
+    work.results |= {"scores": scores, "summary": [_say(s, one) for s, one in scores.items()]}
 
 
 def _say(split: str, scores: dict[str, Any]) -> str:

@@ -240,10 +240,10 @@ def answers(network: nn.Module, shown: Examples, batch: int = 64) -> Answers:
 
 
 def scores(
-    points: np.ndarray, units: np.ndarray, pose: np.ndarray, truth: Examples, reach: np.ndarray | None = None
+    points: np.ndarray, units: np.ndarray, pose: np.ndarray, truth: Examples, half_width_90: np.ndarray | None = None
 ) -> dict[str, object]:
-    """How good measurements of N faces are: points (N, 68, 2), units (N, 17), pose (N, 3); reach (N, 17): half of each
-    interval.
+    """How good measurements of N faces are: points (N, 68, 2), units (N, 17), pose (N, 3); half_width_90 (N, 17): half
+    of each interval.
 
     au_pearson, au_mae and au_present (the share of faces where the unit is there) by name, au_pearson_mean,
     au_mae_present (mean absolute error where a unit is there), points_nme (mean distance of the points in inter-ocular
@@ -272,8 +272,8 @@ def scores(
         "points_nme": float((np.linalg.norm(points - true_points, axis=2).mean(1) / eyes).mean()),
         "pose_mae": float(np.abs(pose - truth.pose.numpy()).mean()),
     }
-    if reach is not None:
-        held = errors <= reach
+    if half_width_90 is not None:
+        held = errors <= half_width_90
         told |= {"interval_coverage_90": float(held.mean()), "interval_coverage_90_by_au": by_unit(held.mean(0))}
     return told
 
@@ -289,9 +289,9 @@ def interval_factors(found: Answers) -> np.ndarray:
 
 def split(heads: Heads, share: float, seed: int) -> tuple[Heads, Heads]:
     """Heads to learn from, and heads of other figures."""
-    sources = np.unique(heads.sources)
-    kept = np.random.default_rng((seed, 2)).permutation(sources)[: max(1, round(share * len(sources)))]
-    held = np.isin(heads.sources, kept)
+    figure_ids = np.unique(heads.figure_ids)
+    kept = np.random.default_rng((seed, 2)).permutation(figure_ids)[: max(1, round(share * len(figure_ids)))]
+    held = np.isin(heads.figure_ids, kept)
     if held.all():
         raise UserError("The rendered heads are all of one figure: render more.")
     return heads.of(np.flatnonzero(~held)), heads.of(np.flatnonzero(held))

@@ -73,5 +73,5 @@ class Outcome:
             "rows": made.manifest["rows"] if made else {},
             "counts": made.manifest["counts"] if made else {},
             "seconds": made and made.manifest["seconds"],
-            "kept": made and made.manifest.get("kept"),
+            "reused": made and made.manifest.get("reused"),
         }

@@ -106,7 +106,7 @@ def _walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterato
         job = job_of(recipe, stage, inputs)
         found = find_output(job, recipe.out)
         finished = made[stage.name] = do(job)
-        state = "to do" if finished is None else "finished" if found and found.stamp == finished.stamp else "made"
+        state = "to do" if finished is None else "finished" if found and found.build_id == finished.build_id else "made"
         yield Outcome(stage, state, finished)
 
 

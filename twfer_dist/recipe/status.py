@@ -28,7 +28,7 @@ def find_recogniser(place: str) -> str:
             f"{place} holds no recogniser: name the output of a training (train-...), or the folder of a recipe "
             "that trained one."
         )
-    return max(trainings, key=lambda f: f.results["scores"]["validation"]["class_mean_accuracy"]).uri
+    return max(trainings, key=lambda f: f.results["scores"]["validation"]["balanced_accuracy"]).uri
 
 
 def read_index(folder: str) -> dict[str, str]:

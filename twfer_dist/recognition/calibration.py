@@ -45,8 +45,8 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The rule that was met on the validation images: of `n`, `kept` have `confidence` or more, and `right` of these
-    are right.
+    """The rule that was met on the validation images: of `n`, `accepted` have `confidence` or more, and `right` of
+    these are right.
 
     confidence is None where no threshold reaches the target: then no face is readable.
     """
@@ -54,7 +54,7 @@ class Threshold:
     target: float
     confidence: float | None
     n: int
-    kept: int
+    accepted: int
     right: int
 
 

@@ -24,12 +24,12 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.recogniser import open_recogniser
 
 VERSION = 2
-PART_ROWS = 256
+ROWS_PER_SHARD = 256
 
 SOURCES = {
     "faces": ("faces", FACES),
     "corrected": ("faces", FACES),
-    "animated": (".", ANIMATED),
+    "animate": (".", ANIMATED),
     "dataset": (".", DATASET),
 }
 """The stages whose images can be answered for, with the table and schema that the images are in."""
@@ -37,8 +37,10 @@ SOURCES = {
 _SEVEN = PREDICTIONS.field("probabilities").type
 
 UNREADABLE = "unreadable"  # the image cannot be decoded
-NOT_READABLE = "not_readable"  # the model is less sure than its threshold
-UNLIKE = "unlike_training"  # sure or not, the face is further from all training images than 99 % of these are
+LOW_CONFIDENCE = "low_confidence"  # the model is less sure than its threshold
+OUT_OF_DISTRIBUTION = (
+    "out_of_distribution"  # sure or not, the face is further from all training images than 99 % of these are
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def predict_job(
 
     inputs: outputs of faces, animate or dataset. A row without an image keeps its status; an image that cannot be
     decoded is "unreadable". All others have probabilities, predicted and confidence, and the status says what these are
-    worth: "unlike_training" (further from the training images than their own 99th percentile), "not_readable" (a
+    worth: "out_of_distribution" (further from the training images than their own 99th percentile), "low_confidence" (a
     confidence below the threshold of the training), else "ok". Groups of images that the network sees together are
     fixed, so the answers do not depend on how many actors there are. gpus: of each actor; an actor that asks for one
     computes on it. Problem where there is no input, one is of another stage or given twice, or `model` is no
@@ -78,11 +80,13 @@ def predict_job(
             raise UserError("The inputs hold the same images twice: name every finished output once.")
         fetch = Step(read, {"inputs": tuple(inputs), "size": size})
         answer = Step(Predictor, {"model": model, "batch": config.batch, "gpus": gpus}, gpus=gpus, actors=actors)
-        work.map(plan, [fetch, answer], rows_per_part=PART_ROWS, decides=["image_id", "content", "model"])
+        work.map(
+            plan, [fetch, answer], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=["image_id", "content", "model"]
+        )
 
     named = {"model": model, **{f"images_{k}": finished for k, finished in enumerate(inputs)}}
     versions = {"torch": torch.__version__, "opencv": cv2.__version__}
-    return StageSpec("predictions", VERSION, named, config, versions, {".": PREDICTIONS}, do)
+    return StageSpec("predict", VERSION, named, config, versions, {".": PREDICTIONS}, do)
 
 
 def _plan(inputs: Sequence[Artifact], model: Artifact) -> pa.Table:
@@ -99,7 +103,7 @@ def _plan(inputs: Sequence[Artifact], model: Artifact) -> pa.Table:
 def _columns(expected: pa.Schema) -> list[str]:
     """What an answer takes from a row of a table of SOURCES."""
     split = ["split"] if "split" in expected.names else []
-    return ["source", "corpus", "label", "groups", "image", "status", "error", *split]
+    return ["figure_id", "corpus", "label", "groups", "image", "status", "error", *split]
 
 
 def read(plan: pa.Table, *, inputs: Sequence[Artifact], size: int) -> pa.Table:
@@ -161,9 +165,9 @@ class Predictor:
         lowest = np.inf if model.threshold.confidence is None else model.threshold.confidence
         for k in np.flatnonzero(answered):
             if distances[k] > model.novelty.limit:
-                status[k], error[k] = UNLIKE, "the face is unlike the images that the model was trained on"
+                status[k], error[k] = OUT_OF_DISTRIBUTION, "the face is unlike the images that the model was trained on"
             elif confidence[k] < lowest:
-                status[k], error[k] = NOT_READABLE, "the model is not sure enough of its answer"
+                status[k], error[k] = LOW_CONFIDENCE, "the model is not sure enough of its answer"
         columns = {
             "model": pa.array([model.name] * len(pixels)),
             "probabilities": pa.array(

@@ -155,7 +155,7 @@ def sweep_job(
                 "best_config": dataclasses.asdict(trials[best].config),
                 "validation_images": len(validation),
                 "run_id": run.id,
-                "say": [
+                "summary": [
                     f"best of {len(table)} trials: number {best} with "
                     f"{', '.join(f'{k} {v:g}' for k, v in chosen.items())}: "
                     f"{100 * table[best][METRIC]:.1f} % of the validation images",

@@ -41,7 +41,7 @@ def train_job(
     """Train a recogniser on the data set and keep its epoch with the best accuracy on the validation images.
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
-    scores (for each split loss, accuracy, class_mean_accuracy, n and a confusion matrix), best_epoch, temperature,
+    scores (for each split loss, accuracy, balanced_accuracy, n and a confusion matrix), best_epoch, temperature,
     threshold, novelty, images (of each split), validation_held_out, held_out (see `_held_out`), precision (of the
     products while learning), run_id, say.
 
@@ -185,7 +185,7 @@ def _finish(work: StageOutput, run: Run, dataset: Artifact, config: TrainConfig,
         "precision": found["precision"],
         "held_out": _held_out(answers, found["figures"]),
         "run_id": run.id,
-        "say": _say(config, scores, found),
+        "summary": _say(config, scores, found),
     }
     run.log_metrics(test | {"temperature": temperature, "best_epoch": found["best_epoch"]}, step=found["best_epoch"])
     run.log_text(storage.json_text(work.results, indent=2), "scores.json")
@@ -224,7 +224,7 @@ def _say(config: TrainConfig, scores: dict[str, Any], found: dict[str, Any]) -> 
         right = sum(row[k] for k, row in enumerate(one["confusion"]))
         lines.append(
             f"{split}: {100 * one['accuracy']:.1f} % ({right} of {one['n']}), mean of classes "
-            f"{100 * one['class_mean_accuracy']:.1f} %"
+            f"{100 * one['balanced_accuracy']:.1f} %"
         )
     return lines if "test" in scores else [*lines, "no test images: how good it is on new images is not measured"]
 

@@ -135,7 +135,7 @@ def fit(
     net: `state.network`, or what wraps it for data-parallel training. train, validation: this worker's share. tell: is
     called after each batch with the epochs done. Diverged where a loss is not finite, or far beyond that of a network
     that has learned nothing. Metrics, over all workers: learning_rate; loss, accuracy (share of images) and
-    class_mean_accuracy, each of `train` (as augmented, while the network learns) and of `validation`.
+    balanced_accuracy, each of `train` (as augmented, while the network learns) and of `validation`.
     """
     world = dist.get_world_size() if dist.is_initialized() else 1
     check_divisible(config.batch, world)
@@ -247,7 +247,7 @@ def scores(split: str, found: Answers, config: TrainConfig) -> dict[str, float]:
 
 
 def named(split: str, loss: float, confusion: np.ndarray) -> dict[str, float]:
-    """loss/<split>, accuracy/<split> (the share of images answered right) and class_mean_accuracy/<split> (the mean of
+    """loss/<split>, accuracy/<split> (the share of images answered right) and balanced_accuracy/<split> (the mean of
     the shares of the expressions that the split has).
     """
     total, right = confusion.sum(1), np.diag(confusion)
@@ -255,5 +255,5 @@ def named(split: str, loss: float, confusion: np.ndarray) -> dict[str, float]:
     return {
         f"loss/{split}": float(loss),
         f"accuracy/{split}": float(right.sum() / total.sum()),
-        f"class_mean_accuracy/{split}": float((right[present] / total[present]).mean()),
+        f"balanced_accuracy/{split}": float((right[present] / total[present]).mean()),
     }

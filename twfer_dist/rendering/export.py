@@ -29,7 +29,7 @@ def export_corpus(rendered: pa.Table, folder: str) -> None:
     manifest = [
         {
             "path": _path(row),
-            "source": row["source"],
+            "figure_id": row["figure_id"],
             "votes": row["votes"],
             **{name: dict(row["groups"]).get(name, "") for name in groups},
         }

@@ -77,7 +77,7 @@ def seeded(*words: object) -> np.random.Generator:
 
 
 def plan(config: ClayConfig) -> pa.Table:
-    """One row a picture: image_id, source, scene, label (1 to 7 or null), intensity (0 to 1 or null), posture (or
+    """One row a picture: image_id, figure, scene, label (1 to 7 or null), intensity (0 to 1 or null), posture (or
     empty).
     """
     rows = []
@@ -86,12 +86,12 @@ def plan(config: ClayConfig) -> pa.Table:
     else:
         postures = [""] * config.figures
     for number, posture in enumerate(postures):
-        source = f"{config.plan}{config.seed}-{number:05d}"
+        figure_id = f"{config.plan}{config.seed}-{number:05d}"
         for view in range(config.scenes):
-            scene = f"{source}-{view}"
+            scene = f"{figure_id}-{view}"
             for state, (label, intensity) in enumerate(_states(config, scene, number, posture)):
-                rows.append((f"{scene}-{state:02d}", source, scene, label, intensity, posture))
-    names = {"image_id": pa.string(), "source": pa.string(), "scene": pa.string(), "label": pa.int8(),
+                rows.append((f"{scene}-{state:02d}", figure_id, scene, label, intensity, posture))
+    names = {"image_id": pa.string(), "figure_id": pa.string(), "scene": pa.string(), "label": pa.int8(),
         "intensity": pa.float32(), "posture": pa.string()}  # fmt: skip
     return pa.table([list(column) for column in zip(*rows, strict=True)], schema=pa.schema(list(names.items())))
 
@@ -157,11 +157,11 @@ def incidental_shapes(config: ClayConfig, image_id: str, names: np.ndarray) -> n
     return weights
 
 
-def folds(config: ClayConfig, source: str, units: np.ndarray) -> np.ndarray:
+def folds(config: ClayConfig, figure_id: str, units: np.ndarray) -> np.ndarray:
     """How deep the folds of each unit are (17,), 0 to 1 (`material.wrinkles`): the older a figure, the deeper. None in
     plans without clutter.
     """
-    rng = seeded("age", config.seed, source)
+    rng = seeded("age", config.seed, figure_id)
     age = rng.uniform(0.1, 1) * (rng.random() < 0.75) if config.plan in _ANYWHERE else 0.0
     return (age * units / MAX_INTENSITY).astype(np.float32)
 
@@ -175,9 +175,9 @@ _POSTURE_HEADGEAR = {
 }
 
 
-def dress(config: ClayConfig, source: str, posture: str) -> Dress:
+def dress(config: ClayConfig, figure_id: str, posture: str) -> Dress:
     """What a figure wears. A posture has its own headgear, as the warriors have."""
-    rng = seeded("dress", config.seed, source)
+    rng = seeded("dress", config.seed, figure_id)
     hair = str(rng.choice(("none", "moustache", "goatee", "beard"), p=(0.40, 0.28, 0.20, 0.12)))
     eyes, teeth = str(rng.choice(EYES, p=(0.5, 0.3, 0.2))), bool(rng.random() < 0.6)
     if posture:

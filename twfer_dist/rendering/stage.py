@@ -24,7 +24,7 @@ from twfer_dist.rendering.plan import ClayConfig
 from twfer_dist.rendering.render import Scene, draw, project
 
 VERSION = 3
-_ROWS_PER_PART = 120
+ROWS_PER_SHARD = 120
 
 
 class Studio:
@@ -36,12 +36,12 @@ class Studio:
         self.config = config
 
     def __call__(self, plan: pa.Table) -> pa.Table:
-        rows, source, place = [], "", ""
+        rows, figure_id, place = [], "", ""
         for planned in plan.to_pylist():
             # A figure's pictures follow each other, and so do a scene's.
-            if planned["source"] != source:
-                source = planned["source"]
-                figure = self._figure(source, planned["posture"])
+            if planned["figure_id"] != figure_id:
+                figure_id = planned["figure_id"]
+                figure = self._figure(figure_id, planned["posture"])
             if planned["scene"] != place:
                 place = planned["scene"]
                 scene = plans.scene(self.config, place)
@@ -49,9 +49,9 @@ class Studio:
             rows.append(self._picture(planned, figure, scene, view))
         return pa.Table.from_pylist(rows, schema=schema.RENDERED)
 
-    def _figure(self, source: str, posture: str) -> Figure:
-        dress = plans.dress(self.config, source, posture)
-        return self.workshop.figure(dress, plans.seeded("figure", self.config.seed, source))
+    def _figure(self, figure_id: str, posture: str) -> Figure:
+        dress = plans.dress(self.config, figure_id, posture)
+        return self.workshop.figure(dress, plans.seeded("figure", self.config.seed, figure_id))
 
     def _picture(self, planned: dict, figure: Figure, scene: Scene, view: np.ndarray) -> dict:
         config, image_id = self.config, planned["image_id"]
@@ -60,13 +60,13 @@ class Studio:
         vertices = self.workshop.posed(
             figure, shape_weights(units, names, lean) + plans.incidental_shapes(config, image_id, names)
         )
-        picture = draw(figure, vertices, plans.folds(config, planned["source"], units), scene, view, config.size)
+        picture = draw(figure, vertices, plans.folds(config, planned["figure_id"], units), scene, view, config.size)
         points = resample_jawline(apply_affine(project(vertices[figure.landmarks], scene.pose)[1], view))
         groups = {"material": scene.material, "headgear": figure.dress.headgear} | (
             {"posture": planned["posture"]} if planned["posture"] else {}
         )
         return {
-            **{name: planned[name] for name in ("image_id", "source", "scene", "label", "intensity")},
+            **{name: planned[name] for name in ("image_id", "figure_id", "scene", "label", "intensity")},
             "votes": ""
             if config.plan in ("pairs", "changes", "units")
             else votes(units, plans.seeded("votes", config.seed, image_id)),
@@ -89,10 +89,10 @@ def rendered_job(head: str, config: ClayConfig, *, actors: int | None = None) ->
 
     def do(work: StageOutput) -> None:
         step = Step(Studio, {"head": storage.absolute(head), "config": config}, actors=actors)
-        work.map(plans.plan(config), [step], rows_per_part=_ROWS_PER_PART)
+        work.map(plans.plan(config), [step], rows_per_shard=ROWS_PER_SHARD)
 
     models = {"head": head_digest(head), "facs": str(TABLE_VERSION)}
-    return StageSpec("rendered", VERSION, {}, config, models, {".": schema.RENDERED}, do)
+    return StageSpec("render", VERSION, {}, config, models, {".": schema.RENDERED}, do)
 
 
 def make_corpora(recipe: str, head: str, out: str) -> list[str]:

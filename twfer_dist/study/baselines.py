@@ -21,7 +21,7 @@ from twfer_dist.study.metrics import COUNTED, Evaluation
 
 LINEAR = "linear model on Action Units"
 
-_COLUMNS = ["corpus", "source", "split", "label", "action_units"]
+_COLUMNS = ["corpus", "figure_id", "split", "label", "action_units"]
 
 
 def always(evaluation: Evaluation) -> Evaluation:
@@ -71,7 +71,7 @@ def _units(rows: pa.Table) -> np.ndarray:
 def _answers(model: LogisticRegression, rows: pa.Table) -> pa.Table:
     predicted = model.predict(_units(rows)) if len(rows) else np.zeros(0)
     columns = {
-        **{name: rows[name] for name in ("corpus", "source", "split", "label")},
+        **{name: rows[name] for name in ("corpus", "figure_id", "split", "label")},
         "model": pa.array([LINEAR] * len(rows), pa.string()),
         "predicted": pa.array(predicted.astype(np.int8), PREDICTIONS.field("predicted").type),
         "status": pa.array([OK] * len(rows), pa.string()),

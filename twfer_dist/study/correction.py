@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.calibration import ENOUGH, Confusion, confusion, confusion_from
-from twfer_dist.recognition.stage import UNLIKE
-from twfer_dist.study.metrics import source_codes
+from twfer_dist.recognition.stage import OUT_OF_DISTRIBUTION
+from twfer_dist.study.metrics import figure_codes
 from twfer_dist.study.shares import agreement
 
 HELD_OUT, LABELLED, BOTH = "held-out images", "labelled faces", "held-out images and labelled faces"
 
-MOST_UNLIKE = 0.1
+MAX_OUT_OF_DISTRIBUTION = 0.1
 """The share of answered faces that may be unlike the training (by design it is 1 in 100 of what is like it): with more
 of them the photographs are of another kind, and held-out images say nothing of how the model errs on them.
 """
@@ -33,19 +33,19 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[s
     held_out: the record of the model's training. The labelled faces are compared with it: where they contradict it,
     they take its place if there are enough of each expression; else both count. Keys: by (HELD_OUT, LABELLED, BOTH or
     None), held_out and labelled (confusions as JSON-like data, or None), test (see `shares.agreement`; None where there
-    is nothing to compare), contradicted, unlike (faces that are unlike the training, of those with an answer), foreign
-    (whether these are over MOST_UNLIKE), why.
+    is nothing to compare), contradicted, out_of_distribution (faces that are unlike the training, of those with an
+    answer), foreign (whether these are over MAX_OUT_OF_DISTRIBUTION), why.
     """
     trained = confusion_from(held_out) if held_out else None
     answers = counts.filter(pc.is_valid(counts["predicted"]))
-    unlike = {
-        "k": pc.sum(answers.filter(pc.equal(answers["status"], UNLIKE))["n"]).as_py() or 0,
+    outside = {
+        "k": pc.sum(answers.filter(pc.equal(answers["status"], OUT_OF_DISTRIBUTION))["n"]).as_py() or 0,
         "n": pc.sum(answers["n"]).as_py() or 0,
     }
-    foreign = unlike["k"] > MOST_UNLIKE * unlike["n"]
+    foreign = outside["k"] > MAX_OUT_OF_DISTRIBUTION * outside["n"]
     rows = counts.filter(pc.and_(pc.is_valid(counts["label"]), pc.is_valid(counts["predicted"])))
     truth, answered = (rows[name].to_numpy().astype(np.int64) - 1 for name in ("label", "predicted"))
-    here = confusion(truth, answered, source_codes(rows)[0], rows["n"].to_numpy()) if len(rows) else None
+    here = confusion(truth, answered, figure_codes(rows)[0], rows["n"].to_numpy()) if len(rows) else None
     test = agreement(trained, here) if trained and here else None
     contradicted = bool(test and test["p"] < LEVEL)
     both = trained.pooled(here) if trained and here and test else None
@@ -64,7 +64,7 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[dict[s
         "labelled": here.as_dict() if here else None,
         "test": test,
         "contradicted": contradicted,
-        "unlike": unlike,
+        "out_of_distribution": outside,
         "foreign": foreign,
     }
     return told | {"why": _why(told, trained, here)}, used
@@ -88,7 +88,8 @@ def _why(told: Mapping[str, Any], trained: Confusion | None, here: Confusion | N
         )
     elif told["foreign"]:
         first = (
-            f"{told['unlike']['k']:,} of the {told['unlike']['n']:,} faces with an answer are unlike all that "
+            f"{told['out_of_distribution']['k']:,} of the {told['out_of_distribution']['n']:,} faces with an answer "
+            "are unlike all that "
             "the model learned from"
         )
         first += ", so its held-out images say nothing of how it errs on them"

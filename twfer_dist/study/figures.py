@@ -37,7 +37,7 @@ def sample(
     """The first `limit` of `images` (column image_id) by id that `model` was asked about, as cards by predicted
     expression.
 
-    A card: face_id, corpus, path, source, groups, truth and predicted (names or None), confidence, probabilities (7),
+    A card: face_id, corpus, path, figure, groups, truth and predicted (names or None), confidence, probabilities (7),
     status, error, refused, others (the other models' answers), `image` (a JPEG data URI, or None where no face is
     there), points (68 pairs in percent of the image, or none), action_units (of each: name, words, value, low, high,
     there) and action_units_from.
@@ -53,7 +53,7 @@ def sample(
         "landmarks68",
         "action_units",
         "action_units_from",
-        "action_units_reach",
+        "action_units_half_width_90",
     ]
     shown = {
         row["face_id"]: row for f in faces for row in f.table("faces", FACES, columns=columns, ids=ids).to_pylist()
@@ -84,7 +84,7 @@ def _card(row: dict, face: dict, rows: list[dict]) -> dict:
         "face_id": row["image_id"],
         "corpus": row["corpus"],
         "path": face.get("path"),
-        "source": row["source"],
+        "figure_id": row["figure_id"],
         "groups": dict(row["groups"] or ()),
         "truth": _name(row["label"]),
         "predicted": _name(row["predicted"]),
@@ -115,7 +115,7 @@ def _points(face: dict) -> list[tuple[float, float]]:
 def _action_units(face: dict) -> list[dict]:
     """Each Action Unit with its 90 % interval; low and high are None where whoever measured it gave none."""
     values = face.get("action_units") or []
-    reach = face.get("action_units_reach") or [None] * len(values)
+    half_widths = face.get("action_units_half_width_90") or [None] * len(values)
     return [
         {
             "name": name,
@@ -125,7 +125,7 @@ def _action_units(face: dict) -> list[dict]:
             "high": None if r is None else round(min(float(MAX_INTENSITY), value + r), 3),
             "there": value >= PRESENT,
         }
-        for name, words, value, r in zip(ACTION_UNITS, ACTION_UNIT_NAMES, values, reach, strict=False)
+        for name, words, value, r in zip(ACTION_UNITS, ACTION_UNIT_NAMES, values, half_widths, strict=False)
     ]
 
 
@@ -149,7 +149,7 @@ def _name(label: int | None) -> str | None:
 
 
 def strips(animated: Sequence[Artifact], faces: Sequence[Artifact], limit: int) -> list[dict]:
-    """The first `limit` animated faces by id, each of another source: face_id, source, the face itself, and a strip for
+    """The first `limit` animated faces by id, each of another figure: face_id, figure, the face itself, and a strip for
     each expression.
 
     A strip: expression, intensities (weak to strong) and `image`, one JPEG data URI of all its frames side by side.
@@ -172,7 +172,7 @@ def strips(animated: Sequence[Artifact], faces: Sequence[Artifact], limit: int) 
         found.append(
             {
                 "face_id": face,
-                "source": rows[0]["source"],
+                "figure_id": rows[0]["figure_id"],
                 "corpus": rows[0]["corpus"],
                 "image": jpeg_uri(_picture(own[0], FACE_PIXELS)) if own else None,
                 "strips": [
@@ -195,14 +195,14 @@ def _one_reference(rows: list[dict]) -> list[dict]:
 
 
 def _first_faces(animated: Artifact, limit: int) -> list[str]:
-    """The first face id with a picture of each of the first `limit` sources; the table is sorted by face."""
+    """The first face id with a picture of each of the first `limit` figures; the table is sorted by face."""
     seen: dict[str, str] = {}
     batches = animated.scan(".", ANIMATED).to_batches(
-        columns=["face_id", "source"], filter=pc.field("status") == OK, batch_size=1 << 10
+        columns=["face_id", "figure_id"], filter=pc.field("status") == OK, batch_size=1 << 10
     )
     for batch in batches:
-        for face, source in zip(batch["face_id"].to_pylist(), batch["source"].to_pylist(), strict=True):
-            seen.setdefault(source, face)
+        for face, figure_id in zip(batch["face_id"].to_pylist(), batch["figure_id"].to_pylist(), strict=True):
+            seen.setdefault(figure_id, face)
         if len(seen) >= limit:
             break
     return list(seen.values())[:limit]

@@ -11,18 +11,18 @@ from twfer_dist.core.intervals import as_dict, share, simultaneous
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, POSTURES
 from twfer_dist.recognition.calibration import Confusion
-from twfer_dist.study.metrics import GROUP, source_codes
+from twfer_dist.study.metrics import GROUP, figure_codes
 from twfer_dist.study.shares import corrected
 
 SMALL = 30
-"""Below so many sources (figures, photographs) in a group its shares are marked as a small sample."""
+"""Below so many figures (figures, photographs) in a group its shares are marked as a small sample."""
 
 REGROUPINGS = 999
-"""Random regroupings of the sources in the test of difference; its smallest p is 1 in 1,000."""
+"""Random regroupings of the figures in the test of difference; its smallest p is 1 in 1,000."""
 
 MOST_VALUES = 20
-LEAST_SOURCES = 3
-"""A column with more values than MOST_VALUES, or with fewer sources for each value than LEAST_SOURCES, names things
+LEAST_FIGURES = 3
+"""A column with more values than MOST_VALUES, or with fewer figures for each value than LEAST_FIGURES, names things
 rather than groups them: it is left out unless it is asked for, and the report says so.
 """
 
@@ -48,7 +48,7 @@ def distributions(counts: pa.Table, confusion: Confusion | None = None, asked: S
 
 
 def overall(counts: pa.Table, confusion: Confusion | None = None) -> dict:
-    """All faces together: value, faces, answered, readable, sources, small, and for each of the seven expressions
+    """All faces together: value, faces, answered, accepted, figures, small, and for each of the seven expressions
 
     k, n, share: the answers, of all faces that have one, sure or not: shares of the sure ones would be those that the
     model is sure of most easily. low, high, corrected: the share of faces that show it, corrected by how the model
@@ -75,7 +75,7 @@ def _distribution(
         "values": [],
         "test": None,
     }
-    most = MOST_NAMED if asked else min(MOST_VALUES, max(2, source_codes(counts)[1] // LEAST_SOURCES))
+    most = MOST_NAMED if asked else min(MOST_VALUES, max(2, figure_codes(counts)[1] // LEAST_FIGURES))
     if 1 < len(names) <= most and not measured:
         entry["values"] = [_group(name, counts.filter(pc.equal(values, name)), confusion) for name in names]
         entry["test"] = difference(counts, values)
@@ -94,7 +94,7 @@ def _measured(names: Sequence[str]) -> bool:
 
 def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict:
     rows = counts.filter(pc.is_valid(counts["predicted"]))
-    answers, labels = _by_source(rows, "predicted"), _by_source(counts.filter(pc.is_valid(counts["label"])), "label")
+    answers, labels = _by_figure(rows, "predicted"), _by_figure(counts.filter(pc.is_valid(counts["label"])), "label")
     estimate = corrected(answers, confusion) if confusion and len(rows) else None
     z = simultaneous(len(EXPRESSIONS))
     expressions: list[dict[str, Any]] = []
@@ -116,34 +116,34 @@ def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict:
         "value": value,
         "faces": int(pc.sum(counts["n"]).as_py() or 0),
         "answered": int(answers.sum()),
-        "readable": int(pc.sum(sure["n"]).as_py() or 0),
-        "sources": len(answers),
+        "accepted": int(pc.sum(sure["n"]).as_py() or 0),
+        "figures": len(answers),
         "small": len(answers) < SMALL,
         "expressions": expressions,
     }
 
 
-def _by_source(rows: pa.Table, column: str) -> np.ndarray:
-    """[sources, 7]: faces of each source by the expression in a column of labels."""
-    source, sources = source_codes(rows)
-    found = np.zeros((sources, len(EXPRESSIONS)), np.int64)
-    np.add.at(found, (source, rows[column].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
+def _by_figure(rows: pa.Table, column: str) -> np.ndarray:
+    """[figures, 7]: faces of each figure by the expression in a column of labels."""
+    figure_id, figure_ids = figure_codes(rows)
+    found = np.zeros((figure_ids, len(EXPRESSIONS)), np.int64)
+    np.add.at(found, (figure_id, rows[column].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
     return found
 
 
 def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
-    """Do the groups differ by more than chance? A permutation test of Pearson's chi-squared, over whole sources.
+    """Do the groups differ by more than chance? A permutation test of Pearson's chi-squared, over whole figures.
 
     The table of group by answered expression, of all faces with an answer, is compared with REGROUPINGS tables in which
-    the sources were dealt to the groups at random, so that many faces of one figure count once. `as_large` of them
+    the figures were dealt to the groups at random, so that many faces of one figure count once. `as_large` of them
     differ at least as much; p = (as_large + 1) / (regroupings + 1). None where only one group or one expression is
     left.
     """
     answered = pc.is_valid(counts["predicted"])
     rows, values = counts.filter(answered), values.filter(answered)
     group = pc.rank(values, tiebreaker="dense").to_numpy().astype(np.int64) - 1
-    source, _ = source_codes(rows)
-    units, unit = np.unique(np.stack([group, source], 1), axis=0, return_inverse=True)
+    figure_id, _ = figure_codes(rows)
+    units, unit = np.unique(np.stack([group, figure_id], 1), axis=0, return_inverse=True)
     table = np.zeros((len(units), len(EXPRESSIONS)), np.int64)
     np.add.at(table, (unit.ravel(), rows["predicted"].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
     table = table[:, table.sum(0) > 0]
@@ -151,7 +151,7 @@ def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
     if len(sizes) < 2 or table.shape[1] < 2:
         return None
     random = np.random.default_rng(0)
-    # Sources with equal rows are interchangeable, so dealing how many of each kind a group gets is dealing the sources.
+    # Figures with equal rows are interchangeable, so dealing how many of each kind a group gets is dealing the figures.
     kinds, number = np.unique(table, axis=0, return_counts=True)
     observed = _chi_squared(np.add.reduceat(table, np.cumsum(sizes) - sizes))
     as_large = sum(
@@ -162,7 +162,7 @@ def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
         "as_large": as_large,
         "regroupings": REGROUPINGS,
         "p": (as_large + 1) / (REGROUPINGS + 1),
-        "sources": len(units),
+        "figures": len(units),
     }
 
 

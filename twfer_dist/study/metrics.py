@@ -1,6 +1,6 @@
 """Accuracy tables as in the paper, and confusion matrices, from tables of predictions of any length.
 
-Predictions are counted batch by batch into a *count table*: one row for each combination of model, corpus, source,
+Predictions are counted batch by batch into a *count table*: one row for each combination of model, corpus, figure,
 split, label, predicted expression, status and grouping columns, with `n` images. All scores come from it.
 """
 
@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.intervals import Mean, Share, as_dict, mean_of_classes, share
+from twfer_dist.core.intervals import Mean, Share, as_dict, balanced_accuracy, share
 from twfer_dist.core.schema import PREDICTIONS, figures
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 
 SPLITS = ("train", "validation", "test")
-COUNTED = ("model", "corpus", "source", "split", "label", "predicted", "status")
+COUNTED = ("model", "corpus", "figure_id", "split", "label", "predicted", "status")
 GROUP = "group:"
 """Before the name of a grouping column in a count table."""
 
@@ -31,9 +31,9 @@ _CLASSES = len(EXPRESSIONS)
 class Evaluation:
     """How one model answered the labelled images of one split.
 
-    right, total: [sources, 7] images of each source and true expression, and those answered right.
+    right, total: [figures, 7] images of each figure and true expression, and those answered right.
     confusion: [7, 7] images by true (row) and predicted (column) expression.
-    readable, readable_right: images whose answer the model itself calls readable, and those answered right.
+    accepted, accepted_right: images whose answer the model itself calls accepted, and those answered right.
     unanswered: labelled images without any answer (no pixels to read); in none of the other counts.
     """
 
@@ -42,8 +42,8 @@ class Evaluation:
     right: np.ndarray
     total: np.ndarray
     confusion: np.ndarray
-    readable: int
-    readable_right: int
+    accepted: int
+    accepted_right: int
     unanswered: int
 
     @property
@@ -59,7 +59,7 @@ class Evaluation:
     @property
     def mean(self) -> Mean | None:
         """The mean of the classes' shares (the paper's average in Table 7)."""
-        return mean_of_classes(self.classes)
+        return balanced_accuracy(self.classes)
 
 
 def count(predictions: Iterable[Artifact], images: pa.Table, groups: Sequence[str] = ()) -> pa.Table:
@@ -120,20 +120,20 @@ def _evaluation(model: str, split: str, rows: pa.Table) -> Evaluation:
     rows, n = rows.filter(pa.array(answered)), n[answered]
     truth = rows["label"].to_numpy().astype(np.int64) - 1
     predicted = rows["predicted"].to_numpy().astype(np.int64) - 1
-    source, sources = source_codes(rows)
+    figure_id, figure_ids = figure_codes(rows)
     confusion = np.zeros((_CLASSES, _CLASSES), np.int64)
     np.add.at(confusion, (truth, predicted), n)
-    total = np.zeros((sources, _CLASSES), np.int64)
-    np.add.at(total, (source, truth), n)
+    total = np.zeros((figure_ids, _CLASSES), np.int64)
+    np.add.at(total, (figure_id, truth), n)
     right = np.zeros_like(total)
     hit = truth == predicted
-    np.add.at(right, (source[hit], truth[hit]), n[hit])
+    np.add.at(right, (figure_id[hit], truth[hit]), n[hit])
     ok = np.array([s == OK for s in rows["status"].to_pylist()], bool)
     return Evaluation(model, split, right, total, confusion, int(n[ok].sum()), int(n[ok & hit].sum()), unanswered)
 
 
-def source_codes(rows: pa.Table) -> tuple[np.ndarray, int]:
-    """A number from 0 for the source of each row (sources of two corpora are two), and how many there are."""
+def figure_codes(rows: pa.Table) -> tuple[np.ndarray, int]:
+    """A number from 0 for the figure of each row (figures of two corpora are two), and how many there are."""
     if not len(rows):
         return np.zeros(0, np.int64), 0
     encoded = figures(rows).dictionary_encode()
@@ -153,7 +153,7 @@ def scores(evaluations: Sequence[Evaluation], *, baseline: str = "") -> list[dic
             "split": e.split,
             "images": as_dict(e.images),
             "mean": as_dict(e.mean),
-            "readable": {"k": e.readable_right, "n": e.readable},
+            "accepted": {"k": e.accepted_right, "n": e.accepted},
             "unanswered": e.unanswered,
             "expressions": [{"expression": name, **as_dict(s)} for name, s in zip(EXPRESSIONS, e.classes, strict=True)],
         }

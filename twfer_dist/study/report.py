@@ -18,7 +18,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import rows_to_csv
 from twfer_dist.study import figures
-from twfer_dist.study.groups import LEAST_SOURCES, MOST_NAMED, MOST_VALUES, SMALL
+from twfer_dist.study.groups import LEAST_FIGURES, MOST_NAMED, MOST_VALUES, SMALL
 from twfer_dist.study.notes import notes
 from twfer_dist.study.report_data import Given, collect, photographs
 from twfer_dist.study.summary import answer, level
@@ -26,8 +26,8 @@ from twfer_dist.study.units import HIGH, action_units
 
 VERSION = 3
 NOT_READ = {
-    "not_readable": "where the model is not sure enough",
-    "unlike_training": "unlike all training images",
+    "low_confidence": "where the model is not sure enough",
+    "out_of_distribution": "unlike all training images",
     "unreadable": "whose crop cannot be decoded",
     "low_quality": "too small, too blurred, cut off or turned too far for their points to be trusted",
     "rejected": "that a person marked as wrong",
@@ -120,7 +120,7 @@ def _write(work: StageOutput, *, given: Given, config: ReportConfig) -> None:
         "column",
         "group",
         "faces",
-        "sources",
+        "figures",
         "expression",
         "answered",
         "of",
@@ -148,7 +148,7 @@ def render(study: Mapping[str, Any], shown: Mapping[str, Sequence[Mapping]], *, 
     )
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     words = {"EXPRESSIONS": EXPRESSIONS, "NOT_READ": NOT_READ, "NO_FACE_FOR": NO_FACE_FOR, "SMALL":
-        SMALL, "MOST_VALUES": MOST_VALUES, "LEAST_SOURCES": LEAST_SOURCES, "MOST_NAMED": MOST_NAMED,
+        SMALL, "MOST_VALUES": MOST_VALUES, "LEAST_FIGURES": LEAST_FIGURES, "MOST_NAMED": MOST_NAMED,
         "HIGH": HIGH, "PRESENT": figures.PRESENT, "level": level(study), "version":
         twfer_dist.__version__, "recipe": recipe, "output": output, }  # fmt: skip
     return environment.get_template(_PAGE[0]).render(**study, **words, **shown)
@@ -191,7 +191,7 @@ def _group_rows(groups: Iterable[Mapping]) -> Iterable[dict]:
                 "column": group["column"],
                 "group": value["value"],
                 "faces": value["faces"],
-                "sources": value["sources"],
+                "figures": value["figures"],
             }
             for e in value["expressions"]:
                 answers = {

@@ -17,8 +17,8 @@ from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.study import baselines, correction, groups, metrics
 from twfer_dist.study.metrics import Evaluation
 
-NEW, SEEN, ALL = "sources new to the model", "sources seen in training", "all labelled photographs"
-"""What photographs are counted under: is a photograph's source on the training side of a data set that is given?"""
+NEW, SEEN, ALL = "figures new to the model", "figures seen in training", "all labelled photographs"
+"""What photographs are counted under: is a photograph's figure on the training side of a data set that is given?"""
 
 Given = Mapping[str, Sequence[Artifact]]
 """predictions, faces, animated, datasets, models, validity: the finished outputs that a report is made from."""
@@ -71,12 +71,12 @@ def photographs(given: Given) -> pa.Table:
     Where no output of `faces` is given these are all images that were asked about and are in no data set.
     """
     if given["faces"]:
-        found = [f.scan("faces", FACES).to_table(columns=["face_id", "corpus", "source"]) for f in given["faces"]]
+        found = [f.scan("faces", FACES).to_table(columns=["face_id", "corpus", "figure_id"]) for f in given["faces"]]
     else:
         found = [
-            p.scan(".", PREDICTIONS).to_table(columns=["image_id", "corpus", "source"]) for p in given["predictions"]
+            p.scan(".", PREDICTIONS).to_table(columns=["image_id", "corpus", "figure_id"]) for p in given["predictions"]
         ]
-    empty = pa.table({column: pa.array([], pa.string()) for column in ("image_id", "corpus", "source")})
+    empty = pa.table({column: pa.array([], pa.string()) for column in ("image_id", "corpus", "figure_id")})
     rows = pa.concat_tables([empty, *(t.rename_columns(empty.column_names) for t in found)])
     rows = rows.group_by(rows.column_names).aggregate([]).sort_by("image_id")
     if not given["faces"]:
@@ -110,7 +110,7 @@ def _on_dataset(dataset: Artifact, given: Given) -> dict[str, Any]:
 
 
 def _on_photographs(counts: pa.Table, given: Given) -> dict[str, Any]:
-    """Scores on labelled faces of photographs, apart for sources that the training images were made from."""
+    """Scores on labelled faces of photographs, apart for figures that the training images were made from."""
     labelled = counts.filter(pc.is_valid(counts["label"]))
     linear = baselines.fit(given["datasets"][0]) if given["datasets"] and len(labelled) else None
     answers = None
@@ -137,7 +137,7 @@ def _accuracy(counts: pa.Table, linear: pa.Table | None) -> dict[str, Any]:
 
 
 def _seen_or_new(rows: pa.Table, given: Given) -> pa.Array:
-    """For each of `rows` (corpus, source): NEW or SEEN on the training side of the data sets, ALL where there is
+    """For each of `rows` (corpus, figure): NEW or SEEN on the training side of the data sets, ALL where there is
     none.
     """
     if not given["datasets"]:
@@ -145,7 +145,7 @@ def _seen_or_new(rows: pa.Table, given: Given) -> pa.Array:
     seen: set[str] = set()
     for dataset in given["datasets"]:
         for batch in dataset.scan(".", DATASET).to_batches(
-            columns=["corpus", "source"], filter=pc.field("split") == "train"
+            columns=["corpus", "figure_id"], filter=pc.field("split") == "train"
         ):
             seen.update(figures(batch).to_pylist())
     return pc.if_else(pc.is_in(figures(rows), pa.array(sorted(seen), pa.string())), SEEN, NEW)
@@ -162,7 +162,7 @@ def _which_model(
         return None, "No model was asked."
     if len(models) == 1:
         return models[0], f"{models[0]} is the only model that was asked."
-    validation = {r["model"]: r["scores"]["validation"]["class_mean_accuracy"] for r in recognisers}
+    validation = {r["model"]: r["scores"]["validation"]["balanced_accuracy"] for r in recognisers}
     if not validation.keys() >= set(models):
         return (
             models[0],
@@ -211,7 +211,7 @@ def _sweep(finished: Artifact) -> dict[str, Any]:
         accuracy = trial["accuracy/validation"]
         right = (np.arange(n) < round(accuracy * n)).astype(int)
         kept = {key: trial[key] for key in ("alpha", "gamma", "learning_rate", "epochs", "best_epoch")}
-        scores = {"accuracy": accuracy, "class_mean_accuracy": trial["class_mean_accuracy/validation"]}
+        scores = {"accuracy": accuracy, "balanced_accuracy": trial["balanced_accuracy/validation"]}
         trials.append({"number": number, **kept, **scores, "images": as_dict(share(right, np.ones(n, int)))})
     trials.sort(key=lambda t: (t["number"] != finished.results["best"], -t["accuracy"], t["number"]))
     diverged = len(finished.results["trials"]) - len(trials)
@@ -268,22 +268,22 @@ def _sum_by(counts: pa.Table, column: str) -> dict[str, int]:
 
 
 def _training(dataset: Artifact) -> dict[str, Any]:
-    """Of each split of a data set: images, how many of them were generated, sources, and those that are in training
+    """Of each split of a data set: images, how many of them were generated, figures, and those that are in training
     too.
     """
-    columns = ["split", "origin", "corpus", "source"]
+    columns = ["split", "origin", "corpus", "figure_id"]
     batches = dataset.scan(".", DATASET).to_batches(columns=columns)
     rows = pa.concat_tables(pa.table(b).group_by(columns).aggregate([([], "count_all")]) for b in batches)
     parts = {split: rows.filter(pc.equal(rows["split"], split)) for split in pc.unique(rows["split"]).to_pylist()}
-    sources = {split: set(figures(part).to_pylist()) for split, part in parts.items()}
+    figure_ids = {split: set(figures(part).to_pylist()) for split, part in parts.items()}
     found = {}
     for split, part in sorted(parts.items(), key=lambda item: metrics.split_order(item[0])):
         generated = part.filter(pc.equal(part["origin"], "animated"))
         found[split] = {
             "images": pc.sum(part["count_all"]).as_py(),
             "generated": pc.sum(generated["count_all"]).as_py() or 0,
-            "sources": len(sources[split]),
-            "sources_in_training": len(sources[split] & sources.get("train", set())),
+            "figures": len(figure_ids[split]),
+            "figures_in_training": len(figure_ids[split] & figure_ids.get("train", set())),
         }
     return {"name": name(dataset), "splits": found}
 

@@ -45,9 +45,9 @@ def _shown(study: Mapping[str, Any]) -> str:
         then = f", then {second['expression']}, {_counted(second)}" if second["k"] else ""
         unknown = "what share of the faces shows it is not known, since nothing tells how the model errs on them"
         if study["correction"]["foreign"]:
-            unlike = study["correction"]["unlike"]
+            outside = study["correction"]["out_of_distribution"]
             unknown = (
-                f"but {unlike['k']:,} of these {unlike['n']:,} faces are unlike all that it learned from, so its "
+                f"but {outside['k']:,} of these {outside['n']:,} faces are unlike all that it learned from, so its "
                 "answers say little of "
                 "them: train a model on images that are more like these, and ask that one"
             )
@@ -126,7 +126,7 @@ def _list(words: list[str], last: str = "and") -> str:
 
 
 def _belief(study: Mapping[str, Any]) -> str:
-    """The score on photographs, new sources before seen ones, and on the test images of the data sets."""
+    """The score on photographs, new figures before seen ones, and on the test images of the data sets."""
     told = []
     for entry in study["accuracy"]:
         splits = {s["split"] for s in entry["scores"] if s["images"]["n"]}
@@ -141,7 +141,7 @@ def _belief(study: Mapping[str, Any]) -> str:
                 f"where {constant['model'].replace('always', 'always answering')} is right in "
                 f"{constant['images']['k']:,}"
             )
-            sure = f", and in {own['readable']['k']:,} of the {own['readable']['n']:,} that it is sure of"
+            sure = f", and in {own['accepted']['k']:,} of the {own['accepted']['n']:,} that it is sure of"
             told.append(f"on {where} it is right in {say(own['images'])}{sure}, {least}")
     if not told:
         tests = [r["test"] for r in study["recognisers"] if r["model"] == study["model"] and r["test"]]

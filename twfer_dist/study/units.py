@@ -18,7 +18,7 @@ from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.faces.stage import OURS
 from twfer_dist.measurement.analyzer import SHIPPED
-from twfer_dist.study.metrics import source_codes
+from twfer_dist.study.metrics import figure_codes
 
 HIGH = 0.75
 """A figure counts as high in a unit where it lies above this share of the heads. These were drawn with strong Action
@@ -38,7 +38,7 @@ def action_units(faces: Sequence[Artifact]) -> list[dict[str, Any]]:
     where the network that ships measured: of no other is it known what it reads on the heads.
     """
     found: dict[str, dict[str, Any]] = {}
-    columns = ["corpus", "source", "action_units", "action_units_from", "status"]
+    columns = ["corpus", "figure_id", "action_units", "action_units_from", "status"]
     for finished in faces:
         rows = finished.scan("faces", FACES).to_table(columns=columns, filter=pc.is_valid(pc.field("action_units")))
         ours = finished.results.get("network") == _facts()["sha256"]
@@ -56,16 +56,16 @@ def action_units(faces: Sequence[Artifact]) -> list[dict[str, Any]]:
 
 def _far(rows: Any) -> list[dict[str, Any]]:
     values = rows["action_units"].combine_chunks().flatten().to_numpy().reshape(-1, len(ACTION_UNITS))
-    source, sources = source_codes(rows)
-    by_figure = np.split(values[np.argsort(source, kind="stable")], np.cumsum(np.bincount(source))[:-1])
+    figure_id, figure_ids = figure_codes(rows)
+    by_figure = np.split(values[np.argsort(figure_id, kind="stable")], np.cumsum(np.bincount(figure_id))[:-1])
     middle = np.stack([np.median(figure, axis=0) for figure in by_figure])
     found = []
     for unit, name, value, limit in zip(ACTION_UNITS, ACTION_UNIT_NAMES, middle.T, _limits(), strict=True):
         high = int((value > limit).sum())
-        by_chance = stats.binom.sf(high - 1, sources, 1 - HIGH)
-        if 2 * high > sources and by_chance < CHANCE / len(ACTION_UNITS):
+        by_chance = stats.binom.sf(high - 1, figure_ids, 1 - HIGH)
+        if 2 * high > figure_ids and by_chance < CHANCE / len(ACTION_UNITS):
             found.append(
-                {"unit": unit, "name": name, "mean": round(float(value.mean()), 3), "high": high, "figures": sources}
+                {"unit": unit, "name": name, "mean": round(float(value.mean()), 3), "high": high, "figures": figure_ids}
             )
     return found
 

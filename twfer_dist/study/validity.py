@@ -41,7 +41,7 @@ def validity_job(
     """Score each model on the test images of both data sets: per expression, both averages, n, 95 % intervals.
 
     real: a data set of labelled photographs. animated: one of animated neutral faces. models: trainings on either, one
-    on `real` at least. predictions: the models' answers to both data sets. A test image whose source is among the
+    on `real` at least. predictions: the models' answers to both data sets. A test image whose figure is among the
     model's own training images is left out. `results["scores"]`: for each model, those on `real` first, and each data
     set, `tables.scores`, with trained_on and asked_about ("real" or "animated") and left_out. Problem where an input is
     of another kind, or answers are missing.
@@ -72,7 +72,7 @@ def validity_job(
             for trained_on, model in learned
             for name, images in asked.items()
         ]
-        work.results = {"scores": found, "say": [_say(one) for one in found]}
+        work.results = {"scores": found, "summary": [_say(one) for one in found]}
 
     inputs = {
         **datasets,
@@ -83,10 +83,10 @@ def validity_job(
 
 
 def _images(name: str, dataset: Artifact) -> pa.Table:
-    """The test images of a data set: image_id, source (with its corpus). Problem where there are none, or of another
+    """The test images of a data set: image_id, figure (with its corpus). Problem where there are none, or of another
     origin.
     """
-    columns = ["image_id", "corpus", "source", "origin", "split"]
+    columns = ["image_id", "corpus", "figure_id", "origin", "split"]
     rows = dataset.scan(".", DATASET).to_table(
         columns=columns, filter=(pc.field("status") == OK) & (pc.field("split") == "test")
     )
@@ -97,20 +97,22 @@ def _images(name: str, dataset: Artifact) -> pa.Table:
             f"{dataset.uri} is given as the {name} faces and holds images of origin '{foreign[0]}': name another "
             "data set."
         )
-    return pa.table({"image_id": rows["image_id"], "source": figures(rows)})
+    return pa.table({"image_id": rows["image_id"], "figure_id": figures(rows)})
 
 
 def _score(
     model: Artifact, learned_from: Artifact, name: str, images: pa.Table, predictions: Sequence[Artifact]
 ) -> dict[str, Any]:
-    """How the model answers those of `images` whose sources it did not learn from."""
-    train = learned_from.scan(".", DATASET).to_table(columns=["corpus", "source"], filter=pc.field("split") == "train")
-    new = images.filter(pc.invert(pc.is_in(images["source"], pc.unique(figures(train)))))
+    """How the model answers those of `images` whose figures it did not learn from."""
+    train = learned_from.scan(".", DATASET).to_table(
+        columns=["corpus", "figure_id"], filter=pc.field("split") == "train"
+    )
+    new = images.filter(pc.invert(pc.is_in(images["figure_id"], pc.unique(figures(train)))))
     left_out = len(images) - len(new)
     if not len(new):
         raise UserError(
-            f"Every source of the {name} test images is among the training images of {model.uri}: split both data "
-            "sets by the same sources."
+            f"Every figure of the {name} test images is among the training images of {model.uri}: split both data "
+            "sets by the same figures."
         )
     asked = pa.table({"image_id": new["image_id"], "split": pa.array([name] * len(new), pa.string())})
     counts = metrics.count(predictions, asked)

@@ -11,7 +11,7 @@ from twfer_dist.synthesis.networks import AnyGenerator, WarpingGenerator, condit
 
 
 def intensities(levels: int, drop_last: bool) -> list[float]:
-    """The steps from the source's own Action Units (0, not listed) towards the reference's (1): 1/levels, 2/levels, ...
+    """The steps from the figure's own Action Units (0, not listed) towards the reference's (1): 1/levels, 2/levels, ...
 
     drop_last: leave out the strongest, as the paper does ("we cannot utilize the final column").
     """
@@ -31,7 +31,7 @@ def animate(
     (B, S, S, 3).
 
     The generator sees the crops at its own size. What it makes is enlarged and meets the crop at the crop's size in
-    equation 1 of the paper, so that where the source is kept, or moved, the sculpture's texture stays as sharp as it
+    equation 1 of the paper, so that where the figure is kept, or moved, the sculpture's texture stays as sharp as it
     was. bfloat16: of the network's convolutions; on average 0.02 of 255 from float32, 999 of 1,000 values by at most 1.
     """
     image = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -59,4 +59,4 @@ def _made(network: AnyGenerator, images: Tensor, told_of: Tensor) -> tuple[Tenso
         return network(images, told_of)
     new = torch.ones(len(images), dtype=torch.bool, device=images.device)
     new[1:] = (images[1:] != images[:-1]).flatten(1).any(1)
-    return network.changed(network.seen(images[new])[new.cumsum(0) - 1], told_of)
+    return network.decode(network.encode(images[new])[new.cumsum(0) - 1], told_of)

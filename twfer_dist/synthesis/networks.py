@@ -143,13 +143,13 @@ class WarpingGenerator(nn.Module):
             nn.init.constant_(head.bias, start)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor, change: Tensor) -> tuple[Tensor, ...]:
-        return self.changed(self.seen(image), change)
+        return self.decode(self.encode(image), change)
 
-    def seen(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor) -> Tensor:
         """What the trunk sees in an image, (B, 4 width, S / 8, S / 8): the same whatever the change."""
         return self.down(self.first(F.pixel_unshuffle(image, self.FOLD)))
 
-    def changed(self, features: Tensor, change: Tensor) -> tuple[Tensor, ...]:
+    def decode(self, features: Tensor, change: Tensor) -> tuple[Tensor, ...]:
         """What `forward` gives, of images that have been `seen`."""
         side = features.shape[-1] * 4 * self.FOLD
         for block in self.blocks:

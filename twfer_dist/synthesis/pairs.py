@@ -48,34 +48,34 @@ class Pairs:
     """Images of scenes in memory.
 
     images: uint8 (N, S, S, 3) RGB; units: float32 (N, 17) in 0..1; labels: int (N,), 0 where the Action Units are free;
-    scenes: for each scene the indices of its images, from calm (the least Action Units) to strong. Faces of photographs
-    are one scene: a draw's truth then lends its Action Units alone. calm: share of the inputs that are their scene's
-    calmest image.
+    scenes: for each scene the indices of its images, from neutral (the least Action Units) to strong. Faces of
+    photographs are one scene: a draw's truth then lends its Action Units alone. neutral: share of the inputs that are
+    their scene's calmest image.
     """
 
     def __init__(
-        self, images: np.ndarray, units: np.ndarray, labels: np.ndarray, scenes: list[np.ndarray], calm: float = 0.5
+        self, images: np.ndarray, units: np.ndarray, labels: np.ndarray, scenes: list[np.ndarray], neutral: float = 0.5
     ) -> None:
-        self.images, self.units, self.labels, self.scenes, self.calm = images, units, labels, scenes, calm
+        self.images, self.units, self.labels, self.scenes, self.neutral = images, units, labels, scenes, neutral
 
     def of(self, scenes: Sequence[int]) -> "Pairs":
         """Some of the scenes alone."""
         chosen = [self.scenes[k] for k in scenes]
         keep = np.sort(np.concatenate(chosen))
         numbers = [np.searchsorted(keep, scene) for scene in chosen]
-        return Pairs(self.images[keep], self.units[keep], self.labels[keep], numbers, self.calm)
+        return Pairs(self.images[keep], self.units[keep], self.labels[keep], numbers, self.neutral)
 
     def draw(self, rng: np.random.Generator, count: int) -> PairBatch:
         """`count` random pairs, changed at random."""
         scenes = [self.scenes[k] for k in rng.integers(len(self.scenes), size=count)]
         any_source = np.array([rng.choice(scene) for scene in scenes])
         target = np.array([rng.choice(scene) for scene in scenes])
-        calm = np.array([scene[0] for scene in scenes])
-        reach = round(SHIFT * self.images.shape[1] / 64)
+        neutral = np.array([scene[0] for scene in scenes])
+        shift = round(SHIFT * self.images.shape[1] / 64)
         return PairBatch(
-            np.where(rng.random(count) < self.calm, calm, any_source),
+            np.where(rng.random(count) < self.neutral, neutral, any_source),
             target,
-            rng.integers(-reach, reach + 1, (count, 2)),
+            rng.integers(-shift, shift + 1, (count, 2)),
             rng.random(count) < 0.5,
             np.exp(rng.normal(0, [0.2, 0.06, 0.06, 0.06], (count, 4))).astype(np.float32),
             ((rng.random(count) < 0.4) * rng.random(count)).astype(np.float32),
@@ -83,7 +83,7 @@ class Pairs:
             rng.random(count, dtype=np.float32),
         )
 
-    def calm_draw(self, count: int) -> PairBatch:
+    def neutral_batch(self, count: int) -> PairBatch:
         """Up to `count` unchanged pairs from the calmest image of each scene to others of it, spread evenly, always the
         same.
         """
@@ -92,7 +92,7 @@ class Pairs:
         return self.plain(chosen[:, 0], chosen[:, 1])
 
     def plain(self, source: np.ndarray, target: np.ndarray) -> PairBatch:
-        """The pairs source -> target, unchanged."""
+        """The pairs figure -> target, unchanged."""
         n = len(source)
         none = np.zeros(n, np.float32)
         return PairBatch(
@@ -124,7 +124,7 @@ class Pairs:
 
 def load_scenes(rendered: Artifact, size: int) -> tuple[Pairs, list[str]]:
     """The scenes of at least two images of heads rendered as crops, at `size` pixels, and the figure of each scene."""
-    light = rendered.table(".", RENDERED, columns=["image_id", "source", "scene", "label", "action_units", "status"])
+    light = rendered.table(".", RENDERED, columns=["image_id", "figure_id", "scene", "label", "action_units", "status"])
     rows = [row for row in light.to_pylist() if row["status"] == OK]
     units = to_unit(np.array([row["action_units"] for row in rows], np.float32).reshape(len(rows), -1))
     scenes: dict[str, list[int]] = {}
@@ -134,7 +134,7 @@ def load_scenes(rendered: Artifact, size: int) -> tuple[Pairs, list[str]]:
     images = np.zeros((len(rows), size, size, 3), np.uint8)
     _read(rendered, ".", RENDERED, {row["image_id"]: index for index, row in enumerate(rows)}, images)
     labels = np.array([row["label"] or 0 for row in rows])
-    return Pairs(images, units, labels, usable), [rows[scene[0]]["source"] for scene in usable]
+    return Pairs(images, units, labels, usable), [rows[scene[0]]["figure_id"] for scene in usable]
 
 
 def load_pairs(rendered: Artifact, size: int, held_out: float) -> tuple[Pairs, Pairs]:
@@ -176,7 +176,7 @@ def load_faces(faces: Sequence[Artifact], size: int) -> Pairs:
             images,
         )
     labels = np.array([row["label"] or 0 for row in rows])
-    return Pairs(images, units, labels, [np.argsort(units.sum(axis=1), kind="stable")], calm=0)
+    return Pairs(images, units, labels, [np.argsort(units.sum(axis=1), kind="stable")], neutral=0)
 
 
 def _read(finished: Artifact, table: str, expected: pa.Schema, wanted: dict[str, int], images: np.ndarray) -> None:

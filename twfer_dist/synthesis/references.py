@@ -15,7 +15,7 @@ RULE = (
     "least: the length "
     "along the prototype's direction less the length across it (for neutral: the fewest Action Units). At most one "
     "face of a "
-    "source. Where no face has the label, the prototype itself."
+    "figure. Where no face has the label, the prototype itself."
 )
 
 
@@ -34,9 +34,9 @@ class Reference:
 
 def choose(faces: Sequence[pa.Table], per_expression: int, corpora: Sequence[str] = ()) -> list[Reference]:
     """Up to `per_expression` references of each expression, by `RULE`, from FACES rows (any columns beside face_id,
-    corpus, source, label, action_units and status); only from `corpora` where named. Sorted by label and number.
+    corpus, figure, label, action_units and status); only from `corpora` where named. Sorted by label and number.
     """
-    columns = ["face_id", "corpus", "source", "label", "action_units", "status"]
+    columns = ["face_id", "corpus", "figure_id", "label", "action_units", "status"]
     rows = [row for table in faces for row in table.select(columns).to_pylist()]
     rows = [
         r
@@ -51,13 +51,15 @@ def choose(faces: Sequence[pa.Table], per_expression: int, corpora: Sequence[str
             chosen.append(Reference(label, 1, f"prototype-{expression}", units, None))
             continue
         values = clearness(np.array([r["action_units"] for r in candidates], np.float64), label)
-        sources: set[str] = set()
+        figure_ids: set[str] = set()
         for k in sorted(range(len(candidates)), key=lambda k: (-values[k], candidates[k]["face_id"])):
-            if candidates[k]["source"] in sources or len(sources) == per_expression:
+            if candidates[k]["figure_id"] in figure_ids or len(figure_ids) == per_expression:
                 continue
-            sources.add(candidates[k]["source"])
+            figure_ids.add(candidates[k]["figure_id"])
             units = tuple(candidates[k]["action_units"])
-            chosen.append(Reference(label, len(sources), candidates[k]["face_id"], units, round(float(values[k]), 4)))
+            chosen.append(
+                Reference(label, len(figure_ids), candidates[k]["face_id"], units, round(float(values[k]), 4))
+            )
     return chosen
 
 

@@ -30,10 +30,10 @@ from twfer_dist.training.precision import Precision
 
 VERSION = 4
 
-PART_ROWS = 256  # at most
+ROWS_PER_SHARD = 256  # at most
 LEAST_PARTS = 32  # where there are rows enough, so that a small study keeps many workers busy to its end
-DECIDE = ("image_id", "source", "corpus", "reference_id", "groups", "action_units", "own", "content", "precision")
-PLAIN = ["face_id", "corpus", "source", "label", "groups", "action_units", "status"]
+DECIDE = ("image_id", "figure_id", "corpus", "reference_id", "groups", "action_units", "own", "content", "precision")
+PLAIN = ["face_id", "corpus", "figure_id", "label", "groups", "action_units", "status"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class AnimateConfig(Settings):
     """Which faces are animated, from how many references, in how many steps, and how the images are kept."""
 
     size: Annotated[int, Range(16, 2048)] = 112  # pixels of the animated images; crops are resized to it
-    levels: Annotated[int, Range(1, 100)] = 5  # steps from the source's Action Units to the reference's
+    levels: Annotated[int, Range(1, 100)] = 5  # steps from the figure's Action Units to the reference's
     drop_last: bool = True  # the strongest level is not planned
     references: Annotated[int, Range(1, 1000)] = 1  # of each expression
     per_expression: Annotated[int, Range(1, 10**7)] | None = None  # images, spread evenly; every combination where null
     reference_corpora: tuple[str, ...] = ()  # where references may come from; all where empty
     # "unlabelled": neutral faces and those without a label
-    sources: Literal["neutral", "unlabelled", "all"] = "neutral"
+    select: Literal["neutral", "unlabelled", "all"] = "neutral"
     batch: Annotated[int, Range(1, 4096)] = 16  # rows that the generator sees together
     precision: Precision = "float32"  # of the generator's convolutions; bfloat16 is faster, see `animate`
     quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG images
@@ -63,7 +63,7 @@ class AnimateConfig(Settings):
 def animate_job(
     faces: Sequence[Artifact], config: AnimateConfig, generator: str, *, actors: int | None = None, gpus: float = 0
 ) -> StageSpec:
-    """Animate the faces with status ok that `config.sources` names: table ANIMATED, ids
+    """Animate the faces with status ok that `config.select` names: table ANIMATED, ids
     `<face_id>-<expression>-<reference number>-<level>`.
 
     A face that was not found has no image to animate and no row here. A crop that cannot be decoded gives rows with
@@ -77,26 +77,26 @@ def animate_job(
     def do(work: StageOutput) -> None:
         tables = [_plain(finished) for finished in faces]
         chosen = references.choose(tables, config.references, config.reference_corpora)
-        sources = pa.concat_tables(
+        source_faces = pa.concat_tables(
             table.append_column("input", pa.array(np.full(len(table), k, np.int16))) for k, table in enumerate(tables)
         )
-        sources = sources.filter(_wanted(sources, config))
-        if not len(sources):
+        source_faces = source_faces.filter(_wanted(source_faces, config))
+        if not len(source_faces):
             raise UserError(
-                f"No face to animate: no row of {', '.join(f.uri for f in faces)} is ok and {config.sources}; "
-                "set sources to unlabelled or all."
+                f"No face to animate: no row of {', '.join(f.uri for f in faces)} is ok and {config.select}; "
+                "set figures to unlabelled or all."
             )
         steps = intensities(config.levels, config.drop_last)
         work.results |= {
-            "faces": len(sources),
-            "faces_without_own_action_units": sources["action_units"].null_count,
+            "faces": len(source_faces),
+            "faces_without_own_action_units": source_faces["action_units"].null_count,
             "intensities": steps,
             "reference_rule": references.RULE,
             "references": [asdict(reference) for reference in chosen],
             "generator_size": loaded.size,
             "precision": (computed := _precision(work, config.precision, gpus)),
         }
-        planned = plan(sources, chosen, steps, config.per_expression)
+        planned = plan(source_faces, chosen, steps, config.per_expression)
         planned = planned.append_column("precision", pa.array([computed] * len(planned), pa.string()))
         work.map(
             planned,
@@ -110,13 +110,13 @@ def animate_job(
                 ),
                 Step(encode, {"size": config.size, "quality": config.quality}),
             ],
-            rows_per_part=_rows_per_part(len(planned), config.batch),
-            decides=DECIDE,
+            rows_per_shard=_rows_per_shard(len(planned), config.batch),
+            reuse_key_columns=DECIDE,
         )
 
     models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
     inputs = {f"faces_{k}": finished for k, finished in enumerate(faces)}
-    return StageSpec("animated", VERSION, inputs, config, models, {".": ANIMATED}, do)
+    return StageSpec("animate", VERSION, inputs, config, models, {".": ANIMATED}, do)
 
 
 def _precision(work: StageOutput, wanted: Precision, gpus: float) -> str:
@@ -154,9 +154,9 @@ def _lacking_on_nodes(gpus: float) -> list[str]:
     )
 
 
-def _rows_per_part(rows: int, batch: int) -> int:
+def _rows_per_shard(rows: int, batch: int) -> int:
     """A multiple of the network's batch."""
-    return batch * max(1, min(PART_ROWS, rows // LEAST_PARTS) // batch)
+    return batch * max(1, min(ROWS_PER_SHARD, rows // LEAST_PARTS) // batch)
 
 
 def _plain(faces: Artifact) -> pa.Table:
@@ -167,30 +167,35 @@ def _plain(faces: Artifact) -> pa.Table:
 
 def _wanted(faces: pa.Table, config: AnimateConfig) -> pa.Array:
     fine = pc.equal(faces["status"], OK)
-    if config.sources == "all":
+    if config.select == "all":
         return fine
     neutral = pc.equal(faces["label"], NEUTRAL)
-    return pc.and_(fine, pc.fill_null(neutral, config.sources == "unlabelled"))
+    return pc.and_(fine, pc.fill_null(neutral, config.select == "unlabelled"))
 
 
 def plan(
-    sources: pa.Table, chosen: Sequence[references.Reference], steps: Sequence[float], per_expression: int | None = None
+    source_faces: pa.Table,
+    chosen: Sequence[references.Reference],
+    steps: Sequence[float],
+    per_expression: int | None = None,
 ) -> pa.Table:
-    """The rows of ANIMATED without images, `input`, `content`, and `own`: the Action Units that the source shows.
+    """The rows of ANIMATED without images, `input`, `content`, and `own`: the Action Units that the figure shows.
 
-    Each of `sources` (FACES rows) meets each reference at each intensity, or, where `per_expression` is given, so many
-    of these combinations of each expression that every source, and every reference at every intensity, is taken equally
+    Each of `figures` (FACES rows) meets each reference at each intensity, or, where `per_expression` is given, so many
+    of these combinations of each expression that every figure, and every reference at every intensity, is taken equally
     often or once more.
     """
     per_face = [(reference, level, step) for level, step in enumerate(steps, start=1) for reference in chosen]
-    face, way = _combinations(len(sources), np.array([reference.label for reference, _, _ in per_face]), per_expression)
-    own = np.array([values or [0.0] * 17 for values in sources["action_units"].to_pylist()], np.float32).reshape(
+    face, way = _combinations(
+        len(source_faces), np.array([reference.label for reference, _, _ in per_face]), per_expression
+    )
+    own = np.array([values or [0.0] * 17 for values in source_faces["action_units"].to_pylist()], np.float32).reshape(
         -1, 17
     )[face]
     targets = np.array([reference.action_units for reference, _, _ in per_face], np.float32)[way]
     amounts = np.array([step for _, _, step in per_face], np.float32)[way, None]
     names = [f"{EXPRESSIONS[r.label - 1]}-{r.number}-{level}" for r, level, _ in per_face]
-    repeated = sources.take(pa.array(face))
+    repeated = source_faces.take(pa.array(face))
 
     def of_way(values: list, kind: pa.DataType) -> pa.Array:
         return pa.array(values, kind).take(pa.array(way))
@@ -200,7 +205,7 @@ def plan(
             "image_id": pc.binary_join_element_wise(repeated["face_id"], of_way(names, pa.string()), "-"),
             "face_id": repeated["face_id"],
             "corpus": repeated["corpus"],
-            "source": repeated["source"],
+            "figure_id": repeated["figure_id"],
             "label": of_way([r.label for r, _, _ in per_face], pa.int8()),
             "level": of_way([level for _, level, _ in per_face], pa.int16()),
             "intensity": of_way([step for _, _, step in per_face], pa.float32()),
@@ -216,27 +221,27 @@ def plan(
     )
 
 
-def _combinations(sources: int, labels: np.ndarray, per_expression: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Which source meets which way (a reference at an intensity; labels: of its expression): indices, both (N,).
+def _combinations(source_faces: int, labels: np.ndarray, per_expression: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Which figure meets which way (a reference at an intensity; labels: of its expression): indices, both (N,).
 
     Problem where there are fewer combinations than are asked for.
     """
     if per_expression is None:
-        return np.repeat(np.arange(sources), len(labels)), np.tile(np.arange(len(labels)), sources)
+        return np.repeat(np.arange(source_faces), len(labels)), np.tile(np.arange(len(labels)), source_faces)
     faces, ways = [], []
     for label in np.unique(labels):
         of_label = np.flatnonzero(labels == label)
-        if per_expression > sources * len(of_label):
+        if per_expression > source_faces * len(of_label):
             raise UserError(
-                f"{per_expression} images of {EXPRESSIONS[label - 1]} are asked for, and {sources} faces, "
+                f"{per_expression} images of {EXPRESSIONS[label - 1]} are asked for, and {source_faces} faces, "
                 f"{len(of_label)} ways each, give "
-                f"{sources * len(of_label)}: ask for fewer, or for more references or levels."
+                f"{source_faces * len(of_label)}: ask for fewer, or for more references or levels."
             )
         row = np.arange(
             per_expression
-        )  # down a diagonal of the table of sources and ways, and when it closes, the next one
-        faces.append(row % sources)
-        ways.append(of_label[(row + row // math.lcm(sources, len(of_label))) % len(of_label)])
+        )  # down a diagonal of the table of figures and ways, and when it closes, the next one
+        faces.append(row % source_faces)
+        ways.append(of_label[(row + row // math.lcm(source_faces, len(of_label))) % len(of_label)])
     return np.concatenate(faces), np.concatenate(ways)
 
 

@@ -47,7 +47,7 @@ class StripsConfig(Settings):
 def strips_job(
     animated: Sequence[Artifact], faces: Sequence[Artifact], config: StripsConfig, *, corpora: Sequence[Corpus] = ()
 ) -> StageSpec:
-    """Pictures of the first figures of `animated` (by id, one face of a source): `<name>.png`, a row for each
+    """Pictures of the first figures of `animated` (by id, one face of a figure): `<name>.png`, a row for each
     expression from the face itself to the strongest, and `<name>.gif`, which goes through all of them; and of all
     figures together `sheet.jpg`, a row for each: the face itself, and every expression at its strongest.
 
@@ -84,7 +84,7 @@ def strips_job(
             progress.advance(1)
         progress.close()
         work.write_file("sheet.jpg", _jpeg(sheet(lines)))
-        work.results["say"] = [
+        work.results["summary"] = [
             f"{len(shown)} figures: a strip (.png) and a GIF of each{', and their photographs' if corpora else ''}"
         ]
 
@@ -97,16 +97,16 @@ def strips_job(
 
 
 def _figures(animated: Sequence[Artifact], faces: Sequence[Artifact], limit: int) -> list[tuple[dict, list[dict]]]:
-    """The first faces by id, each of another source, and their animated rows from one reference of each expression,
+    """The first faces by id, each of another figure, and their animated rows from one reference of each expression,
     weak to strong.
     """
     first: dict[tuple[str, str], tuple[str, int]] = {}
     for number, one in enumerate(animated):
         for batch in one.scan(".", ANIMATED).to_batches(
-            columns=["face_id", "corpus", "source"], filter=pc.field("status") == OK
+            columns=["face_id", "corpus", "figure_id"], filter=pc.field("status") == OK
         ):
             for row in batch.to_pylist():
-                first.setdefault((row["corpus"], row["source"]), (row["face_id"], number))
+                first.setdefault((row["corpus"], row["figure_id"]), (row["face_id"], number))
             if len(first) >= limit:
                 break
     found = []
@@ -162,10 +162,10 @@ def _labels(rows: Sequence[Mapping]) -> list[int]:
 
 
 def strip(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> np.ndarray:
-    """uint8 (H, W, 3) RGB: a row for each expression (label 1 to 7), its name, the source, and its frames from weak to
+    """uint8 (H, W, 3) RGB: a row for each expression (label 1 to 7), its name, the figure, and its frames from weak to
     strong.
 
-    source and frames: uint8 (side, side, 3).
+    figure and frames: uint8 (side, side, 3).
     """
     side = len(source)
     longest = max(map(len, frames.values()))

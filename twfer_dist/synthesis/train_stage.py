@@ -248,7 +248,7 @@ def _finish(work: StageOutput, run: Run, data: _Data) -> None:
         "run_id": run.id,
     }
     if scores and scores["output_l1_all"] >= scores["copy_l1_all"]:
-        work.results["say"] = [
+        work.results["summary"] = [
             "further from the truth than the unchanged picture on held-out figures: train longer, or at a lower rate"
         ]
 

@@ -8,12 +8,12 @@ from twfer_dist.measurement.analyzer import FaceAnalyzer
 from twfer_dist.measurement.identity import whole_crop
 
 
-def measured(meter: FaceAnalyzer, pictures: np.ndarray) -> np.ndarray:
-    """The Action Units, float32 (N, 17) from 0 to 5, of crops of faces, uint8 RGB (N, S, S, 3); NaN where the meter
+def measured(analyzer: FaceAnalyzer, pictures: np.ndarray) -> np.ndarray:
+    """The Action Units, float32 (N, 17) from 0 to 5, of crops of faces, uint8 RGB (N, S, S, 3); NaN where the analyzer
     sees no face.
     """
     framing = whole_crop(pictures.shape[1])
-    faces = [meter.measure(picture, [framing])[0] for picture in pictures]
+    faces = [analyzer.measure(picture, [framing])[0] for picture in pictures]
     unseen = np.full(len(ACTION_UNITS), np.nan, np.float32)
     return np.stack([face.units if face else unseen for face in faces]).astype(np.float32)
 

@@ -2,7 +2,7 @@
 is.
 
 Three systems answer: copying the input, the public generator, ours. Each sees the crops as the stage that animates
-shows them (`animate.animate`). The networks that judge take no part in the training of a generator: whoever asks sees
+shows them (`animate.animate`). The networks that measure take no part in the training of a generator: whoever asks sees
 to that.
 """
 
@@ -24,7 +24,7 @@ from twfer_dist.core.schema import FACES, RENDERED
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY, NEUTRAL
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.measurement.analyzer import SHIPPED, FaceAnalyzer, NetworkMeter, open_meter, open_network
+from twfer_dist.measurement.analyzer import SHIPPED, FaceAnalyzer, NetworkAnalyzer, open_analyzer, open_network
 from twfer_dist.measurement.identity import Identity, open_identity, rank1_hits
 from twfer_dist.measurement.network import SIZE, FaceNetwork, standardised
 from twfer_dist.synthesis import references
@@ -55,23 +55,23 @@ def evaluate(
     faces: Sequence[Artifact],
     *,
     identity: str,
-    judge: str | None = None,
-    beside: str | None = None,
+    reference_analyzer: str | None = None,
+    secondary_analyzer: str | None = None,
     figures: int = 40,
 ) -> dict[str, Any]:
     """Scores of the generators `ours` and, where given, `public`, beside copying the input.
 
     rendered: scenes of heads (plan pairs, framing crop) of figures that no generator has seen; `figures` of them are
     taken, evenly.
-    faces: outputs of the faces stage; of each, the first neutral or unlabelled face of each of so many sources.
-    identity, judge: weights of networks; the judge is the one that ships where none is named. beside: another network
-    that measures faces, such as MediaPipe's. Keys:
+    faces: outputs of the faces stage; of each, the first neutral or unlabelled face of each of so many figures.
+    identity, reference_analyzer: weights of networks; the analyzer is the one that ships where none is named.
+    secondary_analyzer: another network that measures faces, such as MediaPipe's. Keys:
         psnr, ssim, feature_distance: on pairs of rendered pictures, of each system `changed` (where the truth
             changes) and `rest`;
-        au_control_r (au_control_r_beside): `control.correlations` of requested and measured change, for `clay` with
+        au_control_r (au_control_r_secondary): `control.correlations` of requested and measured change, for `clay` with
             the `truth`'s own and `of_ceiling`, the mean as a share of the truth's;
         monotone_share: of figures and expressions, those whose measured expression rises at each of STEPS, see
-        `control.rises`; identity_rank1: of animated pictures, those nearest to their own figure's calm one: in
+        `control.rises`; identity_rank1: of animated pictures, those nearest to their own figure's neutral one: in
             another scene where the figure has one (clay), or in the face itself (sculpture);
         reference_choice: `control.choice` by expression, where labelled `faces` offer references, else None.
     Problem where a file is missing or another, or where there are fewer than LEAST figures.
@@ -81,16 +81,16 @@ def evaluate(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for loaded in systems.values():
         loaded.network.to(device)
-    judges = {"au_control_r": open_network(judge or SHIPPED)} | (
-        {"au_control_r_beside": open_meter(beside)} if beside else {}
+    analyzers = {"au_control_r": open_network(reference_analyzer or SHIPPED)} | (
+        {"au_control_r_secondary": open_analyzer(secondary_analyzer)} if secondary_analyzer else {}
     )
-    jury = _Evaluator(systems, device, judges, open_identity(identity))
+    evaluator = _Evaluator(systems, device, analyzers, open_identity(identity))
     clay = _scenes(rendered, figures)
     photographed = _all_photographed(faces, figures) if faces else None
-    scores = jury.on_clay(*clay)
+    scores = evaluator.on_clay(*clay)
     if photographed:
-        scores = _merged(scores, "sculpture", jury.on_faces(*photographed))
-        scores["reference_choice"] = jury.of_references(*photographed[:2], faces)
+        scores = _merged(scores, "sculpture", evaluator.on_faces(*photographed))
+        scores["reference_choice"] = evaluator.of_references(*photographed[:2], faces)
     return scores
 
 
@@ -100,7 +100,7 @@ def _merged(scores: dict[str, Any], kind: str, more: Mapping[str, Any]) -> dict[
 
 def _scenes(rendered: Artifact, figures: int) -> tuple[Pairs, list[str]]:
     """Scenes of up to `figures` figures, evenly taken, and the figure of each scene."""
-    if rendered.manifest["stage"] == "rendered" and (framing := rendered.manifest["config"].get("framing")) != "crop":
+    if rendered.manifest["stage"] == "render" and (framing := rendered.manifest["config"].get("framing")) != "crop":
         raise UserError(
             f"{rendered.uri} shows heads in the framing '{framing}', and a generator sees crops: render with "
             "framing crop."
@@ -119,30 +119,30 @@ def _scenes(rendered: Artifact, figures: int) -> tuple[Pairs, list[str]]:
 
 
 def _all_photographed(faces: Sequence[Artifact], figures: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`_photographed` of all outputs together. Problem where there are fewer than LEAST sources."""
+    """`_photographed` of all outputs together. Problem where there are fewer than LEAST figures."""
     parts = [_photographed(one, figures) for one in faces]
-    crops, own, sources = (np.concatenate(several) for several in zip(*parts, strict=True))
+    crops, own, figure_ids = (np.concatenate(several) for several in zip(*parts, strict=True))
     if len(crops) < LEAST:
         places = ", ".join(one.uri for one in faces)
         raise UserError(
-            f"{places} has neutral or unlabelled faces of {len(crops)} sources, and one is looked for among {LEAST} "
+            f"{places} has neutral or unlabelled faces of {len(crops)} figures, and one is looked for among {LEAST} "
             "at least: give more."
         )
-    return crops, own, sources
+    return crops, own, figure_ids
 
 
 def _photographed(faces: Artifact, figures: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first neutral or unlabelled face of each of up to `figures` sources: crops uint8 (N, S, S, 3), their Action
-    Units (N, 17), 0 to 5, and sources.
+    """The first neutral or unlabelled face of each of up to `figures` figures: crops uint8 (N, S, S, 3), their Action
+    Units (N, 17), 0 to 5, and figures.
     """
-    light = faces.table("faces", FACES, columns=["face_id", "corpus", "source", "label", "status"]).to_pylist()
+    light = faces.table("faces", FACES, columns=["face_id", "corpus", "figure_id", "label", "status"]).to_pylist()
     first: dict[tuple[str, str], str] = {}
     for row in light:
         if row["status"] == OK and row["label"] in (None, NEUTRAL):
-            first.setdefault((row["corpus"], row["source"]), row["face_id"])
+            first.setdefault((row["corpus"], row["figure_id"]), row["face_id"])
     ids = sorted(first.values())[:figures]
     rows = faces.table(
-        "faces", FACES, columns=["face_id", "corpus", "source", "action_units", "image"], ids=ids
+        "faces", FACES, columns=["face_id", "corpus", "figure_id", "action_units", "image"], ids=ids
     ).to_pylist()
     crops = np.zeros((len(rows), _SIDE, _SIDE, 3), np.uint8)
     for crop, row in zip(crops, rows, strict=True):
@@ -153,16 +153,16 @@ def _photographed(faces: Artifact, figures: int) -> tuple[np.ndarray, np.ndarray
             )
         crop[:] = cv2.cvtColor(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
     own = np.array([row["action_units"] or [0.0] * 17 for row in rows], np.float32).reshape(-1, 17)
-    return crops, own, np.array([f"{row['corpus']}/{row['source']}" for row in rows])
+    return crops, own, np.array([f"{row['corpus']}/{row['figure_id']}" for row in rows])
 
 
 @dataclass(frozen=True)
 class _Evaluator:
-    """Asks the systems, and the networks that judge them."""
+    """Asks the systems, and the networks that measure them."""
 
     systems: Systems
     device: str
-    judges: Mapping[str, FaceAnalyzer]
+    analyzers: Mapping[str, FaceAnalyzer]
     identity: Identity
 
     def _animated(self, loaded: LoadedGenerator, crops: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -171,24 +171,24 @@ class _Evaluator:
 
     def on_clay(self, pairs: Pairs, names: list[str]) -> dict[str, Any]:
         """All scores of rendered scenes; names: the figure of each scene."""
-        draw = pairs.calm_draw(len(pairs.images))
+        draw = pairs.neutral_batch(len(pairs.images))
         image, truth = pairs.images[draw.source], pairs.images[draw.target]
         own, wanted = (MAX_INTENSITY * pairs.units[index] for index in (draw.source, draw.target))
         made = {name: self._animated(loaded, image, own, wanted) for name, loaded in self.systems.items()}
         scores = self._nearness(image, truth, {"copy": image, **made})
         inputs, number = np.unique(draw.source, return_inverse=True)
-        for key, judge in self.judges.items():
-            before = control.measured(judge, pairs.images[inputs])[number]
+        for key, analyzer in self.analyzers.items():
+            before = control.measured(analyzer, pairs.images[inputs])[number]
             changes = {
-                name: control.measured(judge, several) - before for name, several in {"truth": truth, **made}.items()
+                name: control.measured(analyzer, several) - before for name, several in {"truth": truth, **made}.items()
             }
-            scores[key] = {"clay": self._control(judge, wanted - own, changes)}
+            scores[key] = {"clay": self._control(analyzer, wanted - own, changes)}
 
         last = {name: number for number, name in enumerate(names)}  # the scene in which a figure is looked for
         figures = np.array(sorted(last))
-        calm = np.array([pairs.scenes[last[name]][0] for name in figures])
-        series = self._series(pairs.images[calm], MAX_INTENSITY * pairs.units[calm])
-        start, units = self._measured(self.judges["au_control_r"], pairs.images[calm], series)
+        neutral = np.array([pairs.scenes[last[name]][0] for name in figures])
+        series = self._series(pairs.images[neutral], MAX_INTENSITY * pairs.units[neutral])
+        start, units = self._measured(self.analyzers["au_control_r"], pairs.images[neutral], series)
         scores["monotone_share"] = {"clay": self._monotone(start, units, figures)}
 
         scene_of = {int(index): number for number, scene in enumerate(pairs.scenes) for index in scene}
@@ -197,31 +197,33 @@ class _Evaluator:
         single = {name for name in last if names.count(name) == 1}
         asked = np.array([name in single or number != last[name] for number, name in zip(scene, figure, strict=True)])
         pictures = {name: several[asked] for name, several in {"copy": image, "truth": truth, **made}.items()}
-        scores["identity_rank1"] = {"clay": self._known_again(pictures, figure[asked], pairs.images[calm], figures)}
+        scores["identity_rank1"] = {"clay": self._known_again(pictures, figure[asked], pairs.images[neutral], figures)}
         return scores
 
-    def on_faces(self, calm: np.ndarray, own: np.ndarray, sources: np.ndarray) -> dict[str, Any]:
-        """The scores that need no true picture: crops (N, S, S, 3) of faces of N sources, their Action Units (N,
+    def on_faces(self, neutral: np.ndarray, own: np.ndarray, figure_ids: np.ndarray) -> dict[str, Any]:
+        """The scores that need no true picture: crops (N, S, S, 3) of faces of N figures, their Action Units (N,
         17).
         """
-        series = self._series(calm, own)
+        series = self._series(neutral, own)
         asked = _towards(own) - own[:, None, None]
         scores: dict[str, Any] = {}
-        for key, judge in self.judges.items():
-            start, units = self._measured(judge, calm, series)
+        for key, analyzer in self.analyzers.items():
+            start, units = self._measured(analyzer, neutral, series)
             changes = {name: (after - start[:, None, None]).reshape(-1, 17) for name, after in units.items()}
-            scores[key] = self._control(judge, asked.reshape(-1, 17), changes)
+            scores[key] = self._control(analyzer, asked.reshape(-1, 17), changes)
             if key == "au_control_r":
-                scores["monotone_share"] = self._monotone(start, units, sources)
-        strongest = {name: pictures[:, :, -1].reshape(-1, *calm.shape[1:]) for name, pictures in series.items()}
-        strongest = {"copy": np.repeat(calm, len(_SHOWN), axis=0), **strongest}
-        return scores | {"identity_rank1": self._known_again(strongest, np.repeat(sources, len(_SHOWN)), calm, sources)}
+                scores["monotone_share"] = self._monotone(start, units, figure_ids)
+        strongest = {name: pictures[:, :, -1].reshape(-1, *neutral.shape[1:]) for name, pictures in series.items()}
+        strongest = {"copy": np.repeat(neutral, len(_SHOWN), axis=0), **strongest}
+        return scores | {
+            "identity_rank1": self._known_again(strongest, np.repeat(figure_ids, len(_SHOWN)), neutral, figure_ids)
+        }
 
-    def of_references(self, calm: np.ndarray, own: np.ndarray, faces: Sequence[Artifact]) -> dict[str, Any] | None:
+    def of_references(self, neutral: np.ndarray, own: np.ndarray, faces: Sequence[Artifact]) -> dict[str, Any] | None:
         """How much it matters which face an expression is copied from, for our generator; None where there is no
         choice.
         """
-        columns = ["face_id", "corpus", "source", "label", "action_units", "status"]
+        columns = ["face_id", "corpus", "figure_id", "label", "action_units", "status"]
         chosen = references.choose([one.table("faces", FACES, columns=columns) for one in faces], REFERENCES)
         found = {}
         for label in _SHOWN:
@@ -232,38 +234,38 @@ class _Evaluator:
                 continue
             values = []
             for units in of_label:
-                made = self._animated(self.systems["ours"], calm, own, own + np.float32(STEPS[-1]) * (units - own))
-                values.append(control.strengths(control.measured(self.judges["au_control_r"], made), label))
+                made = self._animated(self.systems["ours"], neutral, own, own + np.float32(STEPS[-1]) * (units - own))
+                values.append(control.strengths(control.measured(self.analyzers["au_control_r"], made), label))
             found[EXPRESSIONS[label - 1]] = control.choice(np.stack(values, axis=1))
         if not found:
             return None
         mean = float(np.mean([one["share_of_variance"] for one in found.values()]))
-        return {"share_of_variance": round(mean, 4), "by_expression": found, "n": len(calm)}
+        return {"share_of_variance": round(mean, 4), "by_expression": found, "n": len(neutral)}
 
-    def _series(self, calm: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
+    def _series(self, neutral: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
         """Each face carried towards each expression by STEPS: uint8 (N, 6, steps, S, S, 3) of each system."""
         wanted = _towards(own)
         shape = wanted.shape[:3]
-        crops, before = (np.repeat(each, shape[1] * shape[2], axis=0) for each in (calm, own))
+        crops, before = (np.repeat(each, shape[1] * shape[2], axis=0) for each in (neutral, own))
         return {
-            name: self._animated(loaded, crops, before, wanted.reshape(-1, 17)).reshape(*shape, *calm.shape[1:])
+            name: self._animated(loaded, crops, before, wanted.reshape(-1, 17)).reshape(*shape, *neutral.shape[1:])
             for name, loaded in self.systems.items()
         }
 
     def _measured(
-        self, judge: FaceAnalyzer, calm: np.ndarray, series: Mapping[str, np.ndarray]
+        self, analyzer: FaceAnalyzer, neutral: np.ndarray, series: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The measured Action Units of the faces themselves (N, 17), and of the systems' series (N, 6, steps, 17)."""
         units = {
-            name: control.measured(judge, pictures.reshape(-1, *calm.shape[1:])).reshape(*pictures.shape[:3], 17)
+            name: control.measured(analyzer, pictures.reshape(-1, *neutral.shape[1:])).reshape(*pictures.shape[:3], 17)
             for name, pictures in series.items()
         }
-        return control.measured(judge, calm), units
+        return control.measured(analyzer, neutral), units
 
     def _nearness(self, image: np.ndarray, truth: np.ndarray, pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        judge = self.judges["au_control_r"]
-        assert isinstance(judge, NetworkMeter)
-        near = Nearness({"features": lambda a, b: feature_distance(judge.network, a, b)})
+        analyzer = self.analyzers["au_control_r"]
+        assert isinstance(analyzer, NetworkAnalyzer)
+        near = Nearness({"features": lambda a, b: feature_distance(analyzer.network, a, b)})
         with torch.inference_mode():
             for start in range(0, len(image), _BATCH):
                 part = slice(start, start + _BATCH)
@@ -279,11 +281,11 @@ class _Evaluator:
                 for name in pictures
             } | {"n": len(image)}
         found["feature_distance"]["network"] = (
-            f"the network that measures faces {judge.sha256[:12]}, after its stem and its blocks"
+            f"the network that measures faces {analyzer.sha256[:12]}, after its stem and its blocks"
         )
         return found | {"changed_share": round(near.pixels["changed"] / near.pixels["all"], 5)}
 
-    def _control(self, judge: FaceAnalyzer, asked: np.ndarray, changes: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def _control(self, analyzer: FaceAnalyzer, asked: np.ndarray, changes: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """How closely measured changes follow the requested ones, all (N, 17); as a share of the truth's own, where
         there is one.
         """
@@ -291,7 +293,7 @@ class _Evaluator:
         if ceiling := found.get("truth", {}).get("mean"):
             for name in self.systems:
                 found[name]["of_ceiling"] = round((found[name]["mean"] or 0.0) / ceiling, 4)
-        return found | {"judge": judge.sha256[:12], "n": len(asked)}
+        return found | {"analyzer": analyzer.sha256[:12], "n": len(asked)}
 
     def _monotone(self, start: np.ndarray, units: Mapping[str, np.ndarray], figures: np.ndarray) -> dict[str, Any]:
         """The figures and expressions that rise at every step. start, units: of `_measured`."""

@@ -73,7 +73,7 @@ def score(
     Keys are `<output|copy>_<psnr|ssim|l1>_<all|changed|rest>`, see `Nearness`; `copy` is the input taken as the answer.
     `changed_share` is the changed region's share of the pixels.
     """
-    draw = pairs.calm_draw(count)
+    draw = pairs.neutral_batch(count)
     near = Nearness()
     for start in range(0, len(draw.source), batch):
         rows = slice(start, start + batch)
@@ -121,13 +121,15 @@ def sample_sheet(generator: AnyGenerator, pairs: Pairs, scenes: int, device: tor
     """
     strips = []
     for number in np.linspace(0, len(pairs.scenes) - 1, min(scenes, len(pairs.scenes))).round().astype(int):
-        calm, *others = pairs.scenes[number]
+        neutral, *others = pairs.scenes[number]
         strongest = {
             int(pairs.labels[i]): i for i in others if pairs.labels[i]
-        }  # a scene is sorted from calm to strong
+        }  # a scene is sorted from neutral to strong
         targets = [strongest[label] for label in sorted(strongest)] or others[-len(EXPRESSIONS) :]
         targets = [targets[k % len(targets)] for k in range(len(EXPRESSIONS))]
-        image, truth, own, wanted = pairs.batch(pairs.plain(np.repeat(calm, len(targets)), np.array(targets)), device)
+        image, truth, own, wanted = pairs.batch(
+            pairs.plain(np.repeat(neutral, len(targets)), np.array(targets)), device
+        )
         with torch.inference_mode():
             fused = fuse(image, *generator(image, conditioning(generator, own, wanted)))
         rows = [torch.cat([image[:1], pictures]).permute(2, 0, 3, 1).flatten(1, 2) for pictures in (truth, fused)]
