@@ -133,7 +133,7 @@ def test_planned_counts_are_exact_and_spread_evenly(ray_cluster, some_faces, gen
 
 
 @pytest.mark.parametrize(
-    ("figures", "ways", "count"), [(58, 46, 2670 // 7), (6, 4, 24), (4, 6, 17), (1, 5, 5), (7, 1, 3)]
+    ("figure_ids", "ways", "count"), [(58, 46, 2670 // 7), (6, 4, 24), (4, 6, 17), (1, 5, 5), (7, 1, 3)]
 )
 def test_combinations_are_each_taken_once_and_evenly(figure_ids, ways, count):
     face, way = stage._combinations(figure_ids, np.full(ways, 3), count)

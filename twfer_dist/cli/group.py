@@ -8,7 +8,7 @@ import click
 
 from twfer_dist import __version__
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import storage
+from twfer_dist.engine import log, storage
 from twfer_dist.engine.journal import without_password
 from twfer_dist.engine.stdout import own_output
 
@@ -29,6 +29,7 @@ class _Group(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         signal.signal(signal.SIGTERM, _stop)
+        log.configure()
         try:
             with own_output():
                 return super().invoke(context)

@@ -69,7 +69,9 @@ def read_manifest(root: str, listing: Listing, place: str) -> tuple[list[Entry],
             raise UserError(
                 f"{table.place}, line {row.line}: {error}; correct the field or leave it empty{hint}."
             ) from None
-    read_as = {column: name for name, column in columns.items() if name in NAMES and normalised(column) != name}
+    read_as = {
+        column: name for name, column in columns.items() if name in NAMES and normalised(column) != normalised(name)
+    }
     ties = sorted((e for e in entries if e.label_rule.startswith("tie")), key=lambda e: e.label is not None)
     agreeing = agreement([row.votes for row in rows], [entry.figure_id for entry in entries])
     asked = ["figure_id"] if people or "votes" in columns else ["figure_id", "label"]
