@@ -206,7 +206,7 @@ def test_no_images_are_loaded_where_none_are_asked_for(images: Artifact) -> None
 
 
 @pytest.mark.parametrize(
-    ("counts", "figures", "said"),
+    ("counts", "figure_ids", "said"),
     [
         ({"test": 2}, 3, "has no training images, only test"),
         ({"train": 2, "test": 2}, 1, "has no validation images, and its training"),
