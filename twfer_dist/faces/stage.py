@@ -256,8 +256,8 @@ def faces_job(
         plan = pa.concat_tables(plans) if plans else schema.CORPUS.empty_table()
         work.results["detector"] = choice.describe() if choice else "none: the photographs are aligned crops"
         work.results["network"] = models.get("network")
-        work.results["corpora"] = {corpus.name: {**corpus.notes, "said": corpus.left_out} for corpus in corpora}
-        work.results["summary"] = [line for corpus in corpora for line in corpus.left_out]
+        work.results["corpora"] = {corpus.name: {**corpus.notes, "remarks": corpus.remarks} for corpus in corpora}
+        work.results["summary"] = [line for corpus in corpora for line in corpus.remarks]
         work.map(
             plan,
             [Step(FaceFinder, kwargs, actors=actors)],

@@ -123,7 +123,8 @@ def _why_not_held_out(
     if p < LEVEL and here:
         return (
             f"The model errs differently on the {here.counts.sum():,} labelled faces here than on the "
-            f"{trained.counts.sum():,} held-out images of its training (p = {p:.3f}). {_largest_difference(trained, here)}"
+            f"{trained.counts.sum():,} held-out images of its training (p = {p:.3f}). "
+            f"{_largest_difference(trained, here)}"
         )
     return f"The model's training held out too few images of {_rare(trained)} to show how it errs on them."
 

@@ -51,7 +51,11 @@ def detector_counts(faces: Sequence[Artifact]) -> list[dict[str, Any]]:
     for output in faces:
         found = output.scan("photographs", PHOTOGRAPHS).to_table(columns=["faces"])["faces"]
         examined = sum(output.manifest["counts"]["photographs"].get(status, 0) for status in (OK, NO_FACE))
-        counts = {"photographs": examined, "found": pc.sum(found).as_py() or 0, "kept": output.manifest["rows"]["faces"]}
+        counts = {
+            "photographs": examined,
+            "found": pc.sum(found).as_py() or 0,
+            "kept": output.manifest["rows"]["faces"],
+        }
         by_detector.setdefault(output.results["detector"], Counter()).update(counts)
     return [{"detector": detector, **counts} for detector, counts in by_detector.items()]
 

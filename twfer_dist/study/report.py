@@ -91,7 +91,9 @@ def report_job(
     inputs = ReportInputs(predictions, faces, animated, datasets, models, validity)
     named = {f"{kind}-{number}": output for kind, outputs in inputs for number, output in enumerate(outputs)}
     page = storage.sha256("".join(map(_template, _TEMPLATES)).encode())
-    return StageSpec("report", VERSION, named, config, {"page": page}, {}, partial(_write, inputs=inputs, config=config))
+    return StageSpec(
+        "report", VERSION, named, config, {"page": page}, {}, partial(_write, inputs=inputs, config=config)
+    )
 
 
 def _template(name: str) -> str:

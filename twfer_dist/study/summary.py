@@ -55,7 +55,10 @@ def _expressions(study: Study) -> str:
 def _unknown(study: Study) -> str:
     """Why uncorrected answers do not tell what the faces show."""
     if not study.correction.foreign:
-        return "What share of the faces really shows each expression is not known: nothing tells how the model errs on them."
+        return (
+            "What share of the faces really shows each expression is not known, "
+            "because nothing tells how the model errs on them."
+        )
     outside = study.correction.out_of_distribution
     return (
         f"But {outside['k']:,} of these {outside['n']:,} faces are unlike anything in the training images, "
@@ -144,9 +147,7 @@ def _reliability(study: Study) -> str:
     scores = [sentences for entry in reversed(study.accuracy) if (sentences := _accuracy(study.model, entry))]
     if not scores:
         tests = [r["test"] for r in study.recognisers if r["model"] == study.model and r["test"]]
-        own = [
-            f" On the test images of its own training it was correct for {t['k']:,} of {t['n']:,}." for t in tests
-        ]
+        own = [f" On the test images of its own training it was correct for {t['k']:,} of {t['n']:,}." for t in tests]
         return f"How far to believe this is not known, because the model was given no labelled faces.{''.join(own)}"
     if study.accuracy[-1]["kind"] != PHOTOGRAPHS:
         scores.append("How often it is correct on other photographs is not known, because none of them has a label.")

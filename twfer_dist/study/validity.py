@@ -131,8 +131,8 @@ def _score(
     answers = int(evaluations[0].total.sum()) + evaluations[0].unanswered if evaluations else 0
     if answers != len(new):
         raise UserError(
-            f"The predictions hold {answers} answers of {name_of(model)} to {len(new)} {name} test images: predict both "
-            "data sets with this model in one stage."
+            f"The predictions hold {answers} answers of {name_of(model)} to {len(new)} {name} test images: predict "
+            "both data sets with this model in one stage."
         )
     (score,) = metrics.scores(evaluations)
     return {"asked_about": name, **score, "left_out": len(images) - len(new)}

@@ -5,11 +5,9 @@ import io
 import json
 import re
 from html.parser import HTMLParser
-
 import pytest
 import study_tables
 from study_tables import NASTY, make_faces, make_predictions, make_sweep, make_training, output
-
 from twfer_dist.core.schema import PREDICTIONS
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
@@ -19,16 +17,20 @@ from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study.report import ReportConfig, report_job
 from twfer_dist.study.report_data import NEW, SEEN
+import pyarrow as pa
+from study_tables import answer_to, face_picture, make_faces, make_predictions, make_training, make_world, output
+from twfer_dist.core.schema import FACES, PHOTOGRAPHS, PREDICTIONS
+from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.spec import StageSpec
+from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
+from twfer_dist.measurement.quality import LOW_QUALITY
+from twfer_dist.recipe.study import study_recipe
+from twfer_dist.study.groups import distributions
+from twfer_dist.study.metrics import COUNTED, GROUP
+from twfer_dist.study.units import action_units
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    return study_tables.make_world(str(tmp_path_factory.mktemp("out")))
-
-
-def write_report(world: dict, out: str, **given: object) -> Artifact:
-    chosen: dict = {"faces": [world["faces"]], "animated": [world["animated"]], "datasets": [world["dataset"]], **given}
-    return run_stage(report_job(world["predictions"], **chosen, config=ReportConfig(faces=12, strips=2)), out)
 
 
 class Page(HTMLParser):
@@ -147,36 +149,6 @@ def test_report_is_the_same_bytes_again(world, tmp_path):
     assert first.digest == second.digest
 
 
-def test_a_folder_without_truth_gives_a_report(tmp_path):
-    out = str(tmp_path)
-    faces = make_faces(out, figures=15, labelled=False, action_units=False)
-    predictions = make_predictions(out, [faces], "ARM", 0.9)
-    report = run_stage(report_job([predictions], faces=[faces], config=ReportConfig()), out)
-    text = Page(storage.read_bytes(report.path("index.html")).decode()).text
-    assert "How far to believe this is not known" in text and "Small samples" in text
-    assert "number has 15 values" in text  # each figure has its own: nothing to compare
-    assert "How often the models are right" not in text
-    assert (
-        storage.read_bytes(report.path("accuracy.csv")).decode() == "\ufeffimages,model,split,of,k,n,value,low,high\n"
-    )
-
-
-def test_a_study_without_labels_tells_the_training_s_own_score(world, tmp_path):
-    out = str(tmp_path)
-    faces = make_faces(out, figures=9, labelled=False)
-    training = make_training(out, world["dataset"], TrainConfig(network="arm", size=96), 20)
-    predictions = make_predictions(out, [faces], f"ARM {training.manifest['fingerprint'][:6]}", 0.9)
-    report = run_stage(report_job([predictions], faces=[faces], models=[training], config=ReportConfig()), out)
-    assert report.results["answer"][2].endswith("on the test images of its own training it was right in 140 of 224.")
-
-
-def test_predictions_alone_and_nothing_at_all(world, tmp_path):
-    alone = write_report(world, str(tmp_path), faces=[], animated=[], datasets=[])
-    assert "How often the models are right" in Page(storage.read_bytes(alone.path("index.html")).decode()).text
-    empty = run_stage(report_job([], config=ReportConfig()), str(tmp_path))
-    assert "no answer about any" in Page(storage.read_bytes(empty.path("index.html")).decode()).text
-
-
 def test_formulas_in_group_names_are_quoted_in_csv(tmp_path):
     rows = [(f"s{k}", "=HYPERLINK(1)" if k % 2 else "-civil", k % 3 + 1) for k in range(12)]
     predictions = [{"image_id": f"i{k:04d}", "model": "m", "figure_id": s, "corpus": "c", "groups":
@@ -188,3 +160,38 @@ def test_formulas_in_group_names_are_quoted_in_csv(tmp_path):
         row["group"] for row in csv.DictReader(io.StringIO(storage.read_bytes(report.path("groups.csv")).decode()))
     }
     assert found == {"'=HYPERLINK(1)", "'-civil"}
+
+
+def test_every_link_of_a_study_without_labels_leads_somewhere(tmp_path) -> None:
+    faces = make_faces(str(tmp_path), figures=9, labelled=False)
+    page = page_of(written(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 0.9)))
+    links = set(re.findall(r'href="#([^"]+)"', page))
+    assert links and links <= set(re.findall(r' id="([^"]+)"', page))
+    assert "no interval is claimed for what the faces show" in words_of(page)
+
+
+def test_refused_faces_look_refused_and_get_no_answer(tmp_path) -> None:
+    faces = make_faces(str(tmp_path), figures=9)
+    rows = []
+    for number, face in enumerate(faces.table("faces", FACES).to_pylist()):
+        status = [LOW_QUALITY, "out_of_distribution", OK][number % 3]
+        answer = {} if status == LOW_QUALITY else answer_to(face["label"], number, 1.0)
+        error = f"{face['path']}: The face is too small." if status == LOW_QUALITY else ""
+        kept = {key: face[key] for key in ("figure_id", "corpus", "label", "groups")}
+        rows.append({**kept, **answer, "image_id": face["face_id"], "model": "ARM", "status": status, "error": error})
+    predictions = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)}, [faces])
+    page = page_of(written(str(tmp_path), faces, predictions))
+    cards = {
+        kind: re.findall(rf'<figure class="{kind}">.*?</figure>', page, re.DOTALL)
+        for kind in ("read", "unsure", "refused")
+    }
+    assert {kind: len(several) for kind, several in cards.items()} == {"read": 3, "unsure": 3, "refused": 3}
+    assert all(' first"><span>' in card and "lip corner" not in card.partition("<details")[0] for card in cards["read"])
+    assert not any(' first"><span>' in card for card in cards["unsure"])  # no bar stands out as if it were the answer
+    assert all('class="units"' not in card and "The face is too small." in card for card in cards["refused"])
+
+
+def test_action_units_have_names(tmp_path) -> None:
+    faces = make_faces(str(tmp_path), figures=9)  # each shows one unit
+    page = page_of(written(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 0.9)))
+    assert "<summary>AU09 nose wrinkler 4.0</summary>" in page
