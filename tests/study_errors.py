@@ -1,30 +1,19 @@
-"""Models with known errors, and records of them."""
+"""Models with known errors: records of these errors, and answers that show them."""
+
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
-import study_tables
-from study_tables import images_of, make_faces, make_training, output
-from twfer_dist.core.intervals import design_effect, effective_size, share, simultaneous
+from study_tables import images_of, output
+
 from twfer_dist.core.schema import PREDICTIONS
 from twfer_dist.core.status import OK
-from twfer_dist.core.taxonomy import EXPRESSIONS
-from twfer_dist.engine import storage
-from twfer_dist.engine.stage import run_stage
-from twfer_dist.recognition import train_stage
-from twfer_dist.recognition.calibration import Confusion, confusion, confusion_from
-from twfer_dist.recognition.training import Answers, TrainConfig
-from twfer_dist.study import correction, groups, metrics
-from twfer_dist.study.report import ReportConfig, report_job
-from twfer_dist.study.shares import agreement, corrected, solve
-
-
+from twfer_dist.recognition.calibration import Confusion, confusion
+from twfer_dist.study import metrics
 
 
 def rates(right: list[float]) -> np.ndarray:
-    """A model that is so often right, with errors of its own for each expression: neutral is often taken for
-    sadness.
-    """
+    """The confusion of a model with these accuracies by expression; it takes neutral for sadness."""
     random = np.random.default_rng(42)
     found = np.stack([np.insert((1 - r) * random.dirichlet(np.full(6, 0.7)), k, r) for k, r in enumerate(right)])
     found[6] = [0, 0, 0, 0, 1 - right[6], 0, right[6]]
@@ -32,9 +21,33 @@ def rates(right: list[float]) -> np.ndarray:
 
 
 def held_out(of: np.ndarray, figures: int, images: int, random: np.random.Generator) -> Confusion:
-    """A confusion estimated from `images` of each expression of each figure, where figures differ."""
+    """A confusion estimated from `images` of each expression of each figure; figures differ."""
     counts = np.array(
         [[random.multinomial(images, random.dirichlet(3 * row + 1e-6)) for row in of] for _ in range(figures)]
     )
     figure, truth, answered = np.nonzero(counts)
     return confusion(truth, answered, figure, counts[figure, truth, answered])
+
+
+def face_counts(
+    tmp_path: Path, labelled: int, neutral_accuracy: float, answers: int = 280, status: str = OK
+) -> pa.Table:
+    """A count table of faces, a seventh of each expression, of which `labelled` have a label. A third have low
+    confidence, the rest have `status`.
+    """
+    of = rates([0.85] * 6 + [neutral_accuracy])
+    random = np.random.default_rng(4)
+    rows = [
+        {
+            "image_id": f"i{k:04d}",
+            "model": "m",
+            "figure_id": f"s{k}",
+            "corpus": "c",
+            "label": k % 7 + 1 if k < labelled else None,
+            "predicted": int(random.choice(7, p=of[k % 7])) + 1,
+            "status": status if k % 3 else "low_confidence",
+        }
+        for k in range(answers)
+    ]
+    predictions = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)})
+    return metrics.count([predictions], images_of(predictions))

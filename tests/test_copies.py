@@ -186,9 +186,9 @@ def test_copies_on_both_sides_of_a_given_split_are_said(found: tuple[Path, Artif
     dataset = run_stage(
         dataset_job([found[1]], [], DatasetConfig(include=("photographs",), split="given")), str(tmp_path), quiet=True
     )
-    assert dataset.results["summary"][0] == "24 images of 8 figures: 16 train + 8 test as asked"
+    assert dataset.results["summary"][0] == "24 images of 8 figures: 16 train + 8 test as requested"
     assert dataset.results["summary"][1].startswith(
-        "8 of 8 figures (a figure, or a picture with its copies) are on more than one side"
+        "8 of 8 figures, copies of a picture included, are in more than one part"
     )
 
 
@@ -200,5 +200,5 @@ def test_the_report_tells_of_copies(found: tuple[Path, Artifact], tmp_path: Path
 
 def test_a_picture_under_two_sources_is_refused_on_two_sides() -> None:
     splits.check_leakage(["a", "b", "c"], ["train", "test", "test"], [None, "x", "x"])
-    with pytest.raises(UserError, match=r"1 pictures lie on more than one side .*\(a, b\).*one faces stage"):
+    with pytest.raises(UserError, match=r"1 pictures are in more than one part .*\(a, b\).*one faces stage"):
         splits.check_leakage(["a", "b"], ["train", "test"], ["x", "x"])

@@ -1,33 +1,21 @@
 """Intervals of shares, and of means of shares."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
-import study_tables
 from scipy import stats
-from study_tables import NOTHING, images_of, output
-from twfer_dist.core.intervals import balanced_accuracy, effective_size, share, share_of, simultaneous, wilson
-from twfer_dist.core.schema import DATASET, PREDICTIONS
-from twfer_dist.core.status import OK
-from twfer_dist.study import baselines, groups, metrics
-from twfer_dist.study.report_data import photographs
-from study_tables import images_of, make_faces, make_training, output
-from twfer_dist.core.intervals import design_effect, effective_size, share, simultaneous
-from twfer_dist.core.schema import PREDICTIONS
-from twfer_dist.core.taxonomy import EXPRESSIONS
-from twfer_dist.engine import storage
-from twfer_dist.engine.stage import run_stage
-from twfer_dist.recognition import train_stage
-from twfer_dist.recognition.calibration import Confusion, confusion, confusion_from
-from twfer_dist.recognition.training import Answers, TrainConfig
-from twfer_dist.study import correction, groups, metrics
-from twfer_dist.study.report import ReportConfig, report_job
-from twfer_dist.study.shares import agreement, corrected, solve
+
+from twfer_dist.core.intervals import (
+    balanced_accuracy,
+    design_effect,
+    effective_size,
+    share,
+    share_of,
+    simultaneous,
+    wilson,
+)
 
 
-
-
-def test_wilson_intervals_have_known_values():
+def test_wilson_intervals_have_known_values() -> None:
     assert wilson(5, 6) == pytest.approx((0.436, 0.970), abs=5e-4)
     assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=5e-4)
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-4)  # Newcombe 1998, table I
@@ -37,13 +25,13 @@ def test_wilson_intervals_have_known_values():
     assert wilson(0, 0) == (0.0, 1.0)
 
 
-def test_hits_of_one_source_count_together():
+def test_hits_of_one_source_count_together() -> None:
     hits = np.array([True, True, False, True, False])
     assert share_of(hits, ["a", "a", "b", "c", "c"]) == share(np.array([2, 0, 1]), np.array([2, 1, 2]))
     assert share_of(np.zeros(0, bool), []).n == 0
 
 
-def test_images_of_one_source_count_for_less():
+def test_images_of_one_source_count_for_less() -> None:
     alone = share(np.array([1, 0, 1, 1, 1, 1]), np.ones(6, int))
     assert (alone.k, alone.n, alone.low, alone.high) == pytest.approx((5, 6, *wilson(5, 6)))
     alike = share(np.array([10, 0, 10, 10, 10, 10]), np.full(6, 10))  # ten equal images of each of six figures
@@ -54,7 +42,7 @@ def test_images_of_one_source_count_for_less():
     assert mixed == 60  # figures alike: every image counts
 
 
-def test_interval_by_figure_covers_the_truth():
+def test_interval_by_figure_covers_the_truth() -> None:
     """Eight images of each of 40 figures, some figures easy and some hard: the truth is inside about 95 times in
     100.
     """
@@ -65,7 +53,7 @@ def test_interval_by_figure_covers_the_truth():
     assert np.mean([low <= 0.6 <= high for low, high in as_if_independent]) < 0.75
 
 
-def test_balanced_accuracy_weighs_expressions_alike():
+def test_balanced_accuracy_weighs_expressions_alike() -> None:
     one = share(np.array([90]), np.array([100]))
     shares = [
         share(np.ones(90, int), np.ones(90, int)),
@@ -81,7 +69,7 @@ def test_balanced_accuracy_weighs_expressions_alike():
     assert simultaneous(7) == pytest.approx(2.690, abs=1e-3)
 
 
-def test_design_effect_of_two_classes_is_that_of_a_share():
+def test_design_effect_of_two_classes_is_that_of_a_share() -> None:
     k, n = np.array([10, 0, 9, 10, 2, 10]), np.full(6, 10)
     assert design_effect(np.stack([k, n - k], 1)[None]) == pytest.approx(n.sum() / effective_size(k, n))
     assert design_effect(np.array([[[10, 0], [10, 0]]])) == 10  # nothing varies

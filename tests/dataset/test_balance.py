@@ -1,30 +1,20 @@
 """Balanced selection."""
 
-import dataclasses
-import itertools
 import numpy as np
-import pyarrow as pa
 import pytest
-from twfer_dist.core import schema
+from dataset_tables import grid
+from numpy.typing import ArrayLike
+
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.taxonomy import EXPRESSIONS
-from twfer_dist.dataset import splits
 from twfer_dist.dataset.balance import select, share_evenly
-from twfer_dist.dataset.stage import DatasetConfig, dataset_job
-from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.spec import StageSpec
-from twfer_dist.engine.stage import run_stage
 
 
-
-
-def spread(values) -> int:
+def spread(values: ArrayLike) -> int:
     counts = np.unique(np.asarray(values), return_counts=True)[1]
     return int(counts.max() - counts.min())
 
 
-def test_share_evenly():
+def test_share_evenly() -> None:
     order = np.array([2, 0, 1, 3])
     assert share_evenly(np.array([10, 10, 10, 10]), 8, order).tolist() == [2, 2, 2, 2]
     assert share_evenly(np.array([10, 10, 10, 10]), 9, order).tolist() == [2, 2, 3, 2]
@@ -34,7 +24,7 @@ def test_share_evenly():
         share_evenly(np.array([3, 1]), 5, np.array([0, 1]))
 
 
-def test_share_evenly_is_even_whatever_the_groups_hold():
+def test_share_evenly_is_even_whatever_the_groups_hold() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         sizes = rng.integers(0, 30, rng.integers(1, 20))
@@ -46,8 +36,8 @@ def test_share_evenly_is_even_whatever_the_groups_hold():
             assert taken.max() - not_emptied.min() <= 1
 
 
-def test_selection_is_exact_and_even_at_every_level():
-    ids, labels, keys = grid(figure_ids=58, levels=10, references=6)
+def test_selection_is_exact_and_even_at_every_level() -> None:
+    ids, labels, keys = grid(figures=58, levels=10, references=6)
     rows = select(ids, labels, keys, 2_670)
     assert len(set(rows.tolist())) == 7 * 2_670
     assert np.bincount(labels[rows]).tolist() == [0] + [2_670] * 7
@@ -59,8 +49,8 @@ def test_selection_is_exact_and_even_at_every_level():
     assert spread([f"{s} {v}" for s, v in zip(figure_id, level, strict=True)]) <= 7  # one for each expression
 
 
-def test_selection_takes_what_small_sources_have():
-    ids, labels, keys = grid(figure_ids=5, levels=4, references=1)
+def test_selection_takes_all_that_small_figures_have() -> None:
+    ids, labels, keys = grid(figures=5, levels=4, references=1)
     keep = np.array([not i.startswith("w00") or i.endswith("-0") for i in ids])
     ids, labels, keys = (
         [i for i, k in zip(ids, keep, strict=True) if k],
@@ -73,8 +63,8 @@ def test_selection_takes_what_small_sources_have():
         assert counts["w00"] == 1 and sorted(counts.values()) == [1, 3, 3, 3, 3]
 
 
-def test_selection_depends_on_ids_and_seed_and_not_on_order():
-    ids, labels, keys = grid(figure_ids=9, levels=5, references=3)
+def test_selection_depends_on_ids_and_seed_and_not_on_order() -> None:
+    ids, labels, keys = grid(figures=9, levels=5, references=3)
     chosen = {ids[i] for i in select(ids, labels, keys, 40)}
     turn = np.random.default_rng(1).permutation(len(ids))
     turned_ids = [ids[i] for i in turn]
@@ -85,8 +75,8 @@ def test_selection_depends_on_ids_and_seed_and_not_on_order():
     assert {turned_ids[i] for i in select(turned_ids, labels[turn], [[keys[0][i] for i in turn]], 40)} == by_hash
 
 
-def test_selection_of_more_than_there_is_names_the_expressions():
-    ids, labels, keys = grid(figure_ids=2, levels=3, references=1)
+def test_selection_names_expressions_with_too_few_images() -> None:
+    ids, labels, keys = grid(figures=2, levels=3, references=1)
     keep = np.flatnonzero((labels != 2) | (np.arange(len(ids)) % 2 == 0))
     with pytest.raises(
         UserError, match=r"6 images of each expression.*fewer of: fear 3; set per_expression to at most 3"

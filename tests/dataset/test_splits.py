@@ -1,27 +1,19 @@
 """Splits by and within figures, and the check against leakage."""
 
-import dataclasses
-import itertools
 import numpy as np
-import pyarrow as pa
 import pytest
-from twfer_dist.core import schema
+from dataset_tables import grid
+
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import splits
-from twfer_dist.dataset.balance import select, share_evenly
-from twfer_dist.dataset.stage import DatasetConfig, dataset_job
-from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.spec import StageSpec
-from twfer_dist.engine.stage import run_stage
+from twfer_dist.dataset.balance import select
 
 GAN18K = np.array([15_730, 2_960])
 
 
 def gan18k() -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Labels (0 to 6), figures and ids of a data set of GAN18K's shape."""
-    ids, labels, keys = grid(figure_ids=58, levels=10, references=6)
+    ids, labels, keys = grid(figures=58, levels=10, references=6)
     rows = select(ids, labels, keys, 2_670)
     return labels[rows] - 1, np.array(keys[0])[rows], [ids[i] for i in rows]
 
@@ -34,13 +26,13 @@ def nearest_sum(sizes: list[int], target: int) -> int:
     return min(sums - {0, sum(sizes)}, key=lambda s: abs(s - target))
 
 
-def test_apportion():
+def test_apportion() -> None:
     assert splits.apportion(10, (7, 1, 2)).tolist() == [7, 1, 2]
     assert splits.apportion(18_690, (7, 1, 2)).tolist() == [13_083, 1_869, 3_738]
     assert splits.apportion(11, (1, 1, 1)).sum() == 11
 
 
-def test_by_figure_in_the_shape_of_gan18k():
+def test_by_figure_in_the_shape_of_gan18k() -> None:
     labels, figure_ids, _ = gan18k()
     parts = splits.by_figure([labels], figure_ids, GAN18K)
     reached = np.bincount(parts)
@@ -51,7 +43,7 @@ def test_by_figure_in_the_shape_of_gan18k():
         assert abs((parts[labels == label] == 1).sum() - reached[1] / 7) < 2
 
 
-def test_by_figure_reaches_the_nearest_sizes_of_uneven_sources():
+def test_by_figure_reaches_the_nearest_sizes() -> None:
     rng = np.random.default_rng(2)
     for _ in range(60):
         sizes = rng.integers(1, 60, int(rng.integers(2, 30)))
@@ -62,7 +54,7 @@ def test_by_figure_reaches_the_nearest_sizes_of_uneven_sources():
         assert abs(reached - asked[1]) == abs(nearest_sum(sizes.tolist(), asked[1]) - asked[1])
 
 
-def test_by_figure_in_three_parts_gives_every_part_a_source():
+def test_by_figure_gives_each_of_three_parts_a_figure() -> None:
     labels, figure_ids, _ = gan18k()
     parts = splits.by_figure([labels], figure_ids, splits.apportion(len(labels), (7, 1, 2)))
     assert [len(set(figure_ids[parts == p])) for p in range(3)] == [41, 6, 11]
@@ -71,11 +63,11 @@ def test_by_figure_in_three_parts_gives_every_part_a_source():
     two = np.repeat(["a", "b"], 50)
     for asked in (np.array([90, 10]), np.array([10, 90])):  # an empty part would be nearer
         assert sorted(splits.by_figure([np.zeros(100, int)], two, asked)[[0, 99]]) == [0, 1]
-    with pytest.raises(UserError, match="into 3 parts needs as many figures and there are 2"):
+    with pytest.raises(UserError, match="into 3 parts needs at least as many figures but there are 2"):
         splits.by_figure([np.zeros(400, int)], three[:400], np.array([280, 40, 80]))
 
 
-def test_by_figure_of_single_photographs_is_stratified_by_label_and_corpus():
+def test_by_figure_is_stratified_by_label_and_corpus() -> None:
     """Each photograph its own figure, expressions as unequal as in RAF-DB, beside figures with many images."""
     rng = np.random.default_rng(3)
     single = rng.choice(7, 3_000, p=[0.1, 0.03, 0.06, 0.4, 0.15, 0.06, 0.2])
@@ -94,7 +86,7 @@ def test_by_figure_of_single_photographs_is_stratified_by_label_and_corpus():
 
 
 @pytest.mark.parametrize("asked", [GAN18K, splits.apportion(18_690, (7, 1, 2)), splits.apportion(18_690, (70, 30))])
-def test_within_source(asked):
+def test_within_figure(asked: np.ndarray) -> None:
     labels, figure_ids, ids = gan18k()
     parts = splits.within_figure(labels, figure_ids, ids, asked)
     assert np.bincount(parts).tolist() == asked.tolist()
@@ -111,7 +103,7 @@ def test_within_source(asked):
             assert np.abs(cell - share * cell.sum()).max() <= len(asked) - 1
 
 
-def test_splits_depend_on_ids_and_seed_and_not_on_order():
+def test_splits_depend_on_ids_and_seed_and_not_on_order() -> None:
     labels, figure_ids, ids = gan18k()
     turn = np.random.default_rng(4).permutation(len(ids))
     turned = [ids[i] for i in turn]
@@ -124,7 +116,7 @@ def test_splits_depend_on_ids_and_seed_and_not_on_order():
     assert (splits.within_figure(labels, figure_ids, ids, asked, seed=1) != within).any()
 
 
-def test_leakage_is_refused():
+def test_leakage_is_refused() -> None:
     splits.check_leakage(["a", "a", "b"], ["train", "train", "test"])
-    with pytest.raises(UserError, match="1 figures lie on more than one side.*a in test and train"):
+    with pytest.raises(UserError, match="1 figures are in more than one part.*a in test and train"):
         splits.check_leakage(["a", "a", "b"], ["train", "test", "test"])

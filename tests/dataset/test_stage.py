@@ -1,40 +1,43 @@
 """The stage that makes a data set, on Ray."""
 
 import dataclasses
-import itertools
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
-import pyarrow as pa
 import pytest
+from dataset_tables import animated_of, face_rows, faces_of
+
 from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import splits
-from twfer_dist.dataset.balance import select, share_evenly
 from twfer_dist.dataset.stage import DatasetConfig, dataset_job
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 
 
+class Inputs(NamedTuple):
+    warriors: Artifact
+    people: Artifact
+    animated: Artifact
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> tuple[Artifact, Artifact, Artifact]:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Faces of two corpora with equal figure names, and animated faces of the first."""
     out = tmp_path_factory.mktemp("inputs")
     warriors, people = face_rows("warriors", 6, units=True), face_rows("people", 70, units=False)
     extra = people[5] | {"face_id": people[5]["photo_id"] + "-1", "rank": 1}
     people[8] |= {"label": None}
     people[9] |= {"status": "blank", "error": "no picture", "image": None}
-    return (
+    return Inputs(
         faces_of(out, "warriors", warriors),
         faces_of(out, "people", [*people, extra]),
         animated_of(out, "warriors", warriors),
     )
 
 
-def test_stage_makes_a_balanced_data_set_by_figure(ray_cluster, inputs, tmp_path):
+def test_a_balanced_data_set_by_figure(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(include=("animated", "photographs"), per_expression=30, ratios=(7, 1, 2))
     finished = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
@@ -62,25 +65,25 @@ def test_stage_makes_a_balanced_data_set_by_figure(ray_cluster, inputs, tmp_path
     assert results["summary"][0].startswith("210 images of ")
 
 
-def test_stage_takes_all_of_one_corpus_within_sources(ray_cluster, inputs, tmp_path):
+def test_all_images_of_one_corpus_within_figures(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(
         include=("photographs", "animated"), split="within_figure", ratios=(70, 30), corpora=("warriors",)
     )
     found = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
     assert found.results["reached"] == {"train": 239, "test": 102}
-    assert found.results["summary"][0].endswith("239 train + 102 test as asked")
+    assert found.results["summary"][0].endswith("239 train + 102 test as requested")
     assert found.results["left_out"]["of another corpus"] == 68
     assert set(found.table(".", schema.DATASET, columns=["corpus"])["corpus"].to_pylist()) == {"warriors"}
 
 
-def test_sources_of_one_name_in_two_corpora_are_two(ray_cluster, inputs, tmp_path):
+def test_equal_figure_names_in_two_corpora_are_two_figures(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     config = DatasetConfig(include=("photographs",), ratios=(7, 3))
     finished = run_stage(dataset_job(inputs[:2], [], config), str(tmp_path), quiet=True)
     assert finished.results["figures"] == {"train": 52, "test": 22}
 
 
-def test_stage_keeps_the_given_split(ray_cluster, inputs, tmp_path):
+def test_the_given_split_is_kept(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(include=("photographs", "animated"), split="given")
     finished = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
@@ -89,14 +92,14 @@ def test_stage_keeps_the_given_split(ray_cluster, inputs, tmp_path):
     assert {r["split"] for r in rows if int(r["figure_id"][1:]) % 3} == {"train"}
     assert list(finished.results["reached"]) == ["train", "test"]
     assert finished.results["figures_on_several_sides"] == 0
-    # Of animated faces alone, the split is that of the face; without the faces it is not known.
+    # Animated faces have the split of their face; without the faces it is not known.
     finished = run_stage(dataset_job([warriors], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
     assert finished.results["reached"] == {"train": 224, "test": 111}
     with pytest.raises(UserError, match="335 images of the data set have no split of their own"):
         run_stage(dataset_job([people], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
 
 
-def test_stage_is_the_same_in_another_place_and_differs_by_seed(ray_cluster, inputs, tmp_path):
+def test_output_depends_on_the_seed_and_not_on_the_directory(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(per_expression=20, ratios=(7, 3))
     first = run_stage(dataset_job([warriors], [animated], config), str(tmp_path / "a"), quiet=True)
@@ -112,7 +115,7 @@ def test_stage_is_the_same_in_another_place_and_differs_by_seed(ray_cluster, inp
     ("config", "says"),
     [
         (DatasetConfig(ratios=(7, 3), per_expression=49), "there are fewer of: surprise 47"),
-        (DatasetConfig(counts=(100, 50)), "counts add up to 150 and the data set has 3\\d\\d images"),
+        (DatasetConfig(counts=(100, 50)), "counts add up to 150 but the data set has 3\\d\\d images"),
         (
             DatasetConfig(include=("animated",), ratios=(7, 3), corpora=("people",)),
             "no image for the data set .*335 of another corpus",
@@ -120,12 +123,12 @@ def test_stage_is_the_same_in_another_place_and_differs_by_seed(ray_cluster, inp
         (DatasetConfig(ratios=(9999, 1)), "do not fill 2 parts"),
     ],
 )
-def test_stage_problems(inputs, tmp_path, config, says):
+def test_impossible_settings_are_refused(inputs: Inputs, tmp_path: Path, config: DatasetConfig, says: str) -> None:
     warriors, _, animated = inputs
     with pytest.raises(UserError, match=says):
         run_stage(dataset_job([warriors], [animated], config), str(tmp_path), quiet=True)
 
 
-def test_stage_refuses_an_input_twice(inputs, tmp_path):
+def test_an_input_given_twice_is_refused(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the same images twice"):
         run_stage(dataset_job([], [inputs[2], inputs[2]], DatasetConfig(ratios=(7, 3))), str(tmp_path), quiet=True)

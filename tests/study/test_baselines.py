@@ -1,32 +1,27 @@
 """What an accuracy must beat."""
 
-import numpy as np
-import pyarrow as pa
+from pathlib import Path
+
 import pytest
-import study_tables
-from scipy import stats
-from study_tables import NOTHING, images_of, output
-from twfer_dist.core.intervals import balanced_accuracy, effective_size, share, share_of, simultaneous, wilson
-from twfer_dist.core.schema import DATASET, PREDICTIONS
-from twfer_dist.core.status import OK
-from twfer_dist.study import baselines, groups, metrics
-from twfer_dist.study.report_data import photographs
+from study_tables import World, output
+
+from twfer_dist.core.schema import DATASET
+from twfer_dist.study import baselines, metrics
+from twfer_dist.study.inputs import ReportInputs, photograph_splits
 
 
-
-
-def test_linear_model_reads_the_action_units(world):
-    linear = baselines.fit(world["dataset"])
+def test_linear_model_reads_the_action_units(world: World) -> None:
+    linear = baselines.fit(world.dataset)
     assert linear is not None
-    scores = {e.split: e for e in metrics.evaluate(baselines.on_dataset(linear, world["dataset"]))}
+    scores = {e.split: e for e in metrics.evaluate(baselines.on_dataset(linear, world.dataset))}
     assert (
-        scores["test"].images.k == scores["test"].images.n == 4 * 7 * 4
+        scores["test"].accuracy.k == scores["test"].accuracy.n == 4 * 7 * 4
     )  # the drawn faces have one Action Unit for each label
-    (faces,) = metrics.evaluate(baselines.on_faces(linear, world["faces"]))
-    assert faces.images.n == 60 and faces.images.k == 60
+    (faces,) = metrics.evaluate(baselines.on_faces(linear, world.faces))
+    assert faces.accuracy.n == 60 and faces.accuracy.k == 60
 
 
-def test_no_action_units_no_linear_model(tmp_path):
+def test_no_action_units_no_linear_model(tmp_path: Path) -> None:
     rows = [
         {"image_id": f"i{k}", "split": "train", "label": k + 1, "figure_id": "s", "corpus": "c", "origin": "photograph"}
         for k in range(3)
@@ -34,9 +29,9 @@ def test_no_action_units_no_linear_model(tmp_path):
     assert baselines.fit(output(str(tmp_path), "dataset", {".": (DATASET, rows)})) is None
 
 
-def test_majority_class_is_the_best_constant_answer(world):
-    counts = metrics.count(world["predictions"][:1], photographs({**NOTHING, "faces": [world["faces"]]}))
+def test_majority_class_is_the_best_constant_answer(world: World) -> None:
+    counts = metrics.count(world.predictions[:1], photograph_splits(ReportInputs(faces=[world.faces])))
     (evaluation,) = metrics.evaluate(counts)
-    constant = baselines.always(evaluation)
-    assert constant.model == "always surprise" and (constant.images.k, constant.images.n) == (9, 60)
-    assert constant.mean is not None and constant.mean.value == pytest.approx(1 / 7)
+    constant = baselines.majority(evaluation)
+    assert constant.model == "always surprise" and (constant.accuracy.k, constant.accuracy.n) == (9, 60)
+    assert constant.balanced_accuracy is not None and constant.balanced_accuracy.value == pytest.approx(1 / 7)

@@ -1,67 +1,50 @@
-"""What the shares of a study are corrected by."""
+"""What the shares of a study are corrected by, and what the page says about it."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-import study_tables
-from study_tables import images_of, make_faces, make_training, output
-from twfer_dist.core.intervals import design_effect, effective_size, share, simultaneous
-from twfer_dist.core.schema import PREDICTIONS
-from twfer_dist.core.status import OK
-from twfer_dist.core.taxonomy import EXPRESSIONS
-from twfer_dist.engine import storage
-from twfer_dist.engine.stage import run_stage
-from twfer_dist.recognition import train_stage
-from twfer_dist.recognition.calibration import Confusion, confusion, confusion_from
-from twfer_dist.recognition.training import Answers, TrainConfig
-from twfer_dist.study import correction, groups, metrics
-from twfer_dist.study.report import ReportConfig, report_job
-from twfer_dist.study.shares import agreement, corrected, solve
+from study_errors import face_counts, held_out, rates
+
+from twfer_dist.recognition.calibration import confusion_from
+from twfer_dist.study.correction import BOTH, HELD_OUT, LABELLED, choose
 
 
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    """The errors that a training recorded on 420 held-out images."""
+    return held_out(rates([0.85] * 7), 20, 3, np.random.default_rng(5)).as_dict()
 
 
-def test_what_corrects_the_shares_is_chosen_and_said(tmp_path):
-    record = held_out(rates([0.85] * 7), 20, 3, np.random.default_rng(5)).as_dict()
+def test_a_record_of_errors_survives_json(record: dict[str, Any]) -> None:
     assert confusion_from(record).as_dict() == record
-    told, used = correction.choose(faces(tmp_path, 0, 0.85), record)
-    assert (
-        told["by"] == correction.HELD_OUT
-        and used
-        and told["test"] is None
-        and "no labelled face here can confirm" in told["why"]
-    )
-    told, used = correction.choose(faces(tmp_path, 140, 0.85), record)
-    assert told["by"] == correction.BOTH and used and used.counts.sum() == record["images"] + 140
-    assert "on the 140 labelled faces here, which do not contradict each other" in told["why"]
-    told, used = correction.choose(faces(tmp_path, 140, 0.2), record)
-    assert told["by"] == correction.LABELLED and told["contradicted"] and used and used.counts.sum() == 140
-    assert "neutral is read correctly in" in told["why"] and "by how it erred on the 140 labelled faces" in told["why"]
-    told, used = correction.choose(faces(tmp_path, 28, 0.0), record)
-    assert told["contradicted"] and told["by"] is None and used is None and "no interval is claimed" in told["why"]
-    told, used = correction.choose(faces(tmp_path, 0, 0.85, sure="out_of_distribution"), record)
-    assert told["foreign"] and told["by"] is None and used is None
-    assert "186 of the 280 faces with an answer are unlike all that the model learned from" in told["why"]
-    told, used = correction.choose(faces(tmp_path, 0, 0.85), None)
-    assert told["by"] is None and used is None and "is not known" in told["why"]
 
 
-def test_a_training_records_its_errors_on_new_figures_alone():
-    def answered(labels: list[int], answers: list[int]) -> Answers:
-        return Answers(np.eye(7, dtype=np.float32)[answers], np.array(labels), np.zeros((0, 2)), np.zeros(0))
+def test_held_out_images_correct_where_no_face_has_a_label(tmp_path: Path, record: dict[str, Any]) -> None:
+    chosen, used = choose(face_counts(tmp_path, 0, 0.85), record)
+    assert chosen.by == HELD_OUT and used and chosen.test is None
+    assert "which no labelled face here can confirm" in chosen.why
 
-    split = {
-        "train": answered([0], [0]),
-        "validation": answered([0, 1, 2], [0, 2, 2]),
-        "test": answered([3, 4], [3, 3]),
-    }
-    names = {"train": ["a"], "validation": ["b", "b", "a"], "test": ["c", "a"]}
-    record = train_stage._held_out(split, names)
-    assert record and (record["images"], record["figures"]) == (3, 2)
-    assert [record["confusion"][k][j] for k, j in ((0, 0), (1, 2), (3, 3), (2, 2), (4, 3))] == [1, 1, 1, 0, 0]
-    assert (
-        train_stage._held_out(
-            split, dict.fromkeys(("validation", "test"), ["a"] * 3) | {"train": ["a"], "test": ["a", "a"]}
-        )
-        is None
-    )
+
+def test_labels_that_agree_are_added(tmp_path: Path, record: dict[str, Any]) -> None:
+    chosen, used = choose(face_counts(tmp_path, 140, 0.85), record)
+    assert chosen.by == BOTH and used and used.counts.sum() == record["images"] + 140
+    assert "on the 140 labelled faces here. The two do not contradict each other" in chosen.why
+
+
+def test_labels_that_contradict_take_over(tmp_path: Path, record: dict[str, Any]) -> None:
+    chosen, used = choose(face_counts(tmp_path, 140, 0.2), record)
+    assert chosen.by == LABELLED and chosen.contradicted and used and used.counts.sum() == 140
+    assert "It recognises neutral in" in chosen.why and "for its errors on the 140 labelled faces" in chosen.why
+
+
+def test_nothing_corrects_without_a_fitting_record(tmp_path: Path, record: dict[str, Any]) -> None:
+    few, none = choose(face_counts(tmp_path, 28, 0.0), record)
+    assert few.contradicted and few.by is None and none is None
+    assert "too few labelled faces" in few.why and "no interval is claimed" in few.why
+    foreign, none = choose(face_counts(tmp_path, 0, 0.85, status="out_of_distribution"), record)
+    assert foreign.foreign and foreign.by is None and none is None
+    assert "186 of the 280 faces with an answer are unlike anything in the training images" in foreign.why
+    unknown, none = choose(face_counts(tmp_path, 0, 0.85), None)
+    assert unknown.by is None and none is None and "is not known" in unknown.why

@@ -1,41 +1,37 @@
 """Accuracy tables and confusion matrices."""
 
+from pathlib import Path
+
 import numpy as np
-import pyarrow as pa
 import pytest
-import study_tables
-from scipy import stats
-from study_tables import NOTHING, images_of, output
-from twfer_dist.core.intervals import balanced_accuracy, effective_size, share, share_of, simultaneous, wilson
+from study_tables import World, images_of, output
+
 from twfer_dist.core.schema import DATASET, PREDICTIONS
 from twfer_dist.core.status import OK
-from twfer_dist.study import baselines, groups, metrics
-from twfer_dist.study.report_data import photographs
+from twfer_dist.study import metrics
 
 
-
-
-def test_accuracy_and_confusion_are_those_of_the_rows(world):
-    images = world["dataset"].table(".", DATASET, columns=["image_id", "split"])
-    found = {(e.model, e.split): e for e in metrics.evaluate(metrics.count(world["predictions"], images))}
+def test_accuracy_and_confusion_are_those_of_the_rows(world: World) -> None:
+    images = world.dataset.table(".", DATASET, columns=["image_id", "split"])
+    found = {(e.model, e.split): e for e in metrics.evaluate(metrics.count(world.predictions, images))}
     assert list(found) == [(m, s) for m in ("ARM", "ResNet-18") for s in ("train", "validation", "test")]
     for (model, split), evaluation in found.items():
-        rows = [row for p in world["predictions"] for row in p.table(".", PREDICTIONS).to_pylist()]
+        rows = [row for p in world.predictions for row in p.table(".", PREDICTIONS).to_pylist()]
         rows = [r for r in rows if (r["model"], r["split"]) == (model, split)]
-        assert evaluation.images.n == len(rows) and evaluation.images.k == sum(
+        assert evaluation.accuracy.n == len(rows) and evaluation.accuracy.k == sum(
             r["label"] == r["predicted"] for r in rows
         )
-        assert evaluation.images.figures == len({r["figure_id"] for r in rows})
+        assert evaluation.accuracy.figures == len({r["figure_id"] for r in rows})
         for truth in range(7):
             own = [r for r in rows if r["label"] == truth + 1]
-            assert evaluation.classes[truth].k == sum(r["predicted"] == truth + 1 for r in own)
+            assert evaluation.by_expression[truth].k == sum(r["predicted"] == truth + 1 for r in own)
             assert evaluation.confusion[truth].tolist() == [sum(r["predicted"] == p + 1 for r in own) for p in range(7)]
-        assert evaluation.mean is not None and evaluation.mean.value == pytest.approx(
-            np.mean([c.value for c in evaluation.classes])
+        assert evaluation.balanced_accuracy is not None and evaluation.balanced_accuracy.value == pytest.approx(
+            np.mean([c.value for c in evaluation.by_expression])
         )
 
 
-def test_images_without_an_answer_are_counted_apart(tmp_path):
+def test_images_without_an_answer_are_counted_apart(tmp_path: Path) -> None:
     rows = [
         {
             "image_id": f"i{k}",
@@ -51,10 +47,10 @@ def test_images_without_an_answer_are_counted_apart(tmp_path):
     ]
     finished = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)})
     (found,) = metrics.evaluate(metrics.count([finished], images_of(finished)))
-    assert (found.images.k, found.images.n, found.unanswered) == (1, 2, 1)
+    assert (found.accuracy.k, found.accuracy.n, found.unanswered) == (1, 2, 1)
     assert (found.accepted_right, found.accepted) == (1, 1)
 
 
-def test_no_predictions_give_no_tables():
+def test_no_predictions_give_no_tables() -> None:
     counts = metrics.count([], images_of())
     assert metrics.evaluate(counts) == [] and len(counts) == 0

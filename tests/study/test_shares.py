@@ -1,21 +1,11 @@
 """Shares of expressions that are corrected for the model's errors."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
-import study_tables
-from study_tables import images_of, make_faces, make_training, output
-from twfer_dist.core.intervals import design_effect, effective_size, share, simultaneous
-from twfer_dist.core.schema import PREDICTIONS
-from twfer_dist.core.status import OK
-from twfer_dist.core.taxonomy import EXPRESSIONS
-from twfer_dist.engine import storage
-from twfer_dist.engine.stage import run_stage
-from twfer_dist.recognition import train_stage
-from twfer_dist.recognition.calibration import Confusion, confusion, confusion_from
-from twfer_dist.recognition.training import Answers, TrainConfig
-from twfer_dist.study import correction, groups, metrics
-from twfer_dist.study.report import ReportConfig, report_job
+from study_errors import held_out, rates
+
+from twfer_dist.core.intervals import share, simultaneous
+from twfer_dist.recognition.calibration import Confusion
 from twfer_dist.study.shares import agreement, corrected, solve
 
 TRUTHS = {
@@ -26,15 +16,13 @@ TRUTHS = {
 }
 
 
-def test_corrected_intervals_cover_shares_that_are_known():
-    """The seven shares lie in their intervals together in 95 % of draws, zeros too; those of the answers alone seldom
-    do.
-    """
+def test_corrected_intervals_cover_the_true_shares() -> None:
+    """All seven shares are in their intervals in 95 % of draws, zeros too; those of the answers alone seldom are."""
     random, together, each, answers_alone = np.random.default_rng(1), [], [], []
     for right in ([0.85] * 7, [0.9, 0.6, 0.7, 0.95, 0.5, 0.8, 0.7]):
         for truth in TRUTHS.values():
             for faces in (30, 170, 500):
-                for _ in range(8):
+                for _ in range(4):
                     of = rates(right)
                     answers = np.stack([random.multinomial(1, of[k]) for k in random.choice(7, faces, p=truth)])
                     found = corrected(answers, held_out(of, 20, 3, random))
@@ -53,13 +41,13 @@ def test_corrected_intervals_cover_shares_that_are_known():
     assert np.mean(answers_alone) < 0.5
 
 
-def test_shares_are_found_again_from_answers_without_noise():
+def test_shares_are_recovered_from_answers_without_noise() -> None:
     of = rates([0.9, 0.6, 0.7, 0.95, 0.5, 0.8, 0.7])
     truths = np.stack(list(TRUTHS.values()))
     assert solve(np.broadcast_to(of, (4, 7, 7)), truths @ of) == pytest.approx(truths, abs=1e-6)
 
 
-def test_more_figures_give_narrower_intervals_and_faces_of_one_figure_count_once():
+def test_intervals_are_as_wide_as_the_number_of_figures_asks() -> None:
     random, of = np.random.default_rng(2), rates([0.85] * 7)
     answers = np.stack([random.multinomial(1, of[k]) for k in random.choice(7, 200)])
     width = [float(np.mean(c.high - c.low)) for c in (corrected(answers, held_out(of, n, 3, random)) for n in (6, 60))]
@@ -68,11 +56,11 @@ def test_more_figures_give_narrower_intervals_and_faces_of_one_figure_count_once
     assert np.mean(alike.high - alike.low) > 2 * width[1]  # 200 faces, but ten figures
 
 
-def test_labels_tell_whether_a_model_errs_here_as_it_did_there():
+def test_agreement_tells_different_errors_apart() -> None:
     def p(one: Confusion, other: Confusion) -> float:
-        found = agreement(one, other)
-        assert found
-        return found["p"]
+        test = agreement(one, other)
+        assert test
+        return test["p"]
 
     random = np.random.default_rng(3)
     good, poor = rates([0.85] * 7), rates([0.4] * 7)

@@ -53,7 +53,7 @@ def parse_vote(text: str) -> Vote:
 
 
 def parse_votes(text: str) -> list[Vote]:
-    """The votes in a field such as "happiness;happiness+surprise;4"; ";", "," or "|" separate annotators."""
+    """The votes in a field such as "happiness;happiness+surprise;4", where ";", "," or "|" separates annotators."""
     return [vote for one in re.split("[;,|；，]", text) if (vote := parse_vote(one))]
 
 
