@@ -23,6 +23,7 @@ from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.corpus.formats import ending_of
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.storage import absolute
@@ -255,3 +256,17 @@ def _png(image: np.ndarray) -> bytes:
 
 def _jpeg(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+KIND = StageKind(
+    "strips",
+    config=StripsConfig,
+    inputs=(
+        Input("animated", ("animate",), several=True),
+        Input("faces", ("faces", "corrected"), several=True),
+        Input("corpora", several=True, optional=True),
+    ),
+    build=lambda request: strips_job(
+        request.all("animated"), request.all("faces"), request.config, corpora=request.all("corpora")
+    ),
+)
