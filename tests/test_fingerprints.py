@@ -8,6 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
+from engine_jobs import make_artifact
+
 import twfer_dist
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine.artifact import Artifact
@@ -46,6 +48,7 @@ def test_fingerprints_of_the_demo(tmp_path: Path) -> None:
         }
         if stage.name in FINGERPRINTS:
             found[stage.name] = job_of(recipe, stage, inputs).fingerprint
-        manifest = {"digest": f"content of {stage.name}", "build_id": "0", "stage": stage.kind}
-        outputs[stage.name] = Artifact(f"/nowhere/{stage.name}", manifest)
+        outputs[stage.name] = make_artifact(
+            f"/nowhere/{stage.name}", stage=stage.kind, digest=f"content of {stage.name}", build_id="0"
+        )
     assert found == FINGERPRINTS

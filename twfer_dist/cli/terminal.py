@@ -34,7 +34,7 @@ def print_results(outcome: Outcome) -> None:
     assert outcome.finished
     for line in outcome.finished.results.get("summary", []):
         click.echo(f"            {line}")
-    pictures = [file["path"] for file in outcome.finished.manifest["files"] if file["path"].endswith((".jpg", ".png"))]
+    pictures = [file.path for file in outcome.finished.manifest.files if file.path.endswith((".jpg", ".png"))]
     for picture in sorted(pictures, key=lambda path: (path != "sheet.jpg", path))[:_PICTURES]:
         click.echo(f"            look at {outcome.finished.path(picture)}")
     if len(pictures) > _PICTURES:

@@ -115,6 +115,6 @@ def _finished(recipe: Recipe, stage: Stage, key: str, directory: str) -> Artifac
     takes.
     """
     found = artifact.open_artifact(storage.absolute(package_path(directory)))
-    kind = KIND_OF.get(found.manifest["stage"], found.manifest["stage"])
+    kind = KIND_OF.get(found.manifest.stage, found.manifest.stage)
     check_kind(INPUTS[stage.kind][key], key, found.uri, kind, f"recipe {recipe.name}, stage '{stage.name}'")
     return found

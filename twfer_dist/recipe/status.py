@@ -22,7 +22,7 @@ def find_recogniser(place: str) -> str:
     else:
         directories = [storage.join(place, directory) for directory in read_index(place)]
     found = [artifact.open_artifact(d) for d in directories if storage.exists(storage.join(d, artifact.MANIFEST))]
-    trainings = [f for f in found if f.manifest["stage"] == "train"]
+    trainings = [f for f in found if f.manifest.stage == "train"]
     if not trainings:
         raise UserError(
             f"{place} holds no recogniser: name the output of a training (train-...), or the folder of a recipe "
@@ -61,8 +61,8 @@ def find_faces(folder: str) -> str:
     outputs = [
         artifact.open_artifact(d) for d in _directories(folder) if storage.exists(storage.join(d, artifact.MANIFEST))
     ]
-    outputs = [f for f in outputs if f.manifest["stage"] in ("faces", "corrected") and (not named or f.name in named)]
-    before = {digest for f in outputs if f.manifest["stage"] == "corrected" for digest in f.manifest["inputs"].values()}
+    outputs = [f for f in outputs if f.manifest.stage in ("faces", "corrected") and (not named or f.name in named)]
+    before = {digest for f in outputs if f.manifest.stage == "corrected" for digest in f.manifest.inputs.values()}
     last = [f.uri for f in outputs if f.digest not in before]
     if len(last) != 1:
         found = (
