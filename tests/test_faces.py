@@ -312,7 +312,7 @@ def test_every_planned_photograph_is_one_row_with_its_status(found: Artifact) ->
         assert row["photo_id"] == schema.photo_id("malformed", path)
     assert rows["gray.jpg"]["content_sha256"] == sha256((MALFORMED / "gray.jpg").read_bytes())
     assert (rows["exif_8.jpg"]["width"], rows["exif_8.jpg"]["height"]) == (220, 240)
-    assert found.manifest["counts"]["photographs"] == {
+    assert found.manifest.counts["photographs"] == {
         "ok": 16, MISSING: 1, OUTSIDE: 3, TOO_LARGE: 2, TOO_SMALL: 1, UNREADABLE: 5,
     }  # fmt: skip
 
@@ -376,7 +376,7 @@ def test_one_worker_and_two_give_the_same_bytes(ray_cluster: None, tmp_path: Pat
         )
         for actors in (1, 2)
     )
-    assert one.digest == two.digest and one.manifest["fingerprint"] == two.manifest["fingerprint"]
+    assert one.digest == two.digest and one.manifest.fingerprint == two.manifest.fingerprint
     photographs, faces = one.table("photographs", schema.PHOTOGRAPHS), one.table("faces", schema.FACES)
     assert len(photographs) == 66 and pc.sum(photographs["faces"]).as_py() == len(faces) == 67
     large, small = (row for row in faces.to_pylist() if row["path"] == "two.jpg")

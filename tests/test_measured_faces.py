@@ -127,7 +127,7 @@ def test_faces_that_are_not_fit_to_be_read_are_kept_and_say_why(
     assert rows["small.png"]["error"].startswith("small.png: The face is too small: its eyes span 1")
     assert rows["blurred.jpg"]["error"].startswith("blurred.jpg: The face is too blurred")
     assert all(rows[name]["image"] and rows[name]["landmarks68"] for name in ("small.png", "blurred.jpg"))
-    assert found[1].manifest["counts"]["faces"] == {LOW_QUALITY: 2, OK: len(FIGURES) + 1}
+    assert found[1].manifest.counts["faces"] == {LOW_QUALITY: 2, OK: len(FIGURES) + 1}
     photographs = found[1].table("photographs", schema.PHOTOGRAPHS)
     assert set(photographs["status"].to_pylist()) == {OK}  # a face was found in each
 

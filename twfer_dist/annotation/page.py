@@ -33,9 +33,9 @@ def page(faces: Artifact, first: int = 0) -> str:
     """One HTML file that needs nothing beside it: the faces from number `first` on, by id, with their points and
     statuses, and all photographs without a face. Problem where the output is none of faces.
     """
-    if faces.manifest["stage"] not in ("faces", "corrected"):
+    if faces.manifest.stage not in ("faces", "corrected"):
         raise UserError(
-            f"{faces.uri} is the output of stage '{faces.manifest['stage']}', and the page shows faces: name a "
+            f"{faces.uri} is the output of stage '{faces.manifest.stage}', and the page shows faces: name a "
             "faces stage."
         )
     ids = faces.table("faces", FACES, columns=["face_id"])["face_id"].to_pylist()
@@ -49,7 +49,7 @@ def page(faces: Artifact, first: int = 0) -> str:
     template = environment.from_string(resources.files("twfer_dist.annotation").joinpath("page.html.j2").read_text())
     return template.render(
         place=faces.uri,
-        counts=faces.manifest["counts"],
+        counts=faces.manifest.counts,
         faces=[_shown(row) for row in shown],
         first=first,
         of=len(ids),
