@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
+from twfer_dist.core import images
 from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.status import OK
 
@@ -38,15 +39,14 @@ def sheet(faces: Iterable[pa.Table]) -> bytes | None:
     columns = min(COLUMNS, len(tiles))
     tiles += [np.full((TILE + CAPTION, TILE, 3), _EMPTY, np.uint8)] * (-len(tiles) % columns)
     picture = np.vstack([np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)])
-    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return images.encode_jpeg(picture, 88)
 
 
 def _tile(row: dict) -> np.ndarray:
-    crop = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)
+    crop = images.decode(row["image"])
     assert crop is not None  # our own picture
     scale = TILE / len(crop)
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    tile = cv2.cvtColor(cv2.resize(crop, (TILE, TILE), interpolation=interpolation), cv2.COLOR_BGR2RGB)
+    tile = images.resize_square(crop, TILE)
     if row["landmarks68"]:
         matrix = np.array(row["crop_matrix"], np.float32).reshape(2, 3)
         points = (apply_affine(np.array(row["landmarks68"], np.float32), matrix) + 0.5) * scale - 0.5

@@ -7,9 +7,6 @@ import numpy as np
 
 from twfer_dist.core.landmarks import apply_affine
 
-QUALITY = 95
-"""Of the JPEG that a crop is stored as."""
-
 _REACH = 3  # pixels, of the crop or the picture, that cubic interpolation may look beyond the edge, and one to spare
 
 
@@ -53,11 +50,6 @@ def full_frame_matrix(picture: np.ndarray, size: int) -> np.ndarray:
     # The middle of the photograph, in whole-number pixel places, to the middle of the crop.
     shift = [(size - 1) / 2 - scale * (side - 1) / 2 for side in (width, height)]
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32)
-
-
-def encode(crop: np.ndarray) -> bytes:
-    """The crop (uint8 RGB) as JPEG."""
-    return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
 SPAN = 0.8

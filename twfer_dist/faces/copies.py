@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.spatial import cKDTree
 
-from twfer_dist.core import schema
+from twfer_dist.core import images, schema
 
 FILE, COLUMNS = "copies.csv", ["corpus", "path", "copy_of_corpus", "copy_of", "kind"]
 SIDE = 16  # pixels of a thumbnail
@@ -42,7 +42,7 @@ _CHUNK = 1 << 13
 def thumbnail(picture: np.ndarray) -> bytes:
     """SIDE x SIDE grey pixels, row by row, of an upright RGB picture."""
     small = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).tobytes()
+    return images.to_grey(small).tobytes()
 
 
 def find(photographs: pa.Table) -> pa.Table:

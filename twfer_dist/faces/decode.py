@@ -9,20 +9,12 @@ import numpy as np
 import pyarrow.fs as pafs
 from PIL import Image, UnidentifiedImageError
 
+from twfer_dist.core.status import MISSING, OUTSIDE, TOO_LARGE, UNREACHABLE, UNREADABLE
 from twfer_dist.corpus.files import locate
 from twfer_dist.corpus.formats import MISSING as NO_READER
 from twfer_dist.corpus.formats import format_of
 from twfer_dist.engine import storage
 from twfer_dist.faces.containers import Content, content, jxl_size, orientation, without_end
-
-MISSING = "missing"
-OUTSIDE = "outside_corpus"
-UNREADABLE = "unreadable"
-UNREACHABLE = "unreachable"
-TOO_LARGE = "too_large"
-TOO_SMALL = "too_small"
-NO_FACE = "no_face"
-"""The statuses of a photograph beside schema.OK."""
 
 GREY = 128
 """What stands behind transparent pixels."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from twfer_dist.core import images
 from twfer_dist.core.errors import UserError
 from twfer_dist.faces.detector_models import Choice
 
@@ -88,7 +89,7 @@ class Haar:
         self._threshold = threshold
 
     def __call__(self, square: np.ndarray) -> np.ndarray:
-        grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
+        grey = images.to_grey(square)
         boxes, _, scores = self._cascade.detectMultiScale3(grey, 1.1, 3, minSize=(32, 32), outputRejectLevels=True)
         found = np.column_stack([np.reshape(boxes, (-1, 4)), np.reshape(scores, -1)])
         return found[found[:, 4] >= self._threshold]
