@@ -17,6 +17,7 @@ from twfer_dist.corpus.votes import parse_label
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
+from twfer_dist.engine.kind import Input, InputFile, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
@@ -139,3 +140,12 @@ def _corrected(row: dict[str, Any], correction: Correction) -> dict[str, Any]:
         else {}
     )
     return {**row, "label": label, **status}
+
+
+KIND = StageKind(
+    "corrected",
+    config=CorrectedConfig,
+    inputs=(Input("faces", ("faces", "corrected")),),
+    files=(InputFile("corrections", "name the table that the page of `twfer inspect --html` saves"),),
+    build=lambda request: corrected_job(request.one("faces"), request.config, request.files["corrections"]),
+)

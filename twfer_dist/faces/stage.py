@@ -20,7 +20,8 @@ from twfer_dist.core.status import LOW_QUALITY, NO_FACE, OK, TOO_SMALL
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import storage
-from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.config import Range, Settings, either
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
@@ -28,7 +29,7 @@ from twfer_dist.engine.spreadsheet import group_names, rows_to_csv
 from twfer_dist.faces import copies
 from twfer_dist.faces.decode import DecodeError, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
-from twfer_dist.faces.detector_models import Choice, choose
+from twfer_dist.faces.detector_models import DETECTORS, Choice, choose
 from twfer_dist.faces.finding import Found, finds, measure
 from twfer_dist.faces.handout import write_handout
 from twfer_dist.measurement.analyzer import SHIPPED, Face, open_analyzer
@@ -285,3 +286,30 @@ def _count_copies_once(work: StageOutput) -> None:
     work.results["summary"] += copies.say(work.results["copies"])
     if len(found):
         work.write_file(copies.FILE, rows_to_csv(copies.COLUMNS, found.select(copies.COLUMNS).to_pylist()))
+
+
+def _check(request: Request) -> None:
+    if (detector := request.options.get("detector", "auto")) not in ("auto", *DETECTORS):
+        raise UserError(f"'{detector}' is not a face detector: use {either(('auto', *DETECTORS))}.")
+
+
+def _build(request: Request) -> StageSpec:
+    return faces_job(
+        request.all("corpora"),
+        request.config,
+        detector=request.options.get("detector", "auto"),
+        model=request.files.get("model"),
+        network=request.files.get("network", SHIPPED),
+        actors=request.compute.actors,
+    )
+
+
+KIND = StageKind(
+    "faces",
+    config=FacesConfig,
+    inputs=(Input("corpora", several=True),),
+    files=(InputFile("model"), InputFile("network")),
+    options=("detector",),
+    build=_build,
+    check=_check,
+)

@@ -17,6 +17,7 @@ from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
@@ -174,3 +175,18 @@ class Predictor:
         }
         kept = {name: rows[name] for name in rows.column_names if name in PREDICTIONS.names and name not in columns}
         return pa.table(kept | columns)
+
+
+def _build(request: Request) -> StageSpec:
+    compute = request.compute
+    return predict_job(
+        request.all("inputs"), request.one("model"), request.config, gpus=compute.gpus, actors=compute.actors
+    )
+
+
+KIND = StageKind(
+    "predict",
+    config=PredictConfig,
+    inputs=(Input("inputs", tuple(SOURCES), several=True), Input("model", ("train",))),
+    build=_build,
+)

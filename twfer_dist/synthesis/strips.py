@@ -22,6 +22,7 @@ from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.corpus.formats import ending_of
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.storage import absolute
@@ -242,3 +243,17 @@ def _pixels(data: bytes, side: int) -> np.ndarray:
     image = images.decode(data)
     assert image is not None  # of our own tables
     return images.resize_square(image, side)
+
+
+KIND = StageKind(
+    "strips",
+    config=StripsConfig,
+    inputs=(
+        Input("animated", ("animate",), several=True),
+        Input("faces", ("faces", "corrected"), several=True),
+        Input("corpora", several=True, optional=True),
+    ),
+    build=lambda request: strips_job(
+        request.all("animated"), request.all("faces"), request.config, corpora=request.all("corpora")
+    ),
+)
