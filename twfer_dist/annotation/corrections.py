@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
+from twfer_dist.core.status import REJECTED
 from twfer_dist.corpus.tables import read_table
 from twfer_dist.corpus.votes import parse_label
 from twfer_dist.engine import storage
@@ -25,7 +26,6 @@ from twfer_dist.faces.handout import write_handout
 
 VERSION = 2
 FAULTS = ("wrong crop", "wrong points")
-REJECTED = "rejected"
 ROWS_PER_SHARD = 256
 
 

@@ -12,7 +12,7 @@ import torch
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_CONFIDENCE, OK, OUT_OF_DISTRIBUTION, UNREADABLE
 from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster
 from twfer_dist.engine.artifact import Artifact
@@ -36,12 +36,6 @@ SOURCES = {
 """The stages whose images can be answered for, with the table and schema that the images are in."""
 
 _SEVEN = PREDICTIONS.field("probabilities").type
-
-UNREADABLE = "unreadable"  # the image cannot be decoded
-LOW_CONFIDENCE = "low_confidence"  # the model is less sure than its threshold
-OUT_OF_DISTRIBUTION = (
-    "out_of_distribution"  # sure or not, the face is further from all training images than 99 % of these are
-)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from twfer_dist.core import schema
+from twfer_dist.core import images, schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.landmarks import apply_affine, resample_jawline
 from twfer_dist.core.status import OK
@@ -75,7 +75,7 @@ class Studio:
             "action_units": units,
             "landmarks68": points.astype(np.float32).reshape(-1),
             "pose": scene.pose,
-            "image": cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, config.quality])[1].tobytes(),
+            "image": images.encode_jpeg(picture, config.quality),
             "width": config.size,
             "height": config.size,
             "status": OK,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import encode_png
 from twfer_dist.engine import ray_cluster, storage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
@@ -262,7 +262,7 @@ def _sheet(generator: AnyGenerator, held_out: Pairs | None, seen: Pairs) -> byte
     """A PNG for the eye: truth and result on held-out scenes, or the prototypes on images that were learnt from."""
     device = next(generator.parameters()).device
     image = sample_sheet(generator, held_out, 6, device) if held_out else prototype_sheet(generator, seen, 6, device)
-    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    return encode_png(image)
 
 
 def _log(run: Run, line: dict[str, float | str]) -> None:
