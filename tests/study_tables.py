@@ -148,7 +148,7 @@ def make_predictions(out: str, of: Sequence[Artifact], model: str, skill: float)
     """A model's answers to data sets and to faces, in one table; every ninth face has low confidence."""
     rows = []
     for artifact in of:
-        of_faces = artifact.manifest["stage"] == "faces"
+        of_faces = artifact.manifest.stage == "faces"
         table = artifact.table("faces", FACES) if of_faces else artifact.table(".", DATASET)
         for number, row in enumerate(table.to_pylist()):
             unsure = {"status": "low_confidence", "error": "confidence 0.2 is under 0.5"}

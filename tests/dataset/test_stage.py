@@ -106,7 +106,7 @@ def test_output_depends_on_the_seed_and_not_on_the_directory(ray_cluster: None, 
     again = run_stage(
         dataset_job([people], [animated], config), str(tmp_path / "b"), quiet=True
     )  # faces are not used here
-    assert (again.digest, again.manifest["fingerprint"]) == (first.digest, first.manifest["fingerprint"])
+    assert (again.digest, again.manifest.fingerprint) == (first.digest, first.manifest.fingerprint)
     other = run_stage(dataset_job([], [animated], dataclasses.replace(config, seed=1)), str(tmp_path / "a"), quiet=True)
     assert other.digest != first.digest
 

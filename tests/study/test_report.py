@@ -17,11 +17,10 @@ from study_tables import (
 )
 
 from twfer_dist.core.schema import FACES, PREDICTIONS
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_QUALITY, OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.measurement.quality import LOW_QUALITY
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study.inputs import NEW, SEEN

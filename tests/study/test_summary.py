@@ -9,9 +9,9 @@ from study_errors import held_out, rates
 from study_tables import World, make_faces, make_predictions, make_training, output
 
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS, PREDICTIONS
+from twfer_dist.core.status import LOW_QUALITY
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.measurement.quality import LOW_QUALITY
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study.report import ReportConfig, report_job

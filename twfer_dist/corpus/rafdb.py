@@ -11,8 +11,7 @@ LABELS = "EmoLabel/list_patition_label.txt"  # RAF-DB's own spelling
 
 
 def read_rafdb(root: str, listing: Listing) -> tuple[list[Entry], dict[str, Any]]:
-    """A photograph for each line of the label file, such as `train_00001.jpg 5`, whether or not its image exists; with
-    notes.
+    """A photograph for each line of the label file, such as `train_00001.jpg 5`, and notes. Its image need not exist.
 
     The aligned images are used if there are any, else the original ones. The figure is the photograph's name, and the
     split comes from that name. UserError, with the line, if a line is not like this.

@@ -47,7 +47,7 @@ def parse_vote(text: str) -> Vote:
     labels = frozenset(parse_label(word) for word in re.split("[+＋]", text))
     if len(labels) > LABELS_PER_ANNOTATOR:
         raise ValueError(
-            f"an annotator named {len(labels)} labels ('{text.strip()}'), but at most {LABELS_PER_ANNOTATOR} are allowed"
+            f"an annotator named {len(labels)} labels ('{text.strip()}'), at most {LABELS_PER_ANNOTATOR} are allowed"
         )
     return labels
 

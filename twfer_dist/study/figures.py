@@ -4,8 +4,6 @@ An id begins with a hash of corpus and path, so the first ids of a sorted table 
 every run, and millions of faces cost no more than the few that are shown.
 """
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from twfer_dist.annotation.corrections import REJECTED
 from twfer_dist.core import contact_sheet
+from twfer_dist.core.images import data_uri, jpeg_uri, thumbnail
 from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.schema import ANIMATED, FACES, PREDICTIONS
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_QUALITY, OK, REJECTED
 from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.measurement.quality import LOW_QUALITY
 
 FACE_PIXELS = 144
 TILE_PIXELS = 72
@@ -148,7 +145,7 @@ def _card(row: Mapping[str, Any], face: Mapping[str, Any], rows: Sequence[Mappin
             {"model": r["model"], "predicted": _expression(r["predicted"]), "confidence": r["confidence"]}
             for r in others
         ],
-        image=jpeg_uri(_picture(face["image"], FACE_PIXELS)) if face.get("image") else None,
+        image=jpeg_uri(thumbnail(face["image"], FACE_PIXELS)) if face.get("image") else None,
         points=_points(face),
         action_units=_units(face),
         action_units_from=face.get("action_units_from"),
@@ -188,10 +185,10 @@ def contact_sheets(faces: Sequence[Artifact]) -> list[Sheet]:
     """The contact sheet of each output of faces that has one."""
     sheets = []
     for output in faces:
-        if any(file["path"] == contact_sheet.FILE for file in output.manifest["files"]):
-            count = output.manifest["rows"]["faces"]
-            data = base64.b64encode(storage.read_bytes(output.path(contact_sheet.FILE))).decode()
-            sheets.append(Sheet("data:image/jpeg;base64," + data, min(count, contact_sheet.FACES), count))
+        if any(file.path == contact_sheet.FILE for file in output.manifest.files):
+            count = output.manifest.rows["faces"]
+            image = data_uri(storage.read_bytes(output.path(contact_sheet.FILE)))
+            sheets.append(Sheet(image, min(count, contact_sheet.FACES), count))
     return sheets
 
 
@@ -214,7 +211,7 @@ def _animated_face(face_id: str, animated: Artifact, faces: Sequence[Artifact]) 
         if frames := _one_reference([row for row in rows if row["label"] == label]):
             image = jpeg_uri(_side_by_side([frame["image"] for frame in frames]))
             strips.append(Strip(expression, [round(frame["intensity"], 3) for frame in frames], image))
-    return AnimatedFace(rows[0]["figure_id"], jpeg_uri(_picture(own[0], FACE_PIXELS)) if own else None, strips)
+    return AnimatedFace(rows[0]["figure_id"], jpeg_uri(thumbnail(own[0], FACE_PIXELS)) if own else None, strips)
 
 
 def _one_reference(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -236,19 +233,8 @@ def _first_faces(animated: Artifact, limit: int) -> list[str]:
     return list(first.values())[:limit]
 
 
-# Images
-
-
-def _picture(encoded: bytes, side: int) -> Image.Image:
-    """An encoded image from our own tables as RGB, at most `side` pixels wide and high."""
-    with Image.open(io.BytesIO(encoded)) as opened:
-        picture = opened.convert("RGB")
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return picture
-
-
 def _side_by_side(encoded: Sequence[bytes]) -> Image.Image:
-    tiles = [_picture(e, TILE_PIXELS) for e in encoded]
+    tiles = [thumbnail(e, TILE_PIXELS) for e in encoded]
     width = sum(t.width for t in tiles) + _GAP * (len(tiles) - 1)
     strip = Image.new("RGB", (width, max(t.height for t in tiles)), "#bdb8b0")
     x = 0
@@ -256,10 +242,3 @@ def _side_by_side(encoded: Sequence[bytes]) -> Image.Image:
         strip.paste(tile, (x, 0))
         x += tile.width + _GAP
     return strip
-
-
-def jpeg_uri(picture: Image.Image) -> str:
-    """A picture as a JPEG data URI."""
-    sink = io.BytesIO()
-    picture.save(sink, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()

@@ -33,7 +33,7 @@ class ReportInputs:
 
 def output_name(output: Artifact) -> str:
     """The name of an output's directory, without the path to it."""
-    return f"{output.manifest['stage']}-{output.manifest['fingerprint']}"
+    return f"{output.manifest.stage}-{output.manifest.fingerprint}"
 
 
 def dataset_images(dataset: Artifact) -> pa.Table:
@@ -83,4 +83,4 @@ def predictions_of(predictions: Sequence[Artifact], images: Sequence[Artifact]) 
     All predictions where none names one of `images` as its input (a data set may hold the faces of photographs).
     """
     digests = {output.digest for output in images}
-    return [p for p in predictions if digests & set(p.manifest["inputs"].values())] or predictions
+    return [p for p in predictions if digests & set(p.manifest.inputs.values())] or predictions

@@ -41,7 +41,7 @@ def recogniser_entry(training: Artifact, trainings: Sequence[Artifact]) -> dict[
     return {
         "model": name_of(training),
         "output": output_name(training),
-        "config": training.manifest["config"],
+        "config": training.manifest.config,
         "start": _initial_weights(training, trainings),
         "test": test,
         **{key: results[key] for key in _TRAINING_RESULTS},
@@ -50,7 +50,7 @@ def recogniser_entry(training: Artifact, trainings: Sequence[Artifact]) -> dict[
 
 
 def _initial_weights(training: Artifact, trainings: Sequence[Artifact]) -> str:
-    inputs, file = training.manifest["inputs"], training.manifest["models"].get("initial")
+    inputs, file = training.manifest.inputs, training.manifest.models.get("initial")
     if "trunk" in inputs:
         trunk = next((output_name(t) for t in trainings if t.digest == inputs["trunk"]), "another training")
         return f"the trunk of {trunk}"
@@ -59,7 +59,7 @@ def _initial_weights(training: Artifact, trainings: Sequence[Artifact]) -> str:
 
 def sweep_entry(sweep: Artifact) -> dict[str, Any]:
     """The trials of a sweep that did not diverge, the best first."""
-    train, n = sweep.manifest["config"]["train"], sweep.results["validation_images"]
+    train, n = sweep.manifest.config["train"], sweep.results["validation_images"]
     trials = []
     for number, trial in enumerate(sweep.results["trials"]):
         if "diverged" not in trial:

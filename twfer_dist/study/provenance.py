@@ -8,9 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twfer_dist.core.schema import DATASET, PHOTOGRAPHS, figures
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import NO_FACE, OK
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.faces.decode import NO_FACE
 from twfer_dist.study.inputs import output_name
 from twfer_dist.study.metrics import split_order
 
@@ -41,7 +40,7 @@ def status_counts(outputs: Sequence[Artifact], table: str) -> dict[str, Any]:
     """rows: how many rows a table has in all outputs; status: how many of them by status."""
     counts = Counter[str]()
     for output in outputs:
-        counts.update(output.manifest["counts"][table])
+        counts.update(output.manifest.counts[table])
     return {"rows": sum(counts.values()), "status": dict(sorted(counts.items()))}
 
 
@@ -50,11 +49,11 @@ def detector_counts(faces: Sequence[Artifact]) -> list[dict[str, Any]]:
     by_detector: dict[str, Counter[str]] = {}
     for output in faces:
         found = output.scan("photographs", PHOTOGRAPHS).to_table(columns=["faces"])["faces"]
-        examined = sum(output.manifest["counts"]["photographs"].get(status, 0) for status in (OK, NO_FACE))
+        examined = sum(output.manifest.counts["photographs"].get(status, 0) for status in (OK, NO_FACE))
         counts = {
             "photographs": examined,
             "found": pc.sum(found).as_py() or 0,
-            "kept": output.manifest["rows"]["faces"],
+            "kept": output.manifest.rows["faces"],
         }
         by_detector.setdefault(output.results["detector"], Counter()).update(counts)
     return [{"detector": detector, **counts} for detector, counts in by_detector.items()]
@@ -83,4 +82,4 @@ def split_counts(dataset: Artifact) -> dict[str, Any]:
 
 def provenance(kind: str, output: Artifact) -> dict[str, Any]:
     """What an output is and what it was made from, as its manifest has it."""
-    return {"kind": kind, "name": output_name(output), **{key: output.manifest[key] for key in _KEPT}}
+    return {"kind": kind, "name": output_name(output), **{key: getattr(output.manifest, key) for key in _KEPT}}

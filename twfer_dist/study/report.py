@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import resources
 from typing import Annotated
@@ -14,6 +14,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.study.figures import PRESENT, AnimatedFace, Card, Sheet, animated_strips, contact_sheets, sample_cards
@@ -149,3 +150,23 @@ def render(study: Study, answer: Sequence[str], shown: Shown, config: ReportConf
     return environment.get_template(_TEMPLATES[0]).render(
         **vars(study), **vars(shown), **page, answer=answer, level=level
     )
+
+
+def _build(request: Request) -> StageSpec:
+    config = replace(request.config, recipe=request.config.recipe or request.recipe)
+    return report_job(**{i.name: request.all(i.name) for i in KIND.inputs}, config=config)
+
+
+KIND = StageKind(
+    "report",
+    config=ReportConfig,
+    inputs=(
+        Input("predictions", ("predict",), several=True, optional=True),
+        Input("faces", ("faces", "corrected"), several=True, optional=True),
+        Input("animated", ("animate",), several=True, optional=True),
+        Input("datasets", ("dataset",), several=True, optional=True),
+        Input("models", ("train", "sweep"), several=True, optional=True),
+        Input("validity", ("validity",), several=True, optional=True),
+    ),
+    build=_build,
+)

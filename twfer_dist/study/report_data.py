@@ -46,7 +46,7 @@ def collect(inputs: ReportInputs, images: pa.Table, *, columns: Sequence[str], e
     """
     counts = metrics.count(predictions_of(inputs.predictions, inputs.faces), images, columns)
     accuracy = accuracy_entries(counts, inputs)
-    trainings = [m for m in inputs.models if m.manifest["stage"] == "train"]
+    trainings = [m for m in inputs.models if m.manifest.stage == "train"]
     recognisers = [models.recogniser_entry(t, trainings) for t in trainings]
     model, rule = models.choose_model(counts, accuracy, recognisers)
     answers = counts.filter(pc.equal(counts["model"], model)) if model else counts
@@ -66,7 +66,7 @@ def collect(inputs: ReportInputs, images: pa.Table, *, columns: Sequence[str], e
         overall=groups.overall(answers, confusion) if len(answers) else None,
         groups=groups.distributions(answers, confusion, columns) if len(answers) else [],
         recognisers=recognisers,
-        sweeps=[models.sweep_entry(m) for m in inputs.models if m.manifest["stage"] == "sweep"],
+        sweeps=[models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
         made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
         notes=collect_notes(inputs.faces),
         units=action_units(inputs.faces),

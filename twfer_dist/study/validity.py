@@ -17,6 +17,7 @@ from twfer_dist.core.schema import DATASET, figures
 from twfer_dist.core.status import OK
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
+from twfer_dist.engine.kind import Input, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.recogniser import name_of
@@ -61,17 +62,17 @@ def validity_job(
 def _by_training_set(datasets: Mapping[str, Artifact], models: Sequence[Artifact]) -> list[tuple[str, Artifact]]:
     """Each model with the name of the data set that it was trained on, "real" first. UserError for wrong inputs."""
     for name, dataset in datasets.items():
-        if (stage := dataset.manifest["stage"]) != "dataset":
+        if (stage := dataset.manifest.stage) != "dataset":
             raise UserError(
                 f"{dataset.uri} is given as the {name} faces but is the output of stage '{stage}': name a data set."
             )
     names = {dataset.digest: name for name, dataset in datasets.items()}
     for model in models:
-        if model.manifest["stage"] != "train" or model.manifest["inputs"]["dataset"] not in names:
+        if model.manifest.stage != "train" or model.manifest.inputs["dataset"] not in names:
             raise UserError(
                 f"{model.uri} is not a training on the real or animated faces of this validity test: name one that is."
             )
-    trained = sorted(((names[m.manifest["inputs"]["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
+    trained = sorted(((names[m.manifest.inputs["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
     if not trained or trained[0][0] != "real":
         raise UserError(
             f"The validity test has no model trained on {datasets['real'].uri}: add a training on the real faces."
@@ -145,3 +146,18 @@ def _summary(score: Mapping[str, Any]) -> str:
         f"{100 * accuracy['share']:.1f} % ({accuracy['k']} of {accuracy['n']}), balanced accuracy "
         f"{balanced['value']:.3f} ({balanced['low']:.3f} to {balanced['high']:.3f})"
     )
+
+
+KIND = StageKind(
+    "validity",
+    config=ValidityConfig,
+    inputs=(
+        Input("real", ("dataset",)),
+        Input("animated", ("dataset",)),
+        Input("models", ("train",), several=True),
+        Input("predictions", ("predict",), several=True),
+    ),
+    build=lambda request: validity_job(
+        request.one("real"), request.one("animated"), request.all("models"), request.all("predictions"), request.config
+    ),
+)
