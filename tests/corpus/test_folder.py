@@ -112,4 +112,4 @@ def test_images_without_a_library_are_ignored(tmp_path: Path) -> None:
     how = "(run pip install pillow-heif pillow-jxl-plugin)"
     assert said == f"c: 3 files were ignored: 2 .heic {how}, 1 3.jxl {how}"
     assert f"no image that can be read (2 files were ignored: 2 .heic {how}): name a folder" in problem
-    assert refused == "nothing here reads HEIF pictures: run pip install pillow-heif pillow-jxl-plugin."
+    assert "HEIF" in refused and refused.endswith("run pip install pillow-heif pillow-jxl-plugin.")

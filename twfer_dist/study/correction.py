@@ -55,7 +55,8 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[Correc
     test = agreement(trained, here) if trained and here else None
     contradicted = bool(test and test["p"] < LEVEL)
     both = trained.pooled(here) if trained and here and test else None
-    by, used = (BOTH, both) if both else (HELD_OUT, trained)
+    by: str | None = BOTH if both else HELD_OUT
+    used = both or trained
     if not (used and used.enough) or contradicted or foreign:
         by, used = (LABELLED, here) if here and here.enough else (None, None)
     return Correction(

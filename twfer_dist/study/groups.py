@@ -103,7 +103,7 @@ def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict[st
     z = simultaneous(len(EXPRESSIONS))
     expressions: list[dict[str, Any]] = []
     for c, name in enumerate(EXPRESSIONS):
-        entry = {
+        entry: dict[str, Any] = {
             "expression": name,
             **as_dict(share(answers[:, c], answers.sum(1))),
             "corrected": None,
