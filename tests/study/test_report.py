@@ -41,7 +41,7 @@ def test_page_is_complete_and_loads_nothing(report: Artifact) -> None:
     for heading in ("The faces", "Which expressions", "Animated faces", "How often", "Where this comes from"):
         assert heading in words
     assert html.index("What is not known") < html.index("The faces")
-    assert "The detector was drawn 1: by hand. It examined 61 photographs and found 60 faces." in words
+    assert "Face detector drawn 1: by hand. It examined 61 photographs and found 60 faces." in words
     assert "336 of 336 training images" in words
 
 

@@ -106,8 +106,8 @@ def _exchange(kinds: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.n
                 best, found = gain[i, j], (one, other, gives[i], takes[j])
         if found is None:
             return placed
-        one, other, given, taken = found
-        for k, giver, taker in ((given, one, other), (taken, other, one)):
+        one, other, moved, returned = found
+        for k, giver, taker in ((moved, one, other), (returned, other, one)):
             if k < len(kinds) - 1:
                 placed[giver, k] -= 1
                 placed[taker, k] += 1

@@ -80,7 +80,7 @@ class Split:
     """The part of each row, and how many images each part was to have, by its name."""
 
     parts: np.ndarray  # names, str (N,)
-    asked: dict[str, int]
+    wanted: dict[str, int]
 
 
 def dataset_job(faces: Sequence[Artifact], animated: Sequence[Artifact], config: DatasetConfig) -> StageSpec:
@@ -171,7 +171,7 @@ def _results(chosen: pa.Table, split: Split, figure_ids: np.ndarray, *, given: b
     for figure_id, part in zip(figure_ids.tolist(), split.parts.tolist(), strict=True):
         parts_of.setdefault(figure_id, set()).add(part)
     leaks = sum(len(parts) > 1 for parts in parts_of.values())
-    reached = {name: int((split.parts == name).sum()) for name in split.asked}
+    reached = {name: int((split.parts == name).sum()) for name in split.wanted}
     by_expression = {
         name: {
             expression: int(((split.parts == name) & (labels == label)).sum())
@@ -180,19 +180,19 @@ def _results(chosen: pa.Table, split: Split, figure_ids: np.ndarray, *, given: b
         for name in reached
     }
     return {
-        "asked": split.asked,
+        "asked": split.wanted,
         "reached": reached,
         "reached_by_expression": by_expression,
         "figures": {name: sum(name in parts for parts in parts_of.values()) for name in reached},
         "figures_on_several_sides": leaks,
-        "summary": _summary(split.asked, reached, len(parts_of), leaks if given else 0),
+        "summary": _summary(split.wanted, reached, len(parts_of), leaks if given else 0),
     }
 
 
-def _summary(asked: Mapping[str, int], reached: Mapping[str, int], figures: int, leaks: int) -> list[str]:
-    wanted, sizes = (" + ".join(f"{n:,} {name}" for name, n in counts.items()) for counts in (asked, reached))
-    exact = asked == reached
-    match = "as requested" if exact else f"(requested: {wanted}; this is the nearest that keeps figures whole)"
+def _summary(wanted: Mapping[str, int], reached: Mapping[str, int], figures: int, leaks: int) -> list[str]:
+    request, sizes = (" + ".join(f"{n:,} {name}" for name, n in counts.items()) for counts in (wanted, reached))
+    exact = wanted == reached
+    match = "as requested" if exact else f"(requested: {request}; this is the nearest that keeps figures whole)"
     sentences = [f"{sum(reached.values()):,} images of {figures:,} figures: {sizes} {match}"]
     if leaks:
         sentences.append(

@@ -27,8 +27,8 @@ rather than grouping them: it is compared only if a person names it, and the rep
 """
 
 MOST_CODES, MOST_DIGITS = 8, 2
-"""Whole numbers of at most so many values and digits may be codes (pit 1 to 3); other numbers are measurements, years
-or ids.
+"""Whole numbers with at most this many values and digits may be codes (pit 1 to 3); other numbers are measurements,
+years or ids.
 """
 
 MOST_NAMED = 100

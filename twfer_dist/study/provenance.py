@@ -18,8 +18,8 @@ _KEPT = ("stage", "fingerprint", "version", "schema", "digest", "rows", "counts"
 
 
 def photograph_counts(faces: Sequence[Artifact], examples: int) -> dict[str, Any]:
-    """rows and status (see `status_counts`) of the photographs; examples: about so many photographs without a face, as
-    many of each status; copies: how many photographs are copies of how many pictures.
+    """rows and status (see `status_counts`) of the photographs; examples: about `examples` photographs without a face,
+    as many of each status; copies: how many photographs are copies of how many pictures.
     """
     counts = status_counts(faces, "photographs")
     failed = [status for status in counts["status"] if status != OK]
