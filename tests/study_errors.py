@@ -49,5 +49,5 @@ def face_counts(
         }
         for k in range(answers)
     ]
-    predictions = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)})
+    predictions = output(str(tmp_path), "predict", {".": (PREDICTIONS, rows)})
     return metrics.count([predictions], images_of(predictions))

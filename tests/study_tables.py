@@ -132,7 +132,7 @@ def make_animated(out: str, faces: Artifact, figures: int = 20) -> Artifact:
                         "status": OK,
                     }
                 )
-    return output(out, "animated", {".": (ANIMATED, rows)}, [faces])
+    return output(out, "animate", {".": (ANIMATED, rows)}, [faces])
 
 
 def make_dataset(out: str, animated: Artifact) -> Artifact:
@@ -161,7 +161,7 @@ def make_predictions(out: str, of: Sequence[Artifact], model: str, skill: float)
                     "model": model,
                 }
             )
-    return output(out, "predictions", {".": (PREDICTIONS, rows)}, of)
+    return output(out, "predict", {".": (PREDICTIONS, rows)}, of)
 
 
 def images_of(*predictions: Artifact) -> pa.Table:

@@ -28,7 +28,7 @@ def group_counts(tmp_path: Path, rows: list[tuple[str, str, int]]) -> pa.Table:
         }
         for k, (s, g, p) in enumerate(rows)
     ]
-    finished = output(str(tmp_path), "predictions", {".": (PREDICTIONS, predictions)})
+    finished = output(str(tmp_path), "predict", {".": (PREDICTIONS, predictions)})
     return metrics.count([finished], images_of(finished))
 
 

@@ -118,7 +118,7 @@ def test_formulas_in_group_names_are_quoted_in_csv(tmp_path: Path) -> None:
         }
         for k in range(12)
     ]
-    predictions = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)})
+    predictions = output(str(tmp_path), "predict", {".": (PREDICTIONS, rows)})
     report = run_stage(report_job([predictions], config=ReportConfig()), str(tmp_path), quiet=True)
     assert {row["group"] for row in csv_of(report, "groups.csv")} == {"'=HYPERLINK(1)", "'-civil"}
 
@@ -142,7 +142,7 @@ def test_refused_faces_look_refused_and_get_no_answer(tmp_path: Path) -> None:
         error = f"{face['path']}: The face is too small." if status == LOW_QUALITY else ""
         kept = {key: face[key] for key in ("figure_id", "corpus", "label", "groups")}
         rows.append({**kept, **answer, "image_id": face["face_id"], "model": "ARM", "status": status, "error": error})
-    predictions = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)}, [faces])
+    predictions = output(str(tmp_path), "predict", {".": (PREDICTIONS, rows)}, [faces])
     html = html_of(report_on(str(tmp_path), faces, predictions))
     accepted, uncertain, refused = (
         re.findall(rf'<figure class="{kind}">.*?</figure>', html, re.DOTALL)

@@ -61,7 +61,7 @@ def test_a_folder_without_a_face_says_just_that(tmp_path: Path, statuses: list[s
         for k, s in enumerate(statuses)
     ]
     faces = output(str(tmp_path), "faces", {"photographs": (PHOTOGRAPHS, rows), "faces": (FACES, [])}, detector="drawn")
-    report = report_on(str(tmp_path), faces, output(str(tmp_path), "predictions", {".": (PREDICTIONS, [])}, [faces]))
+    report = report_on(str(tmp_path), faces, output(str(tmp_path), "predict", {".": (PREDICTIONS, [])}, [faces]))
     assert [paragraph.startswith(says) for paragraph in report.results["answer"]] == [True]
     examined = statuses.count("no_face")
     words = f"It examined {examined} photograph{'' if examined == 1 else 's'} and found 0 faces."
@@ -80,7 +80,7 @@ def test_no_other_model_is_advised_if_every_face_is_refused(tmp_path: Path) -> N
         | {"image_id": face["face_id"], "model": "ARM", "status": LOW_QUALITY}
         for face in faces.table("faces", FACES).to_pylist()
     ]
-    predictions = output(str(tmp_path), "predictions", {".": (PREDICTIONS, rows)}, [faces])
+    predictions = output(str(tmp_path), "predict", {".": (PREDICTIONS, rows)}, [faces])
     first, second, _ = report_on(str(tmp_path), faces, predictions).results["answer"]
     assert first.startswith("The program found 9 faces in 10 photographs, but none of them is good enough to classify.")
     assert second == "No groups could be compared, because no face has an answer."
