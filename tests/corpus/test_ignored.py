@@ -26,10 +26,10 @@ def test_ignored_files_are_counted_and_described(tmp_path: Path) -> None:
     corpus = open_corpus(str(folder))
     assert corpus.notes["passed_over"] == {".psd": 3, "hidden": 3, "notes.txt": 1, "x.nef": 1}
     remedy = "(save them as JPEG, PNG or TIFF)"
-    said = f"c: 8 files were ignored: 3 .psd {remedy}, 3 hidden, 1 notes.txt, 1 x.nef {remedy}"
-    assert corpus.remarks == [said]
+    remark = f"c: 8 files were ignored: 3 .psd {remedy}, 3 hidden, 1 notes.txt, 1 x.nef {remedy}"
+    assert corpus.remarks == [remark]
     shown = CliRunner().invoke(main, ["corpus", "show", str(folder)])
-    assert shown.exit_code == 0 and said in shown.output
+    assert shown.exit_code == 0 and remark in shown.output
     put(folder, *(f"{k}.e{k}x" for k in range(30)), "31.e0x")
     assert (
         open_corpus(str(folder))

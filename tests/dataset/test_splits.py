@@ -46,12 +46,12 @@ def test_by_figure_in_the_shape_of_gan18k() -> None:
 def test_by_figure_reaches_the_nearest_sizes() -> None:
     rng = np.random.default_rng(2)
     for _ in range(60):
-        sizes = rng.integers(1, 60, int(rng.integers(2, 30)))
-        figure_ids = np.repeat([f"s{i}" for i in range(len(sizes))], sizes)
-        asked = splits.apportion(len(figure_ids), (84, 16))
-        parts = splits.by_figure([rng.integers(0, 7, len(figure_ids))], figure_ids, asked)
+        images = rng.integers(1, 60, int(rng.integers(2, 30)))
+        figure_ids = np.repeat([f"s{i}" for i in range(len(images))], images)
+        sizes = splits.apportion(len(figure_ids), (84, 16))
+        parts = splits.by_figure([rng.integers(0, 7, len(figure_ids))], figure_ids, sizes)
         reached = (parts == 1).sum()
-        assert abs(reached - asked[1]) == abs(nearest_sum(sizes.tolist(), asked[1]) - asked[1])
+        assert abs(reached - sizes[1]) == abs(nearest_sum(images.tolist(), sizes[1]) - sizes[1])
 
 
 def test_by_figure_gives_each_of_three_parts_a_figure() -> None:
@@ -61,8 +61,8 @@ def test_by_figure_gives_each_of_three_parts_a_figure() -> None:
     three = np.repeat(["a", "b", "c"], [300, 100, 50])
     assert sorted(splits.by_figure([np.zeros(450, int)], three, np.array([315, 45, 90]))[[0, 300, 400]]) == [0, 1, 2]
     two = np.repeat(["a", "b"], 50)
-    for asked in (np.array([90, 10]), np.array([10, 90])):  # an empty part would be nearer
-        assert sorted(splits.by_figure([np.zeros(100, int)], two, asked)[[0, 99]]) == [0, 1]
+    for sizes in (np.array([90, 10]), np.array([10, 90])):  # an empty part would be nearer
+        assert sorted(splits.by_figure([np.zeros(100, int)], two, sizes)[[0, 99]]) == [0, 1]
     with pytest.raises(UserError, match="into 3 parts needs at least as many figures but there are 2"):
         splits.by_figure([np.zeros(400, int)], three[:400], np.array([280, 40, 80]))
 
@@ -76,44 +76,44 @@ def test_by_figure_is_stratified_by_label_and_corpus() -> None:
     figure_ids = np.concatenate(
         [np.array([f"p{i}" for i in range(3_000)]), np.repeat([f"w{i}" for i in range(20)], 70)]
     )
-    asked = splits.apportion(len(labels), (7, 1, 2))
-    parts = splits.by_figure([labels, corpora], figure_ids, asked)
-    assert np.bincount(parts).tolist() == asked.tolist()
+    sizes = splits.apportion(len(labels), (7, 1, 2))
+    parts = splits.by_figure([labels, corpora], figure_ids, sizes)
+    assert np.bincount(parts).tolist() == sizes.tolist()
     for codes in (labels, corpora):
         for code in np.unique(codes):
             share = np.bincount(parts[codes == code], minlength=3) / (codes == code).sum()
             assert share == pytest.approx([0.7, 0.1, 0.2], abs=0.03)
 
 
-@pytest.mark.parametrize("asked", [GAN18K, splits.apportion(18_690, (7, 1, 2)), splits.apportion(18_690, (70, 30))])
-def test_within_figure(asked: np.ndarray) -> None:
+@pytest.mark.parametrize("sizes", [GAN18K, splits.apportion(18_690, (7, 1, 2)), splits.apportion(18_690, (70, 30))])
+def test_within_figure(sizes: np.ndarray) -> None:
     labels, figure_ids, ids = gan18k()
-    parts = splits.within_figure(labels, figure_ids, ids, asked)
-    assert np.bincount(parts).tolist() == asked.tolist()
-    share = asked / asked.sum()
+    parts = splits.within_figure(labels, figure_ids, ids, sizes)
+    assert np.bincount(parts).tolist() == sizes.tolist()
+    share = sizes / sizes.sum()
     for label in range(7):
-        here = np.bincount(parts[labels == label], minlength=len(asked))
+        here = np.bincount(parts[labels == label], minlength=len(sizes))
         assert np.abs(here - share * here.sum()).max() <= 2
     for figure_id in np.unique(figure_ids):
         here = figure_ids == figure_id
-        counts = np.bincount(parts[here], minlength=len(asked))
-        assert np.abs(counts - share * counts.sum()).max() <= len(asked) - 1
+        counts = np.bincount(parts[here], minlength=len(sizes))
+        assert np.abs(counts - share * counts.sum()).max() <= len(sizes) - 1
         for label in range(7):
-            cell = np.bincount(parts[here & (labels == label)], minlength=len(asked))
-            assert np.abs(cell - share * cell.sum()).max() <= len(asked) - 1
+            cell = np.bincount(parts[here & (labels == label)], minlength=len(sizes))
+            assert np.abs(cell - share * cell.sum()).max() <= len(sizes) - 1
 
 
 def test_splits_depend_on_ids_and_seed_and_not_on_order() -> None:
     labels, figure_ids, ids = gan18k()
     turn = np.random.default_rng(4).permutation(len(ids))
     turned = [ids[i] for i in turn]
-    asked = splits.apportion(len(ids), (7, 1, 2))
-    by_figure = splits.by_figure([labels], figure_ids, asked)
-    assert (splits.by_figure([labels[turn]], figure_ids[turn], asked) == by_figure[turn]).all()
-    assert (splits.by_figure([labels], figure_ids, asked, seed=1) != by_figure).any()
-    within = splits.within_figure(labels, figure_ids, ids, asked)
-    assert (splits.within_figure(labels[turn], figure_ids[turn], turned, asked) == within[turn]).all()
-    assert (splits.within_figure(labels, figure_ids, ids, asked, seed=1) != within).any()
+    sizes = splits.apportion(len(ids), (7, 1, 2))
+    by_figure = splits.by_figure([labels], figure_ids, sizes)
+    assert (splits.by_figure([labels[turn]], figure_ids[turn], sizes) == by_figure[turn]).all()
+    assert (splits.by_figure([labels], figure_ids, sizes, seed=1) != by_figure).any()
+    within = splits.within_figure(labels, figure_ids, ids, sizes)
+    assert (splits.within_figure(labels[turn], figure_ids[turn], turned, sizes) == within[turn]).all()
+    assert (splits.within_figure(labels, figure_ids, ids, sizes, seed=1) != within).any()
 
 
 def test_leakage_is_refused() -> None:

@@ -40,8 +40,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 def test_a_balanced_data_set_by_figure(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(include=("animated", "photographs"), per_expression=30, ratios=(7, 1, 2))
-    finished = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
-    found = finished.table(".", schema.DATASET)
+    dataset = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
+    found = dataset.table(".", schema.DATASET)
     assert np.bincount(found["label"].to_numpy()).tolist() == [0] + [30] * 7
     keys = [f"{c}: {s}" for c, s in zip(found["corpus"].to_pylist(), found["figure_id"].to_pylist(), strict=True)]
     splits.check_leakage(keys, found["split"].to_pylist())
@@ -52,7 +52,7 @@ def test_a_balanced_data_set_by_figure(ray_cluster: None, inputs: Inputs, tmp_pa
         assert (row["status"], row["error"], row["width"]) == ("ok", None, 4)
         assert (row["action_units"] is None) == (row["corpus"] == "people")
         assert (row["intensity"] is None) == (row["origin"] == "photograph")
-    results = finished.results
+    results = dataset.results
     assert results["asked"] == {"train": 147, "validation": 21, "test": 42}
     assert results["reached"] == {
         name: found["split"].to_pylist().count(name) for name in ("train", "validation", "test")
@@ -79,22 +79,22 @@ def test_all_images_of_one_corpus_within_figures(ray_cluster: None, inputs: Inpu
 
 def test_equal_figure_names_in_two_corpora_are_two_figures(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     config = DatasetConfig(include=("photographs",), ratios=(7, 3))
-    finished = run_stage(dataset_job(inputs[:2], [], config), str(tmp_path), quiet=True)
-    assert finished.results["figures"] == {"train": 52, "test": 22}
+    dataset = run_stage(dataset_job(inputs[:2], [], config), str(tmp_path), quiet=True)
+    assert dataset.results["figures"] == {"train": 52, "test": 22}
 
 
 def test_the_given_split_is_kept(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(include=("photographs", "animated"), split="given")
-    finished = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
-    rows = finished.table(".", schema.DATASET).to_pylist()
+    dataset = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
+    rows = dataset.table(".", schema.DATASET).to_pylist()
     assert {r["split"] for r in rows if int(r["figure_id"][1:]) % 3 == 0} == {"test"}
     assert {r["split"] for r in rows if int(r["figure_id"][1:]) % 3} == {"train"}
-    assert list(finished.results["reached"]) == ["train", "test"]
-    assert finished.results["figures_on_several_sides"] == 0
+    assert list(dataset.results["reached"]) == ["train", "test"]
+    assert dataset.results["figures_on_several_sides"] == 0
     # Animated faces have the split of their face; without the faces it is not known.
-    finished = run_stage(dataset_job([warriors], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
-    assert finished.results["reached"] == {"train": 224, "test": 111}
+    dataset = run_stage(dataset_job([warriors], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
+    assert dataset.results["reached"] == {"train": 224, "test": 111}
     with pytest.raises(UserError, match="335 images of the data set have no split of their own"):
         run_stage(dataset_job([people], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
 

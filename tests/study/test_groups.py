@@ -28,8 +28,8 @@ def group_counts(tmp_path: Path, rows: list[tuple[str, str, int]]) -> pa.Table:
         }
         for k, (s, g, p) in enumerate(rows)
     ]
-    finished = output(str(tmp_path), "predict", {".": (PREDICTIONS, predictions)})
-    return metrics.count([finished], images_of(finished))
+    answers = output(str(tmp_path), "predict", {".": (PREDICTIONS, predictions)})
+    return metrics.count([answers], images_of(answers))
 
 
 def test_groups_have_shares_intervals_and_a_warning(tmp_path: Path) -> None:

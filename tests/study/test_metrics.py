@@ -45,8 +45,8 @@ def test_images_without_an_answer_are_counted_apart(tmp_path: Path) -> None:
         }
         for k, (p, s) in enumerate([(1, OK), (2, "low_confidence"), (None, "unreadable")])
     ]
-    finished = output(str(tmp_path), "predict", {".": (PREDICTIONS, rows)})
-    (found,) = metrics.evaluate(metrics.count([finished], images_of(finished)))
+    predictions = output(str(tmp_path), "predict", {".": (PREDICTIONS, rows)})
+    (found,) = metrics.evaluate(metrics.count([predictions], images_of(predictions)))
     assert (found.accuracy.k, found.accuracy.n, found.unanswered) == (1, 2, 1)
     assert (found.accepted_right, found.accepted) == (1, 1)
 
