@@ -53,7 +53,7 @@ def test_photographs_are_read_several_at_a_time(ray_cluster, s3):
     job = faces_job([open_corpus(s3.uri("far-away"))], FacesConfig(aligned=True, measure=False))
     s3.meeting[".jpg"] = threading.Barrier(4)
     finished = run_stage(job, s3.uri("far-away-out"))
-    assert finished.manifest["counts"]["photographs"] == {OK: 8}
+    assert finished.manifest.counts["photographs"] == {OK: 8}
 
 
 def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path, monkeypatch):

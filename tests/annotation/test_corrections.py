@@ -18,7 +18,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, FACES, PHOTOGRAPHS
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.artifact import Artifact, Reused
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 from twfer_dist.recipe.load import load_recipe
@@ -67,7 +67,7 @@ def test_both_tables_are_there_as_csv_too(faces: Artifact) -> None:
     for name, schema, key in (("faces", FACES, "face_id"), ("photographs", PHOTOGRAPHS, "photo_id")):
         rows = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path(f"{name}.csv")).decode("utf-8-sig"))))
         assert [row[key] for row in rows] == faces.table(name, schema)[key].to_pylist()
-        assert {row["status"] for row in rows} == set(faces.manifest["counts"][name]) and rows[0]["group material"]
+        assert {row["status"] for row in rows} == set(faces.manifest.counts[name]) and rows[0]["group material"]
     assert faces.results["corpora"]["photographs"]["photographs"] == 7
 
 
@@ -176,10 +176,7 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
         "fear",
         EXPRESSIONS[labels[second] - 1],
     }
-    assert (
-        known["after"].manifest["reused"] == {"from": known["before"].name, "rows": len(same)}
-        and anew.manifest["reused"] is None
-    )
+    assert known["after"].manifest.reused == Reused(known["before"].name, len(same)) and anew.manifest.reused is None
     assert anew.table(".", ANIMATED).to_pylist() == rows
 
 

@@ -283,4 +283,4 @@ def test_finished_output_of_another_recipe_can_be_named_by_its_directory(
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({"out": str(tmp_path / "out"), "stages": stages}))
     summary = json.loads(twfer("run", tmp_path / "other.yaml", "--json").stdout)
     made_set = artifact.open_artifact(summary["stages"][0]["output"])
-    assert made_set.manifest["inputs"] == {"photographs-0": artifact.open_artifact(faces).digest}
+    assert made_set.manifest.inputs == {"photographs-0": artifact.open_artifact(faces).digest}

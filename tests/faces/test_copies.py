@@ -140,7 +140,7 @@ def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Artifa
         lines = [f"{name},{int(name[:2]) % 7 + 1},{'test' if 'copy' in name else 'train'}" for name in names]
         (folder / "heads" / "manifest.csv").write_text("\n".join(["path,label,split", *lines]))
         output = run_stage(faces_job([open_corpus(str(folder / "heads"))], PLAIN), str(folder / "out"), quiet=True)
-    assert output.manifest["reused"]["rows"] == 18
+    assert output.manifest.reused is not None and output.manifest.reused.rows == 18
     return output
 
 
@@ -159,7 +159,7 @@ def test_copies_count_as_one_figure_and_are_listed(faces: Artifact, tmp_path: Pa
     assert len(listed) == 16 and listed[0]["path"] == "00 copy.jpg" and listed[0]["copy_of"] == "00 (1).jpg"
     corpus = open_corpus(str(Path(faces.uri).parent.parent / "heads"))
     fresh = run_stage(faces_job([corpus], PLAIN, actors=2), str(tmp_path), quiet=True)
-    assert fresh.manifest["reused"] is None and fresh.digest == faces.digest  # reused rows were revised too
+    assert fresh.manifest.reused is None and fresh.digest == faces.digest  # reused rows were revised too
 
 
 def test_copies_are_in_one_part_of_a_split(faces: Artifact, tmp_path: Path) -> None:

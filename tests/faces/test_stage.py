@@ -54,7 +54,7 @@ def test_every_planned_photograph_is_one_row(output: Artifact) -> None:
         assert row["photo_id"] == schema.photo_id("malformed", path)
     assert rows["gray.jpg"]["content_sha256"] == sha256((MALFORMED / "gray.jpg").read_bytes())
     assert (rows["exif_8.jpg"]["width"], rows["exif_8.jpg"]["height"]) == (220, 240)
-    assert output.manifest["counts"]["photographs"] == {
+    assert output.manifest.counts["photographs"] == {
         OK: 16, MISSING: 1, OUTSIDE: 3, TOO_LARGE: 2, TOO_SMALL: 1, UNREADABLE: 5,
     }  # fmt: skip
 
@@ -146,6 +146,6 @@ def test_one_worker_and_two_give_the_same_bytes(ray_cluster: None, tmp_path: Pat
         run_stage(faces_job([corpus], FacesConfig(side=320), actors=n), str(tmp_path / f"out{n}"), quiet=True)
         for n in (1, 2)
     )
-    assert one.digest == two.digest and one.manifest["fingerprint"] == two.manifest["fingerprint"]
+    assert one.digest == two.digest and one.manifest.fingerprint == two.manifest.fingerprint
     assert len(one.table("photographs", schema.PHOTOGRAPHS)) == len(one.table("faces", schema.FACES)) == 66
     assert set(one.table("faces", schema.FACES)["label"].to_pylist()) == {4}

@@ -31,7 +31,7 @@ def page(faces: Artifact, first: int = 0) -> str:
     """A self-contained HTML file: the faces from number `first` on, by id, with their points and statuses, and all
     photographs without a face. UserError where `faces` is not the output of a faces stage.
     """
-    stage = faces.manifest["stage"]
+    stage = faces.manifest.stage
     if stage not in ("faces", "corrected"):
         raise UserError(
             f"{faces.uri} is the output of stage '{stage}', which has no faces to show: name a faces stage."
@@ -46,7 +46,7 @@ def page(faces: Artifact, first: int = 0) -> str:
     template = environment.from_string(resources.files("twfer_dist.annotation").joinpath("page.html.j2").read_text())
     return template.render(
         uri=faces.uri,
-        counts=faces.manifest["counts"],
+        counts=faces.manifest.counts,
         faces=[_shown(row) for row in shown],
         first=first,
         total=len(ids),

@@ -44,7 +44,7 @@ def print_results(outcome: Outcome) -> None:
     assert outcome.artifact
     for line in outcome.artifact.results.get("summary", []):
         click.echo(f"            {line}")
-    pictures = [file["path"] for file in outcome.artifact.manifest["files"] if file["path"].endswith((".jpg", ".png"))]
+    pictures = [file.path for file in outcome.artifact.manifest.files if file.path.endswith((".jpg", ".png"))]
     for picture in sorted(pictures, key=lambda path: (path != "sheet.jpg", path))[:_PICTURES]:
         click.echo(f"            see {outcome.artifact.path(picture)}")
     if len(pictures) > _PICTURES:

@@ -167,7 +167,7 @@ def _trained(
         yield run, state, held_out
         work.write_file(LOG, _lines(state.log))
         work.results |= {
-            "rendered": rendered.manifest["rows"]["."],
+            "rendered": rendered.manifest.rows["."],
             "precision": " and ".join(state.precisions),
             "run_id": run.id,
         }

@@ -131,5 +131,5 @@ def _walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterato
 def _open_input(key: Input, directory: str, location: str) -> Artifact:
     """The output that a stage names by its directory. UserError where it is of a kind that the key does not take."""
     output = artifact.open_artifact(storage.absolute(package_path(directory)))
-    check_input(key, output.uri, output.manifest["stage"], location)
+    check_input(key, output.uri, output.manifest.stage, location)
     return output

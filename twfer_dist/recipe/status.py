@@ -38,7 +38,7 @@ def find_recogniser(folder: str) -> str:
     else:
         directories = [storage.join(folder, directory) for directory in read_index(folder)]
     outputs = [artifact.open_artifact(directory) for directory in directories if _is_finished(directory)]
-    trainings = [output for output in outputs if output.manifest["stage"] == "train"]
+    trainings = [output for output in outputs if output.manifest.stage == "train"]
     if not trainings:
         raise UserError(
             f"{folder} holds no recogniser: name the output of a training (train-...), or the output folder of a "
@@ -57,9 +57,9 @@ def find_faces(folder: str) -> str:
     current = read_index(folder)
     outputs = [artifact.open_artifact(directory) for directory in _directories(folder) if _is_finished(directory)]
     outputs = [output for output in outputs if not current or output.name in current]
-    corrected = [output for output in outputs if output.manifest["stage"] == "corrected"]
-    superseded = {digest for output in corrected for digest in output.manifest["inputs"].values()}
-    faces = [output for output in outputs if output.manifest["stage"] == "faces"] + corrected
+    corrected = [output for output in outputs if output.manifest.stage == "corrected"]
+    superseded = {digest for output in corrected for digest in output.manifest.inputs.values()}
+    faces = [output for output in outputs if output.manifest.stage == "faces"] + corrected
     last = [output.uri for output in faces if output.digest not in superseded]
     if not last:
         raise UserError(f"{folder} holds no finished output of faces: run its stage of kind faces first.")

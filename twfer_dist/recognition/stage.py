@@ -61,9 +61,9 @@ def predict_job(
     if not inputs:
         raise UserError("There are no images to answer for: name 'inputs', outputs of faces, animate or dataset.")
     for finished in inputs:
-        if finished.manifest["stage"] not in SOURCES:
+        if finished.manifest.stage not in SOURCES:
             raise UserError(
-                f"{finished.uri} is the output of stage '{finished.manifest['stage']}': images come from "
+                f"{finished.uri} is the output of stage '{finished.manifest.stage}': images come from "
                 f"{', '.join(SOURCES)}."
             )
     inputs = sorted(inputs, key=lambda finished: finished.digest)
@@ -88,7 +88,7 @@ def _plan(inputs: Sequence[Artifact], model: Artifact) -> pa.Table:
     """image_id and input (an index) of each image, and what decides its answer: its row's content, and the model."""
     pieces = []
     for number, finished in enumerate(inputs):
-        table, expected = SOURCES[finished.manifest["stage"]]
+        table, expected = SOURCES[finished.manifest.stage]
         rows = row_digests(finished, table, expected, _columns(expected)).rename_columns(["image_id", "content"])
         pieces.append(rows.append_column("input", pa.array(np.full(len(rows), number, np.int16))))
     plan = pa.concat_tables(pieces)
@@ -105,7 +105,7 @@ def read(plan: pa.Table, *, inputs: Sequence[Artifact], size: int) -> pa.Table:
     """What PREDICTIONS takes over from the planned rows, and `pixels`: RGB bytes of the image at `size`, or null."""
     pieces = []
     for number in plan["input"].unique().to_pylist():
-        table, expected = SOURCES[inputs[number].manifest["stage"]]
+        table, expected = SOURCES[inputs[number].manifest.stage]
         key, columns = expected.names[0], _columns(expected)
         ids = plan.filter(pc.equal(plan["input"], number))["image_id"].to_pylist()
         rows = inputs[number].table(table, expected, columns=[key, *columns], ids=ids)

@@ -133,8 +133,8 @@ def sheets(faces: Sequence[Artifact]) -> list[dict]:
     """
     found = []
     for finished in faces:
-        if any(file["path"] == contact_sheet.FILE for file in finished.manifest["files"]):
-            rows = finished.manifest["rows"]["faces"]
+        if any(file.path == contact_sheet.FILE for file in finished.manifest.files):
+            rows = finished.manifest.rows["faces"]
             data = base64.b64encode(storage.read_bytes(finished.path(contact_sheet.FILE))).decode()
             found.append(
                 {"image": "data:image/jpeg;base64," + data, "shown": min(rows, contact_sheet.FACES), "faces": rows}

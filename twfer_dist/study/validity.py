@@ -49,18 +49,18 @@ def validity_job(
     """
     datasets = {"real": real, "animated": animated}
     for name, dataset in datasets.items():
-        if dataset.manifest["stage"] != "dataset":
+        if dataset.manifest.stage != "dataset":
             raise UserError(
                 f"{dataset.uri} is given as the {name} faces and is the output of stage "
-                f"'{dataset.manifest['stage']}': name a data set."
+                f"'{dataset.manifest.stage}': name a data set."
             )
     known = {dataset.digest: name for name, dataset in datasets.items()}
     for model in models:
-        if model.manifest["stage"] != "train" or model.manifest["inputs"]["dataset"] not in known:
+        if model.manifest.stage != "train" or model.manifest.inputs["dataset"] not in known:
             raise UserError(
                 f"{model.uri} is no training on the real or on the animated faces of this validity test: name others."
             )
-    learned = sorted(((known[m.manifest["inputs"]["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
+    learned = sorted(((known[m.manifest.inputs["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
     if not learned or learned[0][0] != "real":
         raise UserError(
             f"The validity test has no model that learned from {real.uri}: name a training on the real faces."

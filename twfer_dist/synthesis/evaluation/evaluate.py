@@ -101,7 +101,7 @@ def _merged(scores: dict[str, Any], kind: str, more: Mapping[str, Any]) -> dict[
 
 def _scenes(rendered: Artifact, figures: int) -> tuple[Pairs, list[str]]:
     """Scenes of up to `figures` figures, evenly taken, and the figure of each scene."""
-    if rendered.manifest["stage"] == "render" and (framing := rendered.manifest["config"].get("framing")) != "crop":
+    if rendered.manifest.stage == "render" and (framing := rendered.manifest.config.get("framing")) != "crop":
         raise UserError(
             f"{rendered.uri} shows heads in the framing '{framing}', and a generator sees crops: render with "
             "framing crop."
