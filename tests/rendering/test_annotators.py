@@ -14,20 +14,20 @@ def test_an_expression_is_nearest_to_its_own_prototype(expression: str) -> None:
     assert EXPRESSIONS[int(evidence(prototype(expression)).argmax())] == expression
     rng = np.random.default_rng(1)
     assert not performed(expression, 0, rng).any()
-    assert (
-        sum(EXPRESSIONS[int(evidence(performed(expression, 1, rng)).argmax())] == expression for _ in range(50)) >= 45
-    )
+    nearest = [EXPRESSIONS[int(evidence(performed(expression, 1, rng)).argmax())] for _ in range(50)]
+    assert nearest.count(expression) >= 45
 
 
-def test_annotators_agree_on_strong_expressions_and_not_on_weak_ones() -> None:
+def test_annotators_agree_on_strong_expressions_only() -> None:
     def agreement(intensity: float) -> float:
         rng = np.random.default_rng(2)
         shares = []
         for expression in EXPRESSIONS[:-1]:
             for _ in range(20):
-                said = [one.split("+") for one in votes(performed(expression, intensity, rng), rng).split(";")]
-                assert len(said) == ANNOTATORS and all(1 <= len(one) <= 3 and len(set(one)) == len(one) for one in said)
-                shares.append(sum(expression in one for one in said) / ANNOTATORS)
+                labels = [vote.split("+") for vote in votes(performed(expression, intensity, rng), rng).split(";")]
+                assert len(labels) == ANNOTATORS
+                assert all(1 <= len(vote) <= 3 and len(set(vote)) == len(vote) for vote in labels)
+                shares.append(sum(expression in vote for vote in labels) / ANNOTATORS)
         return float(np.mean(shares))
 
     assert agreement(1.0) > 0.9 > 0.65 > agreement(0.35) > 0.2

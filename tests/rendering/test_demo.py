@@ -14,7 +14,7 @@ from twfer_dist.rendering import plan
 DEMO = Path(str(resources.files("twfer_dist") / "demo"))
 
 
-def test_the_shipped_corpora_are_whole() -> None:
+def test_the_shipped_corpora_are_complete() -> None:
     tw58, postures = open_corpus(str(DEMO / "tw58")), open_corpus(str(DEMO / "postures"))
     assert (
         tw58.notes["photographs"],
@@ -32,7 +32,7 @@ def test_the_shipped_corpora_are_whole() -> None:
 
 
 @pytest.mark.parametrize("name", ["tw58", "postures"])
-def test_the_points_of_the_shipped_corpora_lie_on_the_face(name: str) -> None:
+def test_the_shipped_points_lie_on_the_face(name: str) -> None:
     for row in csv.DictReader((DEMO / name / "landmarks.csv").open()):
         points = np.array([[float(row[f"x_{k}"]), float(row[f"y_{k}"])] for k in range(68)])
         assert points.min() > 0 and points.max() < 288

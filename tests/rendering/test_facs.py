@@ -18,7 +18,7 @@ def test_every_unit_moves_shapes_in_proportion() -> None:
         np.testing.assert_allclose(shape_weights(units * 0.4, names), full * 0.4, rtol=1e-5)
 
 
-def test_units_are_possible_together() -> None:
+def test_opposed_units_weaken_each_other() -> None:
     for seed in range(200):
         units = free(np.random.default_rng(seed))
         assert units.dtype == np.float32 and units.min() >= 0 and units.max() <= 5

@@ -21,9 +21,9 @@ def test_a_head_file_is_read_as_it_was_written(head_file: str) -> None:
     ("change", "sentence"),
     [
         ({"neutral_vertices": np.zeros((5, 3), np.float32)}, "has shape"),
-        ({"landmarks_68": np.full(68, 10**6, np.int32)}, "points outside"),
+        ({"landmarks_68": np.full(68, 10**6, np.int32)}, "indices outside"),
         ({"landmarks_68": np.full(67, 1, np.int32)}, r"expected \(68,\)"),
-        ({"identity_deltas": None}, "no array 'identity_deltas'"),
+        ({"identity_deltas": None}, "array 'identity_deltas' is missing"),
     ],
 )
 def test_a_wrong_head_file_is_one_sentence(tmp_path: Path, change: dict, sentence: str) -> None:
@@ -33,7 +33,7 @@ def test_a_wrong_head_file_is_one_sentence(tmp_path: Path, change: dict, sentenc
         load_head(str(tmp_path / "head.npz"))
 
 
-def test_a_file_that_is_no_head_and_a_missing_one(tmp_path: Path) -> None:
+def test_another_file_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     (tmp_path / "head.npz").write_text("not an archive")
     with pytest.raises(UserError, match="is not a head model"):
         load_head(str(tmp_path / "head.npz"))

@@ -26,7 +26,7 @@ def test_plans_have_the_paper_s_shapes() -> None:
         assert sum(shares) == pytest.approx(1)
 
 
-def test_the_pictures_of_a_scene_of_changes_differ_in_action_units_alone(workshop: Workshop) -> None:
+def test_images_of_a_scene_differ_in_action_units_only(workshop: Workshop) -> None:
     config = ClayConfig(plan="changes", figures=3, scenes=2, states=4)
     rows, names = plan.plan(config).to_pylist(), workshop.head.expression_names
     scenes = [rows[k : k + 4] for k in range(0, len(rows), 4)]
@@ -36,13 +36,13 @@ def test_the_pictures_of_a_scene_of_changes_differ_in_action_units_alone(worksho
             *(plan.action_units(config, r["image_id"], r["label"], r["intensity"]) for r in scene), strict=True
         )
         assert not units[0].any() and all(u.any() for u in units[1:]) and leans == (None,) * 4
-        looks = [plan.incidental_shapes(config, row["image_id"], names) for row in scene]
-        assert all((look == looks[0]).all() for look in looks)
+        shapes = [plan.incidental_shapes(config, row["image_id"], names) for row in scene]
+        assert all((weights == shapes[0]).all() for weights in shapes)
     assert any(plan.incidental_shapes(config, scene[0]["image_id"], names).any() for scene in scenes)
     assert len({plan.scene(config, scene[0]["scene"]).clutter for scene in scenes}) > 1
 
 
-def test_a_plan_does_not_depend_on_how_many_are_asked() -> None:
+def test_a_figure_does_not_depend_on_the_number_of_figures() -> None:
     few, many = (plan.plan(ClayConfig(figures=n)).to_pylist() for n in (2, 5))
     assert few == many[: len(few)]
 

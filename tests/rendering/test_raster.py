@@ -5,7 +5,7 @@ import numpy as np
 from twfer_dist.rendering.raster import rasterise
 
 
-def test_the_nearer_triangle_is_seen_and_one_that_faces_away_is_not() -> None:
+def test_the_nearer_triangle_hides_the_farther_one() -> None:
     far = [(0, 0, 1), (0, 8, 1), (8, 0, 1)]  # counter-clockwise with y up, as y points down here
     near = [(0, 0, 2), (0, 4, 2), (4, 0, 2)]
     points = np.array([*far, *near], np.float32)

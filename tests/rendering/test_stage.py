@@ -23,14 +23,13 @@ from twfer_dist.rendering.plan import ClayConfig
 from twfer_dist.rendering.stage import Studio, make_corpora, rendered_job
 
 
-def test_the_stage_renders_what_the_studio_renders(ray_cluster: None, head_file: str, tmp_path: Path) -> None:
+def test_the_stage_renders_what_its_worker_renders(ray_cluster: None, head_file: str, tmp_path: Path) -> None:
     config = ClayConfig(figures=22, scenes=2, states=3, size=32)
     finished = run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True)
     table = finished.table(".", schema.RENDERED)
     assert len(table) == 132 and set(table["status"].to_pylist()) == {OK}
-    alone = Studio(head_file, config)(
-        plan.plan(config).slice(117, 6)
-    )  # across the border of two parts, from the middle of a scene on
+    # Across the border of two shards, starting in the middle of a scene.
+    alone = Studio(head_file, config)(plan.plan(config).slice(117, 6))
     assert table.slice(117, 6).to_pylist() == alone.to_pylist()
     for first, second, third in zip(*(table.to_pylist()[k::3] for k in range(3)), strict=True):
         assert first["scene"] == second["scene"] == third["scene"] and first["pose"] == third["pose"]
@@ -44,16 +43,8 @@ def test_another_head_or_another_seed_is_another_output(head_file: str, tmp_path
     other = str(tmp_path / "other.npz")
     save_head(dataclasses.replace(tiny_head(), uv=np.ones((1, 2), np.float32)), other)
     job = rendered_job(head_file, ClayConfig())
-    assert (
-        len(
-            {
-                job.fingerprint,
-                rendered_job(other, ClayConfig()).fingerprint,
-                rendered_job(head_file, ClayConfig(seed=1)).fingerprint,
-            }
-        )
-        == 3
-    )
+    others = rendered_job(other, ClayConfig()), rendered_job(head_file, ClayConfig(seed=1))
+    assert len({job.fingerprint, *(other_job.fingerprint for other_job in others)}) == 3
 
 
 def test_a_recipe_becomes_corpora_that_can_be_read(ray_cluster: None, head_file: str, tmp_path: Path) -> None:
@@ -67,15 +58,15 @@ def test_a_recipe_becomes_corpora_that_can_be_read(ray_cluster: None, head_file:
     assert corpus.notes["photographs"] == 28 and corpus.notes["missing"] == 0 and corpus.notes["figures"] == 4
     rendered = {f"photographs/{row['image_id']}.jpg": row for row in _rendered(tmp_path / "out" / "rendered")}
     with (Path(folder) / "rendered.csv").open() as file:
-        said = {row["path"]: row["expression"] for row in csv.DictReader(file)}
+        expressions = {row["path"]: row["expression"] for row in csv.DictReader(file)}
     with (Path(folder) / "action_units.csv").open() as file:
         units = {row.pop("path"): [float(value) for value in row.values()] for row in csv.DictReader(file)}
     for row in corpus.table.to_pylist():
         truth = rendered[row["path"]]
         np.testing.assert_allclose(units[row["path"]], truth["action_units"], atol=0.006)
-        assert row["action_units"] is None  # the truth is no measurement: the faces stage measures
+        assert row["action_units"] is None  # the truth is not a measurement
         assert (row["label"], row["label_rule"]) == label_from_votes(parse_votes(truth["votes"]))
-        assert said[row["path"]] == EXPRESSIONS[truth["label"] - 1]
+        assert expressions[row["path"]] == EXPRESSIONS[truth["label"] - 1]
     points = list(csv.DictReader((Path(folder) / "landmarks.csv").open()))
     assert [float(points[0][f"y_{k}"]) for k in (0, 67)] == pytest.approx(
         [rendered[points[0]["path"]]["landmarks68"][k] for k in (1, 135)], abs=0.06
