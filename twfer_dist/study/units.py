@@ -18,7 +18,7 @@ from twfer_dist.core.schema import FACES
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.faces.stage import OURS
+from twfer_dist.faces.finder import OURS
 from twfer_dist.measurement.analyzer import SHIPPED
 from twfer_dist.study.metrics import figure_codes
 

@@ -1,10 +1,7 @@
-"""What rendered heads are made to learn from: Action Units in any company, and the folds that they throw in the
-skin.
-"""
+"""Skin folds of Action Units, and how often each unit is present in the heads to learn from."""
 
 import numpy as np
 import pytest
-from tiny_head import tiny_head
 
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.rendering import plan
@@ -32,7 +29,7 @@ FOLDED = {  # |x| and y of the mean head between which a unit folds the skin: fo
 
 
 @pytest.mark.parametrize("unit", FOLDED)
-def test_a_unit_folds_the_skin_where_it_does_in_people_and_nowhere_else(unit: str) -> None:
+def test_a_unit_folds_the_skin_where_it_does_in_people(unit: str) -> None:
     x, y = (values.ravel() for values in np.meshgrid(np.arange(0, 8, 0.1), np.arange(-9, 13, 0.1)))
     folds = np.zeros(17, np.float32)
     assert not wrinkles(x, y, folds).any()
@@ -43,8 +40,7 @@ def test_a_unit_folds_the_skin_where_it_does_in_people_and_nowhere_else(unit: st
     assert height[within].max() > 0.04 and height[~within].max() < 0.01
 
 
-def test_skin_folds_show_in_the_picture_and_only_where_units_are_learned() -> None:
-    workshop = Workshop(tiny_head())
+def test_skin_folds_show_in_the_plans_for_training(workshop: Workshop) -> None:
     units = np.full(17, 5, np.float32)
     learned, shown = ClayConfig(plan="units", materials=("skin",)), ClayConfig(plan="expressions")
     depths = [plan.folds(learned, f"figure-{number}", units).max() for number in range(40)]
@@ -60,7 +56,7 @@ def test_skin_folds_show_in_the_picture_and_only_where_units_are_learned() -> No
     assert np.abs(old - smooth).max() > 10
 
 
-def test_each_unit_is_there_in_a_third_to_a_half_of_the_faces_to_learn_from() -> None:
+def test_each_unit_is_present_in_30_to_50_percent_of_faces() -> None:
     rng = np.random.default_rng(0)
     present = np.mean([varied(rng)[0] >= 0.5 for _ in range(4000)], axis=0)
     assert (0.30 < present).all() and (present < 0.50).all()
