@@ -32,7 +32,7 @@ TABLES = (
         "Corpus",
         "",
         "",
-        "One row for each photograph, as the corpus reader understood it; the plan of a stage of kind faces, not stored.",
+        "One row for each photograph, as the corpus reader understood it. Not stored: the plan of a faces stage.",
         schema.CORPUS_COLUMNS,
     ),
     Table(
