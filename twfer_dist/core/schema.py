@@ -277,6 +277,6 @@ def check(actual: pa.Schema, schema: pa.Schema, uri: str) -> None:
             )
         if actual.field(index).type != field.type:
             raise UserError(
-                f"{uri}: column '{field.name}' is {actual.field(index).type}, not {field.type}: run the stage that made "
-                "it again."
+                f"{uri}: column '{field.name}' is {actual.field(index).type}, not {field.type}: run the stage that "
+                "made it again."
             )
