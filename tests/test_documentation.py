@@ -1,0 +1,76 @@
+"""What the documents say exists: links, files of the package, kinds of stages, examples."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from twfer_dist.engine.kind import StageKind
+from twfer_dist.recipe.kinds import KINDS, kind_of
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "twfer_dist").glob("*/*.md")]
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", ARCHITECTURE, re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" not in target:
+            name, _, anchor = target.partition("#")
+            linked = (page.parent / name).resolve() if name else page
+            assert linked.exists(), target
+            assert not anchor or anchor in _anchors(linked), target
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_file_tree_is_the_package() -> None:
+    tree = ARCHITECTURE.partition("    twfer_dist/\n")[2].partition("    jobs/")[0]
+    named: set[str] = set()
+    folders: list[str] = []
+    for indent, name in re.findall(r"^ {4}( +)([\w/]+)", tree, re.MULTILINE):
+        folders = folders[: len(indent) // 2 - 1]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            named.add("".join(folders) + f"{name}.py")
+    package = ROOT / "twfer_dist"
+    files = {str(path.relative_to(package)) for path in package.rglob("*/*.py") if path.name != "__init__.py"}
+    assert named == files
+
+
+def test_every_kind_of_stage_has_its_line() -> None:
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*)$", (ROOT / "docs" / "recipes.md").read_text(), re.MULTILINE))
+    for name in KINDS:
+        for key in kind_of(name).keys:
+            assert f"`{key}`" in rows[name], f"{name}: {key}"
+
+
+@pytest.mark.long
+def test_the_examples_run(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first makes faces of a folder; the second declares a kind of stage, which is then run on them."""
+    for path in sorted((ROOT / "twfer_dist" / "demo" / "postures" / "photographs").iterdir())[:2]:
+        target = tmp_path / "photographs" / path.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    usage, declaration = EXAMPLES
+    made, kind = _executed(usage)["faces"], _executed(declaration)["KIND"]
+    assert isinstance(kind, StageKind)
+    from twfer_dist.engine.kind import Compute, Request
+    from twfer_dist.engine.stage import run_stage
+
+    listed = run_stage(kind.build(Request(kind.config(first=1), Compute(), {"faces": [made]})), "runs/example")
+    assert len(Path(listed.path("sharpness.csv")).read_text().splitlines()) == 2
+
+
+def _executed(code: str) -> dict[str, object]:
+    names: dict[str, object] = {"__name__": "example"}
+    exec(compile(code, "docs/architecture.md", "exec"), names)
+    return names
