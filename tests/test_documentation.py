@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from twfer_dist.engine.kind import StageKind
+from twfer_dist.engine.kind import Compute, Request, StageKind
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.recipe.kinds import KINDS, kind_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "twfer_dist").glob("*/*.md")]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", ARCHITECTURE, re.DOTALL)
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -63,14 +64,11 @@ def test_the_examples_run(ray_cluster: None, tmp_path: Path, monkeypatch: pytest
     usage, declaration = EXAMPLES
     made, kind = _executed(usage)["faces"], _executed(declaration)["KIND"]
     assert isinstance(kind, StageKind)
-    from twfer_dist.engine.kind import Compute, Request
-    from twfer_dist.engine.stage import run_stage
-
     listed = run_stage(kind.build(Request(kind.config(first=1), Compute(), {"faces": [made]})), "runs/example")
     assert len(Path(listed.path("sharpness.csv")).read_text().splitlines()) == 2
 
 
 def _executed(code: str) -> dict[str, object]:
     names: dict[str, object] = {"__name__": "example"}
-    exec(compile(code, "docs/architecture.md", "exec"), names)
+    exec(compile(code, "docs/extending.md", "exec"), names)
     return names

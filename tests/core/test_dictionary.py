@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from twfer_dist.core import dictionary, schema, status
-from twfer_dist.core.dictionary import COMMAND, STATUSES, TABLES
+from twfer_dist.core import dictionary, schema
+from twfer_dist.core.dictionary import COMMAND, TABLES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "data-dictionary.md"
 
@@ -17,10 +17,6 @@ def test_the_page_is_up_to_date() -> None:
 def test_every_schema_is_in_the_dictionary() -> None:
     schemas = [value for value in vars(schema).values() if isinstance(value, pa.Schema)]
     assert [schema.stamped(*table.columns) for table in TABLES] == schemas
-
-
-def test_every_status_is_in_the_dictionary() -> None:
-    assert STATUSES.keys() >= {status.OK, *status.TRANSIENT}
 
 
 def test_descriptions_are_not_stored() -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from twfer_dist.core import schema
 from twfer_dist.core.schema import Column
-from twfer_dist.core.status import TRANSIENT
+from twfer_dist.core.status import STATUSES
 from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, EXPRESSIONS
 
 COMMAND = "python -m twfer_dist.core.dictionary > docs/data-dictionary.md"
@@ -61,29 +61,6 @@ TABLES = (
     ),
 )
 
-STATUSES = {
-    "ok": ("every stage", "The row holds a result."),
-    "killed": ("every stage", "Processing the row crashes its worker, even when the row is processed alone."),
-    "missing": ("faces", "There is no file at the photograph's path."),
-    "outside_corpus": (
-        "faces",
-        "The path leads out of the corpus (by `..`, from `/`, through a link); it was not opened.",
-    ),
-    "unreachable": ("faces", "Storage did not return the file, after retries."),
-    "unreadable": ("faces, animate, predict", "The file or crop cannot be read or decoded."),
-    "too_large": ("faces", "The photograph has more pixels or bytes than `max_pixels` allows."),
-    "too_small": ("faces", "The photograph is smaller than the smallest face that is searched for."),
-    "no_face": ("faces", "The detector found no face."),
-    "low_quality": ("faces", "The gate refused the face: its points cannot be trusted. `error` says why."),
-    "rejected": ("corrected", "A person marked the crop or the points as wrong."),
-    "low_confidence": ("predict", "The model's confidence is below the threshold set in its training."),
-    "out_of_distribution": (
-        "predict",
-        "The face is further from the training images than 99 % of the validation ones.",
-    ),
-}
-"""Who sets each status, and what it means."""
-
 
 def markdown() -> str:
     """The data dictionary, as docs/data-dictionary.md holds it."""
@@ -111,13 +88,13 @@ def _head() -> Iterator[str]:
 def _statuses() -> Iterator[str]:
     yield "## Statuses"
     yield ""
-    yield "`twfer run --retry failed` processes rows again whose status may pass, and no others."
+    yield "`twfer run --retry failed` processes the rows whose status is worth a retry, and no others."
     yield ""
     yield from _grid(
-        ("status", "set by", "meaning", "may pass"),
+        ("status", "set by", "meaning", "retried"),
         [
-            (f"`{status}`", kinds, meaning, "yes" if status in TRANSIENT else "")
-            for status, (kinds, meaning) in STATUSES.items()
+            (f"`{name}`", status.set_by, status.meaning, "yes" if status.transient else "")
+            for name, status in STATUSES.items()
         ],
     )
 

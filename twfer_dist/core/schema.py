@@ -1,11 +1,11 @@
-"""The Arrow schemas of the tables, one for each kind of row, and the check that a table has the schema it should have.
+"""The Arrow schemas of the stages' tables, and the check of a table that is read back.
 
 Ids: `photo_id` is a hash of the corpus name and the path in it, `face_id` is `<photo_id>-<rank>`, `image_id` is
-`<face_id>-<expression>-<reference>-<level>`, so an id sorts next to the ids of its relatives. Images are encoded bytes
-(JPEG or PNG) with their width and height. Labels are 1 to 7, Action Units 0 to 5.
+`<face_id>-<expression>-<reference>-<level>`: related ids sort next to each other. Images are encoded bytes (JPEG or
+PNG) with their width and height. Labels are 1 to 7, Action Units 0 to 5. `status` is one of `core.status`.
 
-Each column has its description here and nowhere else. Descriptions are not part of a schema: no file holds them.
-`core.dictionary` prints them as docs/data-dictionary.md, with what a row of each table stands for.
+Each column is described here and nowhere else; `core.dictionary` prints the descriptions as docs/data-dictionary.md.
+They are not part of a schema: no file holds them.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Column:
     description: str
 
 
-_UNITS = pa.list_(pa.float32())  # 17 values or null: Parquet cannot read back a null in a list of fixed size
+_UNITS = pa.list_(pa.float32())  # 17 or null; of variable size, since Parquet cannot read back a null in a fixed one
 
 _CORPUS = Column("corpus", pa.string(), "Name of the corpus.")
 _FIGURE_ID = Column(
@@ -229,15 +229,17 @@ PREDICTIONS = stamped(*PREDICTION_COLUMNS)
 
 
 SEVERAL_CORPORA = "copies in several corpora: "
-"""Prefix of the figure_id of faces whose picture lies in several corpora."""
+"""The prefix of `figure_id` where copies of one photograph are in several corpora."""
 
 
 def figures(rows: pa.Table | pa.RecordBatch) -> pa.Array:
-    """A key for the figure of each row: corpus and figure_id, as two corpora may use one id for different figures."""
+    """A name for the figure of each row that is unique over corpora, which may use one figure_id for different
+    figures.
+    """
     corpus, figure_id = (pc.fill_null(rows[name], "") for name in ("corpus", "figure_id"))
-    keys = pc.binary_join_element_wise(corpus, figure_id, "\0")
-    keys = pc.if_else(pc.starts_with(figure_id, SEVERAL_CORPORA), figure_id, keys)
-    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+    named = pc.binary_join_element_wise(corpus, figure_id, "\0")
+    named = pc.if_else(pc.starts_with(figure_id, SEVERAL_CORPORA), figure_id, named)
+    return named.combine_chunks() if isinstance(named, pa.ChunkedArray) else named
 
 
 def photo_id(corpus: str, path: str) -> str:
@@ -246,37 +248,37 @@ def photo_id(corpus: str, path: str) -> str:
 
 
 def descends(row_id: str, ids: Set[str]) -> bool:
-    """Whether a row is one of `ids` or descends from one: `<id>-...`."""
-    words = row_id.split("-")
-    return any("-".join(words[:count]) in ids for count in range(1, len(words) + 1))
+    """Whether `row_id` is one of `ids` or descends from one: `<id>-...`."""
+    parts = row_id.split("-")
+    return any("-".join(parts[:count]) in ids for count in range(1, len(parts) + 1))
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` in the column order and types of `schema`. A missing or unknown column is a bug: KeyError."""
-    actual, expected = set(table.column_names), set(schema.names)
-    if actual != expected:
+    """`table` in the column order and types of `schema`. A missing or unexpected column is a bug: KeyError."""
+    names, expected = set(table.column_names), set(schema.names)
+    if names != expected:
         raise KeyError(
-            f"columns differ from the schema: missing {sorted(expected - actual)}, unknown {sorted(actual - expected)}"
+            f"columns differ from the schema: missing {sorted(expected - names)}, unexpected {sorted(names - expected)}"
         )
     return table.select(schema.names).cast(schema)
 
 
-def check(actual: pa.Schema, schema: pa.Schema, uri: str) -> None:
-    """Raise UserError where the file at `uri` does not have `schema`, naming the column and both versions."""
+def check(actual: pa.Schema, expected: pa.Schema, uri: str) -> None:
+    """Raise UserError where the schema of the file at `uri` is not `expected`, naming column and versions."""
     version = (actual.metadata or {}).get(b"twfer_schema", b"none").decode()
     if version != str(SCHEMA_VERSION):
         raise UserError(
-            f"{uri} has schema version {version} and this program reads version {SCHEMA_VERSION}: run the stage that "
-            "made it again, or use the version of twfer_dist that wrote it."
+            f"{uri} has schema version {version} and this program reads version {SCHEMA_VERSION}: "
+            "rerun the stage that made it, or use the version of twfer_dist that wrote it."
         )
-    for field in schema:
+    for field in expected:
         index = actual.get_field_index(field.name)
         if index < 0:
             raise UserError(
-                f"{uri} has no column '{field.name}': it is not a table of this stage; name another output."
+                f"{uri} has no column '{field.name}', so it is not a table of this stage: name another directory."
             )
         if actual.field(index).type != field.type:
             raise UserError(
-                f"{uri}: column '{field.name}' is {actual.field(index).type}, not {field.type}: run the stage that "
-                "made it again."
+                f"{uri}: column '{field.name}' is {actual.field(index).type}, expected {field.type}: rerun the stage "
+                "that made it."
             )
