@@ -1,16 +1,20 @@
-"""What the documents say exists: links, files of the package, kinds of stages, examples."""
+"""What the documents say is true: links, generated pages, kinds of stages, examples."""
 
 import re
+import runpy
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from twfer_dist.core import schema
 from twfer_dist.engine.kind import Compute, Request, StageKind
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recipe.kinds import KINDS, kind_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "twfer_dist").glob("*/*.md")]
+GENERATED = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
 
@@ -31,19 +35,26 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_file_tree_is_the_package() -> None:
-    tree = ARCHITECTURE.partition("    twfer_dist/\n")[2].partition("    jobs/")[0]
-    named: set[str] = set()
-    folders: list[str] = []
-    for indent, name in re.findall(r"^ {4}( +)([\w/]+)", tree, re.MULTILINE):
-        folders = folders[: len(indent) // 2 - 1]
-        if name.endswith("/"):
-            folders.append(name)
-        else:
-            named.add("".join(folders) + f"{name}.py")
-    package = ROOT / "twfer_dist"
-    files = {str(path.relative_to(package)) for path in package.rglob("*/*.py") if path.name != "__init__.py"}
-    assert named == files
+def test_generated_pages_are_up_to_date() -> None:
+    for page, text in GENERATED["pages"]().items():
+        assert page.read_text() == text, f"{page} is out of date: run make docs"
+
+
+def test_every_schema_is_in_the_dictionary() -> None:
+    schemas = [value for value in vars(schema).values() if isinstance(value, pa.Schema)]
+    assert [schema.stamped(*table.columns) for table in GENERATED["TABLES"]] == schemas
+
+
+def test_every_room_has_its_line() -> None:
+    rooms = re.findall(r"^\| `(\w+)` \|", ARCHITECTURE, re.MULTILINE)
+    assert tuple(rooms) == GENERATED["ROOMS"]
+
+
+def test_descriptions_are_not_stored() -> None:
+    for table in GENERATED["TABLES"]:
+        stored = schema.stamped(*table.columns)
+        assert list(stored.metadata) == [b"twfer_schema"]
+        assert not any(field.metadata for field in stored)
 
 
 def test_every_kind_of_stage_has_its_line() -> None:

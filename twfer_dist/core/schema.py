@@ -4,8 +4,8 @@ Ids: `photo_id` is a hash of the corpus name and the path in it, `face_id` is `<
 `<face_id>-<expression>-<reference>-<level>`: related ids sort next to each other. Images are encoded bytes (JPEG or
 PNG) with their width and height. Labels are 1 to 7, Action Units 0 to 5. `status` is one of `core.status`.
 
-Each column is described here and nowhere else; `core.dictionary` prints the descriptions as docs/data-dictionary.md.
-They are not part of a schema: no file holds them.
+Each column is described here and nowhere else; `make docs` prints the descriptions as docs/data-dictionary.md. They are
+not part of a schema: no file holds them.
 """
 
 import hashlib
