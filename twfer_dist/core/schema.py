@@ -68,7 +68,7 @@ FACES = stamped(
     ("landmarks68", pa.list_(pa.list_(pa.float32()))),  # 68 x 2: the iBUG points in pixels of the upright photograph
     ("landmarks_predicted_nme", pa.float32()),  # expected mean error of the points, in interocular distances
     ("pose", pa.list_(pa.float32())),  # yaw (to the subject's left), pitch (up), roll in degrees
-    ("sharpness", pa.float32()),  # of the face as photographed, see measurement.analyzer
+    ("sharpness", pa.float32()),  # of the face as photographed, see measurement.face
     ("crop_matrix", pa.list_(pa.float32())),  # 2x3, row by row: upright photograph -> crop
     ("image", pa.binary()),  # the square crop
     ("width", pa.int32()),
