@@ -16,8 +16,9 @@ import numpy as np
 from twfer_dist.core.landmarks import interocular_distance
 from twfer_dist.engine import artifact
 from twfer_dist.measurement import augmentation, evaluate
-from twfer_dist.measurement.analyzer import SHIPPED, Face, open_analyzer
+from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 from twfer_dist.measurement.augmentation import Heads
+from twfer_dist.measurement.face import Face
 
 FAILED = 0.08
 PIXELS = (48, 32, 24, 20, 16, 12, 10, 8)

@@ -113,7 +113,7 @@ def test_only_what_depends_on_a_corrected_face_is_redone(faces: Artifact, tmp_pa
     (tmp_path / "corrections.csv").write_text(f"{HEAD}{first},,wrong crop,\n{second},,,fear\n")
     animated = (
         "{kind: animate, faces: [INPUT], generator: package:weights/generator.safetensors, levels: 2, "
-        "figures: all, size: 64}"
+        "select: all, size: 64}"
     )
     corrected = f"{{kind: corrected, faces: {faces.uri}, corrections: {tmp_path}/corrections.csv}}"
     before = f"  before: {animated.replace('INPUT', faces.uri)}\n"

@@ -15,12 +15,12 @@ from twfer_dist.engine.artifact import Artifact
 
 def test_the_page_shows_every_face_and_photograph(faces: Artifact, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["inspect", str(Path(faces.uri).parent), "--html", str(tmp_path / "page.html")])
-    assert result.exit_code == 0 and "command with --corrections corrections.csv added" in result.stdout
+    assert result.exit_code == 0 and "with --corrections corrections.csv added" in result.stdout
     text = (tmp_path / "page.html").read_text()
     rows = faces.table("faces", FACES).to_pylist()
     assert re.findall(r'<figure data-id="([^"]+)"', text) == [row["face_id"] for row in rows]
     assert text.count("<circle") == 68 * len(rows) and text.count("data:image/jpeg") == len(rows)
-    assert "command with --corrections corrections.csv added" in text
+    assert "with --corrections corrections.csv added" in text
     assert "blank.png" in text and "unreadable" in text and "http" not in text  # nothing is fetched from elsewhere
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from twfer_dist.core.landmarks import MOUTH, OUTER_EYE_CORNERS
-from twfer_dist.measurement.analyzer import Face
+from twfer_dist.measurement.face import Face
 from twfer_dist.measurement.quality import Gate
 
 

@@ -22,7 +22,8 @@ from twfer_dist.faces.decode import DecodeError, decode, on_grey, read
 from twfer_dist.faces.detection import Detection, detections, measure_upright
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import Choice
-from twfer_dist.measurement.analyzer import Face, open_analyzer
+from twfer_dist.measurement.analyzer import open_analyzer
+from twfer_dist.measurement.face import Face
 from twfer_dist.measurement.network import SIZE
 from twfer_dist.measurement.quality import Gate
 

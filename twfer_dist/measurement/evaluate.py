@@ -14,7 +14,8 @@ from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement import augmentation, training
-from twfer_dist.measurement.analyzer import Face, FaceAnalyzer, open_analyzer, open_network
+from twfer_dist.measurement.analyzer import open_analyzer, open_network
+from twfer_dist.measurement.face import Face, FaceAnalyzer
 from twfer_dist.measurement.network import SIZE, standardised
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)

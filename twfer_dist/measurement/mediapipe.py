@@ -14,7 +14,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.engine import storage
-from twfer_dist.measurement.analyzer import Face, sharpness
+from twfer_dist.measurement.face import Face, sharpness
 from twfer_dist.measurement.network import SIZE
 
 _ENLARGEMENT, _CONTEXT = 3.0, 1.5

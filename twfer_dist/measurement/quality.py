@@ -16,7 +16,7 @@ from twfer_dist.core.landmarks import (
     interocular_distance,
 )
 from twfer_dist.engine.config import Range, Settings
-from twfer_dist.measurement.analyzer import Face
+from twfer_dist.measurement.face import Face
 
 _PARTS = {"brow": (RIGHT_BROW, LEFT_BROW), "eye": (RIGHT_EYE, LEFT_EYE)}
 _SINGLE = {"the nose": NOSE, "the mouth": MOUTH, "the chin": AROUND_CHIN}
@@ -31,7 +31,7 @@ class Gate(Settings):
 
     # least distance between the outer corners of the eyes, in pixels of the photograph
     eyes: Annotated[float, Range(0, 10_000)] = 16.0
-    sharpness: Annotated[float, Range(0, 10)] = 0.07  # least `analyzer.sharpness`
+    sharpness: Annotated[float, Range(0, 10)] = 0.07  # least `face.sharpness`
     turned: Annotated[float, Range(0, 180)] = 40.0  # largest yaw or pitch of the head in degrees
     # largest expected error of the points, in distances between the outer corners of the eyes
     predicted_nme: Annotated[float, Range(0, 10)] = 0.06
