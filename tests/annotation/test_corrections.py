@@ -51,7 +51,7 @@ def test_a_study_with_corrections_reads_corrected_faces(faces: Artifact, tmp_pat
     photographs, out = str(Path(faces.uri).parent.parent / "photographs"), str(tmp_path / "out")
     world = study_tables.make_world(str(tmp_path / "world"))
     training = study_tables.make_training(
-        str(tmp_path / "world"), world["dataset"], TrainConfig(network="arm", size=96), 20
+        str(tmp_path / "world"), world.dataset, TrainConfig(network="arm", size=96), 20
     )
     (tmp_path / "marks.csv").write_text(HEAD)
     study = study_recipe(photographs, training.uri, {}, (), out, str(tmp_path / "marks.csv"))

@@ -86,8 +86,8 @@ def _facts(corpora: Sequence[Corpus], choice: Choice | None, network: str | None
     return {
         "detector": choice.describe() if choice else "none: the photographs are aligned crops",
         "network": network,
-        "corpora": {corpus.name: {**corpus.notes, "said": corpus.left_out} for corpus in corpora},
-        "summary": [line for corpus in corpora for line in corpus.left_out],
+        "corpora": {corpus.name: {**corpus.notes, "remarks": corpus.remarks} for corpus in corpora},
+        "summary": [line for corpus in corpora for line in corpus.remarks],
     }
 
 

@@ -37,17 +37,18 @@ def evaluate(weights: str, rendered: Artifact) -> dict[str, Any]:
     """
     heads = augmentation.load_heads(rendered)
     results = measured(open_analyzer(weights), heads.images, heads.points)
-    found = [(row, face) for row, face in enumerate(results) if face]
-    if not found:
+    faces = [face for face in results if face]
+    if not faces:
         raise UserError(
             f"{weights} finds none of the heads of {rendered.uri}: name the weights of a network that measures faces."
         )
-    rows, faces = zip(*found, strict=True)
-    truth = [torch.from_numpy(value[list(rows)]) for value in (heads.images, heads.points, heads.units, heads.pose)]
+    rows = [row for row, face in enumerate(results) if face]
+    truth = [torch.from_numpy(value[rows]) for value in (heads.images, heads.points, heads.units, heads.pose)]
     points, units, pose = (np.stack([getattr(face, name) for face in faces]) for name in ("points", "units", "pose"))
-    half_width_90 = None if faces[0].half_width_90 is None else np.stack([face.half_width_90 for face in faces])
+    widths = [face.half_width_90 for face in faces if face.half_width_90 is not None]
+    half_width_90 = np.stack(widths) if widths else None
     return training.scores(points, units, pose, augmentation.Examples(*truth), half_width_90) | {
-        "missed": len(heads.images) - len(found)
+        "missed": len(heads.images) - len(faces)
     }
 
 
