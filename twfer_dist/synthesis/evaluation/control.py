@@ -1,4 +1,4 @@
-"""Does a picture show the expression that was requested? The measured Action Units, compared with the requested ones."""
+"""Does a picture show the requested expression? The measured Action Units, compared with the requested ones."""
 
 import numpy as np
 
