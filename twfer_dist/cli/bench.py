@@ -28,7 +28,7 @@ def bench_faces_command(images: int, actors: int | None, as_json: bool) -> None:
     """Photographs a second through the faces stage, beside the same code in plain loops; faces a second through the
     network.
     """
-    from twfer_dist.bench.bench import bench_faces
+    from twfer_dist.bench.faces import bench_faces
 
     _print_facts(bench_faces(images, actors), as_json)
 
@@ -41,7 +41,7 @@ def bench_animate_command(images: int, actors: int | None, as_json: bool) -> Non
     """Images a second through the animate stage, beside the same code in plain loops; our generator beside the public
     one.
     """
-    from twfer_dist.bench.bench import bench_animate
+    from twfer_dist.bench.animate import bench_animate
 
     _print_facts(bench_animate(images, actors), as_json)
 
@@ -61,6 +61,6 @@ def bench_io_command(images: int, actors: int | None, out: str | None, as_json: 
     """Rows a second through a stage that only writes, beside the same in plain loops; megabytes a second written and
     read.
     """
-    from twfer_dist.bench.bench import bench_io
+    from twfer_dist.bench.io import bench_io
 
     _print_facts(bench_io(images, actors, out), as_json)

@@ -101,7 +101,7 @@ def animate_job(
                 Step(Animator, actor, gpus=gpus, actors=actors),
                 Step(encode, {"size": config.size, "quality": config.quality}),
             ],
-            rows_per_shard=_rows_per_shard(len(planned), config.batch),
+            rows_per_shard=rows_per_shard(len(planned), config.batch),
             reuse_key_columns=REUSE_KEY_COLUMNS,
         )
 
@@ -168,7 +168,7 @@ def _devices_without_bfloat16(gpus: float) -> list[str]:
     return ray.get([probe.options(scheduling_strategy=strategy).remote() for strategy in strategies])
 
 
-def _rows_per_shard(rows: int, batch: int) -> int:
+def rows_per_shard(rows: int, batch: int) -> int:
     """A multiple of the network's batch."""
     return batch * max(1, min(MAX_ROWS_PER_SHARD, rows // MIN_SHARDS) // batch)
 
