@@ -163,7 +163,7 @@ def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:
     assert result.exit_code == 0 and result.output.count("to do") == 13, result.output
 
 
-@pytest.mark.parametrize("name", ["demo", "faces", "generator", "generator-public", "judges", "raf-db"])
+@pytest.mark.parametrize("name", ["demo", "faces", "generator", "generator-public", "generator-evaluation", "raf-db"])
 def test_recipes_that_ship_are_read(name: str) -> None:
     assert load_recipe(str(DEMO.parent.parent / "jobs" / f"{name}.yaml")).name == name
 
