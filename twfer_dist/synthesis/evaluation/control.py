@@ -7,6 +7,8 @@ from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.measurement.analyzer import FaceAnalyzer
 from twfer_dist.measurement.identity import whole_crop
 
+_ROUNDING = 1e-9  # a smaller sum of squares per value is rounding, and has no shares
+
 
 def measure(analyzer: FaceAnalyzer, pictures: np.ndarray) -> np.ndarray:
     """The Action Units, float32 (N, 17) in 0..5, of crops, uint8 RGB (N, S, S, 3); NaN where the analyzer finds no
@@ -61,5 +63,5 @@ def reference_effect(values: np.ndarray) -> dict[str, float | int]:
         "references": values.shape[1],
         "lowest": round(float(means.min()), 4),
         "highest": round(float(means.max()), 4),
-        "share_of_variance": round(of_references / total, 4) if total else 0.0,
+        "share_of_variance": round(of_references / total, 4) if total > _ROUNDING * values.size else 0.0,
     }
