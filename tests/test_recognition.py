@@ -57,7 +57,7 @@ def trained(images, migrated_database, tmp_path_factory: pytest.TempPathFactory)
 def test_a_training_writes_a_model_scores_and_history(trained, images):
     finished, _ = trained
     results = finished.results
-    assert {f["path"] for f in finished.manifest["files"]} == {
+    assert {f.path for f in finished.manifest.files} == {
         "model.safetensors",
         "model.json",
         "novelty.safetensors",

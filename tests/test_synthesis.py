@@ -125,7 +125,7 @@ def test_two_workers_learn_what_one_learns(ray_cluster, tmp_path, mlflow_uri):
     tracking = Tracking(mlflow_uri, "synthesis")
     one = run_stage(train_stage.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "one"))
     two = run_stage(train_stage.train_generator_job(scenes, SMALL, tracking, workers=2), str(tmp_path / "two"))
-    assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
+    assert one.manifest.fingerprint == two.manifest.fingerprint
     logs = [
         [json.loads(line) for line in storage.read_bytes(run.path(train_stage.LOG)).splitlines()] for run in (one, two)
     ]

@@ -1,6 +1,7 @@
 """The two focal losses: what they equal, and what an alpha can and cannot do."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -77,18 +78,18 @@ def trained(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch
 
 
 def test_scaling_all_softmax_alphas_changes_nothing_under_adam() -> None:
-    whole = trained(lambda z, y: softmax_focal(z, y, gamma=2, alpha=ONES))
-    quarter = trained(lambda z, y: softmax_focal(z, y, gamma=2, alpha=(0.25,) * 7))
+    whole = trained(partial(softmax_focal, gamma=2, alpha=ONES))
+    quarter = trained(partial(softmax_focal, gamma=2, alpha=(0.25,) * 7))
     assert whole.abs().max() > 0.1
     torch.testing.assert_close(quarter, whole, rtol=0, atol=1e-4)
 
 
 def test_ratios_of_softmax_alphas_matter_under_adam() -> None:
-    whole = trained(lambda z, y: softmax_focal(z, y, gamma=2, alpha=ONES))
-    uneven = trained(lambda z, y: softmax_focal(z, y, gamma=2, alpha=(0.25, *ONES[1:])))
+    whole = trained(partial(softmax_focal, gamma=2, alpha=ONES))
+    uneven = trained(partial(softmax_focal, gamma=2, alpha=(0.25, *ONES[1:])))
     assert (uneven - whole).abs().max() > 0.01
 
 
 def test_alpha_of_the_sigmoid_loss_matters_under_adam() -> None:
-    low, high = (trained(lambda z, y, a=a: sigmoid_focal(z, y, gamma=2, alpha=a)) for a in (0.25, 0.75))
+    low, high = (trained(partial(sigmoid_focal, gamma=2, alpha=alpha)) for alpha in (0.25, 0.75))
     assert (low - high).abs().max() > 0.01

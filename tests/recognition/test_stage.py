@@ -9,7 +9,7 @@ from recognition_data import SMALL, dataset, picture
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES, PREDICTIONS
-from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.artifact import Artifact, Reused
 from twfer_dist.engine.mlflow_store import sqlite_uri
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
@@ -127,8 +127,8 @@ def test_predictions_have_the_accuracy_of_the_training(rows: dict[str, dict[str,
 
 def test_predictions_are_reused_when_inputs_are_added(outputs: list[Artifact]) -> None:
     few, more = outputs
-    assert few.manifest["reused"] is None
-    assert more.manifest["reused"] == {"from": few.name, "rows": 5}
+    assert few.manifest.reused is None
+    assert more.manifest.reused == Reused(few.name, 5)
 
 
 def test_one_actor_and_two_predict_the_same(
@@ -136,7 +136,7 @@ def test_one_actor_and_two_predict_the_same(
 ) -> None:
     """Though other rows are neighbours where some are reused."""
     one = run_stage(predict_job([images, faces], model, CONFIG, actors=1), str(tmp_path), quiet=True)
-    assert one.manifest["fingerprint"] == outputs[-1].manifest["fingerprint"] and one.digest == outputs[-1].digest
+    assert one.manifest.fingerprint == outputs[-1].manifest.fingerprint and one.digest == outputs[-1].digest
 
 
 def test_wrong_inputs_are_refused(model: Artifact, images: Artifact, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_one_actor_and_two_write_the_same_bytes(
     ray_cluster: None, animated: Artifact, some_faces: Artifact, generator: str, tmp_path: Path
 ) -> None:
     one = run_stage(animate_job([some_faces], CONFIG, generator, actors=1), str(tmp_path), quiet=True)
-    assert one.manifest["fingerprint"] == animated.manifest["fingerprint"] and one.digest == animated.digest
+    assert one.manifest.fingerprint == animated.manifest.fingerprint and one.digest == animated.digest
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(602, 16), (10**6, 256), (10, 16)])

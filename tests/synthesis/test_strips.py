@@ -56,7 +56,7 @@ def test_each_figure_gets_a_strip_a_gif_and_photographs(animated: Artifact, face
     corpus = open_corpus(str(tmp_path / "drawn"))
     job = strips_job([animated], [faces], StripsConfig(side=48), corpora=[corpus])
     shown = run_stage(job, str(tmp_path), quiet=True)
-    files = {file["path"] for file in shown.manifest["files"]}
+    files = {file.path for file in shown.manifest.files}
     assert {file for file in files if file.endswith(".png")} == {"0-neutral.png", "1-neutral.png"}
     assert {"0-neutral.gif", "1-neutral.gif"} <= files
     for figure in range(2):

@@ -143,7 +143,7 @@ class Recogniser:
 
 def name_of(finished: Artifact) -> str:
     """What tables call the recogniser in the output of a training."""
-    return f"{NAMES[finished.manifest['config']['network']]} {finished.manifest['fingerprint'][:6]}"
+    return f"{NAMES[finished.manifest.config['network']]} {finished.manifest.fingerprint[:6]}"
 
 
 def open_recogniser(finished: Artifact) -> Recogniser:
@@ -152,7 +152,7 @@ def open_recogniser(finished: Artifact) -> Recogniser:
         description = json.loads(storage.read_bytes(finished.path(DESCRIPTION)))
     except FileNotFoundError:
         raise UserError(
-            f"{finished.uri} holds no recogniser: it is the output of stage '{finished.manifest['stage']}'; name a "
+            f"{finished.uri} holds no recogniser: it is the output of stage '{finished.manifest.stage}'; name a "
             "training."
         ) from None
     network = build(description["network"], description["size"])

@@ -12,12 +12,13 @@ import torch
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_CONFIDENCE, OK, OUT_OF_DISTRIBUTION, UNREADABLE
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
@@ -34,10 +35,6 @@ IMAGE_TABLES = {
     "dataset": (".", DATASET),
 }
 """The stages whose images can be predicted, with the table and the schema that hold the images."""
-
-UNREADABLE = "unreadable"  # the image cannot be decoded
-LOW_CONFIDENCE = "low_confidence"  # the confidence is below the model's threshold
-OUT_OF_DISTRIBUTION = "out_of_distribution"  # farther from the training images than 99 % of the validation images
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,9 @@ def predict_job(
     if not inputs:
         raise UserError("There are no images to predict: name 'inputs', outputs of faces, animate or dataset.")
     for artifact in inputs:
-        if artifact.manifest["stage"] not in IMAGE_TABLES:
+        if artifact.manifest.stage not in IMAGE_TABLES:
             raise UserError(
-                f"{artifact.uri} is the output of stage '{artifact.manifest['stage']}', which holds no images to "
+                f"{artifact.uri} is the output of stage '{artifact.manifest.stage}', which holds no images to "
                 f"predict: name outputs of {', '.join(IMAGE_TABLES)}."
             )
     inputs = sorted(inputs, key=lambda artifact: artifact.digest)
@@ -90,7 +87,7 @@ def _plan(inputs: Sequence[Artifact], model: Artifact) -> pa.Table:
     """image_id and input (an index) of each image, and what decides its prediction: `row_digest` and `model`."""
     pieces = []
     for index, artifact in enumerate(inputs):
-        table, expected = IMAGE_TABLES[artifact.manifest["stage"]]
+        table, expected = IMAGE_TABLES[artifact.manifest.stage]
         rows = row_digests(artifact, table, expected, _columns(expected)).rename_columns(["image_id", "row_digest"])
         pieces.append(rows.append_column("input", pa.array(np.full(len(rows), index, np.int16))))
     plan = pa.concat_tables(pieces)
@@ -107,7 +104,7 @@ def read(plan: pa.Table, *, inputs: Sequence[Artifact], size: int) -> pa.Table:
     """The columns of PREDICTIONS known before, and `pixels`: RGB bytes of the image at `size`, or null."""
     pieces = []
     for index in plan["input"].unique().to_pylist():
-        table, expected = IMAGE_TABLES[inputs[index].manifest["stage"]]
+        table, expected = IMAGE_TABLES[inputs[index].manifest.stage]
         key, columns = expected.names[0], _columns(expected)
         ids = plan.filter(pc.equal(plan["input"], index))["image_id"].to_pylist()
         rows = inputs[index].table(table, expected, columns=[key, *columns], ids=ids)
@@ -183,3 +180,18 @@ class Predictor:
         if threshold is None or confidence < threshold:
             return LOW_CONFIDENCE, "the confidence is below the model's threshold"
         return status, error
+
+
+def _build(request: Request) -> StageSpec:
+    compute = request.compute
+    return predict_job(
+        request.all("inputs"), request.one("model"), request.config, gpus=compute.gpus, actors=compute.actors
+    )
+
+
+KIND = StageKind(
+    "predict",
+    config=PredictConfig,
+    inputs=(Input("inputs", tuple(IMAGE_TABLES), several=True), Input("model", ("train",))),
+    build=_build,
+)

@@ -1,13 +1,12 @@
 """Pictures of animated faces: strips, sheets, GIFs, and faces pasted back into their photographs. uint8 RGB."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from twfer_dist.core import images
 from twfer_dist.core.taxonomy import EXPRESSIONS
 
 FRAME_MS, REST_MS = 90, 700  # of a GIF: while the face moves, and at rest and at full strength
@@ -22,12 +21,12 @@ def strip(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> np.
     side = len(source)
     longest = max(map(len, frames.values()))
     rows = []
-    for label, images in frames.items():
+    for label, steps in frames.items():
         name = np.full((side, side, 3), 255, np.uint8)
         origin, scale, colour = (4, side // 2), side / 230, (40, 40, 40)
         cv2.putText(name, EXPRESSIONS[label - 1], origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
-        blank = [np.full_like(source, 255)] * (longest - len(images))
-        rows.append(np.concatenate([name, source, *images, *blank], axis=1))
+        blank = [np.full_like(source, 255)] * (longest - len(steps))
+        rows.append(np.concatenate([name, source, *steps, *blank], axis=1))
     return np.concatenate(rows)
 
 
@@ -48,13 +47,10 @@ def sheet(rows: Sequence[np.ndarray]) -> np.ndarray:
 def gif(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> bytes:
     """An endless GIF in which the face goes to each expression and back. source, frames: as in `strip`."""
     pictures, times = [source], [REST_MS]
-    for images in frames.values():
-        pictures += [*images, *reversed(images[:-1]), source]
-        times += [FRAME_MS] * (len(images) - 1) + [REST_MS] + [FRAME_MS] * (len(images) - 1) + [REST_MS]
-    first, *rest = [Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE) for picture in pictures]
-    sink = io.BytesIO()
-    first.save(sink, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
-    return sink.getvalue()
+    for steps in frames.values():
+        pictures += [*steps, *reversed(steps[:-1]), source]
+        times += [FRAME_MS] * (len(steps) - 1) + [REST_MS] + [FRAME_MS] * (len(steps) - 1) + [REST_MS]
+    return images.encode_gif(pictures, times)
 
 
 def paste(photograph: np.ndarray, face: Mapping[str, Any], animated: np.ndarray) -> np.ndarray:
@@ -85,15 +81,6 @@ def paste(photograph: np.ndarray, face: Mapping[str, Any], animated: np.ndarray)
 
 def decode(data: bytes, side: int) -> np.ndarray:
     """An encoded crop as uint8 (side, side, 3)."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image = images.decode(data)
     assert image is not None  # from our own tables
-    interpolation = cv2.INTER_AREA if len(image) > side else cv2.INTER_CUBIC
-    return cv2.cvtColor(cv2.resize(image, (side, side), interpolation=interpolation), cv2.COLOR_BGR2RGB)
-
-
-def png(image: np.ndarray) -> bytes:
-    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def jpeg(image: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    return images.resize_square(image, side)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import encode_jpeg, encode_png
 from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
@@ -21,6 +22,7 @@ from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.corpus.formats import ending_of
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.storage import absolute
@@ -80,7 +82,7 @@ def strips_job(
                 _write_photographs(output, name, one, corpus)
             progress.advance(1)
         progress.close()
-        output.write_file("sheet.jpg", pictures.jpeg(pictures.sheet(rows)))
+        output.write_file("sheet.jpg", encode_jpeg(pictures.sheet(rows)))
         pasted = ", and its photographs with the animated face" if corpora else ""
         output.results["summary"] = [f"{len(shown)} figures: a strip (.png) and a GIF for each{pasted}"]
 
@@ -96,7 +98,7 @@ def _write_strip(output: StageOutput, name: str, one: _AnimatedFace, side: int) 
         label: [pictures.decode(row["image"], side) for row in one.rows if row["label"] == label]
         for label in one.strongest()
     }
-    output.write_file(f"{name}.png", pictures.png(pictures.strip(source, frames)))
+    output.write_file(f"{name}.png", encode_png(pictures.strip(source, frames)))
     output.write_file(f"{name}.gif", pictures.gif(source, frames))
     return np.concatenate([source, *(images[-1] for images in frames.values())], axis=1)
 
@@ -111,7 +113,7 @@ def _write_photographs(output: StageOutput, name: str, one: _AnimatedFace, corpu
         ) from None
     for label, row in one.strongest().items():
         pasted = pictures.paste(photograph, one.face, pictures.decode(row["image"], row["width"]))
-        output.write_file(f"{name}-{EXPRESSIONS[label - 1]}.jpg", pictures.jpeg(pasted))
+        output.write_file(f"{name}-{EXPRESSIONS[label - 1]}.jpg", encode_jpeg(pasted))
 
 
 def _first_faces(animated: Sequence[Artifact], faces: Sequence[Artifact], limit: int) -> list[_AnimatedFace]:
@@ -163,3 +165,17 @@ def file_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
         name if count[name.casefold()] == 1 else f"{name}-{face['face_id'][:8]}"
         for name, face in zip(names, faces, strict=True)
     ]
+
+
+KIND = StageKind(
+    "strips",
+    config=StripsConfig,
+    inputs=(
+        Input("animated", ("animate",), several=True),
+        Input("faces", ("faces", "corrected"), several=True),
+        Input("corpora", several=True, optional=True),
+    ),
+    build=lambda request: strips_job(
+        request.all("animated"), request.all("faces"), request.config, corpora=request.all("corpora")
+    ),
+)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import decode
 from twfer_dist.core.schema import FACES, RENDERED
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNITS, NEUTRAL
@@ -42,7 +43,7 @@ def load_rendered(rendered: Artifact, figures: int) -> RenderedScenes:
 
     Raises UserError where the heads are not rendered as crops, or there are fewer than MIN_FIGURES figures.
     """
-    if rendered.manifest["stage"] == "render" and (framing := rendered.manifest["config"].get("framing")) != "crop":
+    if rendered.manifest.stage == "render" and (framing := rendered.manifest.config.get("framing")) != "crop":
         raise UserError(
             f"{rendered.uri} shows heads in the framing '{framing}', but a generator takes crops: render with "
             "framing crop."
@@ -88,13 +89,13 @@ def _neutral_faces(faces: Artifact, figures: int) -> NeutralFaces:
     rows = faces.table("faces", FACES, columns=columns, ids=ids).to_pylist()
     crops = np.zeros((len(rows), _SIDE, _SIDE, 3), np.uint8)
     for crop, row in zip(crops, rows, strict=True):
-        image = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)
+        image = decode(row["image"])
         if image is None:
             raise UserError(
                 f"{faces.uri}: the image of {row['face_id']} cannot be decoded; delete the directory and run the stage "
                 "again."
             )
-        crop[:] = cv2.cvtColor(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
+        crop[:] = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     units = [row["action_units"] or [0.0] * len(ACTION_UNITS) for row in rows]
     return NeutralFaces(
         crops,
