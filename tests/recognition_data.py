@@ -26,7 +26,7 @@ def picture(label: int, seed: int, size: int = 64) -> bytes:
     return cv2.imencode(".jpg", np.clip(pixels, 0, 255).astype(np.uint8))[1].tobytes()
 
 
-def rows(counts: dict[str, int], figures: int = 3) -> pa.Table:
+def rows(counts: dict[str, int], figure_ids: int = 3) -> pa.Table:
     """DATASET rows: `counts[split]` images of each expression, from `figures` figures a split."""
     found = []
     for split, count in counts.items():
@@ -38,7 +38,7 @@ def rows(counts: dict[str, int], figures: int = 3) -> pa.Table:
                         "image_id": image_id,
                         "split": split,
                         "label": label,
-                        "figure_id": f"{split}-{k % figures}",
+                        "figure_id": f"{split}-{k % figure_ids}",
                         "corpus": "synthetic",
                         "origin": "animated",
                         "intensity": 0.8,
