@@ -47,15 +47,14 @@ class PredictConfig(Settings):
 def predict_job(
     inputs: Sequence[Artifact], model: Artifact, config: PredictConfig, *, actors: int | None = None, gpus: float = 0
 ) -> StageSpec:
-    """Predictions of the recogniser `model` (the output of a training) for every row of `inputs`: table ".",
-    PREDICTIONS.
+    """Predictions of the recogniser `model`, the output of a training, for every row of `inputs`: table PREDICTIONS.
 
     inputs: outputs of faces, animate or dataset. A row without an image keeps its status; an image that cannot be
     decoded is "unreadable". All others have probabilities, predicted and confidence, and their status is
     "out_of_distribution" (farther from the training images than the 99th percentile of the validation images), else
     "low_confidence" (below the model's threshold), else "ok". The groups of images that the network processes together
     are fixed, so predictions do not depend on the number of actors. gpus: for each actor; an actor with a GPU computes
-    on it. Raises UserError where there is no input, one is of another stage or named twice, or `model` is no
+    on it. Raises UserError where there is no input, one is of another stage or named twice, or `model` is not a
     recogniser.
     """
     if not inputs:
@@ -143,7 +142,7 @@ class Predictor:
         predicted, confidence = probabilities.argmax(1), probabilities.max(1)
         status, error = rows["status"].to_pylist(), rows["error"].to_pylist()
         for k in np.flatnonzero(readable):
-            status[k], error[k] = self._judge(confidence[k], distances[k], status[k], error[k])
+            status[k], error[k] = self._status(confidence[k], distances[k], status[k], error[k])
         listed = [row if ok else None for row, ok in zip(probabilities.tolist(), readable, strict=True)]
         columns = {
             "model": pa.array([self.recogniser.name] * len(pixels)),
@@ -172,7 +171,7 @@ class Predictor:
             probabilities[group], distances[group] = of_batch[:count], distances_of_batch[:count]
         return probabilities, distances
 
-    def _judge(self, confidence: float, distance: float, status: str, error: str) -> tuple[str, str]:
+    def _status(self, confidence: float, distance: float, status: str, error: str) -> tuple[str, str]:
         """The status and error of a prediction; the given ones where it is accepted."""
         threshold = self.recogniser.threshold.confidence
         if distance > self.recogniser.novelty.limit:

@@ -93,22 +93,20 @@ def animate_job(
         }
         planned = plan(source_faces, chosen, steps, config.per_expression)
         planned = planned.append_column("precision", pa.array([precision_used] * len(planned), pa.string()))
-        bfloat16 = precision_used == "bfloat16"
-        actor = {"generator": generator, "batch": config.batch, "gpus": gpus, "bfloat16": bfloat16}
-        output.map(
-            planned,
-            [
-                Step(decode, {"faces": tuple(faces), "size": config.size}),
-                Step(Animator, actor, gpus=gpus, actors=actors),
-                Step(encode, {"size": config.size, "quality": config.quality}),
-            ],
-            rows_per_shard=rows_per_shard(len(planned), config.batch),
-            reuse_key_columns=REUSE_KEY_COLUMNS,
-        )
+        actor = {"batch": config.batch, "gpus": gpus, "bfloat16": precision_used == "bfloat16"}
+        animator = Step(Animator, {"generator": generator, **actor}, gpus=gpus, actors=actors)
+        rows = rows_per_shard(len(planned), config.batch)
+        output.map(planned, _around(animator, faces, config), rows_per_shard=rows, reuse_key_columns=REUSE_KEY_COLUMNS)
 
     models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
     inputs = {f"faces_{k}": artifact for k, artifact in enumerate(faces)}
     return StageSpec("animate", VERSION, inputs, config, models, {".": ANIMATED}, do)
+
+
+def _around(animator: Step, faces: Sequence[Artifact], config: AnimateConfig) -> list[Step]:
+    """Crops are decoded before and images encoded after, on CPU workers."""
+    before = Step(decode, {"faces": tuple(faces), "size": config.size})
+    return [before, animator, Step(encode, {"size": config.size, "quality": config.quality})]
 
 
 def _without_images(faces: Artifact) -> pa.Table:

@@ -16,7 +16,7 @@ from twfer_dist.engine.artifact import Artifact
 from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer, open_network
 from twfer_dist.measurement.identity import open_identity
 from twfer_dist.synthesis import references
-from twfer_dist.synthesis.checkpoints import load_generator
+from twfer_dist.synthesis.checkpoints import LoadedGenerator, load_generator
 from twfer_dist.synthesis.evaluation import control
 from twfer_dist.synthesis.evaluation.evaluator import INTENSITIES, LABELS, Evaluator, targets
 from twfer_dist.synthesis.evaluation.inputs import NeutralFaces, RenderedScenes, load_neutral_faces, load_rendered
@@ -52,14 +52,9 @@ def evaluate(
         reference_choice: `control.reference_effect` by expression where labelled `faces` offer references, else None.
     Raises UserError where a file is missing or of another kind, or there are fewer than MIN_FIGURES figures.
     """
-    systems = {"public": load_generator(public)} if public else {}
-    systems["ours"] = load_generator(ours)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    for generator in systems.values():
-        generator.network.to(device)
     analyzer = open_network(reference_analyzer or SHIPPED)
     secondary = open_analyzer(secondary_analyzer) if secondary_analyzer else None
-    evaluator = Evaluator(systems, device, analyzer, secondary, open_identity(identity))
+    evaluator = Evaluator(*_load_systems(ours, public), analyzer, secondary, open_identity(identity))
     scenes = load_rendered(rendered, figures)
     neutral = load_neutral_faces(faces, figures) if faces else None
     scores = _score_rendered(evaluator, scenes)
@@ -68,6 +63,16 @@ def evaluate(
             scores[key]["sculpture"] = of_faces
         scores["reference_choice"] = _score_reference_choice(evaluator, neutral, faces)
     return scores
+
+
+def _load_systems(ours: str, public: str | None) -> tuple[dict[str, LoadedGenerator], str]:
+    """The generators by name, and the device that they are on."""
+    systems = {"public": load_generator(public)} if public else {}
+    systems["ours"] = load_generator(ours)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for generator in systems.values():
+        generator.network.to(device)
+    return systems, device
 
 
 def _score_rendered(evaluator: Evaluator, scenes: RenderedScenes) -> dict[str, Any]:
