@@ -23,7 +23,7 @@ lint: $(READY)  ## ruff and mypy
 	@$(BIN)/mypy
 
 chaos: $(READY)  ## runs killed at twenty random points of each kind, a thousand damaged files; minutes
-	@$(BIN)/python jobs/chaos.py
+	@$(BIN)/python jobs/measure/chaos.py
 
 $(READY): requirements.lock pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null \

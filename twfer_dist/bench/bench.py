@@ -27,7 +27,7 @@ from twfer_dist.core import schema
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.engine import ray_cluster, storage
+from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
@@ -195,7 +195,7 @@ def _compared(job: Callable[[int], StageSpec], images: int, actors: int | None, 
     medians of ROUNDS rounds. job: of so many rows. images: so many rows at least.
     """
     ray_cluster.start()
-    processes = actors or ray_cluster.slots(1, 0)
+    processes = actors or resources.slots(1, 0)
     half, parts = _even(job, images, processes)
     images = 2 * half
     _seconds(job(half), storage.join(folder, "warm"))  # Ray's first worker processes take longest to come
@@ -214,7 +214,7 @@ def _compared(job: Callable[[int], StageSpec], images: int, actors: int | None, 
         "shards_per_process": parts,
         "rounds": ROUNDS,
         "processes": processes,
-        "cores": ray_cluster.cores(),
+        "cores": resources.cores(),
         "machine": platform.machine(),
         "torch": torch.__version__,
     }

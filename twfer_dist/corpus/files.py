@@ -150,7 +150,7 @@ def _listing(walk: Walk, look: Callable[[str], Fact | None], links: list[str]) -
 def _is_output(folder: str, beside: list[str]) -> bool:
     """Whether a folder is an output that was stopped before it had its manifest or anything to resume from."""
     return bool(_OUTPUT.fullmatch(folder)) and any(
-        n == artifact.INDEX or (n.startswith(f"{folder}.") and n.endswith(".claim")) for n in beside
+        n == artifact.INDEX or (n.startswith(f"{folder}.") and n.endswith(artifact.LEASE_SUFFIX)) for n in beside
     )
 
 

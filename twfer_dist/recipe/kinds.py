@@ -90,7 +90,7 @@ def config_of(kind: str, settings: Mapping[str, Any], place: str) -> Any:
     module, name, beside = SETTINGS[kind]
     own = {key: value for key, value in settings.items() if key not in beside}
     return fill(
-        getattr(importlib.import_module(f"twfer_dist.{module}"), name), own, place, beside=(*INPUTS[kind], *beside)
+        getattr(importlib.import_module(f"twfer_dist.{module}"), name), own, place, other_keys=(*INPUTS[kind], *beside)
     )
 
 

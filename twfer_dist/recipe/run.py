@@ -7,7 +7,7 @@ from typing import Any
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.engine import artifact, ray_cluster, storage
+from twfer_dist.engine import artifact, ray_cluster, resources, storage
 from twfer_dist.engine.artifact import INDEX, Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.journal import without_password
@@ -52,7 +52,8 @@ def run_recipe(
         if recipe.tracking:
             recipe.tracking.experiment_id()
         if gpus and recipe.compute.actors is None:
-            ray_cluster.check_gpus(gpus)
+            ray_cluster.start()
+            resources.check_gpus(gpus)
     index: dict[str, str] = {}
     with contextlib.suppress(UserError):  # a damaged index is written anew
         index = {

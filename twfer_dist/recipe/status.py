@@ -5,9 +5,8 @@ from typing import Any
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import INDEX, WORK
-from twfer_dist.engine.inspect import inspect, is_output
-from twfer_dist.engine.shards import ShardStore
+from twfer_dist.engine.artifact import INDEX
+from twfer_dist.engine.inspect import inspect, is_output, planned_rows
 from twfer_dist.recipe.kinds import KIND_OF
 from twfer_dist.recipe.recipe import Outcome, Stage
 
@@ -95,13 +94,12 @@ def recipe_status(folder: str) -> dict[str, Any]:
                     Stage(names.get(directory, kind), kind, {}, {}), "finished", artifact.open_artifact(place)
                 )
                 stages.append(outcome.summary())
-        elif storage.exists(storage.join(place, WORK)):
+        elif is_output(place):
             tables, kind = inspect(place)["tables"], KIND_OF.get(kind, kind)
             unfinished = Outcome(Stage(kind, kind, {}, {}), "unfinished", None).summary()
             rows, counts = ({name: table[what] for name, table in tables.items()} for what in ("rows", "counts"))
             stages.append(
-                unfinished
-                | {"output": place, "rows": rows, "counts": counts, "planned": ShardStore(place, ()).planned_rows()}
+                unfinished | {"output": place, "rows": rows, "counts": counts, "planned": planned_rows(place)}
             )
     if not stages:
         raise UserError(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")

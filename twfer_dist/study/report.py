@@ -105,7 +105,7 @@ def _write(work: StageOutput, *, given: Given, config: ReportConfig) -> None:
         "sheets": figures.sheets(given["faces"]),
         "strips": figures.strips(given["animated"], given["faces"], config.strips),
     }
-    output = f"{work.job.stage}-{work.job.fingerprint}"
+    output = f"{work.spec.stage}-{work.spec.fingerprint}"
     work.write_file("index.html", render(study, shown, recipe=config.recipe, output=output).encode())
     study["sample"] = [{key: value for key, value in card.items() if key != "image"} for card in shown["cards"]]
     work.write_file("report.json", json.dumps(study, indent=1, ensure_ascii=False).encode() + b"\n")

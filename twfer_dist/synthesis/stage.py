@@ -15,7 +15,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
-from twfer_dist.engine import ray_cluster, storage
+from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.output import StageOutput
@@ -127,7 +127,7 @@ def _precision(work: StageOutput, wanted: Precision, gpus: float) -> str:
         return wanted
     ray_cluster.start()
     if gpus:
-        ray_cluster.check_gpus(gpus)
+        resources.check_gpus(gpus)
     computed = precision.choose_precision(wanted, _lacking_on_nodes(gpus))
     note = storage.join(work.directory, WORK, "precision.txt")
     if storage.exists(note) and storage.read_bytes(note).decode() != computed:
@@ -252,7 +252,7 @@ class Animator:
 
     def __init__(self, generator: str, batch: int, gpus: float, bfloat16: bool) -> None:
         torch.set_num_threads(1)
-        self.device = ray_cluster.device(gpus)
+        self.device = resources.device(gpus)
         if bfloat16:
             precision.choose_precision(
                 "bfloat16", [precision.device_without_bfloat16(self.device)]

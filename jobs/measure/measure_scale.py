@@ -1,7 +1,7 @@
 """What the engine costs at two numbers of planned ids: a small image of each goes through a narrow GANimation network
 of 32 pixels.
 
-    python jobs/measure_scale.py 20000 200000
+    python jobs/measure/measure_scale.py 20000 200000
 
 Each size runs in a process of its own. Prints one JSON object: for each size milliseconds an id, the peak of summed PSS
 of the driver and all of Ray's processes (object store apart), the number of files that are left and the most that there

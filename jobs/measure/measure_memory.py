@@ -1,7 +1,7 @@
 """Peak memory of a stage at two sizes: summed PSS of the driver and all of Ray's processes, object store apart.
 
-    python jobs/measure_memory.py faces 500 5000
-    python jobs/measure_memory.py animate 500 5000
+    python jobs/measure/measure_memory.py faces 500 5000
+    python jobs/measure/measure_memory.py animate 500 5000
 
 Each size runs in a process of its own on the shipped corpus, repeated under other names. Prints one JSON object.
 """

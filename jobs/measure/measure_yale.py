@@ -2,7 +2,7 @@
 normal face.
 
     twfer faces yalefaces/ --out runs/yale
-    python jobs/measure_yale.py runs/yale/faces-0123456789ab
+    python jobs/measure/measure_yale.py runs/yale/faces-0123456789ab
 
 Photographs are named <subject>_<condition>.png. A unit moves where it changes by `MOVED` or more.
 """

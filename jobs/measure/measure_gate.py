@@ -1,7 +1,7 @@
 """How well faces are measured as they get smaller, blurred, turned away, cut off and unsure: what the limits of
 `faces.quality.Gate` stand on.
 
-    python jobs/measure_gate.py
+    python jobs/measure/measure_gate.py
 
 Each line: how many heads; the mean distance of the points in distances between the eyes' outer corners; how often it is
 over `FAILED`; the mean correlation of the 17 Action Units; the sharpness and the predicted_nme that 1 in 20 is under,

@@ -1,7 +1,7 @@
 """Seven expressions from the 17 Action Units alone, by a linear model, on photographs whose labels are known.
 
     twfer faces photographs/ --out runs/measured
-    python jobs/measure_expressions.py runs/measured/faces-0123456789ab
+    python jobs/measure/measure_expressions.py runs/measured/faces-0123456789ab
 
 Where the corpus has a split, the model is trained on its training part and scored on its test part, as RAF-DB is. Else
 each figure is scored by a model of all others, once as measured and once after the figure's mean neutral face was taken
