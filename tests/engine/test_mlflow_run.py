@@ -46,9 +46,8 @@ def test_a_password_in_the_address_is_written_nowhere(
     assert pending(tmp_path) and b"secret" not in written and "secret" not in printed.out + printed.err
     assert "127.0.0.1" in printed.err and printed.out == ""
     refused = CliRunner().invoke(main, ["status", "ftp://ann:secret@host/x"])
-    assert (
-        refused.exit_code == 2 and "ftp://host/x cannot be reached" in refused.stderr and "secret" not in refused.stderr
-    )
+    assert refused.exit_code == 2 and "secret" not in refused.stderr
+    assert "ftp://host/x cannot be reached" in refused.stderr
 
 
 def test_entries_of_an_outage_are_sent_later(proxy: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +91,8 @@ def test_entries_that_were_sent_twice_count_once(proxy: Proxy, tmp_path: Path) -
     shutil.copytree(tmp_path / "copy", tmp_path / "_mlflow", dirs_exist_ok=True)
     store.send_waiting(str(tmp_path))
     client, sent = the_run(store, "train-3")
-    assert sent.info.status == "FINISHED" and sent.data.params == {"size": "32"} and pending(tmp_path) == 0
+    assert sent.info.status == "FINISHED" and pending(tmp_path) == 0
+    assert [m.step for m in client.get_metric_history(sent.info.run_id, "loss")] == [1]
 
 
 def test_a_run_may_start_during_an_outage(proxy: Proxy, tmp_path: Path) -> None:

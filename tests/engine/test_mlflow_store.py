@@ -93,6 +93,7 @@ def test_unusable_databases_are_refused(migrated_database: Path, tmp_path: Path)
         Tracking(sqlite_uri(str(tmp_path / "folder.db")), "x").check()
 
 
+@pytest.mark.long
 def test_two_processes_create_one_database(tmp_path: Path) -> None:
     program = (
         "import sys; from twfer_dist.engine.tracking import Tracking; print(Tracking(sys.argv[1], 'x').experiment_id())"
