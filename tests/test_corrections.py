@@ -128,7 +128,7 @@ def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Artifact,
     )
     (tmp_path / "mended.yaml").write_text(text)
     (outcome,) = run_recipe(load_recipe(str(tmp_path / "mended.yaml")))
-    assert (after := outcome.finished) is not None
+    assert (after := outcome.artifact) is not None
     changed: dict[str, dict[str, object]] = {
         crop["face_id"]: {"status": "rejected", "error": f"{crop['path']}: a person marked it: wrong crop"},
         label["face_id"]: {"label": EXPRESSIONS.index(other) + 1},
@@ -164,7 +164,7 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
 
     def made(out: str, stages: str) -> dict[str, Artifact]:
         (tmp_path / "recipe.yaml").write_text(f"out: {tmp_path}/{out}\nstages:\n{stages}")
-        return {o.stage.name: o.finished for o in run_recipe(load_recipe(str(tmp_path / "recipe.yaml"))) if o.finished}
+        return {o.stage.name: o.artifact for o in run_recipe(load_recipe(str(tmp_path / "recipe.yaml"))) if o.artifact}
 
     known, anew = made("known", before + after), made("anew", after)["after"]
     rows = known["after"].table(".", ANIMATED).to_pylist()

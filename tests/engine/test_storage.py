@@ -13,11 +13,10 @@ from s3_server import Server
 
 from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import MISSING, OK, UNREACHABLE
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import storage
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.faces.decode import MISSING, UNREACHABLE
 from twfer_dist.faces.stage import FacesConfig, faces_job
 
 PICTURE = Path(__file__).parents[1] / "data" / "malformed" / "gray.jpg"

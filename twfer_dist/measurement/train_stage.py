@@ -17,6 +17,7 @@ from torch import nn
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import ray_cluster, storage
 from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.progress import ProgressReporter
@@ -267,3 +268,39 @@ def _say(split: str, scores: dict[str, Any]) -> str:
 
 def _lines(log: list[dict[str, float]]) -> bytes:
     return "".join(json.dumps(line) + "\n" for line in log).encode()
+
+
+def _build(request: Request) -> StageSpec:
+    return face_network_job(
+        request.one("rendered"),
+        request.config,
+        request.tracking,
+        test=request.one("test"),
+        workers=request.compute.workers,
+        gpu=request.compute.gpus > 0,
+    )
+
+
+def _build_identity(request: Request) -> StageSpec:
+    compute = request.compute
+    return identity_network_job(
+        request.one("rendered"), request.config, request.tracking, workers=compute.workers, gpu=compute.gpus > 0
+    )
+
+
+KIND = StageKind(
+    "face-network",
+    config=FaceNetworkConfig,
+    inputs=(Input("rendered", ("render",)), Input("test", ("render",), optional=True)),
+    build=_build,
+    check=lambda request: check_batch(request.config.batch, request.compute.workers, pairs=False),
+    tracked=True,
+)
+IDENTITY_KIND = StageKind(
+    "identity-network",
+    config=FaceNetworkConfig,
+    inputs=(Input("rendered", ("render",)),),
+    build=_build_identity,
+    check=lambda request: check_batch(request.config.batch, request.compute.workers, pairs=True),
+    tracked=True,
+)

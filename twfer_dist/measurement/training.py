@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.landmarks import OUTER_EYE_CORNERS
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.measurement import augmentation
@@ -29,7 +30,6 @@ INTERVAL = 0.90
 PRESENT = 0.5
 """The intensity from which a unit counts as there, in scores."""
 
-_EYES = (36, 45)  # the outer corners: their distance is the inter-ocular distance
 _WARM = 0.03  # of the training, while the learning rate rises
 
 
@@ -257,7 +257,7 @@ def scores(
         for a, b in zip(units.T, true_units.T, strict=True)
     ]
     there = true_units >= PRESENT
-    eyes = np.linalg.norm(true_points[:, _EYES[0]] - true_points[:, _EYES[1]], axis=1)
+    eyes = np.linalg.norm(true_points[:, OUTER_EYE_CORNERS[0]] - true_points[:, OUTER_EYE_CORNERS[1]], axis=1)
 
     def by_unit(values: np.ndarray | list[float]) -> dict[str, float]:
         return {name: round(float(value), 4) for name, value in zip(ACTION_UNITS, values, strict=True)}

@@ -12,11 +12,12 @@ import torch
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_CONFIDENCE, OK, OUT_OF_DISTRIBUTION, UNREADABLE
 from twfer_dist.dataset import loader
 from twfer_dist.engine import resources
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
@@ -35,12 +36,6 @@ SOURCES = {
 """The stages whose images can be answered for, with the table and schema that the images are in."""
 
 _SEVEN = PREDICTIONS.field("probabilities").type
-
-UNREADABLE = "unreadable"  # the image cannot be decoded
-LOW_CONFIDENCE = "low_confidence"  # the model is less sure than its threshold
-OUT_OF_DISTRIBUTION = (
-    "out_of_distribution"  # sure or not, the face is further from all training images than 99 % of these are
-)
 
 
 @dataclass(frozen=True)
@@ -180,3 +175,18 @@ class Predictor:
         }
         kept = {name: rows[name] for name in rows.column_names if name in PREDICTIONS.names and name not in columns}
         return pa.table(kept | columns)
+
+
+def _build(request: Request) -> StageSpec:
+    compute = request.compute
+    return predict_job(
+        request.all("inputs"), request.one("model"), request.config, gpus=compute.gpus, actors=compute.actors
+    )
+
+
+KIND = StageKind(
+    "predict",
+    config=PredictConfig,
+    inputs=(Input("inputs", tuple(SOURCES), several=True), Input("model", ("train",))),
+    build=_build,
+)

@@ -19,6 +19,7 @@ from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.config import Range, Settings, shown
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.progress import Progress
@@ -278,3 +279,13 @@ def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
             tune.report(metrics | {"epoch": epoch})
     except Diverged as diverged:  # the worst of all trials, and no reason to end the others
         tune.report({METRIC: 0.0, "epoch": epoch + 1, "diverged": str(diverged)})
+
+
+def _build(request: Request) -> StageSpec:
+    compute = request.compute
+    return sweep_job(
+        request.one("dataset"), request.config, request.tracking, concurrency=compute.actors, gpu=compute.gpus > 0
+    )
+
+
+KIND = StageKind("sweep", config=SweepConfig, inputs=(Input("dataset", ("dataset",)),), build=_build, tracked=True)

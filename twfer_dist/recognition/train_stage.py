@@ -11,6 +11,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster, storage
 from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.progress import ProgressReporter
@@ -19,6 +20,7 @@ from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition import calibration, recogniser, training
 from twfer_dist.recognition.training import Answers, TrainConfig
 from twfer_dist.training.checkpoint import keep_checkpoint, set_aside_damaged
+from twfer_dist.training.loop import check_divisible
 
 VERSION = 3
 
@@ -242,3 +244,32 @@ def _confusion_page(scores: dict[str, Any]) -> str:
             f"<h2>{split}, n = {one['n']}</h2><table><tr><th>true \\ answered</th>{head}</tr>{''.join(rows)}</table>"
         )
     return "\n".join(parts)
+
+
+def _check(request: Request) -> None:
+    check_divisible(request.config.batch, request.compute.workers)
+    if request.files.get("initial") and request.one("trunk"):
+        raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
+
+
+def _build(request: Request) -> StageSpec:
+    return train_job(
+        request.one("dataset"),
+        request.config,
+        request.tracking,
+        initial=request.files.get("initial"),
+        trunk=request.one("trunk"),
+        workers=request.compute.workers,
+        gpu=request.compute.gpus > 0,
+    )
+
+
+KIND = StageKind(
+    "train",
+    config=TrainConfig,
+    inputs=(Input("dataset", ("dataset",)), Input("trunk", ("train",), optional=True)),
+    files=(InputFile("initial"),),
+    build=_build,
+    check=_check,
+    tracked=True,
+)

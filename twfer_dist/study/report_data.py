@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 
 from twfer_dist.core.intervals import as_dict, share
 from twfer_dist.core.schema import DATASET, FACES, PHOTOGRAPHS, PREDICTIONS, figures
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import NO_FACE, OK
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.faces.decode import NO_FACE
 from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.study import baselines, correction, groups, metrics
 from twfer_dist.study.metrics import Evaluation

@@ -16,6 +16,7 @@ from twfer_dist.core.schema import DATASET, figures
 from twfer_dist.core.status import OK
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
+from twfer_dist.engine.kind import Input, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.recogniser import name_of
@@ -136,3 +137,18 @@ def _say(one: dict[str, Any]) -> str:
         f"({images['k']} of {images['n']}), mean of classes {mean['value']:.3f} ({mean['low']:.3f} to "
         f"{mean['high']:.3f})"
     )
+
+
+KIND = StageKind(
+    "validity",
+    config=ValidityConfig,
+    inputs=(
+        Input("real", ("dataset",)),
+        Input("animated", ("dataset",)),
+        Input("models", ("train",), several=True),
+        Input("predictions", ("predict",), several=True),
+    ),
+    build=lambda request: validity_job(
+        request.one("real"), request.one("animated"), request.all("models"), request.all("predictions"), request.config
+    ),
+)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import encode_png
 from twfer_dist.engine import ray_cluster, storage
 from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.progress import ProgressReporter
@@ -261,7 +262,7 @@ def _sheet(generator: AnyGenerator, held_out: Pairs | None, seen: Pairs) -> byte
     """A PNG for the eye: truth and result on held-out scenes, or the prototypes on images that were learnt from."""
     device = next(generator.parameters()).device
     image = sample_sheet(generator, held_out, 6, device) if held_out else prototype_sheet(generator, seen, 6, device)
-    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    return encode_png(image)
 
 
 def _log(run: Run, line: dict[str, float | str]) -> None:
@@ -278,3 +279,34 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 def _lines(log: list[dict[str, float | str]]) -> bytes:
     return "".join(json.dumps(line) + "\n" for line in log).encode()
+
+
+def _check(request: Request) -> None:
+    rendered, faces = bool(request.all("rendered")), bool(request.all("faces"))
+    check(request.config, rendered=rendered, faces=faces, workers=request.compute.workers)
+
+
+def _build(request: Request) -> StageSpec:
+    return train_generator_job(
+        request.one("rendered"),
+        request.config,
+        request.tracking,
+        faces=request.all("faces"),
+        initial=request.files.get("initial"),
+        workers=request.compute.workers,
+        gpu=request.compute.gpus > 0,
+    )
+
+
+KIND = StageKind(
+    "generator",
+    config=GeneratorConfig,
+    inputs=(
+        Input("rendered", ("render",), optional=True),
+        Input("faces", ("faces", "corrected"), several=True, optional=True),
+    ),
+    files=(InputFile("initial"),),
+    build=_build,
+    check=_check,
+    tracked=True,
+)
