@@ -17,7 +17,8 @@ import torch
 from engine_jobs import Adder, Config, numbers_job
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import ray_cluster, ray_folder, resources
+from twfer_dist.engine import ray_folder, resources
+from twfer_dist.engine.ray_cluster import probe, train, train_device
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.synthesis.stage import Animator
@@ -40,7 +41,7 @@ from twfer_dist.synthesis.stage import Animator
 )
 def test_an_address_without_ray_is_refused(address: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        ray_cluster.probe(address)
+        probe(address)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def web_page() -> Iterator[str]:
 
 def test_the_dashboard_is_not_a_cluster(web_page: str) -> None:
     with pytest.raises(UserError, match=f"A web server, perhaps the dashboard, answers at RAY_ADDRESS={web_page}"):
-        ray_cluster.probe(web_page)
+        probe(web_page)
 
 
 def test_ray_starts_in_a_narrow_place(tmp_path: Path) -> None:
@@ -123,14 +124,14 @@ def test_a_training_with_gpus_never_runs_on_the_cpu(ray_cluster: None, tmp_path:
     """Ray counts a logical GPU here, whether or not the machine has one."""
 
     def worker(arguments: dict[str, bool]) -> tuple[int, str]:
-        return os.getpid(), str(ray_cluster.train_device(arguments["gpu"]))
+        return os.getpid(), str(train_device(arguments["gpu"]))
 
     if torch.cuda.is_available():
-        process, device = ray_cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
+        process, device = train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
         assert process != os.getpid() and device.startswith("cuda")
     else:
         with pytest.raises(UserError, match="PyTorch finds none"):
-            ray_cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
+            train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
 
 
 class OnGpu(Adder):

@@ -184,7 +184,8 @@ class _Actor:
             built = operator.store.attempts.build(cls, kwargs, max_builds)
         except Exception as error:
             built = functools.partial(_raise, error)
-        self._calls = [built, *(functools.partial(step.call, **step.kwargs) for step in after)]
+        functions = [functools.partial(step.call, **step.kwargs) for step in after]
+        self._calls: list[Callable[[Any], Any]] = [built, *functions]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return _run_shard(batch, call=self._call_all, kwargs={}, operator=self._operator)
