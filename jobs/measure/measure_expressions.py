@@ -1,11 +1,10 @@
-"""Seven expressions from the 17 Action Units alone, by a linear model, on photographs whose labels are known.
+"""Seven expressions from the 17 Action Units alone, by a linear model, on labelled photographs.
 
     twfer faces photographs/ --out runs/measured
     python jobs/measure/measure_expressions.py runs/measured/faces-0123456789ab
 
-Where the corpus has a split, the model is trained on its training part and scored on its test part, as RAF-DB is. Else
-each figure is scored by a model of all others, once as measured and once after the figure's mean neutral face was taken
-away.
+Where the corpus has a split, as RAF-DB has, the model is trained on its training part and scored on its test part.
+Otherwise one figure at a time is left out, once as measured and once after subtracting the figure's mean neutral face.
 """
 
 import sys
@@ -34,9 +33,9 @@ def main(output: str) -> None:
     test = splits == "test"
     if test.any() and (splits == "train").any():
         learn = splits == "train"
-        tell("test", labels[test], model().fit(units[learn], labels[learn]).predict(units[test]))
+        print_scores("test", labels[test], model().fit(units[learn], labels[learn]).predict(units[test]))
         return
-    tell("each figure by the others", labels, left_out(units, labels, figure_ids))
+    print_scores("leave one figure out", labels, leave_one_out(units, labels, figure_ids))
     neutral = {figure_id: units[(figure_ids == figure_id) & (labels == NEUTRAL)] for figure_id in np.unique(figure_ids)}
     known = np.array([len(neutral[figure_id]) > 0 for figure_id in figure_ids])
     changes = units - np.array(
@@ -45,20 +44,24 @@ def main(output: str) -> None:
             for figure_id in figure_ids
         ]
     )
-    tell("the same, less its neutral", labels[known], left_out(changes[known], labels[known], figure_ids[known]))
+    print_scores(
+        "the same, neutral face subtracted",
+        labels[known],
+        leave_one_out(changes[known], labels[known], figure_ids[known]),
+    )
 
 
-def left_out(units: np.ndarray, labels: np.ndarray, figure_ids: np.ndarray) -> np.ndarray:
+def leave_one_out(units: np.ndarray, labels: np.ndarray, figure_ids: np.ndarray) -> np.ndarray:
     """The label of each face by a model that was trained on all other figures."""
-    found = np.zeros_like(labels)
+    predicted = np.zeros_like(labels)
     for figure_id in np.unique(figure_ids):
         of = figure_ids == figure_id
-        found[of] = model().fit(units[~of], labels[~of]).predict(units[of])
-    return found
+        predicted[of] = model().fit(units[~of], labels[~of]).predict(units[of])
+    return predicted
 
 
-def tell(words: str, labels: np.ndarray, found: np.ndarray) -> None:
-    right = labels == found
+def print_scores(words: str, labels: np.ndarray, predicted: np.ndarray) -> None:
+    right = labels == predicted
     low, high = wilson(int(right.sum()), len(right))
     counts = np.bincount(labels, minlength=8)
     most = int(counts.argmax())

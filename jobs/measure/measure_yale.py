@@ -1,5 +1,5 @@
-"""How Action Units move on the Yale Face Database (Belhumeur, Hespanha, Kriegman 1997), each subject against the own
-normal face.
+"""How Action Units move on the Yale Face Database (Belhumeur, Hespanha, Kriegman 1997), each subject relative to
+their normal face.
 
     twfer faces yalefaces/ --out runs/yale
     python jobs/measure/measure_yale.py runs/yale/faces-0123456789ab

@@ -104,7 +104,7 @@ def test_unchanged_rows_of_another_output_are_reused(
 ) -> None:
     # Several row groups and files, whose ends must not depend on what is reused.
     monkeypatch.setattr(compaction, "TARGET_ROW_GROUP_BYTES", 500)
-    monkeypatch.setattr(compaction, "TARGET_FILE_BYTES", 1500)
+    monkeypatch.setattr(compaction, "TARGET_FILE_BYTES", 1000)
     out = s3.uri("out") if place == "s3" else str(tmp_path / "out")
     healthy = run_stage(source.job(70, changed=7), str(tmp_path / "healthy"))
     first = run_stage(source.job(40), out)
