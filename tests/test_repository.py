@@ -35,14 +35,14 @@ def shipped() -> list[Path]:
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-def test_the_lock_holds_names_and_versions_alone() -> None:
+def test_lock_holds_names_and_versions_alone() -> None:
     for line in LOCK_LINES:
         assert re.fullmatch(r'[A-Za-z0-9._-]+==[A-Za-z0-9.]+(; platform_system == "Linux")?', line), line
     assert len(LOCK) == len(LOCK_LINES)
     assert not LOCK.keys() & {"twfer_dist", "twfer-dist", "pip"}
 
 
-def test_the_lock_holds_what_the_package_asks_for_and_what_runs_here() -> None:
+def test_lock_satisfies_the_package_and_is_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     locked = {name.lower().replace("_", "-"): version for name, version in LOCK.items()}
     extras = project["optional-dependencies"]
