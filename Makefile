@@ -29,7 +29,7 @@ docs: $(READY)  ## write the generated pages of docs/: data dictionary and file 
 	@$(BIN)/python docs/generate.py
 
 chaos: $(READY)  ## runs killed at twenty random points of each kind, a thousand damaged files; minutes
-	@$(BIN)/python jobs/chaos.py
+	@$(BIN)/python jobs/measure/chaos.py
 
 $(READY): requirements.lock pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null \

@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 
 from twfer_dist.core import schema
-from twfer_dist.engine import ray_cluster, storage
+from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
@@ -62,7 +62,7 @@ def even_size(images: int, actors: int | None, rows_per_shard: Callable[[int], i
     many rows.
     """
     ray_cluster.start()
-    processes = actors or ray_cluster.slots(1, 0)
+    processes = actors or resources.slots(1, 0)
     rows = -(-images // 2)
     while rows % (at_once := processes * rows_per_shard(rows)):
         rows += at_once - rows % at_once
@@ -89,7 +89,7 @@ def compare(job: Callable[[int], StageSpec], size: Size, folder: str) -> Compari
         shards_per_process=size.shards_per_process,
         rounds=ROUNDS,
         processes=size.processes,
-        cores=ray_cluster.cores(),
+        cores=resources.cores(),
         machine=platform.machine(),
         torch=torch.__version__,
     )

@@ -15,7 +15,7 @@ from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
 from twfer_dist.core.status import LOW_CONFIDENCE, OK, OUT_OF_DISTRIBUTION, UNREADABLE
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
-from twfer_dist.engine import ray_cluster
+from twfer_dist.engine import resources
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.kind import Input, Request, StageKind
@@ -130,7 +130,7 @@ class Predictor:
 
     def __init__(self, model: Artifact, batch: int, gpus: float) -> None:
         torch.set_num_threads(1)
-        self.device = ray_cluster.device(gpus)
+        self.device = resources.device(gpus)
         self.recogniser = open_recogniser(model)
         self.recogniser.network.to(self.device)
         self.batch = batch

@@ -14,7 +14,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import NEUTRAL
-from twfer_dist.engine import ray_cluster, storage
+from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
@@ -143,7 +143,7 @@ def _precision_of_cluster(output: StageOutput, wanted: Precision, gpus: float) -
         return wanted
     ray_cluster.start()
     if gpus:
-        ray_cluster.check_gpus(gpus)
+        resources.check_gpus(gpus)
     chosen = precision.choose_precision(wanted, _devices_without_bfloat16(gpus))
     note = storage.join(output.directory, WORK, "precision.txt")
     if storage.exists(note) and storage.read_bytes(note).decode() != chosen:
@@ -177,7 +177,7 @@ class Animator:
 
     def __init__(self, generator: str, batch: int, gpus: float, bfloat16: bool) -> None:
         torch.set_num_threads(1)
-        self.device = ray_cluster.device(gpus)
+        self.device = resources.device(gpus)
         if bfloat16:  # this node may have joined after the others were probed
             precision.choose_precision("bfloat16", [precision.device_without_bfloat16(self.device)])
         self.generator = checkpoints.load_generator(generator)

@@ -1,8 +1,9 @@
-"""Tables as CSV that a spreadsheet opens as they are meant."""
+"""Tables as CSV for spreadsheets."""
 
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,20 +12,20 @@ from twfer_dist.core.schema import FACES, PHOTOGRAPHS
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.engine.spreadsheet import group_names, rows_to_csv, write_csv
 
-ROWS: list[dict] = [{"face_id": "a-00", "rank": 0, "path": '=HYPERLINK("x")\n脸.jpg', "label": 3,
+ROWS: list[dict[str, Any]] = [{"face_id": "a-00", "rank": 0, "path": '=HYPERLINK("x")\n脸.jpg', "label": 3,
     "groups": [("pit", "-1")], "image": b"picture", "action_units": [k / 4 for k in range(17)],
     "landmarks68": [[k, k + 0.5] for k in range(68)], "pose": [1.0, -2.0, 3.0], "status": "ok", "error":
     "", "note": "", }, {"face_id": "b-00", "groups": [("posture", "general")], "status": "low_quality"},
     ]  # fmt: skip
 
 
-def table(rows: list[dict]) -> pa.Table:
+def table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([{name: row.get(name) for name in FACES.names} for row in rows], schema=FACES)
 
 
-def read(place: Path) -> list[dict[str, str]]:
-    data = place.read_bytes()
-    assert data.startswith(b"\xef\xbb\xbf")  # Excel takes the text for UTF-8
+def read(path: Path) -> list[dict[str, str]]:
+    data = path.read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf")  # by which Excel recognises UTF-8
     return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
 
 
@@ -49,5 +50,5 @@ def test_a_table_without_rows_has_its_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["=1+1", "+1", "-1", "@x", "\tx"])
-def test_words_that_a_spreadsheet_would_run_are_quoted(word: str) -> None:
+def test_cells_that_would_run_as_formulas_are_quoted(word: str) -> None:
     assert f"'{word}" in rows_to_csv(["group"], [{"group": word}]).decode()

@@ -1,7 +1,7 @@
 """The seven expressions predicted from the 17 Action Units alone by a linear model, on photographs with known labels.
 
     twfer faces photographs/ --out runs/measured
-    python jobs/measure_expressions.py runs/measured/faces-0123456789ab
+    python jobs/measure/measure_expressions.py runs/measured/faces-0123456789ab
 
 Where the corpus has a split, as RAF-DB has, the model is trained on its training part and scored on its test part.
 Otherwise each figure is predicted by a model of all others (leave one figure out), first from the Action Units as

@@ -1,4 +1,4 @@
-"""Progress as a person at a terminal sees it."""
+"""The progress line at a terminal."""
 
 import os
 import pty
@@ -8,10 +8,10 @@ from pathlib import Path
 
 PROGRAM = """
 import sys, time
-from twfer_dist.progress import Progress, Teller
+from twfer_dist.engine.progress import Progress, ProgressReporter
 progress = Progress("train", 4, unit="epochs")
 with progress.follow(sys.argv[1]):
-    Teller(sys.argv[1])(1.5)
+    ProgressReporter(sys.argv[1])(1.5)
     time.sleep(1.2)
 rows = Progress("faces", 100)
 rows.start(40, dead=1)
@@ -20,9 +20,11 @@ rows.close()
 """
 
 
-def test_progress_of_a_worker_and_of_rows_is_shown_at_a_terminal(tmp_path: Path) -> None:
+def test_progress_is_shown_at_a_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / "told.txt")], stderr=theirs, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "progress.txt")], stderr=theirs, check=True, timeout=60
+    )
     shown = os.read(ours, 1 << 16).decode()
     assert "train: 0.0 of 4 epochs (starting)" in shown
     assert "train: 1.5 of 4 epochs" in shown
@@ -30,8 +32,8 @@ def test_progress_of_a_worker_and_of_rows_is_shown_at_a_terminal(tmp_path: Path)
     assert "faces: 100 of 100" in shown and "0 s left, 3 without result" in shown
 
 
-def test_nothing_is_shown_where_nobody_watches(tmp_path: Path) -> None:
+def test_nothing_is_printed_without_a_terminal(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "told.txt")], capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "progress.txt")], capture_output=True, check=True, timeout=60
     )
     assert done.stdout == b"" and done.stderr == b""

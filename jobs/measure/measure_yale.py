@@ -2,7 +2,7 @@
 subject's normal face.
 
     twfer faces yalefaces/ --out runs/yale
-    python jobs/measure_yale.py runs/yale/faces-0123456789ab
+    python jobs/measure/measure_yale.py runs/yale/faces-0123456789ab
 
 Photographs are named <subject>_<condition>.png. A unit changes where it differs by `CHANGED` or more.
 """

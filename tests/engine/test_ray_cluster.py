@@ -1,4 +1,4 @@
-"""Ray's address, machine and GPUs: what is wrong is one sentence, and what can be lived with is."""
+"""Ray's address, folder and resources: what is wrong is one sentence, and narrow places are good enough."""
 
 import os
 import subprocess
@@ -17,7 +17,8 @@ import torch
 from engine_jobs import Adder, Config, numbers_job
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import ray_cluster as cluster
+from twfer_dist.engine import ray_folder, resources
+from twfer_dist.engine.ray_cluster import probe, train, train_device
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.synthesis.stage import Animator
@@ -38,13 +39,15 @@ from twfer_dist.synthesis.stage import Animator
         ("head:port", "is not host:port"),
     ],
 )
-def test_an_address_without_ray_is_one_sentence(address: str, sentence: str) -> None:
+def test_an_address_without_ray_is_refused(address: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        cluster._probe(address)
+        probe(address)
 
 
 @pytest.fixture
 def web_page() -> Iterator[str]:
+    """The address of a web server."""
+
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *words: object) -> None:
             """Nothing."""
@@ -55,17 +58,17 @@ def web_page() -> Iterator[str]:
         server.shutdown()
 
 
-def test_the_dashboard_is_no_cluster(web_page: str) -> None:
-    with pytest.raises(UserError, match=f"A web server answers at RAY_ADDRESS={web_page}, perhaps the dashboard"):
-        cluster._probe(web_page)
+def test_the_dashboard_is_not_a_cluster(web_page: str) -> None:
+    with pytest.raises(UserError, match=f"A web server, perhaps the dashboard, answers at RAY_ADDRESS={web_page}"):
+        probe(web_page)
 
 
 def test_ray_starts_in_a_narrow_place(tmp_path: Path) -> None:
-    """A long folder for temporary files, no home, and one processor of several."""
+    """A long name of the temporary folder, no home, and one processor of several."""
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from twfer_dist.engine import ray_cluster as cluster; cluster.start()\n"
-        "import ray; print(cluster.cores(), cluster.slots(1, 0), ray.get(ray.remote(lambda: 7).remote()))"
+        "from twfer_dist.engine import ray_cluster, resources; ray_cluster.start()\n"
+        "import ray; print(resources.cores(), resources.slots(1, 0), ray.get(ray.remote(lambda: 7).remote()))"
     )
     long = tmp_path / ("x" * 100)
     long.mkdir()
@@ -78,61 +81,61 @@ def test_ray_starts_in_a_narrow_place(tmp_path: Path) -> None:
     assert done.stdout == "1 1 7\n", done.stderr
 
 
-def test_no_folder_for_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_usable_folder_for_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/dev/null/none")
-    assert cluster._folder() != "/dev/null/none/ray"
-    monkeypatch.setattr(cluster, "FOLDER_BYTES", 1 << 60)
+    assert ray_folder.find_folder() != "/dev/null/none/ray"
+    monkeypatch.setattr(ray_folder, "MIN_FREE_BYTES", 1 << 60)
     with pytest.raises(
         UserError,
         match=r"no folder for its sockets and logs \(/dev/null/none/ray cannot be made: .*\): make room there, or set",
     ):
-        cluster._folder()
+        ray_folder.find_folder()
 
 
-def test_ray_makes_the_folder_that_it_uses_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_folder_that_ray_uses_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(os, "makedirs", lambda place, **_: made.append(place))
+    monkeypatch.setattr(os, "makedirs", lambda folder, **_: made.append(folder))
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         monkeypatch.setenv("RAY_TMPDIR", folder)
         Path(folder, "ray").mkdir()
-        assert cluster._folder() == f"{folder}/ray" and made == [f"{folder}/ray"]
+        assert ray_folder.find_folder() == f"{folder}/ray" and made == [f"{folder}/ray"]
 
 
-def test_a_container_s_limits_are_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_of_a_container_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(18)))
     monkeypatch.setattr(ray._private.utils.multiprocessing, "cpu_count", lambda: 18)
     for limit, cores in ((2.0, 2), (0.5, 1), (None, 18)):
         monkeypatch.setattr(ray._private.utils, "_get_docker_cpus", lambda limit=limit: limit)
-        assert cluster.cores() == cores
+        assert resources.cores() == cores
     for memory, least, most in ((1 << 30, 80 << 20, 256 << 20), (64 << 30, 512 << 20, 4 << 30)):
         monkeypatch.setattr(ray._common.utils, "get_system_memory", lambda memory=memory: memory)
-        assert least <= cluster._store_bytes() <= most
+        assert least <= resources.object_store_bytes() <= most
 
 
-def test_a_gpu_that_pytorch_does_not_see_is_refused(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_pytorch_does_not_find_is_refused(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert cluster.device(0) == "cpu"
-    with pytest.raises(UserError, match="asks for GPUs and PyTorch sees none on .*: install a driver"):
+    assert resources.device(0) == "cpu"
+    with pytest.raises(UserError, match="asks for GPUs and PyTorch finds none on .*: install a driver"):
         Animator("nowhere.safetensors", batch=16, gpus=0.5, bfloat16=False)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_training_with_gpus_never_runs_on_a_processor(ray_cluster: None, tmp_path: Path, workers: int) -> None:
-    """The cluster's GPU is one in name, unless the machine has one."""
+def test_a_training_with_gpus_never_runs_on_the_cpu(ray_cluster: None, tmp_path: Path, workers: int) -> None:
+    """Ray counts a logical GPU here, whether or not the machine has one."""
 
-    def worker(arguments: dict) -> tuple[int, str]:
-        return os.getpid(), str(cluster.train_device(arguments["gpu"]))
+    def worker(arguments: dict[str, bool]) -> tuple[int, str]:
+        return os.getpid(), str(train_device(arguments["gpu"]))
 
     if torch.cuda.is_available():
-        process, device = cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
+        process, device = train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
         assert process != os.getpid() and device.startswith("cuda")
     else:
-        with pytest.raises(UserError, match="PyTorch sees none"):
-            cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
+        with pytest.raises(UserError, match="PyTorch finds none"):
+            train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
 
 
 class OnGpu(Adder):
-    """Adder, which notes nothing and asks PyTorch for nothing: that an actor has its share of a GPU is Ray's."""
+    """Adder, which checks its share of the GPU with Ray and does not use PyTorch."""
 
     def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
         assert ray.get_runtime_context().get_assigned_resources()["GPU"] == 0.5
@@ -141,5 +144,6 @@ class OnGpu(Adder):
 
 def test_two_actors_share_a_gpu(ray_cluster: None, tmp_path: Path) -> None:
     step = Step(OnGpu, {"add": 1}, gpus=0.5, actors=2)
-    finished = run_stage(numbers_job(Config(), step=step), str(tmp_path / "gpu"), quiet=True)
-    assert finished.digest == run_stage(numbers_job(Config()), str(tmp_path / "processor"), quiet=True).digest
+    output = run_stage(numbers_job(Config(rows=40), step=step), str(tmp_path / "gpu"), quiet=True)
+    on_cpu = run_stage(numbers_job(Config(rows=40)), str(tmp_path / "cpu"), quiet=True)
+    assert output.digest == on_cpu.digest

@@ -1,12 +1,12 @@
-"""What the engine costs at two numbers of planned ids: a small image of each goes through a narrow GANimation network
-of 32 pixels.
+"""The cost of the engine at several numbers of planned ids, each with a small image that goes through a narrow
+GANimation network of 32 pixels.
 
-    python jobs/measure_scale.py 20000 200000
+    python jobs/measure/measure_scale.py 20000 200000
 
-Each size runs in a process of its own. Prints one JSON object: for each size milliseconds an id, the peak of summed PSS
-of the driver and all of Ray's processes (object store apart), the number of files that are left and the most that there
-were at a time, and seconds until a second start knows that there is nothing to do; and each of the first two as a ratio
-of the last size to the first.
+Each size runs in a separate process. Prints one JSON object: for each size the milliseconds for each id, the peak of
+the summed PSS of the driver and all of Ray's processes (without the object store), the number of files at the end and
+at most, and the seconds of a second start that has nothing to do; and the ratio of the last size to the first for the
+first two.
 """
 
 import json
@@ -31,14 +31,14 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.synthesis.networks import Generator
 
-ROWS_PER_SHARD = 256  # as the stage that animates
-SIDE, WIDTH, IMAGES = 32, 4, 16  # pixels and width of the network; images that are taken again and again
+ROWS_PER_SHARD = 256  # as the animate stage
+SIDE, WIDTH, IMAGES = 32, 4, 16  # pixels and width of the network; images, which repeat
 ROWS = schema.stamped(
     ("id", pa.string()), ("path", pa.string()), ("image", pa.binary()), ("status", pa.string()), ("error", pa.string())
 )
 
 
-class Small:
+class Animate:
     def __init__(self) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(0)
@@ -52,9 +52,9 @@ class Small:
         units = torch.tensor(kinds)[:, None].expand(-1, len(ACTION_UNITS)) / IMAGES
         with torch.inference_mode():
             colour, _ = self.network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1, units)
-        made = ((colour + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        images = ((colour + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
         columns = {
-            "image": pa.array([cv2.imencode(".jpg", image)[1].tobytes() for image in made], pa.binary()),
+            "image": pa.array([cv2.imencode(".jpg", image)[1].tobytes() for image in images], pa.binary()),
             "status": pa.array([OK] * len(table)),
             "error": pa.array([""] * len(table)),
         }
@@ -63,30 +63,33 @@ class Small:
         return table
 
 
-def make(out: str, size: int) -> None:
-    """The stage at one size, in this process; prints its seconds, and those of a second start."""
+def run_scale(out: str, size: int) -> None:
+    """Run the stage at one size in this process; print its seconds and those of a second start."""
     plan = pa.table({"id": [f"{k:016x}" for k in range(size)], "path": [f"room/{k % 97}/{k}.jpg" for k in range(size)]})
-    job = StageSpec(
+    spec = StageSpec(
         "scale",
         1,
         {},
         {"size": size},
         {},
         {".": ROWS},
-        lambda work: work.map(plan, [Step(Small)], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names),
+        lambda output: output.map(
+            plan, [Step(Animate)], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names
+        ),
     )
     ray_cluster.start()
     times = []
     for _ in range(2):
         started = time.monotonic()
-        run_stage(job, out, quiet=True)
+        run_stage(spec, out, quiet=True)
         times.append(time.monotonic() - started)
     print(json.dumps(times))
 
 
-def measured(size: int, folder: Path) -> dict[str, float]:
+def measure(size: int, folder: Path) -> dict[str, float]:
+    """The figures of one size."""
     child = subprocess.Popen(
-        [sys.executable, __file__, "--make", str(folder), str(size)], stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "--run", str(folder), str(size)], stdout=subprocess.PIPE, text=True
     )
     peak, most = 0.0, 0
     while child.poll() is None:
@@ -109,15 +112,15 @@ def measured(size: int, folder: Path) -> dict[str, float]:
 
 def main(sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        found = {size: measured(size, Path(folder) / str(size)) for size in sizes}
-    first, last = found[sizes[0]], found[sizes[-1]]
+        results = {size: measure(size, Path(folder) / str(size)) for size in sizes}
+    first, last = results[sizes[0]], results[sizes[-1]]
     ratios = {f"{name}_ratio": round(last[name] / first[name], 3) for name in ("ms_per_id", "peak_mb")}
-    told = {size: {name: round(value, 4) for name, value in values.items()} for size, values in found.items()}
-    print(json.dumps({"ids": told, **ratios}))
+    rounded = {size: {name: round(value, 4) for name, value in values.items()} for size, values in results.items()}
+    print(json.dumps({"ids": rounded, **ratios}))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--make":
-        make(sys.argv[2], int(sys.argv[3]))
+    if sys.argv[1] == "--run":
+        run_scale(sys.argv[2], int(sys.argv[3]))
     else:
         main([int(size) for size in sys.argv[1:]])

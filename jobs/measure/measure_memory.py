@@ -1,9 +1,10 @@
-"""Peak memory of a stage at two sizes: summed PSS of the driver and all of Ray's processes, object store apart.
+"""Peak memory of a stage at several sizes: the summed PSS of the driver and all of Ray's processes, without the object
+store.
 
-    python jobs/measure_memory.py faces 500 5000
-    python jobs/measure_memory.py animate 500 5000
+    python jobs/measure/measure_memory.py faces 500 5000
+    python jobs/measure/measure_memory.py animate 500 5000
 
-Each size runs in a process of its own on the shipped corpus, repeated under other names. Prints one JSON object.
+Each size runs in a separate process on copies of the corpus that ships. Prints one JSON object.
 """
 
 import json
@@ -45,12 +46,12 @@ def _peak(stage: str, size: int, folder: Path) -> float:
             "figures": "all",
         }
     recipe = folder / "recipe.yaml"
-    given = {"out": str(folder / "out"), "corpora": {"many": str(folder / "corpus")}, "stages": stages}
-    recipe.write_text(yaml.safe_dump(given, sort_keys=False))
+    settings = {"out": str(folder / "out"), "corpora": {"many": str(folder / "corpus")}, "stages": stages}
+    recipe.write_text(yaml.safe_dump(settings, sort_keys=False))
     command = [sys.executable, "-m", "twfer_dist", "run", str(recipe), "--json"]
     if stage == "animate":  # the faces first, in a process that is not measured
         plain = folder / "faces.yaml"
-        plain.write_text(yaml.safe_dump(given | {"stages": {"faces": stages["faces"]}}))
+        plain.write_text(yaml.safe_dump(settings | {"stages": {"faces": stages["faces"]}}))
         subprocess.run([*command[:-2], str(plain), "--json"], check=True, capture_output=True)
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak = 0.0
@@ -63,9 +64,7 @@ def _peak(stage: str, size: int, folder: Path) -> float:
 
 
 def pss(pid: int) -> float:
-    """Megabytes of anonymous and file-backed proportional memory of a process and its descendants; shared memory is
-    left out.
-    """
+    """The PSS of a process and its descendants in megabytes, without shared memory."""
     total = 0
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]

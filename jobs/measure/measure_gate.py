@@ -1,7 +1,7 @@
 """The accuracy of face measurement as faces get smaller, blurred, turned away, cut off and uncertain: the basis of the
 limits of `measurement.quality.Gate`.
 
-    python jobs/measure_gate.py
+    python jobs/measure/measure_gate.py
 
 Each line: the number of heads; the mean error of the points in interocular distances; how often it exceeds `FAILED`;
 the mean correlation of the 17 Action Units; the 5th, 50th and 95th percentile of sharpness and of predicted_nme. For
