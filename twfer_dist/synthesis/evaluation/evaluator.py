@@ -11,7 +11,8 @@ from torch import Tensor
 from twfer_dist.core.intervals import as_dict, share_of
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
-from twfer_dist.measurement.analyzer import FaceAnalyzer, NetworkAnalyzer
+from twfer_dist.measurement.analyzer import NetworkAnalyzer
+from twfer_dist.measurement.face import FaceAnalyzer
 from twfer_dist.measurement.identity import Identity, rank1_hits
 from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.checkpoints import LoadedGenerator
