@@ -1,9 +1,10 @@
-"""Small stages that the engine's tests run, in a module of their own so that a child process can run them too."""
+"""Small stages for the engine's tests, in a module of their own so that a child process can run them too."""
 
 import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from twfer_dist.core.status import OK
 from twfer_dist.engine.artifact import Artifact, Manifest
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.spec import HasDigest, StageSpec
 from twfer_dist.engine.stage import run_stage
 
 NUMBERS = schema.stamped(("id", pa.string()), ("value", pa.int64()), ("status", pa.string()))
 DIGITS = schema.stamped(("digit_id", pa.string()), ("digit", pa.string()))
+TABLES = {"numbers": NUMBERS, "digits": DIGITS}
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,16 @@ class Config:
     add: int = 1
 
 
+@dataclass(frozen=True)
+class Input:
+    """An input that is not the output of a stage."""
+
+    digest: str
+
+
 def make_artifact(uri: str, **values: Any) -> Artifact:
-    """A finished output without files, whose manifest has these values and is empty else."""
-    empty: dict[str, Any] = {name: {} for name in ("inputs", "config", "models", "build_ids", "rows", "counts")}
+    """A finished output without files, with these values in an otherwise empty manifest."""
+    empty: dict[str, Any] = dict.fromkeys(("inputs", "config", "models", "build_ids", "rows", "counts"), {})
     empty |= dict.fromkeys(("fingerprint", "stage", "build_id", "digest"), "")
     empty |= {"version": 1, "schema": schema.SCHEMA_VERSION, "planned_table": None, "reused": None}
     empty |= {"results": {}, "seconds": 0.0, "versions": {}, "files": ()}
@@ -43,7 +52,7 @@ def doubled(table: pa.Table) -> pa.Table:
 
 
 class Adder:
-    """Adds, splits into digits, and marks multiples of seven as without result."""
+    """Adds, splits into digits, and gives multiples of seven another status than ok."""
 
     def __init__(self, add: int, seconds: float = 0.0) -> None:
         self.add, self.seconds = add, seconds
@@ -60,22 +69,20 @@ class Adder:
         }
 
 
-class Fragile:
-    """Ends its process over some values; what it gives for the others depends on how many rows it sees together."""
+class CrashOn:
+    """Aborts its process on some values. What it returns for the others depends on how many rows it sees together."""
 
-    def __init__(self, deadly: tuple[int, ...], by_id: bool = False) -> None:
-        self.deadly, self.by_id = deadly, by_id
+    def __init__(self, deadly: tuple[int, ...]) -> None:
+        self.deadly = deadly
 
     def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
-        ids = table["id"].to_pylist()
-        values = [2 * (199 - int(i)) for i in ids] if self.by_id else table["value"].to_pylist()
-        if set(values) & set(self.deadly):
+        if set(table["value"].to_pylist()) & set(self.deadly):
             os.abort()
         return Adder(1000 * len(table))(table)
 
 
-class Stillborn:
-    """Ends its process each time that it is built."""
+class CrashOnLoad:
+    """Aborts its process each time that it is built."""
 
     def __init__(self) -> None:
         os.abort()
@@ -84,55 +91,57 @@ class Stillborn:
         raise AssertionError("it was built")
 
 
-def fragile(table: pa.Table, deadly: tuple[int, ...]) -> pa.Table:
-    """`doubled` as a function that ends its process over some values."""
+def doubled_or_killed(table: pa.Table, deadly: tuple[int, ...]) -> pa.Table:
+    """`doubled`, but its process is killed on some values."""
     if set(table["value"].to_pylist()) & set(deadly):
         os.kill(os.getpid(), signal.SIGKILL)
     return doubled(table)
 
 
-class Reaches:
-    """Like Adder; what a file names is not reached, and what is asked for is noted beside it."""
+class FlakyReader:
+    """Like Adder, but ids listed in a file are unreachable. Which ids it saw is appended to a file beside that."""
 
     def __init__(self, unreached: str) -> None:
         self.unreached = Path(unreached)
 
     def __call__(self, table: pa.Table) -> dict[str, pa.Table]:
         ids = table["id"].to_pylist()
-        with self.unreached.with_suffix(".asked").open("a") as file:
+        with self.unreached.with_suffix(".seen").open("a") as file:
             file.write(" ".join(ids) + " ")
         away = set(self.unreached.read_text().split())
         tables = Adder(0)(table)
         status = pa.array(["unreachable" if row_id in away else OK for row_id in ids])
-        there = pa.array([i[:5] not in away for i in tables["digits"]["digit_id"].to_pylist()])
-        return {"numbers": tables["numbers"].set_column(2, "status", status), "digits": tables["digits"].filter(there)}
+        reached = pa.array([i[:5] not in away for i in tables["digits"]["digit_id"].to_pylist()])
+        numbers = tables["numbers"].set_column(2, "status", status)
+        return {"numbers": numbers, "digits": tables["digits"].filter(reached)}
 
 
-class Begins:
-    """Notes in a file that it begins a part."""
+class LogStart:
+    """Appends "start" to a file for each shard."""
 
     def __init__(self, log: str) -> None:
         self.log = log
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        _note(self.log, "begins")
+        _append(self.log, "start")
         return table
 
 
-def ends(table: pa.Table, log: str) -> pa.Table:
-    """Notes in a file that it ends one."""
-    _note(log, "ends")
+def log_end(table: pa.Table, log: str) -> pa.Table:
+    """Appends "end" to a file for each shard."""
+    _append(log, "end")
     return table.append_column("status", pa.array([OK] * len(table)))
 
 
-def _note(log: str, word: str) -> None:
+def _append(log: str, word: str) -> None:
     with Path(log).open("a") as file:
         file.write(f"{word}\n")
 
 
-class Refuses:
+class Refuse:
+    """Raises a UserError in its constructor or in its call."""
+
     def __init__(self, where: str) -> None:
-        self.where = where
         if where == "constructor":
             raise UserError("weights.bin is not a model: name another file.")
 
@@ -143,25 +152,29 @@ class Refuses:
 def numbers_job(
     config: Config,
     *,
-    inputs=None,
+    inputs: Mapping[str, HasDigest] | None = None,
     actors: int = 1,
     seconds: float = 0.0,
     rows_per_shard: int = 16,
-    step=None,
-    first=None,
+    step: Step | None = None,
+    first: Step | None = None,
 ) -> StageSpec:
+    """Two steps, by default `doubled` and `Adder`, on `config.rows` rows."""
     plan = pa.table({"id": [f"{i:05d}" for i in reversed(range(config.rows))], "value": list(range(config.rows))})
     steps = [
         first or Step(doubled),
         step or Step(Adder, {"add": config.add, "seconds": seconds}, cpus=0.5, actors=actors),
     ]
 
-    def do(work: StageOutput) -> None:
-        work.map(plan, steps, rows_per_shard=rows_per_shard)
-        work.results["rows_per_second"] = "not measured here"
+    def do(output: StageOutput) -> None:
+        output.map(plan, steps, rows_per_shard=rows_per_shard)
+        output.results["rows_per_second"] = "not measured here"
 
-    return StageSpec("numbers", 1, inputs or {}, config, {}, {"numbers": NUMBERS, "digits": DIGITS}, do)
+    return StageSpec("numbers", 1, inputs or {}, config, {}, TABLES, do)
 
 
-if __name__ == "__main__":  # <out> <seconds per part>: a run for a test to kill
+if __name__ == "__main__":  # <out> <seconds for each shard>: a run for a test to kill
+    from twfer_dist.engine import log
+
+    log.configure()
     run_stage(numbers_job(Config(), seconds=float(sys.argv[2])), sys.argv[1])

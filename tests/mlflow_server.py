@@ -1,6 +1,4 @@
-"""A real MLflow server, and before it a proxy as people have them: it asks for credentials, hides /health, and can go
-away.
-"""
+"""A real MLflow server behind a proxy, as many people have it: it asks for credentials, hides /health, and fails."""
 
 import base64
 import contextlib
@@ -18,7 +16,7 @@ from pathlib import Path
 
 @dataclass
 class Proxy:
-    """What the proxy lets through: requests with this Authorization header, none while it is away."""
+    """What the proxy forwards: requests with this Authorization header, and nothing while it is away."""
 
     port: int = 0
     authorization: str | None = None
@@ -35,37 +33,37 @@ def basic(user: str, password: str) -> str:
 
 @contextlib.contextmanager
 def serve(database: Path) -> Iterator[Proxy]:
-    """`mlflow server` over a database that is there, behind a proxy."""
+    """`mlflow server` on an existing database, behind a proxy."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    words = [
-        "--backend-store-uri",
-        f"sqlite:///{database}",
-        "--artifacts-destination",
-        str(database.parent / "artifacts"),
-    ]
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-            *words,
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=database.parent,
-    )
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{database}"]
+    command += ["--artifacts-destination", str(database.parent / "artifacts")]
+    server = subprocess.Popen(command, cwd=database.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     proxy = Proxy()
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), _handler(proxy, port))
+    proxy.port = listening.server_address[1]
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert server.poll() is None and time.monotonic() < deadline, "mlflow server did not start"
+            time.sleep(0.1)
+        yield proxy
+    finally:
+        listening.shutdown()
+        listening.server_close()
+        server.terminate()
+        server.wait()
 
+
+def _handler(proxy: Proxy, port: int) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def pass_on(self) -> None:
+        """Forwards requests to the server at `port` as far as `proxy` allows."""
+
+        def forward(self) -> None:
             if proxy.away:
                 return self.connection.close()
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -74,10 +72,12 @@ def serve(database: Path) -> Iterator[Proxy]:
             if self.path == "/health":
                 return self.answer(404, b"<html>no such page</html>")
             upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            kept = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "authorization")}
-            upstream.request(self.command, self.path, body, kept)
-            found = upstream.getresponse()
-            self.answer(found.status, found.read(), found.getheader("Content-Type") or "text/plain")
+            headers = {
+                key: value for key, value in self.headers.items() if key.lower() not in ("host", "authorization")
+            }
+            upstream.request(self.command, self.path, body, headers)
+            response = upstream.getresponse()
+            self.answer(response.status, response.read(), response.getheader("Content-Type") or "text/plain")
 
         def answer(self, status: int, body: bytes, kind: str = "text/html") -> None:
             self.send_response(status)
@@ -86,24 +86,9 @@ def serve(database: Path) -> Iterator[Proxy]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward
 
         def log_message(self, format: str, *words: object) -> None:
             """Nothing."""
 
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    proxy.port = listening.server_address[1]
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    try:
-        until = time.monotonic() + 120
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert server.poll() is None and time.monotonic() < until, "mlflow server did not start"
-            time.sleep(0.1)
-        yield proxy
-    finally:
-        listening.shutdown()
-        listening.server_close()
-        server.terminate()
-        server.wait()
+    return Handler

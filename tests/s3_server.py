@@ -1,4 +1,4 @@
-"""A server that speaks S3 on loopback, and whose faults a test chooses."""
+"""An S3 server on loopback whose faults a test chooses."""
 
 import contextlib
 import logging
@@ -16,9 +16,9 @@ BUCKET = "bucket"
 
 @dataclass
 class Server:
-    """failing: how many of the next requests whose path ends so are answered with 500. growing: how many of the next
-    GETs find more than the HEAD before said, as of a file that is written anew meanwhile. meeting: GETs are answered
-    with 500 until as many are there at once as the barrier wants.
+    """Faults by the end of the path. failing: how many of the next requests are answered with 500. growing: how many of
+    the next GETs return more than the HEAD before announced, as for a file that is rewritten meanwhile. meeting: GETs
+    are answered only once the barrier's number of them are waiting, otherwise with 500.
     """
 
     port: int = 0

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from synthesis_tables import faces, rendered
+from synthesis_tables import rendered
 from torch.nn import functional as F
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.synthesis import checkpoints, losses, training
-from twfer_dist.synthesis.evaluation.scores import score, ssim
-from twfer_dist.synthesis.networks import Critic, Generator, WarpingGenerator, conditioning, fuse, warp
-from twfer_dist.synthesis.pairs import Pairs, load_faces, load_pairs
+from twfer_dist.synthesis.networks import Critic, Generator
+from twfer_dist.synthesis.pairs import Pairs, load_pairs
 from twfer_dist.synthesis.training import GeneratorConfig
 from twfer_dist.training.checkpoint import unpack
 
@@ -50,19 +49,6 @@ def saved(path: Path, value: object) -> str:
     return str(path)
 
 
-def test_generator_and_critic_equal_the_public_ones(official, tmp_path):
-    generator = checkpoints.load_generator(saved(tmp_path / "g.pth", states(official, "G"))).network
-    critic = checkpoints.load_critic(saved(tmp_path / "d.pth", states(official, "D")))
-    with torch.no_grad():
-        colour, attention = generator(official["image"], official["aus"])
-        score, units = critic(official["image"])
-    found = {"color": colour, "attention": attention, "fused": fuse(official["image"], colour, attention)}
-    found |= {"critic_score": score, "critic_aus": units}
-    for name, value in found.items():
-        assert value.shape == official[name].shape
-        assert (value - official[name]).abs().max() <= 1e-5, name
-
-
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_public_key_layouts_load(tmp_path, prefix):
     layouts = json.loads((DATA / "ganimation_official_state_keys.json").read_text())
@@ -88,38 +74,6 @@ def test_half_precision_file_keeps_size_and_weights_and_the_other_spelling_loads
     again = checkpoints.load_generator(saved(tmp_path / "g.pth", respelt))
     torch.testing.assert_close(again.network.state_dict(), generator.state_dict())
     assert again.size == 128
-
-
-def test_pixels_are_fetched_from_where_the_flow_says_at_any_size():
-    """A flow of a quarter of the side to the right shows, at each place, what was a quarter of the side to its
-    right.
-    """
-    for side in (32, 96):
-        image = torch.rand(1, 3, side, side)
-        flow = torch.zeros(1, 2, side, side)
-        flow[:, 0] = 0.5
-        torch.testing.assert_close(warp(image, flow)[..., : -side // 4], image[..., side // 4 :], atol=1e-5, rtol=0)
-        torch.testing.assert_close(warp(image, torch.zeros_like(flow)), image, atol=1e-5, rtol=0)
-        torch.testing.assert_close(fuse(image, image * 0, torch.ones(1, 1, side, side), flow), warp(image, flow))
-
-
-def test_our_generator_is_told_the_change_moves_nothing_at_first_and_is_known_again_in_its_file(tmp_path):
-    own, wanted = torch.rand(2, 17), torch.rand(2, 17)
-    ours, public = WarpingGenerator(4), Generator(4)
-    torch.testing.assert_close(conditioning(ours, own, wanted), wanted - own)
-    torch.testing.assert_close(conditioning(public, own, wanted), wanted)
-    image = torch.rand(2, 3, 32, 32)
-    colour, attention, flow = ours(image, wanted - own)
-    assert (
-        colour.shape == (2, 3, 32, 32)
-        and attention.shape == (2, 1, 32, 32)
-        and flow.shape == (2, 2, 32, 32)
-        and (flow == 0).all()
-    )
-    (tmp_path / "g.safetensors").write_bytes(checkpoints.save(ours, size=64))
-    loaded = checkpoints.load_generator(str(tmp_path / "g.safetensors"))
-    assert isinstance(loaded.network, WarpingGenerator)
-    torch.testing.assert_close(loaded.network.state_dict(), ours.state_dict())
 
 
 class Foreign:
@@ -224,51 +178,6 @@ def test_smoothness_is_the_public_sum_at_its_batch():
         attention[:, :, :, :-1] - attention[:, :, :, 1:]
     ).abs().sum()
     torch.testing.assert_close(losses.SMOOTHNESS * losses.smoothness(attention), 1e-5 * public)
-
-
-def test_pairs_keep_figures_apart_and_differ_in_action_units_alone(pairs):
-    learn, held_out = pairs
-    assert (len(learn.scenes), len(held_out.scenes)) == (3, 1)
-    assert all(learn.units[scene[0]].sum() == 0 for scene in learn.scenes)
-    draw = learn.draw(np.random.default_rng(0), 32)
-    image, truth, own, wanted = learn.batch(draw)
-    assert image.shape == truth.shape == (32, 3, 64, 64) and image.abs().max() <= 1
-    same = draw.source == draw.target
-    assert (image[same] == truth[same]).all() and (own[same] == wanted[same]).all()
-    corner = (image - truth)[:, :, :8, :8].abs().max()
-    assert corner == 0 and (image - truth)[~same].abs().max() > 0.1
-    left, right = learn.batch(draw.share(0, 2))[0], learn.batch(draw.share(1, 2))[0]
-    torch.testing.assert_close(torch.cat([left, right]), image)
-
-
-def test_a_draw_can_take_away_colour_and_the_detail_of_single_pixels():
-    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
-    grain = Pairs(noise, np.zeros((3, 17), np.float32), np.zeros(3, int), [np.arange(3)])
-    plain = grain.neutral_batch(2)
-    image = grain.batch(plain)[0]
-    grey = grain.batch(dataclasses.replace(plain, grey=np.ones(2, np.float32)))[0]
-    torch.testing.assert_close(grey, image.mean(1, keepdim=True).expand_as(image))
-    soft = grain.batch(dataclasses.replace(plain, soft=np.ones(2, np.float32)))[0]
-    detail, kept = ((x[..., 1:] - x[..., :-1]).abs().mean() for x in (image, soft))
-    assert kept < 0.5 * detail and (F.avg_pool2d(soft, 16) - F.avg_pool2d(image, 16)).abs().max() < 0.1
-
-
-def test_faces_lend_their_action_units_to_each_other(tmp_path):
-    loaded = load_faces([faces(str(tmp_path), 1)], 64)
-    assert loaded.images.shape == (7, 64, 64, 3) and len(loaded.scenes) == 1
-
-
-def test_one_figure_is_too_few(tmp_path):
-    with pytest.raises(UserError, match="no two figures"):
-        load_pairs(rendered(str(tmp_path), figures=1), 64, 0.25)
-
-
-def test_ssim_is_one_for_equal_images_and_the_known_value_for_constants():
-    image = torch.rand(1, 3, 16, 16) * 2 - 1
-    torch.testing.assert_close(ssim(image, image), torch.ones(1, 1, 16, 16))
-    a, b = torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.25)
-    expected = (2 * 0.5 * 0.25 + 4e-4) / (0.5**2 + 0.25**2 + 4e-4)
-    torch.testing.assert_close(ssim(a, b), torch.full((1, 1, 16, 16), expected), atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("network", training.NETWORKS)
@@ -376,16 +285,3 @@ def test_minutes_end_a_phase(pairs):
     state = training.new_state(config)
     training.fit(state, both(pairs[0]), config, lambda state, values: None)
     assert state.phase == 1
-
-
-def test_copying_scores_as_copying(pairs):
-    class Copies(Generator):
-        def forward(self, image, units):
-            return torch.zeros_like(image), torch.ones_like(image[:, :1])
-
-    scores = score(Copies(), pairs[1], 5)
-    for measure in ("psnr", "ssim", "l1"):
-        for region in ("all", "changed", "rest"):
-            assert scores[f"output_{measure}_{region}"] == pytest.approx(scores[f"copy_{measure}_{region}"])
-    assert 0 < scores["changed_share"] < 0.6
-    assert scores["copy_l1_changed"] > 10 > scores["copy_l1_rest"]

@@ -11,26 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from recognition_data import SMALL, dataset, picture
+from recognition_data import SMALL, dataset
 
-from twfer_dist.core.errors import UserError
-from twfer_dist.core.schema import FACES, PREDICTIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import Artifact, Reused
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.inspect import inspect
 from twfer_dist.engine.mlflow_store import sqlite_uri
-from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recipe.status import recipe_status
 from twfer_dist.recognition import recogniser, training
-from twfer_dist.recognition.stage import PredictConfig, predict_job
 from twfer_dist.recognition.sweep_stage import SweepConfig, sweep_job
 from twfer_dist.recognition.train_stage import train_job
 from twfer_dist.recognition.training import TrainConfig
@@ -234,106 +228,3 @@ def test_sweeps_that_measure_noise_are_refused():
     points = SweepConfig(trials=50).points()
     assert all(0.1 <= p.alpha <= 0.9 and 0 <= p.gamma <= 4 and 3e-5 <= p.learning_rate <= 1e-3 for p in points)
     assert sorted(int((p.alpha - 0.1) / 0.8 * 50) for p in points) == pytest.approx(list(range(50)), abs=1)
-
-
-# Answers
-
-
-def faces(out: str) -> Artifact:
-    """A table of faces: three good crops, a crop that is broken, and a face that was lost before."""
-    table = pa.Table.from_pylist(
-        [
-            {
-                "face_id": f"face-{k}",
-                "photo_id": f"photo-{k}",
-                "rank": 0,
-                "corpus": "photographs",
-                "path": f"{k}.jpg",
-                "figure_id": f"figure-{k}",
-                "label": k + 1 if k < 2 else None,
-                "split": "test",
-                "groups": [("posture", "kneeling")],
-                "action_units": None,
-                "detector": "none",
-                "score": 1.0,
-                "box": [0.0] * 4,
-                "crop_matrix": [0.0] * 6,
-                "image": b"broken" if k == 3 else None if k == 4 else picture(k + 1, 77, 96),
-                "width": 96,
-                "height": 96,
-                "status": "no_crop" if k == 4 else "ok",
-                "error": "the face lies outside" if k == 4 else "",
-            }
-            for k in range(5)
-        ],
-        FACES,
-    )
-
-    def do(work: StageOutput) -> None:
-        work.write_table("faces", table)
-
-    return run_stage(StageSpec("faces", 1, {}, {}, {}, {"faces": FACES}, do), out, quiet=True)
-
-
-def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images, tmp_path):
-    model, _ = trained
-    inputs = [faces(str(tmp_path)), images]
-    found = []
-    for actors, given in ((1, inputs), (2, inputs[::-1])):
-        job = predict_job(given, model, PredictConfig(batch=8), actors=actors)
-        found.append(run_stage(job, str(tmp_path / str(actors)), quiet=True))
-    assert found[0].digest == found[1].digest and found[0].manifest.fingerprint == found[1].manifest.fingerprint
-    table = found[0].table(".", PREDICTIONS)
-    by_id = {row["image_id"]: row for row in table.to_pylist()}
-    assert len(by_id) == len(table) == 75
-
-    assert by_id["face-4"]["status"] == "no_crop" and by_id["face-4"]["error"] == "the face lies outside"
-    assert by_id["face-3"]["status"] == "unreadable"
-    assert all(
-        by_id[f"face-{k}"][name] is None for k in (3, 4) for name in ("probabilities", "predicted", "confidence")
-    )
-    face = by_id["face-0"]
-    assert (face["label"], face["split"], face["figure_id"], face["groups"]) == (
-        1,
-        "test",
-        "figure-0",
-        [("posture", "kneeling")],
-    )
-    assert face["model"] == f"ARM {model.manifest.fingerprint[:6]}"
-
-    answered = [row for row in by_id.values() if row["predicted"]]
-    opened = recogniser.open_recogniser(model)
-    for row in answered:
-        assert row["predicted"] == int(np.argmax(row["probabilities"])) + 1
-        assert row["confidence"] == max(row["probabilities"])
-        if row["status"] == "low_confidence":
-            assert (
-                opened.threshold.confidence is None or row["confidence"] < opened.threshold.confidence + 1e-6
-            )  # stored as float32
-        if row["status"] == "ok":
-            assert opened.threshold.confidence is not None and row["confidence"] >= opened.threshold.confidence - 1e-6
-    few = run_stage(predict_job(inputs[:1], model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
-    more = run_stage(predict_job(inputs, model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
-    assert (
-        more.manifest.reused == Reused(few.name, 5) and more.digest == found[0].digest
-    )  # though others are its neighbours
-    # The training's own scores and these answers are of the same images and the same network.
-    for split, score in model.results["scores"].items():
-        rows_of = [row for row in answered if row["split"] == split and row["corpus"] == "synthetic"]
-        assert sum(row["label"] == row["predicted"] for row in rows_of) / len(rows_of) == pytest.approx(
-            score["accuracy"]
-        )
-
-
-def test_wrong_inputs_of_answers_are_problems(ray_cluster, trained, images, tmp_path):
-    model, _ = trained
-    with pytest.raises(UserError, match="holds no recogniser: it is the output of stage 'dataset'"):
-        predict_job([images], images, PredictConfig())
-    with pytest.raises(
-        UserError, match="output of stage 'train': images come from faces, corrected, animated, dataset"
-    ):
-        predict_job([model], model, PredictConfig())
-    with pytest.raises(UserError, match="no images to answer for: name 'inputs'"):
-        predict_job([], model, PredictConfig())
-    with pytest.raises(UserError, match="the same images twice"):
-        run_stage(predict_job([images, images], model, PredictConfig()), str(tmp_path), quiet=True)

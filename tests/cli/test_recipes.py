@@ -154,7 +154,7 @@ def test_studies_of_two_folders_of_one_name_stay_apart(
         f"runs/study-photos.2024 holds the study of {tmp_path}/there/photos.2024: choose another folder for "
         "this one with --out"
     ) in said
-    assert "holds no picture" in refused("study", "there/photos.2024", "--model", little / "out")
+    assert "holds no image" in refused("study", "there/photos.2024", "--model", little / "out")
 
 
 def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:
@@ -177,13 +177,13 @@ def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("stage", "change", "sentence"),
     [
-        ("faces", {"sise": 64}, "'sise' is not a setting there"),
+        ("faces", {"sise": 64}, "'sise' is not a setting here"),
         ("faces", {"size": "large"}, 'size is "large"; use a whole number, 16 to 2048'),
         ("faces", {"detector": "eyes"}, "'eyes' is not a face detector"),
         ("faces", {"corpora": ["others"]}, "'corpora' names 'others', which is not defined above"),
         ("faces", {"kind": "magic"}, "'kind' must be one of"),
         ("faces", {"kind": ["faces"]}, "'kind' must be one of"),
-        ("network", {"epoch": 8}, "wrong.yaml, stage 'network': 'epoch' is not a setting there"),
+        ("network", {"epoch": 8}, "wrong.yaml, stage 'network': 'epoch' is not a setting here"),
         ("animated", {"generator": "nowhere.safetensors"}, "nowhere.safetensors"),
         ("set", {"per_expression": 10_000}, "10,?000"),
         ("set", {"split": "by_luck"}, "by_luck"),
@@ -208,7 +208,7 @@ def test_wrong_recipe_is_one_sentence_and_exit_code_2(
         ({"stages": {}}, "has no 'stages'"),
         ({"out": 5}, "'out' is 5: write a string"),
         ({"name": ["a"]}, "'name' is [\"a\"]: write a string"),
-        ({"tracking": "banana"}, "banana is no MLflow address"),
+        ({"tracking": "banana"}, "banana is not an MLflow address"),
         ({"compute": {"actors": 0}}, "actors is 0; use 1 to 100,000"),
         ({"compute": {"gpus": 3}}, "asks for 3 GPU per actor and the cluster has"),
         ({"stages": {"a/b": {"kind": "faces"}}}, "also the name of a folder"),
@@ -240,7 +240,7 @@ def test_missing_files_are_named(little: Path, tmp_path: Path) -> None:
     assert "holds no recogniser" in refused("study", little / "little", "--model", tmp_path)
     assert "does not exist" in refused("status", tmp_path / "nothing")
     assert "has no stage of kind 'sweep'" in refused("sweep", little / "road.yaml")
-    assert "is not there" in refused("corpus", "show", tmp_path / "nothing")
+    assert "does not exist" in refused("corpus", "show", tmp_path / "nothing")
     assert "or is a folder" in refused("run", tmp_path)
     assert "holds no output of a stage" in refused("status", tmp_path)
     (tmp_path / "file").write_text("")

@@ -142,7 +142,7 @@ def test_unfinished_outputs_are_not_photographs(tmp_path: Path) -> None:
     put(
         folder,
         "more/pictures-0123456789ab/sheet.jpg",
-        "more/pictures-0123456789ab.1f.claim",
+        "more/pictures-0123456789ab.1f.lease",
         "runs/mlartifacts/1/a.png",
     )
     assert open_corpus(str(folder)).digest == corpus.digest

@@ -158,9 +158,9 @@ TOGETHER = [
     (
         "read",
         {"imputs": ["found"]},
-        "'imputs' is not a setting there; did you mean 'inputs'? There are inputs, model, batch",
+        "'imputs' is not a setting here; did you mean 'inputs'? Use inputs, model, batch",
     ),
-    ("learn", {"epoch": 8}, "'epoch' is not a setting there; did you mean 'epochs'?"),
+    ("learn", {"epoch": 8}, "'epoch' is not a setting here; did you mean 'epochs'?"),
     ("found", {"kind": "face"}, "did you mean 'faces'?"),
     (
         "learn",
@@ -205,7 +205,7 @@ def test_a_wrong_setting_is_one_sentence_of_the_plan(tmp_path: Path, stage: str,
         ("who", {"batch": 6}, {"workers": 2}, "A batch of 3 pairs of images cannot be dealt to 2 workers"),
         ("learn", {}, {"workers": -1}, "compute: workers is -1; use 0 to 4096"),
         ("learn", {}, {"gpus": "many"}, 'compute: gpus is "many"; use a number, 0 to 64'),
-        ("learn", {}, {"worker": 2}, "compute: 'worker' is not a setting there; did you mean 'workers'?"),
+        ("learn", {}, {"worker": 2}, "compute: 'worker' is not a setting here; did you mean 'workers'?"),
     ],
 )
 def test_what_is_computed_with_goes_with_the_stages(

@@ -1,1 +1,1 @@
-"""Speed as ratios measured in one run."""
+"""How fast stages are, as ratios measured in one run."""

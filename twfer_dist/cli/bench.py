@@ -29,7 +29,7 @@ actors_option = click.option(
 @json_option
 def bench_faces_command(images: int, actors: int | None, as_json: bool) -> None:
     """Photographs per second through the faces stage against the same code in plain loops."""
-    from twfer_dist.bench.bench import bench_faces
+    from twfer_dist.bench.faces import bench_faces
 
     print_facts(bench_faces(images, actors), as_json)
 
@@ -40,7 +40,7 @@ def bench_faces_command(images: int, actors: int | None, as_json: bool) -> None:
 @json_option
 def bench_animate_command(images: int, actors: int | None, as_json: bool) -> None:
     """Images per second through the animate stage against plain loops, and our generator against the public one."""
-    from twfer_dist.bench.bench import bench_animate
+    from twfer_dist.bench.animate import bench_animate
 
     print_facts(bench_animate(images, actors), as_json)
 
@@ -58,6 +58,6 @@ def bench_animate_command(images: int, actors: int | None, as_json: bool) -> Non
 @json_option
 def bench_io_command(images: int, actors: int | None, out: str | None, as_json: bool) -> None:
     """Rows per second through a stage that only writes against plain loops, and MB per second written and read."""
-    from twfer_dist.bench.bench import bench_io
+    from twfer_dist.bench.io import bench_io
 
     print_facts(bench_io(images, actors, out), as_json)

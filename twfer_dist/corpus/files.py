@@ -160,7 +160,7 @@ def _list(walk: Walk, fact: Callable[[str], Fact | None], links: list[str]) -> L
 def _is_unfinished_output(folder: str, files: Sequence[str]) -> bool:
     """Whether a folder is an output that was interrupted before it had a manifest or anything to resume from."""
     return bool(_OUTPUT.fullmatch(folder)) and any(
-        name == artifact.INDEX or (name.startswith(f"{folder}.") and name.endswith((".claim", ".lease")))
+        name == artifact.INDEX or (name.startswith(f"{folder}.") and name.endswith(artifact.LEASE_SUFFIX))
         for name in files
     )
 

@@ -1,6 +1,6 @@
-"""A finished output of a stage: a directory and its manifest.
+"""The finished output of a stage: a directory and its manifest.
 
-Every output of a stage is a directory `<out>/<stage>-<fingerprint>/` that is finished when, and only when, it holds
+The output of a stage is a directory `<out>/<stage>-<fingerprint>/`. It is finished if and only if it holds
 `_manifest.json`, which is written last.
 """
 
@@ -19,12 +19,9 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.engine.storage import join, name_of, read_bytes, resolve, sha256_file
 
 MANIFEST = "_manifest.json"
-
-
-WORK = "_work"  # what an unfinished output keeps to resume from; removed when it is finished
-
-
-INDEX = "stages.json"  # beside the outputs of a recipe: which directory is the output of which stage
+WORK = "_work"  # the folder of an unfinished output with what it resumes from; deleted when the output is finished
+LEASE_SUFFIX = ".lease"  # of the file beside an output that a run holds while it writes, see `lease`
+INDEX = "stages.json"  # the file beside the outputs of a recipe that maps stages to directories
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,17 +102,17 @@ class Artifact:
 
     @property
     def digest(self) -> str:
-        """Stands for the content (the sha256 of every file)."""
+        """Identifies the content (the sha256 of every file)."""
         return self.manifest.digest
 
     @property
     def build_id(self) -> str:
-        """Stands for this making of the content: another one after the directory was deleted and made again."""
+        """Identifies this build of the content: another one after the directory was deleted and made again."""
         return self.manifest.build_id
 
     @property
     def results(self) -> dict[str, Any]:
-        """What the stage noted beside its tables: scores, counts, settings that it reached."""
+        """What the stage recorded besides its tables: scores, counts, settings that it reached."""
         return self.manifest.results
 
     def path(self, name: str) -> str:
@@ -123,21 +120,19 @@ class Artifact:
         return join(self.uri, name)
 
     def fault(self) -> str | None:
-        """What is wrong with the first file that is missing or holds other bytes than were written; None where all are
-        whole.
-        """
+        """What is wrong with the first file that is missing or changed; None where all are intact."""
         for entry in self.manifest.files:
-            place = self.path(entry.path)
+            uri = self.path(entry.path)
             try:
-                if sha256_file(place) != entry.sha256:
-                    return f"{place} was changed since it was written"
+                if sha256_file(uri) != entry.sha256:
+                    return f"{uri} was changed since it was written"
             except FileNotFoundError:
-                return f"{place} is missing"
+                return f"{uri} is missing"
         return None
 
     def scan(self, table: str, expected: pa.Schema) -> ds.Dataset:
-        """A table ("." is the one in the directory itself) as an Arrow dataset of its parts, its schema checked against
-        `expected`.
+        """A table ("." is the one in the directory itself) as an Arrow dataset. UserError where the output does not
+        hold it or its schema is not `expected`.
         """
         names = [file.path for file in self.manifest.files if file.table == table]
         if not names:
@@ -146,7 +141,7 @@ class Artifact:
                 "another directory."
             )
         fs, base = resolve(self.uri)
-        with self._whole(table):
+        with self._readable(table):
             scanned = ds.dataset([f"{base}/{name}" for name in names], filesystem=fs, format="parquet")
         schema.check(scanned.schema, expected, f"{self.uri}/{names[0]}")
         return scanned
@@ -156,45 +151,47 @@ class Artifact:
     ) -> pa.Table:
         """Rows of a table, sorted by id (the schema's first column); only those with `ids` where given.
 
-        Parts are sorted by id, so that a few ids read a few row groups.
+        The files are sorted by id, so that reading a few ids reads a few row groups.
         """
         scanned = self.scan(table, expected)
         key = expected.names[0]
         if ids is None:
-            with self._whole(table):
+            with self._readable(table):
                 return scanned.to_table(columns=columns)
         wanted = pa.array(sorted(ids), pa.string())
         if not len(wanted):
             return scanned.schema.empty_table().select(columns or expected.names)
         between = (pc.field(key) >= wanted[0]) & (pc.field(key) <= wanted[-1])
-        with self._whole(table):
+        with self._readable(table):
             return scanned.to_table(columns=columns, filter=between & pc.field(key).isin(wanted))
 
     @contextlib.contextmanager
-    def _whole(self, table: str) -> Iterator[None]:
+    def _readable(self, table: str) -> Iterator[None]:
         try:
             yield
         except (OSError, pa.ArrowInvalid) as error:
             words = " ".join(str(error).split())
             raise UserError(
-                f"{self.uri}: a part of table '{table}' is missing or broken ({words}): delete the directory and "
-                "run again."
+                f"{self.uri}: a file of table '{table}' is missing or damaged ({words}): delete the directory and run "
+                "again."
             ) from error
 
 
 def open_artifact(uri: str) -> Artifact:
-    """The finished output at `uri`. Problem where there is none."""
+    """The finished output at `uri`. UserError where there is none, or another version of the program wrote it."""
     path = join(uri, MANIFEST)
     try:
         return Artifact(uri, Manifest.from_json(json.loads(read_bytes(path))))
     except FileNotFoundError:
         raise UserError(
-            f"{uri} is not a finished output: it has no {MANIFEST}; run the stage that makes it to its end."
+            f"{uri} is not a finished output, as it has no {MANIFEST}: run the stage that makes it to completion."
         ) from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error}): delete the directory and run the stage again.") from None
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise UserError(
-            f"{path} was written by another version of twfer_dist ({error}): delete the directory and run the stage "
-            "again, or use the version that wrote it."
+            f"{path} was written by another version of twfer_dist, as it lacks {error}: delete the directory and run "
+            "the stage again, or use the version that wrote it."
         ) from None
+    except TypeError:
+        raise UserError(f"{path} is not a manifest: delete the directory and run the stage again.") from None

@@ -1,4 +1,4 @@
-"""YAML to frozen dataclasses, with a clear word for whatever does not fit."""
+"""YAML to frozen dataclasses; a value that does not fit is refused with the values that would."""
 
 import dataclasses
 import difflib
@@ -17,24 +17,24 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 
 REPLACED = {"bfloat16": "'bfloat16' is now 'precision': write precision: auto, float32 or bfloat16"}
-"""Keys of earlier recipes, and what became of them."""
+"""Settings of earlier versions, and what to write now."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no name stands twice: the first would be lost without a word."""
+    """YAML without duplicate keys, of which PyYAML would silently drop the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: a name is a word, not a list or other names")
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: a name is a word, not a list or a mapping")
             if key.value in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: '{key.value}' is there twice")
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: '{key.value}' appears twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
     def whole_number(self, node: yaml.ScalarNode) -> int | str:
-        """YAML 1.1 reads 7:1:2 as a time of day, in seconds: here it stays what was written."""
+        """YAML 1.1 reads 7:1:2 as a time of day in seconds; here it stays text."""
         return node.value if ":" in node.value else self.construct_yaml_int(node)
 
 
@@ -42,7 +42,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole_number)
 
 
 def read_yaml(path: str) -> tuple[Any, str]:
-    """What a YAML file (path, URI or `package:` path) holds, and its text."""
+    """The contents of a YAML file (a path, URI or `package:` path), parsed and as text."""
     try:
         text = storage.read_bytes(package_path(path)).decode()
         return yaml.load(text, _Loader), text
@@ -55,7 +55,7 @@ def read_yaml(path: str) -> tuple[Any, str]:
 
 
 def package_path(path: str) -> str:
-    """A path as written in a recipe; `package:` is the installed package."""
+    """The path that a recipe names; `package:` stands for the installed package."""
     if path.startswith("package:"):
         return str(resources.files("twfer_dist").joinpath(path.removeprefix("package:")))
     return path
@@ -63,9 +63,7 @@ def package_path(path: str) -> str:
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a setting may have: `batch: Annotated[int, Range(1, 4096)] = 32`. above: `low` itself is too
-    low.
-    """
+    """The numbers that a setting accepts: `batch: Annotated[int, Range(1, 4096)] = 32`. above: `low` is excluded."""
 
     low: float
     high: float
@@ -86,9 +84,7 @@ class Range:
 
 
 class Settings:
-    """What the frozen dataclasses of settings have in common: values are checked where they are made, from a recipe or
-    in code.
-    """
+    """Base of the frozen dataclasses of settings: values are checked on construction, from a recipe or in code."""
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self), include_extras=True)
@@ -97,23 +93,23 @@ class Settings:
         self.agree()
 
     def agree(self) -> None:
-        """ValueError where values do not go together, in a sentence without its full stop."""
+        """ValueError for values that contradict each other, as a sentence without its full stop."""
 
 
-def fill(kind: type, settings: Mapping[str, Any], place: str, beside: Sequence[str] = ()) -> Any:
-    """The frozen dataclass `kind` filled from YAML; Problem for a key that it does not have or a value that it does not
-    take.
+def fill(kind: type, settings: Mapping[str, Any], location: str, other_keys: Sequence[str] = ()) -> Any:
+    """The frozen dataclass `kind` filled from YAML. UserError, which starts with `location`, for an unknown key or a
+    value out of range.
 
-    beside: what else may stand there.
+    other_keys: keys of the same mapping that are read elsewhere, for the message.
     """
     try:
-        return _filled(kind, settings, beside)
+        return _filled(kind, settings, other_keys)
     except ValueError as error:
-        raise UserError(f"{place}: {error}.") from None
+        raise UserError(f"{location}: {error}.") from None
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """`; did you mean 'batch'?` where a word is near; empty where none is."""
+    """`; did you mean 'batch'?` where one of the words is similar, else empty."""
     near = difflib.get_close_matches(word, list(words), 1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
@@ -124,7 +120,7 @@ def either(words: Sequence[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a recipe would have it."""
+    """A value as it is written in a recipe."""
     return "empty" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -132,8 +128,8 @@ def _names(kind: type) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)]
 
 
-def _filled(kind: type, settings: Mapping[str, Any], beside: Sequence[str] = ()) -> Any:
-    hints, names = typing.get_type_hints(kind, include_extras=True), [*beside, *_names(kind)]
+def _filled(kind: type, settings: Mapping[str, Any], other_keys: Sequence[str] = ()) -> Any:
+    hints, names = typing.get_type_hints(kind, include_extras=True), [*other_keys, *_names(kind)]
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key in REPLACED and "precision" in names:
@@ -141,15 +137,14 @@ def _filled(kind: type, settings: Mapping[str, Any], beside: Sequence[str] = ())
         if key not in hints:
             near = did_you_mean(str(key), names)
             raise ValueError(
-                f"'{key}' is not a setting there{near or ':'} {'T' if near else 't'}here are "
-                f"{', '.join(names) or 'none'}"
+                f"'{key}' is not a setting here{near or ';'} {'U' if near else 'u'}se {', '.join(names) or 'none'}"
             )
         values[key] = _read(hints[key], value, key)
     return kind(**values)
 
 
 def _read(hint: Any, value: Any, name: str) -> Any:
-    """A value as the hint wants it. ValueError naming the setting, its value and what it may be."""
+    """The value converted to the type of `hint`. ValueError naming the setting, its value and what it accepts."""
     arguments = typing.get_args(hint)
     match typing.get_origin(hint):
         case typing.Union | types.UnionType:
@@ -157,14 +152,8 @@ def _read(hint: Any, value: Any, name: str) -> Any:
         case typing.Annotated:
             number = _number(arguments[0], value)
             if number is None or number not in arguments[1]:
-                whole = (
-                    "a whole number, "
-                    if arguments[0] is int and number is None
-                    else "a number, "
-                    if number is None
-                    else ""
-                )
-                raise ValueError(f"{name} is {shown(value)}; use {whole}{arguments[1]}")
+                noun = "a whole number, " if arguments[0] is int else "a number, "
+                raise ValueError(f"{name} is {shown(value)}; use {noun if number is None else ''}{arguments[1]}")
             return number
         case typing.Literal:
             if value not in arguments:
@@ -191,16 +180,14 @@ _NOUNS = {bool: "true or false", str: "a word, in quotes where it is a number"}
 
 
 def _number(kind: type, value: Any) -> float | None:
-    """A number of the kind, int or float; None where it is none. YAML 1.1 reads 3e-4 as text, and a quoted number is
-    one too.
-    """
+    """The value as an int or float; None where it is neither. Text is converted too: YAML 1.1 reads 3e-4 as text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         value = float(value) if isinstance(value, str) or kind is float else value
         if not math.isfinite(value):
             return None
-    except (ValueError, OverflowError):  # no number, or one of hundreds of digits
+    except (ValueError, OverflowError):  # not a number, or one of hundreds of digits
         return None
     if kind is float:
         return value

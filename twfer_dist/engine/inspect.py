@@ -1,4 +1,4 @@
-"""What lies in an output, finished or not: counts by status, with examples of those that are not ok."""
+"""Summary of an output, finished or not: rows by status, with examples of those that are not ok."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,19 +11,20 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import WORK
+from twfer_dist.engine.shards import ShardStore
 
 EXAMPLES = 3  # of each status
 
 
 def is_output(directory: str) -> bool:
-    """Whether a path or URI is an output of a stage, finished or not."""
+    """Whether a path or URI is the output of a stage, finished or not."""
     directory = storage.absolute(directory)
     return any(storage.exists(storage.join(directory, name)) for name in (artifact.MANIFEST, WORK))
 
 
 def inspect(directory: str) -> dict[str, Any]:
-    """Of each table of the output at `directory` (a path or URI) that has a status: rows, counts by status, and of each
-    status that is not ok the first ids with their errors. Of an unfinished stage, what is done so far. Problem where
+    """Of each table with a status in the output at `directory` (a path or URI): rows, counts by status, and for each
+    status except ok the first ids with their errors. Of an unfinished output, the finished shards. UserError where
     there is no output.
     """
     directory = storage.absolute(directory)
@@ -32,9 +33,14 @@ def inspect(directory: str) -> dict[str, Any]:
             f"{directory} is not an output of a stage: name one, such as a folder that `twfer status` lists."
         )
     finished = storage.exists(storage.join(directory, artifact.MANIFEST))
-    found = _finished_files(directory) if finished else _unfinished_files(directory)
-    tables = {name: table for name, files in found.items() if (table := _table(directory, files))}
+    files = _finished_files(directory) if finished else _unfinished_files(directory)
+    tables = {name: table for name, paths in files.items() if (table := _summarise(directory, paths))}
     return {"output": directory, "state": "finished" if finished else "unfinished", "tables": tables}
+
+
+def planned_rows(directory: str) -> int:
+    """How many rows an unfinished output plans to compute."""
+    return ShardStore(storage.absolute(directory), ()).planned_rows()
 
 
 def _finished_files(directory: str) -> dict[str, list[str]]:
@@ -54,7 +60,7 @@ def _unfinished_files(directory: str) -> dict[str, list[str]]:
     return files
 
 
-def _table(directory: str, files: list[str]) -> dict[str, Any] | None:
+def _summarise(directory: str, files: list[str]) -> dict[str, Any] | None:
     """Rows, counts and examples of a table; None where it has no status."""
     counts: Counter[str] = Counter()
     examples: dict[str, list[dict[str, str]]] = {}
@@ -63,19 +69,17 @@ def _table(directory: str, files: list[str]) -> dict[str, Any] | None:
             return None
         for counted in pc.value_counts(table["status"]).to_pylist():
             counts[counted["values"]] += counted["counts"]
-        odd = table.filter(pc.not_equal(table["status"], OK))
-        for status in odd["status"].unique().to_pylist():
-            rows = odd.filter(pc.equal(odd["status"], status)).slice(0, EXAMPLES - len(examples.get(status, [])))
-            ids, errors = (
-                rows[0].to_pylist(),
-                rows["error"].to_pylist() if "error" in rows.column_names else [""] * len(rows),
-            )
+        failed = table.filter(pc.not_equal(table["status"], OK))
+        for status in failed["status"].unique().to_pylist():
+            rows = failed.filter(pc.equal(failed["status"], status)).slice(0, EXAMPLES - len(examples.get(status, [])))
+            ids = rows[0].to_pylist()
+            errors = rows["error"].to_pylist() if "error" in rows.column_names else [""] * len(rows)
             examples.setdefault(status, []).extend({"id": i, "error": e} for i, e in zip(ids, errors, strict=True))
     return {"rows": counts.total(), "counts": dict(counts.most_common()), "examples": examples}
 
 
 def _read(directory: str, files: list[str]) -> Iterator[pa.Table | None]:
-    """Ids, statuses and errors file by file; None for a file of a table that has no status."""
+    """Ids, statuses and errors, file by file; None and no more where the table has no status."""
     for file in files:
         with storage.open_parquet(storage.join(directory, file)) as parquet:
             names = parquet.schema_arrow.names

@@ -1,6 +1,6 @@
-"""What an MLflow run could not be told yet, on disk until it can be: a folder for each run, a file for each entry.
+"""Entries of MLflow runs that could not be sent yet: a folder for each run, a file for each entry.
 
-Entries are only added and deleted, never rewritten, so the driver and its workers may write at the same time on any
+Entries are only added and deleted, never rewritten, so the driver and its workers can write at the same time on any
 storage.
 """
 
@@ -20,24 +20,24 @@ ENTRY = ".entry.json"
 
 
 def without_password(text: str) -> str:
-    """The text, each URI in it without its user and password."""
-    return re.sub(r"(?<=://)[^/?#\s\"']+@", "", text)  # up to the last @: a password may hold one
+    """The text with user and password removed from each URI."""
+    return re.sub(r"(?<=://)[^/?#\s\"']+@", "", text)  # up to the last @: a password may contain one
 
 
 @dataclass(frozen=True)
 class Journal:
-    """The folder of one run: which run it is, and the entries that wait."""
+    """The folder of one run: which run it is, and its pending entries."""
 
     uri: str
 
     def open(self, run: Mapping[str, Any]) -> None:
-        """Note which run this is. The folder stays until `close`: what is left at the next start is of a process that
-        was killed.
+        """Record which run this is. The folder stays until `close`, so one that the next start finds belongs to a
+        process that was killed.
         """
         storage.write_bytes(storage.join(self.uri, RUN), without_password(storage.json_text(run)).encode())
 
     def run(self) -> dict[str, Any] | None:
-        """What `open` noted; None where it did not come to it."""
+        """What `open` recorded; None where the process was killed before."""
         try:
             return json.loads(storage.read_bytes(storage.join(self.uri, RUN)))
         except (FileNotFoundError, ValueError):
@@ -50,11 +50,11 @@ class Journal:
         storage.write_bytes(storage.join(self.uri, name), without_password(storage.json_text(entry)).encode())
 
     def names(self) -> list[str]:
-        """The entries that wait, oldest first."""
+        """The pending entries, oldest first."""
         return [name for name in storage.list_files(self.uri) if name.endswith(ENTRY)]
 
     def read(self, name: str) -> tuple[dict[str, Any], bytes | None] | None:
-        """An entry and its data; None where another process has sent it meanwhile."""
+        """An entry and its data; None where another process sent it meanwhile."""
         try:
             entry = json.loads(storage.read_bytes(storage.join(self.uri, name)))
             return entry, storage.read_bytes(storage.join(self.uri, _data(name))) if entry["data"] else None
@@ -70,9 +70,7 @@ class Journal:
 
 
 def journals(out: str, label: str = "") -> Iterator[Journal]:
-    """The journals in an output folder; given a label, those of runs with this label and of the runs nested under
-    them.
-    """
+    """The journals in an output folder; with a label, those of its runs and of the runs nested under them."""
     folder = storage.join(out, FOLDER)
     for name in storage.list_folders(folder):
         if not label or name.startswith((f"{label}.", f"{label}~")):

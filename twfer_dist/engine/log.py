@@ -6,7 +6,7 @@ from typing import TextIO
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to whatever the standard error output is at the time."""
+    """Writes to `sys.stderr` as it is when the line is logged."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -18,7 +18,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 def configure() -> None:
-    """Print the package's log lines from INFO on. A program that imports the package configures logging itself."""
+    """Print the package's log lines from level INFO. A program that imports the package configures logging itself."""
     logger = logging.getLogger("twfer_dist")
     if not any(isinstance(handler, _Stderr) for handler in logger.handlers):
         logger.addHandler(_Stderr())

@@ -1,8 +1,8 @@
-"""One MLflow run, the same on the driver and on workers. What MLflow does not take waits in its journal."""
+"""One MLflow run, on the driver and on workers. Entries that MLflow does not accept are kept in the run's journal."""
 
 import dataclasses
 import io
-import sys
+import logging
 import tarfile
 import tempfile
 import time
@@ -20,20 +20,22 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.journal import Journal, without_password
-from twfer_dist.engine.mlflow_store import LOG_SECONDS, REFUSED, Away, Store, patience, problem_of
+from twfer_dist.engine.mlflow_store import LOG_TIMEOUT_S, REJECTED, Store, Unavailable, explain, request_timeout
+
+logger = logging.getLogger(__name__)
 
 PARENT = "mlflow.parentRunId"
 KEY = "twfer.key"
-"""The tag by which a run is found, so that no start of a process makes it twice."""
-WAIT = 60.0
-"""Seconds before a store that did not answer is asked again."""
+"""The tag that identifies a run, so that no process creates it twice."""
+RETRY_AFTER_S = 60.0
+"""How long a store that did not answer is left alone."""
 
-_UPLOADS = ("file", "model")  # these may fail alone: artifacts lie elsewhere than metrics
+_UPLOADS = ("file", "model")  # these may fail alone: artifacts are stored elsewhere than metrics
 
-_silent: dict[str, float] = {}
-"""Until when a store is left alone, by its address."""
-_told: set[str] = set()
-"""The stores of which it was said that they do not answer."""
+_suspended: dict[str, float] = {}
+"""Until when (monotonic seconds) each store is left alone, by its address."""
+_reported: set[str] = set()
+"""The stores whose outage was logged."""
 
 
 @dataclass
@@ -47,57 +49,55 @@ class Run:
     journal: Journal
     key: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     since: int = field(default_factory=lambda: _now())
-    id: str | None = None  # None until MLflow has taken the run
-    _waits: bool = False
+    id: str | None = None  # None until MLflow has created the run
+    _pending: bool = False  # entries are kept in the journal
 
     @classmethod
-    def of(cls, left: Journal, tracking: Store) -> "Run | None":
-        """The run that a journal belongs to, if it was meant for this store; a journal of none is deleted."""
-        noted = left.run()
-        if noted is None:
-            left.close()
-        if noted is None or noted["store"] != tracking.shown:
+    def from_journal(cls, journal: Journal, tracking: Store) -> "Run | None":
+        """The run that a journal belongs to, if it was meant for this store. A journal without a run is deleted."""
+        record = journal.run()
+        if record is None:
+            journal.close()
+        if record is None or record["store"] != tracking.shown:
             return None
-        return cls._from(noted, left, dataclasses.replace(tracking, experiment=noted["experiment"]))
+        return cls._from_record(record, journal, dataclasses.replace(tracking, experiment=record["experiment"]))
 
     @classmethod
-    def _from(cls, noted: dict[str, Any], left: Journal, tracking: Store) -> "Run":
-        parent = noted["parent"] and cls._from(noted["parent"], left, tracking)
-        return cls(tracking, noted["name"], noted["tags"], parent, left, noted["key"], noted["since"], noted["id"])
+    def _from_record(cls, record: dict[str, Any], journal: Journal, tracking: Store) -> "Run":
+        parent = record["parent"] and cls._from_record(record["parent"], journal, tracking)
+        return cls(
+            tracking, record["name"], record["tags"], parent, journal, record["key"], record["since"], record["id"]
+        )
 
-    def _noted(self) -> dict[str, Any]:
+    def _record(self) -> dict[str, Any]:
         plain = {key: getattr(self, key) for key in ("name", "tags", "key", "since", "id")}
         store = {"store": self.tracking.shown, "experiment": self.tracking.experiment}
-        return plain | store | {"parent": self.parent and self.parent._noted()}
+        return plain | store | {"parent": self.parent and self.parent._record()}
 
     def open(self, params: Mapping[str, Any]) -> None:
-        self.journal.open(self._noted())
+        self.journal.open(self._record())
         self._log("params", values={key: without_password(str(value)) for key, value in params.items()})
 
     def close(self, state: str) -> None:
-        """End the run, after all that waits of it is sent."""
+        """End the run once its pending entries are sent. `state`: FINISHED, FAILED, or KILLED by someone else."""
         entry = {"op": "end", "time": _now(), "data": False, "state": state}
-        if self.journal.names() or not self._taken(entry, None):
+        if self.journal.names() or not self._deliver(entry, None):
             self.journal.add(entry, None)
             self.send()
         else:
             self.journal.close()
 
-    def bury(self) -> None:
-        """Close a run whose process was killed."""
-        self.close("KILLED")
-
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         self._log("metrics", values={key: float(value) for key, value in metrics.items()}, step=step)
 
-    def log_dataset(self, finished: Artifact, context: str) -> None:
-        """Record the data set at `finished` by its digest as an input of the run."""
+    def log_dataset(self, output: Artifact, context: str) -> None:
+        """Record an output by its digest as an input of the run. context: such as "training"."""
         fields = {
-            "name": finished.name,
-            "digest": finished.digest,
-            "source_type": "local" if "://" not in finished.uri else finished.uri.split("://")[0],
-            "source": storage.json_text({"uri": without_password(finished.uri)}),
-            "profile": storage.json_text({"rows": finished.manifest.rows, "counts": finished.manifest.counts}),
+            "name": output.name,
+            "digest": output.digest,
+            "source_type": "local" if "://" not in output.uri else output.uri.split("://")[0],
+            "source": storage.json_text({"uri": without_password(output.uri)}),
+            "profile": storage.json_text({"rows": output.manifest.rows, "counts": output.manifest.counts}),
         }
         self._log("dataset", fields=fields, context=context)
 
@@ -105,11 +105,11 @@ class Run:
         self.log_bytes(text.encode(), name)
 
     def log_bytes(self, data: bytes, name: str) -> None:
-        """Log a file of the run; `name` may hold folders."""
+        """Log a file of the run; `name` may contain folders."""
         self._log("file", data, name=name)
 
     def log_model(self, module: "torch.nn.Module", name: str, example: np.ndarray) -> None:
-        """Log a network with an input example (float32, batch first, at least two so that the batch stays free)."""
+        """Log a network with an input example (float32, batch first, two or more so that the batch size stays free)."""
         import mlflow.pytorch
         import torch
 
@@ -120,59 +120,59 @@ class Run:
                 mlflow.pytorch.save_model(
                     module, f"{folder}/model", input_example=example, pip_requirements=requirements
                 )
-            except Exception as error:  # hours of training do not end over their log
-                return tell(f"MLflow cannot save the network of {self.name}, which goes on without ({error}).")
+            except Exception as error:  # a training of hours must survive a failure to log it
+                return logger.warning("MLflow cannot save the network of %s, which continues (%s).", self.name, error)
             archive.add(f"{folder}/model", "model")
         self._log("model", packed.getvalue(), name=name)
 
     def send(self) -> int:
-        """Send what waits, as far as MLflow takes it; how many entries still wait. The journal goes with the end of the
-        run.
+        """Send the pending entries as far as MLflow accepts them; return how many remain. The journal is deleted once
+        the end of the run is sent.
         """
-        left, ended, names = 0, False, self.journal.names()
+        remaining, ended, names = 0, False, self.journal.names()
         for number, name in enumerate(names, start=1):
-            if (found := self.journal.read(name)) is None:
+            if (pending := self.journal.read(name)) is None:
                 continue
-            entry, data = found
+            entry, data = pending
             ended = entry["op"] == "end"
-            if self._taken(entry, data) and not (ended and left):  # the end stays the last one
+            if self._deliver(entry, data) and not (ended and remaining):  # the end stays the last entry
                 self.journal.drop(name)
                 continue
-            left += 1
+            remaining += 1
             if entry["op"] not in _UPLOADS:
-                left += len(names) - number
+                remaining += len(names) - number
                 break
-        self._waits = bool(left)
-        if ended and not left:
+        self._pending = bool(remaining)
+        if ended and not remaining:
             self.journal.close()
-        return left
+        return remaining
 
     def _log(self, op: str, data: bytes | None = None, **values: Any) -> None:
-        """Tell MLflow, or note it for later."""
+        """Send an entry to MLflow, or keep it in the journal."""
         entry = {"op": op, "time": _now(), "data": data is not None, **values}
-        if not self._taken(entry, data):
-            self._waits = True
+        if not self._deliver(entry, data):
+            self._pending = True
             self.journal.add(entry, data)
-        elif self._waits:
+        elif self._pending:
             self.send()
 
-    def _taken(self, entry: Mapping[str, Any], data: bytes | None) -> bool:
-        """Whether MLflow took an entry, or never will. A store that did not answer is left alone for a while."""
+    def _deliver(self, entry: Mapping[str, Any], data: bytes | None) -> bool:
+        """Whether MLflow accepted an entry, or never will. A store that does not answer is left alone for a while."""
         store = self.tracking.uri
-        if is_silent(store):
+        if is_suspended(store):
             return False
         try:
-            with patience(LOG_SECONDS):
+            with request_timeout(LOG_TIMEOUT_S):
                 self._send(self.tracking.client, entry, data)
-        except Exception as error:  # whatever it is, it stops no work
-            sentence = problem_of(error, store)
-            if getattr(error, "error_code", None) in REFUSED and "failed with error code" not in str(error):
-                tell(f"MLflow rejects the {entry['op']} of {self.name}, which goes on without: {sentence}")
+        except Exception as error:  # no failure of MLflow stops the work
+            problem = explain(error, store)
+            if getattr(error, "error_code", None) in REJECTED and "failed with error code" not in str(error):
+                logger.warning("MLflow rejects the %s of %s, which continues: %s", entry["op"], self.name, problem)
                 return True
-            fall_silent(store, self.name, sentence, 0 if entry["op"] in _UPLOADS else WAIT)
+            suspend(store, self.name, problem, 0 if entry["op"] in _UPLOADS else RETRY_AFTER_S)
             return False
         if entry["op"] not in _UPLOADS:
-            _told.discard(store)
+            _reported.discard(store)
         return True
 
     def _send(self, client: "MlflowClient", entry: Mapping[str, Any], data: bytes | None) -> None:
@@ -207,13 +207,13 @@ class Run:
                     client.set_terminated(run, entry["state"], entry["time"])
 
     def _send_model(self, client: "MlflowClient", run: str, name: str, data: bytes) -> None:
-        """What `mlflow.pytorch.log_model` does with a saved model, for a run that is not this process's current one."""
+        """What `mlflow.pytorch.log_model` does with a saved model, for a run other than this process's active one."""
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
-        found = client.get_run(run)
+        source = client.get_run(run)
         model = client.create_logged_model(
-            found.info.experiment_id, name=name, source_run_id=run, params=found.data.params
+            source.info.experiment_id, name=name, source_run_id=run, params=source.data.params
         )
         with tempfile.TemporaryDirectory() as folder:
             with tarfile.open(fileobj=io.BytesIO(data)) as archive:
@@ -227,41 +227,38 @@ class Run:
         client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
 
     def _id(self, client: "MlflowClient") -> str:
-        """The run's id in MLflow, which makes the run at the first word."""
+        """The run's id in MLflow, where the run is created with its first entry."""
         if self.id is None:
             experiment = self.tracking.experiment_id()
-            found = client.search_runs([experiment], f"tags.`{KEY}` = '{self.key}'", max_results=1)
-            if found:
-                self.id = found[0].info.run_id
+            existing = client.search_runs([experiment], f"tags.`{KEY}` = '{self.key}'", max_results=1)
+            if existing:
+                self.id = existing[0].info.run_id
                 return self.id
             tags = {**self.tags, KEY: self.key, **({PARENT: self.parent._id(client)} if self.parent else {})}
             self.id = client.create_run(experiment, self.since, tags, self.name).info.run_id
         return self.id
 
 
-def is_silent(store: str) -> bool:
-    return time.monotonic() < _silent.get(store, 0)
+def is_suspended(store: str) -> bool:
+    """Whether a store is left alone because it did not answer."""
+    return time.monotonic() < _suspended.get(store, 0)
 
 
-def ask_again(store: str) -> None:
-    """Ask a store that did not answer at the next word."""
-    _silent.pop(store, None)
+def resume(store: str) -> None:
+    """Send the next entry to a store that did not answer."""
+    _suspended.pop(store, None)
 
 
-def fall_silent(store: str, name: str, problem: UserError, seconds: float) -> None:
-    """Leave a store alone for a while; why is said once."""
-    sentence = (
-        str(problem).rpartition(": ")[0] + "." if isinstance(problem, Away) else str(problem)
-    )  # its remedy is to start again
+def suspend(store: str, run: str, problem: UserError, seconds: float) -> None:
+    """Leave a store alone for a while; the reason is logged once for each outage."""
+    sentence = str(problem)
+    if isinstance(problem, Unavailable):  # its remedy is for a run that has not started
+        sentence = sentence.rpartition(": ")[0] + "."
     if seconds:
-        _silent[store] = time.monotonic() + seconds
-    if store not in _told:
-        tell(f"{name} goes on without MLflow and keeps its log to send it later: {sentence}")
-    _told.add(store)
-
-
-def tell(line: str) -> None:
-    print(f"twfer: {line}", file=sys.stderr, flush=True)
+        _suspended[store] = time.monotonic() + seconds
+    if store not in _reported:
+        logger.warning("%s continues without MLflow and keeps its log to send it later: %s", run, sentence)
+    _reported.add(store)
 
 
 def _now() -> int:

@@ -1,4 +1,4 @@
-"""The address of an MLflow store, how it is asked, and what its errors mean."""
+"""An MLflow store: its address, requests to it, and what its errors mean."""
 
 import contextlib
 import fcntl
@@ -19,26 +19,24 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.journal import without_password
 
-CHECK_SECONDS = 10
-"""How long a request waits for an answer before the work starts. There is one more try."""
-LOG_SECONDS = 30
-"""The same while the work goes on."""
+CHECK_TIMEOUT_S = 10
+"""How long a request waits for an answer before the work starts; it is tried twice."""
+LOG_TIMEOUT_S = 30
+"""The same during the work."""
 
-REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
-"""What MLflow answers, as error_code, where asking again gives the same."""
+REJECTED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
+"""The error codes of MLflow that no retry changes."""
 
 _SQLITE = "sqlite:///"
 
 
-class Away(UserError):
-    """MLflow does not answer now. It may later."""
+class Unavailable(UserError):
+    """MLflow does not answer now, but may later."""
 
 
 @contextlib.contextmanager
-def patience(seconds: int) -> Iterator[None]:
-    """Meanwhile MLflow's client waits so long for an answer, and tries once more, unless the environment says
-    otherwise.
-    """
+def request_timeout(seconds: int) -> Iterator[None]:
+    """Let MLflow's client wait this long for an answer and try twice, unless the environment says otherwise."""
     wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
     changed = {key: value for key, value in wanted.items() if key not in os.environ}
     os.environ.update(changed)
@@ -50,20 +48,18 @@ def patience(seconds: int) -> Iterator[None]:
 
 
 def sqlite_uri(path: str) -> str:
-    """The address of an SQLite file: SQLAlchemy decodes what is encoded in it, and a `?` would begin its options."""
+    """The address of an SQLite file: SQLAlchemy decodes percent signs, and a `?` would start its options."""
     return _SQLITE + storage.absolute(path).replace("%", "%25").replace("?", "%3F")
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of an SQLite address; None for any other."""
+    """The file of an SQLite address; None for other addresses."""
     path = uri.removeprefix(_SQLITE).partition("?")[0]
     return Path(urllib.parse.unquote(path)) if uri.startswith(_SQLITE) and path else None
 
 
 def check_database(database: Path) -> None:
-    """Problem where a file is no database, or cannot be read and written: MLflow's own client tries for an hour to open
-    one.
-    """
+    """UserError where a file is not a usable database: MLflow's client would try for an hour to open it."""
     try:
         with database.open("rb") as file:
             if file.read(16) not in (b"", b"SQLite format 3\0"):
@@ -74,58 +70,58 @@ def check_database(database: Path) -> None:
         raise UserError(f"{database} is a folder: name a file for tracking.") from None
     except OSError as error:
         raise UserError(
-            f"{database} cannot be read ({error.strerror}): allow it, or name another file for tracking."
+            f"{database} cannot be read ({error.strerror}): grant access, or name another file for tracking."
         ) from None
     with storage.writing(str(database.parent)):
         database.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with contextlib.closing(sqlite3.connect(database, timeout=CHECK_SECONDS)) as connection:
+        with contextlib.closing(sqlite3.connect(database, timeout=CHECK_TIMEOUT_S)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             connection.rollback()
     except sqlite3.Error as error:
         if "locked" in str(error):
-            raise Away(f"{database} is locked by another program ({error}): let it end, and start again.") from None
+            raise Unavailable(
+                f"{database} is locked by another program ({error}): stop that program, and start again."
+            ) from None
         if "readonly" in str(error) or "unable to open" in str(error):
             raise UserError(
-                f"{database} cannot be written ({error}): allow it, or name another file for tracking."
+                f"{database} cannot be written ({error}): grant access, or name another file for tracking."
             ) from None
         raise UserError(f"{database} is damaged ({error}): move it aside, or name another file for tracking.") from None
 
 
 @functools.cache
 def open_database(uri: str) -> None:
-    """Open an SQLite store, and make its tables where it is new, one process at a time: two that make them at once both
-    fail.
-    """
+    """Open an SQLite store and create its tables if it is new, one process at a time: two at once would both fail."""
     from mlflow import MlflowClient
 
     database = sqlite_path(uri)
     assert database
     database.parent.mkdir(parents=True, exist_ok=True)
-    littered = Path(uri.removeprefix(_SQLITE)).parent  # MLflow makes this folder, without decoding its name
-    is_litter = littered != database.parent and not littered.exists()
+    stray = Path(uri.removeprefix(_SQLITE)).parent  # MLflow creates this folder, without decoding its name
+    is_stray = stray != database.parent and not stray.exists()
     folder = os.open(database.parent, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # a network file system that has no locks
+        with contextlib.suppress(OSError):  # a network file system without locks
             fcntl.flock(folder, fcntl.LOCK_EX)
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
     finally:
         os.close(folder)
-        if is_litter:
+        if is_stray:
             with contextlib.suppress(OSError):
-                os.removedirs(littered)
+                os.removedirs(stray)
 
 
-def problem_of(error: Exception, uri: str) -> UserError:
-    """An error of MLflow's client as the sentence that helps."""
+def explain(error: Exception, uri: str) -> UserError:
+    """An error of MLflow's client as a sentence with its remedy."""
     if isinstance(error, UserError):
         return error
     words = without_password(" ".join(str(error).split()))
     words = words if len(words) < 400 else f"{words[:400]} ..."
-    place = f"MLflow at {without_password(uri)}"
-    if getattr(error, "error_code", None) in REFUSED and "failed with error code" not in words:
-        return UserError(f"{place} refuses this ({words}).")
+    server = f"MLflow at {without_password(uri)}"
+    if getattr(error, "error_code", None) in REJECTED and "failed with error code" not in words:
+        return UserError(f"{server} refuses this ({words}).")
     if database := sqlite_path(uri):
         backup = f"copy {shlex.quote(str(database))} aside, then `mlflow db upgrade {shlex.quote(uri)}`"
         if "out-of-date database schema" in words:
@@ -137,39 +133,35 @@ def problem_of(error: Exception, uri: str) -> UserError:
         if "malformed" in words or "not a database" in words or "disk I/O error" in words:
             return UserError(f"{database} is damaged ({words}): move it aside, or name another file for tracking.")
         if "locked" in words:
-            return Away(f"{database} is locked by another program: let it end, and start again.")
-        return Away(
-            f"{database} cannot be used ({words}): see that it can be written, or name another file for tracking."
-        )
+            return Unavailable(f"{database} is locked by another program: stop that program, and start again.")
+        return Unavailable(f"{database} cannot be used ({words}): make it writable, or name another file for tracking.")
     code = _status(error)
     if code == 401:
         return UserError(
-            f"{place} does not accept the credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            f"{server} does not accept the credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "or MLFLOW_TRACKING_TOKEN, to yours."
         )
     if code == 403:
-        return UserError(
-            f"{place} does not allow this to its user ({words}): ask who runs it for the right to write there."
-        )
+        return UserError(f"{server} does not allow this to its user ({words}): ask its administrator for write access.")
     if code in (404, 405) or "valid JSON" in words:
-        return UserError(f"{place} answers, but not as MLflow does: give the address at which its web page opens.")
-    reason = found.group(1) if (found := re.search(r"\[Errno -?\d+\] ([^')\"]+)", words)) else words
+        return UserError(f"{server} answers, but not as MLflow does: give the address at which its web page opens.")
+    reason = match.group(1) if (match := re.search(r"\[Errno -?\d+\] ([^')\"]+)", words)) else words
     for sign, meaning in (("timed out", "no answer in time"), ("RemoteDisconnected", "it closes the connection")):
         reason = meaning if sign in words else reason
-    return Away(f"{place} does not answer ({reason}): start it, or set tracking to sqlite:///mlflow.db.")
+    return Unavailable(f"{server} does not answer ({reason}): start it, or set tracking to sqlite:///mlflow.db.")
 
 
 def _status(error: Exception) -> int | None:
     """The HTTP status in an error of MLflow's client."""
-    if found := re.search(r"failed with error code (\d{3})", str(error)):
-        return int(found.group(1))
+    if match := re.search(r"failed with error code (\d{3})", str(error)):
+        return int(match.group(1))
     if "error_code" not in getattr(error, "json", {"error_code": ""}):  # JSON of another program
         return 404
     return {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}.get(getattr(error, "error_code", ""))
 
 
 def _credentials() -> dict[str, str]:
-    """What the environment says of how to reach MLflow: workers on other machines do not have it."""
+    """The credentials for MLflow in the environment, which workers on other machines lack."""
     return {
         key: value
         for key, value in os.environ.items()
@@ -179,7 +171,7 @@ def _credentials() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Store:
-    """An MLflow store and an experiment in it. Travels to workers; is in no fingerprint."""
+    """An MLflow store and an experiment in it. Travels to workers; not part of any fingerprint."""
 
     uri: str  # http(s)://..., or what `sqlite_uri` gives
     experiment: str
@@ -187,12 +179,12 @@ class Store:
 
     @property
     def shown(self) -> str:
-        """The address as it may be printed and written down."""
+        """The address without user and password."""
         return without_password(self.uri)
 
     @property
     def interface(self) -> str:
-        """Where a person looks at the runs: an address, or the command that serves a database."""
+        """Where to look at the runs: an address, or the command that serves a database."""
         return f"mlflow ui --backend-store-uri {shlex.quote(self.uri)}" if self.database else self.shown
 
     @property
@@ -208,44 +200,40 @@ class Store:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         from mlflow import MlflowClient
 
-        for name in ("mlflow", "alembic"):  # what goes wrong is an exception too
+        for name in ("mlflow", "alembic"):  # errors are raised as well
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of each second try
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of each retry
         if self.database:
             open_database(self.uri)
         return MlflowClient(tracking_uri=self.uri)
 
     def experiment_id(self) -> str:
-        """The id of the experiment, which is made where it is not there; an SQLite store keeps artifacts beside
-        itself.
-        """
+        """The id of the experiment, created if it does not exist. An SQLite store keeps its artifacts beside itself."""
         self.check()
         location = (self.database.parent / "mlartifacts").as_uri() if self.database else None
-        with self._problems(CHECK_SECONDS):
+        with self._explained(CHECK_TIMEOUT_S):
             client = self.client
             for last in (False, True):
-                if found := client.get_experiment_by_name(self.experiment):
+                if experiment := client.get_experiment_by_name(self.experiment):
                     break
-                with (
-                    contextlib.nullcontext() if last else contextlib.suppress(Exception)
-                ):  # another process may make it just now
+                # At first another process may create it at the same time.
+                with contextlib.nullcontext() if last else contextlib.suppress(Exception):
                     return client.create_experiment(self.experiment, artifact_location=location)
-        assert found
-        if found.lifecycle_stage == "deleted":
+        assert experiment
+        if experiment.lifecycle_stage == "deleted":
             restore = (
                 f"MLFLOW_TRACKING_URI={shlex.quote(self.shown)} mlflow experiments restore --experiment-id "
-                f"{found.experiment_id}"
+                f"{experiment.experiment_id}"
             )
             raise UserError(
-                f"The experiment '{self.experiment}' was deleted in MLflow at {self.shown}: bring it back with "
-                f"`{restore}`, "
-                "or give the recipe another name."
+                f"The experiment '{self.experiment}' was deleted in MLflow at {self.shown}: restore it with "
+                f"`{restore}`, or give the recipe another name."
             )
-        return found.experiment_id
+        return experiment.experiment_id
 
     def check(self) -> None:
-        """Problem where the store cannot be used, or is a file of this machine while the cluster has several; Away
-        where it is silent.
+        """UserError where the store cannot be used, or is a local file while the cluster has several nodes; Unavailable
+        where it does not answer.
         """
         if self.database:
             check_database(self.database)
@@ -257,19 +245,17 @@ class Store:
                     "http address."
                 )
         elif not self.uri.startswith(("http://", "https://")):
-            raise UserError(
-                f"{self.shown} is no MLflow address this program knows: give http://host:port or sqlite:///file.db."
-            )
-        with self._problems(CHECK_SECONDS):
+            raise UserError(f"{self.shown} is not an MLflow address: give http://host:port or sqlite:///file.db.")
+        with self._explained(CHECK_TIMEOUT_S):
             self.client.search_experiments(max_results=1)
 
     @contextlib.contextmanager
-    def _problems(self, seconds: int) -> Iterator[None]:
-        """What MLflow refuses is a Problem, or Away where it does not answer."""
+    def _explained(self, seconds: int) -> Iterator[None]:
+        """Turn errors of MLflow's client into UserError, or Unavailable where it does not answer."""
         try:
-            with patience(seconds):
+            with request_timeout(seconds):
                 yield
         except UserError:
             raise
         except Exception as error:  # the client raises errors of requests, SQLAlchemy and Alembic too
-            raise problem_of(error, self.uri) from None
+            raise explain(error, self.uri) from None

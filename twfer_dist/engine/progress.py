@@ -1,6 +1,4 @@
-"""One honest line of progress: done, rate, remaining, dead letters so far. Quiet where nobody watches; MLflow gets the
-same figures. And whose the standard output is.
-"""
+"""One line of progress at a terminal: done, rate, time left, rows without a result. MLflow gets the same figures."""
 
 import contextlib
 import sys
@@ -13,31 +11,29 @@ from twfer_dist.engine import storage
 POLL_S = 0.5  # seconds
 REPORT_S = 2.0
 LOG_S = 10.0
-WARM_UP_S = 10.0  # since the first thing was done: from then on the start-up before it does not count in the rate
+WARM_UP_S = 10.0  # after the first item; from then on the rate leaves out the start-up before it
 
 Log = Callable[[Mapping[str, float], int], None]
-"""Takes done, per_second, seconds_left (not before the first thing is done) and without_result, and how many are
-done.
+"""Takes {done, per_second, without_result, seconds_left (from the first item on)} and, as the step, how many are done.
 """
 
 
 class Progress:
-    """Progress of `total` things of a stage, on the standard error output, and in `log` where given."""
+    """Progress of `total` items of a stage, on the standard error if it is a terminal, and in `log` where given."""
 
     def __init__(
         self, stage: str, total: float, *, unit: str = "", quiet: bool = False, log: Log | None = None
     ) -> None:
         self._stage, self._total, self._unit = stage, total, unit and f" {unit}"
-        self._line = not quiet and sys.stderr.isatty()
+        self._visible = not quiet and sys.stderr.isatty()
         self._log, self._logged = log, time.monotonic()
         self._done = self._before = 0.0
         self._dead = 0
         self._started = self._shown = time.monotonic()
-        # how much was done, and when, as the first thing since the start was
-        self._first: tuple[float, float] | None = None
+        self._first: tuple[float, float] | None = None  # after the first item since the start: done, and the time
 
     def start(self, done: float, *, dead: int = 0) -> None:
-        """Say how much an earlier run has done, and how much of it without a result; it does not count in the rate."""
+        """Set how much an earlier run has done, and how much of it without a result; it does not count in the rate."""
         self._done = self._before = done
         self._dead = dead
         self._started = time.monotonic()
@@ -51,44 +47,44 @@ class Progress:
         if time.monotonic() - self._shown > POLL_S:
             self._show()
         if time.monotonic() - self._logged > LOG_S:
-            self._tell()
+            self._report()
 
     def close(self) -> None:
-        self._tell()
-        if self._line:
+        self._report()
+        if self._visible:
             self._show()
             print(file=sys.stderr)
 
     @contextlib.contextmanager
     def follow(self, uri: str) -> Iterator[None]:
-        """Meanwhile show what a worker, maybe on another machine, tells at `uri` with a `Teller`."""
+        """Meanwhile show what a worker, possibly on another machine, reports at `uri` with a `ProgressReporter`."""
         ended = threading.Event()
 
-        def look() -> None:
+        def poll() -> None:
             first = True
             while not ended.wait(POLL_S):
-                if not storage.exists(uri) or not (told := storage.read_bytes(uri)):
+                if not storage.exists(uri) or not (reported := storage.read_bytes(uri)):
                     continue
                 if first:
-                    self.start(float(told))
+                    self.start(float(reported))
                     first = False
-                self.advance(float(told) - self._done)
+                self.advance(float(reported) - self._done)
 
         storage.write_bytes(uri, b"")
-        thread = threading.Thread(target=look, daemon=True)
-        if self._line:
+        thread = threading.Thread(target=poll, daemon=True)
+        if self._visible:
             self._show()
             thread.start()
         try:
             yield
         finally:
             ended.set()
-            if self._line:
+            if self._visible:
                 thread.join()
             self.close()
 
     def _show(self) -> None:
-        if not self._line:
+        if not self._visible:
             return
         self._shown = time.monotonic()
         rate = self._rate()
@@ -99,7 +95,7 @@ class Progress:
         line = f"{self._stage}: {min(self._done, self._total):.{digits}f} of {self._total:g}{self._unit} ({left}{dead})"
         print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if self._log:
             self._logged = time.monotonic()
             rate = self._rate()
@@ -115,16 +111,16 @@ class Progress:
 
 
 class ProgressReporter:
-    """Tells the one who follows `uri` how much is done, every two seconds at most."""
+    """Reports how much is done to the process that follows `uri`, at most every two seconds."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._told = -REPORT_S
+        self._reported = -REPORT_S
 
     def __call__(self, done: float) -> None:
-        if time.monotonic() - self._told >= REPORT_S:
+        if time.monotonic() - self._reported >= REPORT_S:
             storage.write_bytes(self._uri, f"{done:.4f}".encode())
-            self._told = time.monotonic()
+            self._reported = time.monotonic()
 
 
 def _duration(seconds: float) -> str:

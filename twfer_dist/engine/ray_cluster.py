@@ -2,11 +2,8 @@
 
 import contextlib
 import logging
-import math
 import os
-import re
 import secrets
-import shutil
 import signal
 import socket
 import threading
@@ -16,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import storage
+from twfer_dist.engine import ray_folder, resources, storage
 from twfer_dist.engine.journal import without_password
 
 MAX_FAILURES = 2
@@ -26,23 +23,21 @@ MAX_STARTS = 5
 
 PROBE_SECONDS = 3.0
 """How long `RAY_ADDRESS` may take to answer; it is tried twice."""
-FOLDER_LENGTH = 40
-"""Bytes of the name of Ray's folder: sockets below it have names of 107 bytes at most."""
-FOLDER_BYTES = 200 << 20
-STORE_BYTES = 80 << 20
-"""About the least that Ray takes for an object store."""
+
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 
 
 def start() -> None:
-    """Join the cluster named by `RAY_ADDRESS` (set inside `ray job submit`), or start Ray on this machine.
+    """Join the cluster named by `RAY_ADDRESS` (set inside `ray job submit`), or start Ray on this machine. Does nothing
+    where this process is already connected to Ray.
 
-    On a machine with few cores the CPUs are logical, at least four: Ray Train and Ray Data wait for each other for ever
-    where there are only two. Does nothing where Ray runs already in this process.
+    On a machine with few cores Ray gets at least four logical CPUs: with two, Ray Train and Ray Data wait for each
+    other indefinitely.
     """
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
-    import ray.data  # sets its loggers up, which are made quiet below: what it would say, progress and errors say
+    import ray.data  # configures its loggers, which are silenced below: our progress line and errors replace them
 
     for name in ("ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -50,18 +45,15 @@ def start() -> None:
         return
     address = os.environ.get("RAY_ADDRESS")
     if address and address != "local":
-        _probe(address)
-    heard = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
-    with _silent():
+        probe(address)
+    handler = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+    with _stderr_silenced():
         if address and address != "local":
             _join(address)
         else:
             _start_here()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, heard)  # Ray's C++ core would end the process with a page of its own frames
-
-
-_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        signal.signal(signal.SIGTERM, handler)  # Ray's C++ core would end the process with a page of stack frames
 
 
 def _join(address: str) -> None:
@@ -75,8 +67,10 @@ def _join(address: str) -> None:
         ) from None
 
 
-def _probe(address: str) -> None:
-    """Problem where nothing listens at RAY_ADDRESS, or no Ray: Ray itself would try for ten minutes without a word."""
+def probe(address: str) -> None:
+    """UserError where nothing, or something other than Ray, listens at RAY_ADDRESS: Ray itself would retry silently
+    for ten minutes.
+    """
     if address == "auto":
         import ray._private.services
 
@@ -86,34 +80,10 @@ def _probe(address: str) -> None:
             raise UserError(
                 "RAY_ADDRESS=auto, and no Ray runs on this machine: start it with `ray start --head`, or unset it."
             ) from None
-    remedy = "set it to host:port of the cluster's head, such as head:6379, or unset it to start Ray here"
-    if "://" in address:
-        kind = (
-            "is for Ray Client"
-            if address.startswith("ray://")
-            else "looks like the dashboard's, for `ray job submit --address`"
-        )
-        raise UserError(
-            f"RAY_ADDRESS={without_password(address)} is not the address of a Ray cluster (it {kind}): {remedy}."
-        )
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(f"RAY_ADDRESS={address} is not host:port: {remedy}.")
+    host, port = _host_and_port(address)
     for last in (False, True):
         try:
-            with socket.create_connection((host, int(port)), timeout=PROBE_SECONDS) as connection:
-                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                try:
-                    answer = connection.recv(5)
-                except OSError:  # silence, or a reset: no web server
-                    answer = b""
-                if answer == b"HTTP/":
-                    raise UserError(
-                        f"A web server answers at RAY_ADDRESS={address}, perhaps the dashboard, and no Ray cluster: "
-                        f"{remedy}."
-                    )
-                return
+            return _check_listener(address, host, port)
         except OSError as error:
             if last:
                 raise UserError(
@@ -122,71 +92,66 @@ def _probe(address: str) -> None:
             time.sleep(1)
 
 
+_REMEDY = "set it to host:port of the cluster's head, such as head:6379, or unset it to start Ray here"
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    if "://" in address:
+        kind = (
+            "is for Ray Client"
+            if address.startswith("ray://")
+            else "looks like the dashboard's, for `ray job submit --address`"
+        )
+        raise UserError(
+            f"RAY_ADDRESS={without_password(address)} is not the address of a Ray cluster (it {kind}): {_REMEDY}."
+        )
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(f"RAY_ADDRESS={address} is not host:port: {_REMEDY}.")
+    return host, int(port)
+
+
+def _check_listener(address: str, host: str, port: int) -> None:
+    """UserError where a web server listens; OSError where nothing does."""
+    with socket.create_connection((host, port), timeout=PROBE_SECONDS) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        try:
+            answer = connection.recv(5)
+        except OSError:  # no answer, or a reset: not a web server
+            answer = b""
+    if answer == b"HTTP/":
+        raise UserError(
+            f"A web server, perhaps the dashboard, answers at RAY_ADDRESS={address} instead of a Ray cluster: "
+            f"{_REMEDY}."
+        )
+
+
 def _start_here() -> None:
     import ray
 
-    folder = _folder()
+    folder = ray_folder.find_folder()
     _make_token()
-    asked: dict[str, Any] = {"num_cpus": max(4, cores()), "object_store_memory": _store_bytes(), "_temp_dir": folder}
+    options: dict[str, Any] = {
+        "num_cpus": max(4, resources.cores()),
+        "object_store_memory": resources.object_store_bytes(),
+        "_temp_dir": folder,
+    }
     started = time.time()
     for last in (False, True):
         try:
-            ray.init(address="local", include_dashboard=False, **asked, **_QUIET)
+            ray.init(address="local", include_dashboard=False, **options, **_QUIET)
             return
-        except (
-            Exception
-        ) as error:  # Ray has no narrower kind for processes that are not up after 30 seconds, as on a busy machine
+        except Exception as error:  # what Ray raises where its processes are not up after 30 seconds, on a busy machine
             ray.shutdown()
             if last:
-                raise UserError(f"Ray does not start on this machine ({_cause(error, folder, started)}).") from error
-
-
-def cores() -> int:
-    """How many processors this process may use: not more than its container's limit, nor than it is pinned to."""
-    import ray._private.utils
-
-    logging.getLogger("ray._private.utils").setLevel(logging.ERROR)  # it warns of half a processor
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else math.inf
-    return max(1, int(min(ray._private.utils.get_num_cpus(override_docker_cpu_warning=True), allowed)))
-
-
-def _folder() -> str:
-    """Where Ray keeps its sockets and logs: its own choice, or another place where that is too long, full or not
-    ours.
-    """
-    import ray._common.utils
-
-    own = ray._common.utils.get_default_ray_temp_dir()
-    user = os.getuid()
-    others = ["/tmp/ray", f"/tmp/ray-{user}", f"/var/tmp/ray-{user}", f"/run/user/{user}/ray", f"/dev/shm/ray-{user}"]
-    if (fault := _fault(own)) is None:
-        return own
-    if found := next((place for place in others if _fault(place) is None), None):
-        return found
-    raise UserError(
-        f"Ray finds no folder for its sockets and logs ({own} {fault}): make room there, or set RAY_TMPDIR to a "
-        "folder with a "
-        f"short name and {FOLDER_BYTES >> 20} MB free."
-    )
-
-
-def _fault(place: str) -> str | None:
-    """Why Ray cannot work in a folder; None where it can."""
-    if len(os.fsencode(place)) > FOLDER_LENGTH:
-        return f"has more than {FOLDER_LENGTH} bytes in its name"
-    try:
-        os.makedirs(place, exist_ok=True)
-    except OSError as error:
-        return f"cannot be made: {error.strerror}"
-    if not os.access(place, os.W_OK | os.X_OK):
-        return "cannot be written"
-    free = shutil.disk_usage(place).free
-    return f"has {free >> 20} MB free" if free < FOLDER_BYTES else None
+                cause = ray_folder.explain_failure(error, folder, started)
+                raise UserError(f"Ray does not start on this machine ({cause}).") from error
 
 
 def _make_token() -> None:
-    """Ray keeps the token by which its processes know each other in the home folder; where that cannot be written, the
-    token goes by the environment.
+    """Ray keeps the token that its processes share in the home folder; where that cannot be written, pass one in the
+    environment.
     """
     if (
         any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
@@ -196,112 +161,24 @@ def _make_token() -> None:
     try:
         folder = Path.home() / ".ray"
         folder.mkdir(parents=True, exist_ok=True)
-        kept = (folder / "auth_token").is_file() or os.access(folder, os.W_OK)
-    except (OSError, RuntimeError):  # there is no home
-        kept = False
-    if not kept:
+        writable = (folder / "auth_token").is_file() or os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):  # no home folder
+        writable = False
+    if not writable:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def _cause(error: Exception, folder: str, started: float) -> str:
-    """What went wrong as far as Ray tells, and what helps against that."""
-    words = " ".join(str(error).split())
-    logs = Path(folder, "session_latest", "logs")
-    for log in (logs / f"{name}.{kind}" for name in ("gcs_server", "raylet") for kind in ("err", "out")):
-        with contextlib.suppress(OSError):
-            lines = log.read_text(errors="replace").splitlines() if log.stat().st_mtime >= started else []
-            if bad := [line for line in lines if re.match(r"\[[^\]]* [EFC] \d", line)]:
-                words += f"; {log.name}: {bad[-1][:300]}"
-    if "No space left" in words:
-        return f"{words}): make room in {folder} and /dev/shm, or set RAY_TMPDIR to a folder with room (now {folder}"
-    if "ermission denied" in words or "Read-only" in words:
-        return f"{words}): allow writing in {folder}, or set RAY_TMPDIR to a folder of yours (now {folder}"
-    if "timed out" in words or "annot allocate memory" in words:
-        return f"{words}): free its processors and memory, or set RAY_ADDRESS to a cluster (logs are in {logs}"
-    return f"{words}): see its logs in {logs}, or set RAY_ADDRESS to a cluster that runs (this one used {folder}"
-
-
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing on the process's error output meanwhile: Ray's C++ core announces its log level there. Errors are
-    exceptions.
-    """
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+def _stderr_silenced() -> Iterator[None]:
+    """Discard what is written to file descriptor 2: Ray's C++ core announces its log level there. Errors are raised."""
+    saved = os.dup(2)
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _store_bytes() -> int:
-    """An object store that fits a laptop and a container: an eighth of the memory that it may use, 0.5 to 4 GB where
-    there is so much, and not more than shared memory holds, unless that is so small that Ray had better use a disk.
-    """
-    import ray._common.utils
-
-    memory = ray._common.utils.get_system_memory()
-    wanted = min(max(memory // 8, min(512 << 20, memory // 4)), 4 << 30)
-    with contextlib.suppress(OSError):
-        shared = shutil.disk_usage("/dev/shm").free * 9 // 10
-        wanted = min(wanted, shared) if shared >= STORE_BYTES else wanted
-    return int(max(wanted, STORE_BYTES))
-
-
-def slots(cpus: float, gpus: float) -> int:
-    """How many actors that ask for so much fit on the cluster, at least one; on one machine no more than it has
-    cores.
-    """
-    import ray
-
-    total = ray.cluster_resources()
-    if gpus:
-        if total.get("GPU", 0) < gpus:
-            raise UserError(
-                f"A stage asks for {gpus:g} GPU per actor and the cluster has {total.get('GPU', 0):g}: set gpus to "
-                "0, or add a GPU node."
-            )
-        return max(1, int(total["GPU"] / gpus))
-    most = cores() if len(ray.nodes()) == 1 else math.inf
-    return max(1, int(min(total.get("CPU", 1) / max(cpus, 0.01), most)))
-
-
-def check_gpus(gpus: float) -> None:
-    """Problem where the cluster has no GPU, or PyTorch sees none of it: a processor would do the work a hundred times
-    slower.
-    """
-    import ray
-
-    start()
-    slots(1, gpus)
-    sees = ray.remote(num_cpus=0, num_gpus=min(gpus, 1), max_calls=1)(_device_fault)
-    if fault := ray.get(sees.remote()):
-        raise UserError(fault)
-
-
-def _device_fault() -> str | None:
-    import torch
-
-    if torch.cuda.is_available():
-        return None
-    return (
-        f"A stage asks for GPUs and PyTorch sees none on {socket.gethostname()}: install a driver and a PyTorch "
-        "with CUDA there, "
-        "or set gpus to 0."
-    )
-
-
-def device(gpus: float) -> str:
-    """Where PyTorch computes for an actor or worker that asked for so many GPUs: Ray shows it no others. Problem where
-    there is none.
-    """
-    if not gpus:
-        return "cpu"
-    if fault := _device_fault():
-        raise UserError(fault)
-    return "cuda"
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def train_device(gpu: bool) -> Any:
@@ -310,7 +187,7 @@ def train_device(gpu: bool) -> Any:
     """
     from ray.train.torch import get_device
 
-    return get_device() if device(gpu) == "cuda" else "cpu"
+    return get_device() if resources.device(gpu) == "cuda" else "cpu"
 
 
 def train(
@@ -333,14 +210,15 @@ def train(
 
     workers = max(workers, int(gpu))
     if gpu:
-        check_gpus(1)
+        start()
+        resources.check_gpus(1)
     elif workers:
         start()
     else:
         import torch
 
         torch.set_num_threads(
-            min(torch.get_num_threads(), cores())
+            min(torch.get_num_threads(), resources.cores())
         )  # PyTorch counts the machine's, whatever the container's limit
     logging.getLogger("ray.train").setLevel(logging.ERROR)  # it prints every metric otherwise
     fs, path = storage.resolve(uri)

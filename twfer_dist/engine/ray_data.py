@@ -1,82 +1,110 @@
-"""The shards of a plan on Ray Data: each goes through the steps of its stage, and is put into place the moment it is
-whole.
+"""The shards of a plan on Ray Data: each goes through the steps of its stage and is written as soon as it is complete.
 
-A shard is one row of the Ray data set, so no setting of block sizes can split or mix shards, and a killed run loses the
-shards in flight and nothing else. Ray starts a worker that died again, for ever if need be, and so its deaths are
-counted here: a shard that ended its worker `TRIES` times is set aside until the others are done, and is then examined
-(see `killers`).
+A shard is one row of the Ray data set, so that no block size can split or mix shards, and a killed run loses only the
+shards in flight. Ray restarts dead workers without limit; here their deaths are counted (see `attempts`): a shard over
+which a worker died `MAX_TRIES` times is set aside until the others are done, and its rows are then bisected in
+isolation (see `quarantine`).
 """
 
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import quarantine, ray_cluster
-from twfer_dist.engine.shards import MAX_TRIES, ShardStore, Step
+from twfer_dist.engine import quarantine, ray_cluster, resources
+from twfer_dist.engine.isolated_worker import IsolatedWorker, WorkerCrash
+from twfer_dist.engine.shards import ShardStore, Step
+
+MAX_TRIES = 2
 
 
-def run_shards(
-    shards: Sequence[int], steps: Sequence[Step], target: ShardStore
-) -> Iterator[tuple[int, dict[str, int]]]:
-    """Run the shards through the steps; rows and counts of each shard as it is done, in any order."""
+@dataclass(frozen=True)
+class _Operator:
+    """The position of a Ray Data operator among those of the stage."""
+
+    number: int
+    is_last: bool
+    store: ShardStore
+
+
+def run_shards(shards: Sequence[int], steps: Sequence[Step], store: ShardStore) -> Iterator[tuple[int, dict[str, int]]]:
+    """Run the shards through the steps; yield rows and counts by status of each shard as it is finished, in any
+    order.
+    """
     ray_cluster.start()
-    import ray.cloudpickle
-
     suspects: list[int] = []
     dataset = _one_row_each(shards)
-    operators = _operators(steps)
-    for number, (step, *after) in enumerate(operators):
-        place = {"number": number, "last": number == len(operators) - 1, "target": target}
-        asks = {"num_cpus": 0 if step.gpus else step.cpus, "num_gpus": step.gpus or None}
-        shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", **asks}
-        if isinstance(step.call, type):
-            pool = _pool(step, len(shards))
-            most = pool.max_size * (1 + MAX_TRIES)
-            given = {"build": step.call, "kwargs": dict(step.kwargs), "after": after, "place": place, "most": most}
-            dataset = dataset.map_batches(_Actor, fn_constructor_kwargs=given, compute=pool, **shared)
-        else:
-            dataset = dataset.map_batches(
-                _run_shard, fn_kwargs={"call": step.call, "kwargs": dict(step.kwargs), **place}, **shared
-            )
+    groups = _grouped(steps)
+    for number, group in enumerate(groups):
+        operator = _Operator(number, number == len(groups) - 1, store)
+        dataset = _with_operator(dataset, group, operator, len(shards))
     for row in _rows(dataset):
         if row["suspect"]:
             suspects.append(row["shard"])
         else:
             yield row["rows"], json.loads(row["counts"])
     if suspects:
-        work = ray.cloudpickle.dumps([(step.call, dict(step.kwargs)) for step in steps])
-        asks = {"num_cpus": max(step.cpus for step in steps), "num_gpus": max(step.gpus for step in steps) or None}
-        given = {"fn_kwargs": {"steps": work, "target": target}, "batch_size": 1, "batch_format": "pyarrow"}
-        for row in _rows(_one_row_each(suspects).map_batches(_isolate_shard, **given, **asks)):
-            yield row["rows"], json.loads(row["counts"])
+        yield from _run_isolated(suspects, steps, store)
 
 
-def _operators(steps: Sequence[Step]) -> list[list[Step]]:
-    """The steps as Ray Data does them. Where there is no GPU to feed, functions after a class are its actor's work too:
-    a pool that holds every CPU leaves none to tasks behind it, and once the object store is full each waits for the
-    other for ever.
+def _with_operator(dataset: Any, steps: Sequence[Step], operator: _Operator, shards: int) -> Any:
+    """The data set with one more operator. steps: a function, or a class and the functions that its actors run too."""
+    step, *after = steps
+    options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
+    options |= {"num_cpus": 0 if step.gpus else step.cpus, "num_gpus": step.gpus or None}
+    if not isinstance(step.call, type):
+        arguments = {"call": step.call, "kwargs": dict(step.kwargs), "operator": operator}
+        return dataset.map_batches(_run_shard, fn_kwargs=arguments, **options)
+    pool = _actor_pool(step, shards)
+    arguments = {"cls": step.call, "kwargs": dict(step.kwargs), "after": after, "operator": operator}
+    arguments["max_builds"] = pool.max_size * (1 + MAX_TRIES)
+    return dataset.map_batches(_Actor, fn_constructor_kwargs=arguments, compute=pool, **options)
+
+
+def _run_isolated(
+    shards: Sequence[int], steps: Sequence[Step], store: ShardStore
+) -> Iterator[tuple[int, dict[str, int]]]:
+    import ray.cloudpickle
+
+    pickled = ray.cloudpickle.dumps([(step.call, dict(step.kwargs)) for step in steps])
+    dataset = _one_row_each(shards).map_batches(
+        _isolate_shard,
+        fn_kwargs={"steps": pickled, "store": store},
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=max(step.cpus for step in steps),
+        num_gpus=max(step.gpus for step in steps) or None,
+    )
+    for row in _rows(dataset):
+        yield row["rows"], json.loads(row["counts"])
+
+
+def _grouped(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps of each Ray Data operator. Without a GPU to feed, the actors of a class also run the functions after
+    it: a pool that holds every CPU leaves none to the tasks behind it, and once the object store is full both would
+    wait for each other indefinitely.
     """
-    operators: list[list[Step]] = []
+    groups: list[list[Step]] = []
     for step in steps:
-        before = operators[-1][0] if operators else step
-        if isinstance(before.call, type) and not isinstance(step.call, type) and not before.gpus:
-            operators[-1].append(step)
+        first = groups[-1][0] if groups else step
+        if isinstance(first.call, type) and not isinstance(step.call, type) and not first.gpus:
+            groups[-1].append(step)
         else:
-            operators.append([step])
-    return operators
+            groups.append([step])
+    return groups
 
 
-def _pool(step: Step, shards: int) -> Any:
-    """A step's actors. Where their number is asked for, those that the cluster cannot start yet come with its nodes,
-    and those that find nothing to do are given back.
+def _actor_pool(step: Step, shards: int) -> Any:
+    """A step's actors. Where their number is set, those that the cluster cannot start yet come with new nodes, and idle
+    ones are returned.
     """
     import ray.data
 
-    size = min(shards, step.actors or ray_cluster.slots(step.cpus, step.gpus))
+    size = min(shards, step.actors or resources.slots(step.cpus, step.gpus))
     return ray.data.ActorPoolStrategy(min_size=1 if step.actors else size, initial_size=size, max_size=size)
 
 
@@ -93,70 +121,76 @@ def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
         yield row
 
 
-_TRAVELLING = pa.schema(
+_ROW = pa.schema(
     [
         ("shard", pa.int64()),
-        ("table", pa.large_binary()),
+        ("table", pa.large_binary()),  # between steps: an Arrow IPC stream
         ("rows", pa.int64()),
         ("counts", pa.string()),
-        ("problem", pa.string()),
-        ("suspect", pa.bool_()),
+        ("problem", pa.string()),  # the sentence of a UserError, which Ray would wrap in a page of stack frames
+        ("suspect", pa.bool_()),  # workers died over it
     ]
 )
 
 
 def _row(shard: int, **values: Any) -> pa.Table:
-    return pa.Table.from_pylist([{"shard": shard, **values}], schema=_TRAVELLING)
+    return pa.Table.from_pylist([{"shard": shard, **values}], schema=_ROW)
 
 
 def _run_shard(
-    batch: pa.Table, *, call: Callable, kwargs: Mapping[str, Any], number: int, last: bool, target: ShardStore
+    batch: pa.Table, *, call: Callable[..., Any], kwargs: Mapping[str, Any], operator: _Operator
 ) -> pa.Table:
-    """One step on one shard. Between steps a shard travels as one Arrow IPC message in one row.
-
-    A Problem travels as its sentence, since Ray would wrap it in a page of its own frames.
-    """
-    shard = batch["shard"][0].as_py()
-    if number and not batch["table"][0].is_valid:
-        return batch  # a step before this one has met a problem
+    """One operator on one shard."""
+    shard, store = batch["shard"][0].as_py(), operator.store
+    if operator.number and not batch["table"][0].is_valid:
+        return batch  # an earlier operator met a problem
     try:
-        with target.attempt(shard, f"step-{number}") as earlier:
+        with store.attempts.attempt(shard, f"step-{operator.number}") as earlier:
             if earlier >= MAX_TRIES:
                 return _row(shard, suspect=True)
-            table = pa.ipc.open_stream(batch["table"][0].as_buffer()).read_all() if number else target.planned(shard)
+            table = _unpack(batch) if operator.number else store.planned(shard)
             result = call(table, **kwargs)
-            if last:
-                rows, counts = target.write(shard, target.conformed(result))
+            if operator.is_last:
+                rows, counts = store.write(shard, store.conform(result))
                 return _row(shard, rows=rows, counts=json.dumps(counts))
     except UserError as problem:
         return _row(shard, problem=str(problem))
+    return _row(shard, table=_pack(result))
+
+
+def _pack(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, result.schema) as writer:
-        writer.write_table(result)
-    return _row(shard, table=sink.getvalue().to_pybytes())
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _unpack(batch: pa.Table) -> pa.Table:
+    return pa.ipc.open_stream(batch["table"][0].as_buffer()).read_all()
 
 
 class _Actor:
     """An actor of a step's pool: builds the step's class once, and calls it and the functions after it.
 
-    What its constructor raises is raised at the first call: Ray would retry the constructor for ever, as it does where
-    the process ends over it.
+    An exception of the constructor is raised at the first call: Ray would retry the constructor without limit, as it
+    does where the process dies in it.
     """
 
     def __init__(
-        self, build: type, kwargs: Mapping[str, Any], after: Sequence[Step], place: Mapping[str, Any], most: int
+        self, cls: type, kwargs: Mapping[str, Any], after: Sequence[Step], operator: _Operator, max_builds: int
     ) -> None:
-        self._place = place
+        self._operator = operator
         try:
-            built = place["target"].built(build, kwargs, most)
+            built = operator.store.attempts.build(cls, kwargs, max_builds)
         except Exception as error:
             built = functools.partial(_raise, error)
-        self._calls = [built, *(functools.partial(step.call, **step.kwargs) for step in after)]
+        functions = [functools.partial(step.call, **step.kwargs) for step in after]
+        self._calls: list[Callable[[Any], Any]] = [built, *functions]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return _run_shard(batch, call=self._all, kwargs={}, **self._place)
+        return _run_shard(batch, call=self._call_all, kwargs={}, operator=self._operator)
 
-    def _all(self, table: pa.Table) -> pa.Table | Mapping[str, pa.Table]:
+    def _call_all(self, table: pa.Table) -> pa.Table | Mapping[str, pa.Table]:
         return functools.reduce(lambda result, call: call(result), self._calls, table)
 
 
@@ -164,24 +198,22 @@ def _raise(error: Exception, table: pa.Table) -> pa.Table:
     raise error
 
 
-def _isolate_shard(batch: pa.Table, *, steps: bytes, target: ShardStore) -> pa.Table:
-    """All steps on one shard whose rows are suspected: its rows are done but for those that end the process that works
-    on them.
-    """
+def _isolate_shard(batch: pa.Table, *, steps: bytes, store: ShardStore) -> pa.Table:
+    """All steps on a suspect shard; rows that crash the isolated worker are recorded as killed."""
     shard = batch["shard"][0].as_py()
-    planned = target.planned(shard)
-    with quarantine.IsolatedWorker(steps) as child:
+    planned = store.planned(shard)
+    with IsolatedWorker(steps) as worker:
 
-        def attempt(rows: pa.Table, what: str) -> dict[str, pa.Table] | quarantine.WorkerCrash:
-            with target.attempt(shard, what) as earlier:
-                if earlier >= MAX_TRIES:  # this process died with its child
-                    return quarantine.WorkerCrash("the process that worked on it ended")
-                answer = child.answer(rows)
-            return answer if isinstance(answer, quarantine.WorkerCrash) else target.conformed(answer)
+        def attempt(rows: pa.Table, task: str) -> dict[str, pa.Table] | WorkerCrash:
+            with store.attempts.attempt(shard, task) as earlier:
+                if earlier >= MAX_TRIES:  # this process died together with the isolated worker
+                    return WorkerCrash("The worker process ended")
+                result = worker.run(rows)
+            return result if isinstance(result, WorkerCrash) else store.conform(result)
 
         try:
             pieces, killed = quarantine.bisect_poison_rows(planned, attempt)
-            rows, counts = target.write(shard, quarantine.join(planned, pieces, killed, target.tables))
+            rows, counts = store.write(shard, quarantine.join(planned, pieces, killed, store.tables))
         except UserError as problem:
             return _row(shard, problem=str(problem))
     return _row(shard, rows=rows, counts=json.dumps(counts))

@@ -1,4 +1,4 @@
-"""A stage with all that decides its output."""
+"""A stage and everything that decides its output."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ class HasDigest(Protocol):
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A stage with all that decides its output. Workers, devices and places are not in it.
+    """A stage and everything that decides its output; workers, devices and locations are not part of it.
 
-    `tables` names the output tables, the planned one first; "." is a table in the directory itself.
+    tables: the schemas of the output tables, the planned one first; "." is a table in the directory itself. do: takes
+    the `output.StageOutput` to write to.
     """
 
     stage: str
@@ -29,7 +30,12 @@ class StageSpec:
     config: Any
     models: Mapping[str, str]
     tables: Mapping[str, pa.Schema]
-    do: Callable[[Any], None]  # is given the `output.Work` to write through
+    do: Callable[[Any], None]
+
+    @property
+    def name(self) -> str:
+        """The name of the output's directory: `<stage>-<fingerprint>`."""
+        return f"{self.stage}-{self.fingerprint}"
 
     @property
     def fingerprint_payload(self) -> dict[str, Any]:
@@ -48,5 +54,5 @@ class StageSpec:
 
     @property
     def build_ids(self) -> dict[str, str]:
-        """Which making of each input this is: an input that was deleted and made again makes its dependents stale."""
+        """The build of each input: an input that was deleted and made again makes outputs that used it stale."""
         return {name: value.build_id for name, value in self.inputs.items() if isinstance(value, Artifact)}

@@ -1,6 +1,4 @@
-"""Tables as CSV for people who work in a spreadsheet: a byte order mark, flat columns, and no cell that runs as a
-formula.
-"""
+"""Tables as CSV for spreadsheets: a byte order mark, flat columns, and no cell that would run as a formula."""
 
 import csv
 import io
@@ -14,9 +12,9 @@ import pyarrow.csv
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine import storage
 
-_BOM = b"\xef\xbb\xbf"  # without it Excel reads UTF-8 as something else
+_BOM = b"\xef\xbb\xbf"  # without it Excel does not recognise UTF-8
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_PICTURES = pa.binary()
+_IMAGE = pa.binary()
 _LISTS = {
     "action_units": ACTION_UNITS,
     "action_units_half_width_90": tuple(f"{unit}_half_width_90" for unit in ACTION_UNITS),
@@ -28,19 +26,19 @@ _POINTS = [f"{axis}_{k}" for axis in "xy" for k in range(68)]
 
 
 def rows_to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Rows as CSV. Without any row, the header alone."""
+    """Rows as CSV with a header."""
     sink = io.StringIO()
     writer = csv.DictWriter(sink, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {key: _harmless(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+        {key: _escape(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
     )
     return _BOM + sink.getvalue().encode()
 
 
 def write_csv(uri: str, schema: pa.Schema, tables: Iterable[pa.Table], groups: Sequence[str]) -> None:
-    """Write a table of `schema`, which comes in pieces, without its pictures; a list becomes a column for each of its
-    values, a label its word, and each of `groups`, the keys of the column "groups", a column.
+    """Write the pieces of a table of `schema` without its images. A list becomes one column for each value, a label
+    its word, and each of `groups` (the keys of the column "groups") a column.
     """
     fs, path = storage.resolve(uri)
     flat = _flat(schema.empty_table(), groups).schema
@@ -73,7 +71,7 @@ def _flat(table: pa.Table, groups: Sequence[str]) -> pa.Table:
             columns |= {part: pc.list_element(column, k) for k, part in enumerate(_LISTS[name])}
         elif name == "label":
             columns[name] = pa.array(EXPRESSIONS).take(pc.subtract(column.combine_chunks(), 1))
-        elif column.type != _PICTURES:
+        elif column.type != _IMAGE:
             columns[name] = _text(column) if pa.types.is_string(column.type) else column
     return pa.table(columns)
 
@@ -82,6 +80,6 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(column, pattern=r"^([=+\-@\t\r])", replacement=r"'\1")
 
 
-def _harmless(text: str) -> str:
-    """A word that a spreadsheet would run as a formula gets a quote before it."""
+def _escape(text: str) -> str:
+    """The text with a quote before it where a spreadsheet would run it as a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text

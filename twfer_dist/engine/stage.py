@@ -1,11 +1,12 @@
-"""The contract between stages as code: plan, work on Ray Data, finish; fingerprints; resume.
+"""Find, resume or make the output of a stage.
 
-A stage is a `Job`. `run` finds its finished output or makes it in `<out>/<stage>-<fingerprint>/`. A stage with many
-rows calls `Work.map`: the plan is cut into parts, and Ray Data carries each part through the steps (see `parts`).
+The output of a `StageSpec` is the directory `<out>/<stage>-<fingerprint>/`. A stage with many rows calls
+`StageOutput.map`, which cuts the plan into shards and carries each through the steps on Ray Data (see `ray_data`).
 """
 
 import functools
 import time
+from collections.abc import Callable
 
 import pyarrow.fs as pafs
 
@@ -18,60 +19,74 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 
 
-def find_output(job: StageSpec, out: str) -> Artifact | None:
-    """The finished output of `job` under `out`, if it is there and was made from the inputs as they are now."""
-    directory = storage.join(out, f"{job.stage}-{job.fingerprint}")
-    if not storage.exists(storage.join(directory, artifact.MANIFEST)):
+def find_output(spec: StageSpec, out: str) -> Artifact | None:
+    """The finished output of `spec` under `out`, if it exists and was made from the current builds of its inputs."""
+    directory = storage.join(out, spec.name)
+    if not _is_finished(directory):
         return None
-    finished = artifact.open_artifact(directory)
-    return finished if finished.manifest.build_ids == job.build_ids else None
+    output = artifact.open_artifact(directory)
+    return output if output.manifest.build_ids == spec.build_ids else None
 
 
 def run_stage(
-    job: StageSpec, out: str, *, quiet: bool = False, retry: bool = False, tracking: Tracking | None = None
+    spec: StageSpec, out: str, *, quiet: bool = False, retry: bool = False, tracking: Tracking | None = None
 ) -> Artifact:
-    """The finished output of `job` under `out`: found, resumed or made. Waits where another run is making it.
+    """The finished output of `spec` under `out`: found, resumed or made. Waits while another run writes it.
 
-    retry: the rows of a finished output that may come out otherwise (`schema.PASSING`) are done again, and no others.
-    The output before is moved aside, unless nothing came out differently. Only a stage that works through `Work.map`
-    has such rows. tracking: where the figures of its progress go, beside the terminal.
+    retry: compute the rows with a transient status (`core.status.TRANSIENT`) of a finished output again, and no others;
+    the earlier output is moved aside unless nothing changed. Only stages that use `StageOutput.map` have such rows.
+    tracking: where the progress is logged besides the terminal.
     """
     out = storage.absolute(out)
-    directory = storage.join(out, f"{job.stage}-{job.fingerprint}")
-    if (found := find_output(job, out)) and not (retry and _failed(found)):
-        storage.delete_folder(storage.join(directory, WORK))  # where the start that finished it came to no end
-        return found
-    with lease.hold(directory, quiet=quiet) as claimed:
-        retried = storage.join(out, f"{job.stage}-{job.fingerprint}.retry")
-        if _is_finished(retried):  # a start before this one came to its end but for this
-            if _is_finished(directory):
-                _retire(directory)
-            _move(retried, directory)
-        found = find_output(job, out)
-        if found and not (retry and _failed(found)):
-            return found
-        if found is None and _is_finished(directory):
+    directory = storage.join(out, spec.name)
+    if (existing := find_output(spec, out)) and not (retry and _has_transient_rows(existing)):
+        storage.delete_folder(storage.join(directory, WORK))  # left where the run was killed after its manifest
+        return existing
+    with lease.hold(directory, quiet=quiet) as held:
+        retried = storage.join(out, f"{spec.name}.retry")
+        _adopt_finished_retry(retried, directory)
+        existing = find_output(spec, out)
+        if existing and not (retry and _has_transient_rows(existing)):
+            return existing
+        if existing is None and _is_finished(directory):
             _retire(directory)
-        for finished in job.inputs.values():
-            if isinstance(finished, Artifact) and (fault := _fault(finished.uri, finished.build_id)):
-                raise UserError(f"{fault}: delete {finished.uri} and run again, and it is made anew.")
-        started = time.monotonic()
-        work = StageOutput(job, out, retried if found else directory, quiet, found, tracking)
-        job.do(work)
-        finished = work.finish(time.monotonic() - started, claimed.check)
-        if found is None:
-            return finished
-        if finished.digest == found.digest:
+        _check_inputs(spec)
+        output = StageOutput(spec, out, retried if existing else directory, quiet, existing, tracking)
+        made = _make(output, held.check)
+        if existing is None:
+            return made
+        if made.digest == existing.digest:
             storage.delete_folder(retried)
-            return found
+            return existing
         _retire(directory)
         _move(retried, directory)
         return artifact.open_artifact(directory)
 
 
+def _make(output: StageOutput, check: Callable[[], None]) -> Artifact:
+    started = time.monotonic()
+    output.spec.do(output)
+    return output.finish(time.monotonic() - started, check)
+
+
+def _adopt_finished_retry(retried: str, directory: str) -> None:
+    """Put a retry into place that was killed after its manifest."""
+    if _is_finished(retried):
+        if _is_finished(directory):
+            _retire(directory)
+        _move(retried, directory)
+
+
+def _check_inputs(spec: StageSpec) -> None:
+    """UserError where a file of an input is missing or changed."""
+    for value in spec.inputs.values():
+        if isinstance(value, Artifact) and (fault := _fault(value.uri, value.build_id)):
+            raise UserError(f"{fault}: delete {value.uri} and run again to make it from scratch.")
+
+
 @functools.cache
-def _fault(uri: str, stamp: str) -> str | None:
-    """`Finished.fault` of this making of an output, looked for once."""
+def _fault(uri: str, build_id: str) -> str | None:
+    """`Artifact.fault`, checked once for each build of an output."""
     return artifact.open_artifact(uri).fault()
 
 
@@ -79,14 +94,13 @@ def _is_finished(directory: str) -> bool:
     return storage.exists(storage.join(directory, artifact.MANIFEST))
 
 
-def _failed(finished: Artifact) -> bool:
-    """Whether there are rows to be done again."""
-    planned = finished.manifest.planned_table
-    return planned is not None and bool(finished.manifest.counts[planned].keys() & set(TRANSIENT))
+def _has_transient_rows(output: Artifact) -> bool:
+    planned = output.manifest.planned_table
+    return planned is not None and bool(output.manifest.counts[planned].keys() & set(TRANSIENT))
 
 
 def _retire(directory: str) -> None:
-    """Move a finished output aside that is made again: nothing is overwritten."""
+    """Move a finished output aside before it is made again: nothing is overwritten."""
     base, mark, query = directory.partition("?") if "://" in directory else (directory, "", "")
     _move(directory, f"{base}.replaced-{artifact.open_artifact(directory).build_id}{mark}{query}")
 

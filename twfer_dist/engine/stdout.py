@@ -1,4 +1,4 @@
-"""Whose the standard output is."""
+"""The standard output, kept free of what Ray prints."""
 
 import contextlib
 import sys
@@ -9,20 +9,19 @@ from typing import Any, TextIO, cast
 
 @contextlib.contextmanager
 def own_output() -> Iterator[None]:
-    """Meanwhile the standard output is the main thread's alone, and afterwards nobody's; whatever else is printed goes
-    to the error output: Ray prints what it notices, from a thread of its own and once more when the process ends,
-    between the lines of a JSON object.
+    """Reserve the standard output for the main thread; other threads, and everything after the block, print to the
+    standard error. Ray prints notices from a background thread and at exit, which would corrupt a JSON object.
     """
-    ours = sys.stdout
-    sys.stdout = cast(TextIO, _OfMainThread(ours))
+    stdout = sys.stdout
+    sys.stdout = cast(TextIO, _MainThreadOnly(stdout))
     try:
         yield
     finally:
-        ours.flush()
+        stdout.flush()
         sys.stdout = sys.stderr
 
 
-class _OfMainThread:
+class _MainThreadOnly:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 

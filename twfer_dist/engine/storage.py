@@ -1,7 +1,6 @@
-"""Where tables and files lie: URIs, atomic writes, digests, and finished outputs.
+"""Files on disk and object storage: URIs, atomic writes, retries, digests.
 
-Every output of a stage is a directory `<out>/<stage>-<fingerprint>/` that is finished when, and only when, it holds
-`_manifest.json`, which is written last. Paths and `s3://`-like URIs go through one function, `resolve`.
+Paths and URIs such as `s3://...` go through one function, `resolve`.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ import pyarrow.parquet as pq
 from twfer_dist.core.errors import UserError
 
 RETRY_DELAYS_S = (0.5, 3.0)
-"""Seconds, about, before each further try where storage fails in a way that may pass."""
+"""About how many seconds to wait before each further try after a transient failure of storage."""
 
 _PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG)
@@ -48,14 +47,12 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
             parts.netloc.rpartition("@")[2] + parts.path
         ).rstrip("/")
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(
-            f"{uri} is not a place this program can reach ({error}): check the name and your access to it."
-        ) from error
+        raise UserError(f"{uri} cannot be reached ({error}): check the name and your access to it.") from error
 
 
 @functools.cache
 def _bucket(bucket: str, query: str) -> pafs.FileSystem:
-    """The file system of an S3 bucket: finding its region and making a client take a moment each time."""
+    """The file system of an S3 bucket, cached because finding its region and making a client take time."""
     return pafs.FileSystem.from_uri(f"s3://{bucket}?{query}")[0]
 
 
@@ -71,7 +68,7 @@ def name_of(uri: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """`uri` in a form that means the same in every process: workers have another working directory."""
+    """`uri` as an absolute path or URI: workers have another working directory."""
     return uri if "://" in uri else str(Path(uri).expanduser().absolute())
 
 
@@ -108,7 +105,7 @@ def read_bytes(uri: str) -> bytes:
 
 @contextlib.contextmanager
 def reading(uri: str) -> Iterator[None]:
-    """A failure to read is the Problem of this place, but for a file that is not there."""
+    """Turn a failure to read into a UserError that names `uri`, except for a file that does not exist."""
     try:
         yield
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -116,29 +113,29 @@ def reading(uri: str) -> Iterator[None]:
     except (OSError, pa.ArrowInvalid) as error:
         words = " ".join(str(error).split())
         raise UserError(
-            f"{uri} cannot be read ({words}): see that its storage answers, or delete it where it is damaged, and "
+            f"{uri} cannot be read ({words}): check that its storage is reachable, or delete it if it is damaged, and "
             "start again."
         ) from error
 
 
 def with_retries(call: Callable[[], T]) -> T:
-    """What `call` returns. Where storage fails it is tried again after each of `WAITS`; an error that waiting does not
-    mend (no such file, no permission, no space), or the last one, is raised: OSError.
+    """What `call` returns. After a transient failure of storage it is retried after each of `RETRY_DELAYS_S`. OSError
+    is raised at once where waiting cannot help (no such file, no permission, no space), else after the last try.
     """
-    for wait in RETRY_DELAYS_S:
+    for delay in RETRY_DELAYS_S:
         try:
             return call()
         except OSError as error:
             if isinstance(error, _PERMANENT) or error.errno in _FULL:
                 raise
-            time.sleep(wait * random.uniform(0.5, 1.5))  # not all workers at once
+            time.sleep(delay * random.uniform(0.5, 1.5))  # not all workers at once
     return call()
 
 
 def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
-    """Write a file so that it is there whole or not at all, also after the machine lost its power.
+    """Write a file atomically and durably: after a crash or power loss it exists as a whole or not at all.
 
-    Problem where it cannot be written: no space, no permission, no answer.
+    UserError where it cannot be written (no space, no permission, no answer).
     """
     fs, path = resolve(uri)
 
@@ -165,9 +162,7 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
 
 
 def fsync(uri: str) -> None:
-    """See to it that a file which was written otherwise than by `write_bytes` is there also after the machine lost its
-    power.
-    """
+    """Make a local file that was not written by `write_bytes` survive a power loss."""
     fs, path = resolve(uri)
     if isinstance(fs, pafs.LocalFileSystem):
         _fsync(path)
@@ -175,27 +170,27 @@ def fsync(uri: str) -> None:
 
 
 def _fsync(path: str) -> None:
-    place = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(place)
+        os.fsync(descriptor)
     finally:
-        os.close(place)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def writing(uri: str) -> Iterator[None]:
-    """A failure to write is the Problem of this place."""
+    """Turn a failure to write into a UserError that names `uri`."""
     try:
         yield
     except OSError as error:
         words = " ".join(str(error).split())
         raise UserError(
-            f"{uri} cannot be written ({words}): make room or allow it, and start again; what is done is kept."
+            f"{uri} cannot be written ({words}): free space or grant access, and start again; finished work is kept."
         ) from error
 
 
 def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) -> None:
-    """Write a Parquet file so that it is there whole or not at all."""
+    """Write a Parquet file as `write_bytes` does."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, row_group_size=row_group_size, compression="zstd")
     write_bytes(uri, sink.getvalue())
@@ -203,33 +198,31 @@ def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) 
 
 @contextlib.contextmanager
 def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file to read from."""
+    """A Parquet file to read from. UserError where it does not exist or cannot be read."""
     fs, path = resolve(uri)
     try:
         with reading(uri), with_retries(lambda: fs.open_input_file(path)) as source, pq.ParquetFile(source) as file:
             yield file
     except FileNotFoundError:
-        raise UserError(f"{uri} is missing: delete the output that it belongs to, and start again.") from None
+        raise UserError(f"{uri} is missing: delete the output it belongs to, and start again.") from None
 
 
 def delete_file(uri: str) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file if it exists."""
     fs, path = resolve(uri)
     with writing(uri), contextlib.suppress(FileNotFoundError):
         with_retries(lambda: fs.delete_file(path))
 
 
 def delete_folder(uri: str) -> None:
-    """Delete a folder with all that is in it, if it is there; also where a process that ends just now still writes into
-    it.
-    """
+    """Delete a folder and its contents if it exists, even while an ending process still writes into it."""
     fs, path = resolve(uri)
 
     def delete() -> None:
         if fs.get_file_info(path).type == pafs.FileType.Directory:
             try:
                 fs.delete_dir(path)
-            except FileNotFoundError as error:  # of a file in it, which went by itself
+            except FileNotFoundError as error:  # a file in it was deleted meanwhile
                 raise OSError(str(error)) from error
 
     with writing(uri):
@@ -246,9 +239,7 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def list_files(uri: str, *, recursive: bool = False) -> list[str]:
-    """Paths relative to `uri` of the files under it, sorted; links are listed like files. Empty where there is no
-    directory.
-    """
+    """The files under `uri` as sorted relative paths, links included; empty where the directory does not exist."""
     fs, path = resolve(uri)
     selector = pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
     with reading(uri):
@@ -269,14 +260,14 @@ def sha256(data: bytes) -> str:
 
 
 def sha256_file(uri: str) -> str:
-    """The sha256 of a file of any size, read in pieces; FileNotFoundError where there is none."""
+    """The sha256 of a file of any size, read in blocks. FileNotFoundError where it does not exist."""
     fs, path = resolve(uri)
 
     def read() -> str:
         state = hashlib.sha256()
         with fs.open_input_stream(path) as stream:
-            while piece := stream.read(1 << 22):
-                state.update(piece)
+            while block := stream.read(1 << 22):
+                state.update(block)
         return state.hexdigest()
 
     with reading(uri):
@@ -284,7 +275,7 @@ def sha256_file(uri: str) -> str:
 
 
 def digest(value: Any) -> str:
-    """12 hex digits that stand for `value`: JSON-like data and frozen dataclasses, independent of key order."""
+    """12 hex digits that identify `value` (JSON-like data and frozen dataclasses), independent of key order."""
     return sha256(json_text(value).encode())[:12]
 
 
@@ -295,4 +286,4 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if hasattr(value, "item"):  # a numpy scalar
         return value.item()
-    raise TypeError(f"{type(value).__name__} has no place in a digest")
+    raise TypeError(f"{type(value).__name__} cannot be part of a digest")

@@ -1,11 +1,12 @@
-"""MLflow: every run, its parameters, metrics, data sets and models; nested runs; the same on the driver and on workers.
+"""MLflow runs with parameters, metrics, data sets and models, nested, and shared by the driver and its workers.
 
-Ray's own MLflow callback can neither nest runs nor log data sets, so this thin layer stands over `MlflowClient`: a run
-is opened on the driver, and rank 0 or a trial logs into the same run. Nothing that MLflow does stops the work: what it
-does not take waits in a journal beside the outputs and is sent when it answers again.
+Ray's MLflow callback can neither nest runs nor log data sets, hence this thin layer over `MlflowClient`: the driver
+opens a run, and rank 0 or a trial logs into the same run. No failure of MLflow stops the work: entries that it does not
+accept are kept in a journal beside the outputs and sent later.
 """
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Any
 
 from twfer_dist.engine import storage
 from twfer_dist.engine.journal import FOLDER, Journal, journals
-from twfer_dist.engine.mlflow_run import WAIT, Run, ask_again, fall_silent, is_silent, tell
-from twfer_dist.engine.mlflow_store import Away, Store
+from twfer_dist.engine.mlflow_run import RETRY_AFTER_S, Run, is_suspended, resume, suspend
+from twfer_dist.engine.mlflow_store import Store, Unavailable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,19 @@ class Tracking(Store):
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any],
     ) -> Iterator["Run"]:
-        """A new run with its parameters, nested under the run `parent` where given; it is closed as finished or as
-        failed. Its journal lies under `out`. Runs of the same name whose process was killed are closed first, those
-        nested under them too.
+        """A new run with its parameters, nested under `parent` where given, and closed as finished or failed. Its
+        journal is kept under `out`. Runs of the same name whose process was killed are closed first, with the runs
+        nested under them. UserError where MLflow refuses the run; where it does not answer, entries are kept.
         """
-        if not is_silent(self.uri):
+        if not is_suspended(self.uri):
             try:
-                self.experiment_id()  # where MLflow will never take the run, that is said now
-            except Away as away:
-                fall_silent(self.uri, name, away, WAIT)
+                self.experiment_id()
+            except Unavailable as error:
+                suspend(self.uri, name, error, RETRY_AFTER_S)
         label = f"{parent.name}~{name}" if parent else name
-        for left in list(journals(out, label)):
-            if killed := Run.of(left, self):
-                killed.bury()
+        for journal in list(journals(out, label)):
+            if killed := Run.from_journal(journal, self):
+                killed.close("KILLED")
         run = Run(self, name, tags or {}, parent, Journal(storage.join(out, FOLDER, f"{label}.{uuid.uuid4().hex[:8]}")))
         run.open(params)
         state = "FAILED"
@@ -52,16 +55,18 @@ class Tracking(Store):
             state = "FINISHED"
         finally:
             if not parent:
-                ask_again(self.uri)  # the last chance of this run
+                resume(self.uri)  # a last try for this run
             run.close(state)
             if not parent:
                 self.send_waiting(out)
 
     def send_waiting(self, out: str) -> None:
-        """Send what waits under `out` since MLflow did not answer; how much of it still waits is said."""
-        waiting = [left for left in journals(out) if left.names()]
-        if left := sum(run.send() for one in waiting if (run := Run.of(one, self))):
-            tell(
-                f"{left} entries of runs wait in {storage.join(out, FOLDER)} for MLflow at {self.shown}: "
-                "run the recipe again once it answers, and they are sent."
+        """Send the entries kept under `out`, and log how many are still pending."""
+        pending = [journal for journal in journals(out) if journal.names()]
+        if count := sum(run.send() for journal in pending if (run := Run.from_journal(journal, self))):
+            logger.warning(
+                "%d entries of runs are kept in %s until MLflow at %s answers: run the recipe again to send them.",
+                count,
+                storage.join(out, FOLDER),
+                self.shown,
             )

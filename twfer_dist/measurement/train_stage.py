@@ -80,7 +80,7 @@ def identity_network_job(
 
     def do(work: StageOutput) -> None:
         with _trained(work, _TELL_APART, rendered, config, tracking, workers, gpu) as (run, state, held_out):
-            weights = checkpoint.to_bytes(state.network, recipe=work.job.fingerprint)
+            weights = checkpoint.to_bytes(state.network, recipe=work.spec.fingerprint)
             work.write_file(identity.WEIGHTS, weights)
             scores = identity.scores(
                 identity.open_identity(storage.join(work.directory, identity.WEIGHTS)).network, held_out
@@ -143,9 +143,9 @@ def _trained(
     """Train to the end: the open MLflow run, the last state, and the held-out heads; the training's log is written
     afterwards.
     """
-    tags = {"stage": work.job.stage, "fingerprint": work.job.fingerprint}
+    tags = {"stage": work.spec.stage, "fingerprint": work.spec.fingerprint}
     with tracking.start(
-        f"{work.job.stage}-{work.job.fingerprint}", work.out, tags=tags, params=dataclasses.asdict(config)
+        f"{work.spec.stage}-{work.spec.fingerprint}", work.out, tags=tags, params=dataclasses.asdict(config)
     ) as run:
         run.log_dataset(rendered, context="training")
         checkpoint = storage.join(work.directory, WORK, CHECKPOINT)
@@ -245,7 +245,7 @@ def _finish_measuring(work: StageOutput, run: Run, state: State, held_out: Heads
     """Intervals, the weights as they are shipped, and scores of these weights."""
     found = training.answers(state.network, augmentation.aligned(held_out))
     factors = training.interval_factors(found)
-    work.write_file(analyzer.WEIGHTS, analyzer.to_bytes(state.network, factors, recipe=work.job.fingerprint))
+    work.write_file(analyzer.WEIGHTS, analyzer.to_bytes(state.network, factors, recipe=work.spec.fingerprint))
     shipped = analyzer.open_network(storage.join(work.directory, analyzer.WEIGHTS))
     scores = {"held_out": training.answers(shipped.network, augmentation.aligned(held_out)).scores(factors)}
     if test:

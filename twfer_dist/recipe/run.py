@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.engine import artifact, ray_cluster, storage
+from twfer_dist.engine import artifact, ray_cluster, resources, storage
 from twfer_dist.engine.artifact import INDEX, Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.journal import without_password
@@ -72,7 +72,8 @@ def _check_before(recipe: Recipe, until: str | None) -> None:
         if recipe.tracking:
             recipe.tracking.experiment_id()
         if gpus and recipe.compute.actors is None:
-            ray_cluster.check_gpus(gpus)
+            ray_cluster.start()
+            resources.check_gpus(gpus)
 
 
 def _check_files(recipe: Recipe) -> None:

@@ -5,9 +5,8 @@ from typing import Any
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import INDEX, WORK, Artifact
-from twfer_dist.engine.inspect import inspect, is_output
-from twfer_dist.engine.shards import ShardStore
+from twfer_dist.engine.artifact import INDEX, Artifact
+from twfer_dist.engine.inspect import inspect, is_output, planned_rows
 from twfer_dist.recipe.recipe import Outcome, Stage
 
 
@@ -81,7 +80,7 @@ def recipe_status(folder: str) -> dict[str, Any]:
         if _is_finished(directory):
             if ".replaced-" not in name:
                 stages.append(_finished(artifact.open_artifact(directory), names.get(name, kind), kind))
-        elif storage.exists(storage.join(directory, WORK)):
+        elif is_output(directory):
             stages.append(_unfinished(directory, kind))
     if not stages:
         raise UserError(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")
@@ -101,7 +100,7 @@ def _unfinished(directory: str, kind: str) -> dict[str, Any]:
         "output": directory,
         "rows": {name: table["rows"] for name, table in tables.items()},
         "counts": {name: table["counts"] for name, table in tables.items()},
-        "planned": ShardStore(directory, ()).planned_rows(),
+        "planned": planned_rows(directory),
     }
 
 

@@ -1,8 +1,8 @@
-"""ARM, the Amend Representation Module on ResNet-18 (Shi and Zhu, arXiv 2103.10189), equal to the public code.
+"""ARM, the Amend Representation Module on ResNet-18 (Shi and Zhu, arXiv 2103.10189), as in the public code.
 
-Padding makes the edges of a trunk's output pale ("albino"); ARM weighs them away with one large convolution, and then
-adds to each face what all faces share. The public code takes "all faces" to be the batch, in inference too, so that a
-face's answer depends on its neighbours. Here inference takes a running mean, and the batch mean where it is asked for.
+Padding makes the edges of a trunk's output pale ("albino"); ARM weighs them down with one large convolution, and then
+adds to each face what all faces share. In the public code "all faces" is the batch, in inference too, so that the
+prediction for a face depends on its neighbours. Here inference uses a running mean, or the batch mean on request.
 """
 
 import torch
@@ -13,7 +13,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.resnet import CHANNELS, STRIDE, trunk
 
 SMALLEST = 96
-"""Pixels of the smallest image: at 64 a single value would be left of a face."""
+"""The smallest image in pixels: at 64 a single value would be left of a face."""
 
 _BLOCK = 16  # PixelShuffle: 512 channels at 7 x 7 become 2 channels at 112 x 112
 _KERNEL, _STEP = 32, 8  # of the de-albino convolution
@@ -27,11 +27,11 @@ def side(size: int) -> int:
 class Amend(nn.Module):
     """The three parts of section 3: feature arrangement, de-albino and sharing affinity.
 
-    forward(features (B, 512, s, s)) gives (B, 1, t, t), t = side(32 s):
+    forward(features (B, 512, s, s)) returns (B, 1, t, t), t = side(32 s):
         x = BatchNorm(deAlbino(PixelShuffle(features)))        (B, 2, t, t), one kernel for both channels
         mean_channels(x) + alpha * mean_batch,channels(x)
-    In inference the second mean is the running mean of training (momentum 0.1, as in batch norm), so that an answer
-    belongs to its face alone. `batch_mean=True` takes the mean over the batch in inference as well: the public code.
+    In inference the second mean is the running mean from training (momentum 0.1, as in batch norm), so that a
+    prediction depends on its face only. `batch_mean=True` uses the batch mean in inference too, as the public code.
     """
 
     shared: Tensor
@@ -62,15 +62,13 @@ class Amend(nn.Module):
 class ARM(nn.Module):
     """ResNet-18's trunk, ARM, and a linear layer. State-dict names are the public ones: `features.*`, `arm.*`, `fc.*`.
 
-    The buffer `arm.shared` (the running mean) is ours alone. size: pixels of the square images, at least 96.
-    forward(image (B, 3, size, size), normalised as in data.py) gives logits (B, 7).
+    Only the buffer `arm.shared` (the running mean) is ours. size: pixels of the square images, at least SMALLEST.
+    forward(image (B, 3, size, size), normalised as in `dataset.loader`) returns logits (B, 7).
     """
 
     def __init__(self, size: int = 224, *, batch_mean: bool = False) -> None:
         if size < SMALLEST:
-            raise UserError(
-                f"ARM cannot read images of {size} pixels: set size to {SMALLEST} or more, or take resnet18."
-            )
+            raise UserError(f"ARM cannot use images of {size} pixels: set size to {SMALLEST} or more, or use resnet18.")
         super().__init__()
         t = side(size)
         self.features = trunk()

@@ -1,8 +1,7 @@
-"""What a recogniser's answers are worth: a temperature, the confidence below which a face is not readable, novelty, and
-how it errs.
+"""How far a recogniser's predictions can be believed: temperature, confidence threshold, novelty and confusion.
 
-The first three are set on the validation images, which took no part in the gradient. Novelty tells a face that is
-unlike all training images, about which a softmax may still be sure.
+The first three are fitted on the validation images, which took no part in the training. Novelty detects a face that is
+unlike all training images, about which a softmax may still be confident.
 """
 
 from collections.abc import Mapping
@@ -19,10 +18,10 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 
 NOVELTY_PERCENTILE = 99.0
 NOVELTY_IMAGES = 5000
-"""Images of a split, evenly taken, that novelty is learned from: more would change nothing."""
+"""Images of a split, evenly spaced, that novelty is fitted to: more would change nothing."""
 
 ENOUGH = 5.0
-"""How many independent images of each expression a confusion must be worth before shares are corrected by it."""
+"""The least effective number of images of each expression in a confusion that shares are corrected by."""
 
 
 def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -31,8 +30,9 @@ def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature (0.05 to 20) with the least mean of -log p_y (Guo et al., arXiv 1706.04599). logits (N, 7),
-    labels (N,) 0 to 6.
+    """The temperature (0.05 to 20) that minimises the mean of -log p_y (Guo et al., arXiv 1706.04599).
+
+    logits (N, 7), labels (N,) 0 to 6.
     """
     logits = np.asarray(logits, np.float64)
     rows = np.arange(len(labels))
@@ -45,10 +45,10 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The rule that was met on the validation images: of `n`, `accepted` have `confidence` or more, and `right` of
-    these are right.
+    """A confidence threshold as met on the validation images: `accepted` of `n` reach it, and `right` of these are
+    correct.
 
-    confidence is None where no threshold reaches the target: then no face is readable.
+    confidence: None where no threshold reaches the target accuracy; then no prediction is accepted.
     """
 
     target: float
@@ -59,9 +59,9 @@ class Threshold:
 
 
 def threshold(confidence: np.ndarray, right: np.ndarray, target: float) -> Threshold:
-    """The lowest confidence at which the share of right answers among those at least so confident reaches `target`.
+    """The lowest confidence above which the accuracy of the predictions reaches `target`.
 
-    confidence: (N,) calibrated probabilities of the answers. right: (N,) bool.
+    confidence: (N,) calibrated probabilities of the predictions. right: (N,) bool.
     """
     order = np.argsort(-confidence, kind="stable")
     values, hits = confidence[order], np.cumsum(right[order])
@@ -75,12 +75,12 @@ def threshold(confidence: np.ndarray, right: np.ndarray, target: float) -> Thres
 
 @dataclass(frozen=True)
 class Novelty:
-    """How far features lie from all training images: the least Mahalanobis distance to a class (Lee et al., arXiv
+    """The distance of features from the training images: the least Mahalanobis distance to a class (Lee et al., arXiv
     1807.03888).
 
-    means: float32 (K, D), one for each expression that has images. whitening: float32 (D, D), W W^T = inverse of the
-    covariance that the classes share. limit: the NOVELTY_PERCENTILE of the validation images' distances; the training
-    images' own are no measure, as the covariance is fitted to them.
+    means: float32 (K, D), one for each expression with images. whitening: float32 (D, D), W W^T = inverse of the
+    covariance that the classes share. limit: the NOVELTY_PERCENTILE of the validation images' distances; those of the
+    training images are too small, because the covariance is fitted to them.
     """
 
     means: np.ndarray
@@ -93,15 +93,16 @@ class Novelty:
 
 
 def novelty(features: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> Novelty:
-    """Learn novelty from training images, features float32 (N, D) and labels (N,) 0 to 6, with Ledoit and Wolf's
-    covariance, and its limit from validation images, features float32 (M, D).
+    """Fit novelty to training images, with Ledoit and Wolf's covariance, and its limit to validation images.
+
+    features float32 (N, D) and labels (N,) 0 to 6 of training images; held_out: features float32 (M, D) of validation
+    images.
     """
     classes, index = np.unique(labels, return_inverse=True)
     means = np.stack([features[labels == c].mean(0) for c in classes]).astype(np.float32)
     covariance = LedoitWolf(assume_centered=True).fit(features.astype(np.float64) - means[index]).covariance_
-    floor = (
-        1e-6 * np.trace(covariance) / len(covariance) + 1e-12
-    )  # features that never vary must not count for infinity
+    # Features that never vary must not count infinitely.
+    floor = 1e-6 * np.trace(covariance) / len(covariance) + 1e-12
     whitening = np.linalg.cholesky(np.linalg.inv(covariance + floor * np.eye(len(covariance)))).astype(np.float32)
     return Novelty(means, whitening, float(np.percentile(_distances(held_out, means, whitening), NOVELTY_PERCENTILE)))
 
@@ -113,8 +114,9 @@ def _distances(features: np.ndarray, means: np.ndarray, whitening: np.ndarray) -
 
 @dataclass(frozen=True)
 class Confusion:
-    """counts: [7, 7] images by true (row) and answered expression, from `figures` figures. design_effect: how many of
-    them are worth one independent image.
+    """Counts [7, 7] of images by true (row) and predicted expression, from `figures` figures.
+
+    design_effect: how many of these images carry the information of one independent image.
     """
 
     counts: np.ndarray
@@ -123,7 +125,7 @@ class Confusion:
 
     @property
     def worth(self) -> np.ndarray:
-        """The counts as of independent images."""
+        """The effective counts: of independent images."""
         return self.counts / self.design_effect
 
     @property
@@ -131,7 +133,7 @@ class Confusion:
         return bool((self.worth.sum(1) >= ENOUGH).all())
 
     def pooled(self, other: "Confusion") -> "Confusion":
-        """Both together, of other figures: their worth adds up."""
+        """Both together, of different figures: their effective counts add up."""
         counts = self.counts + other.counts
         return Confusion(
             counts, float(counts.sum() / (self.worth.sum() + other.worth.sum())), self.figures + other.figures
@@ -147,17 +149,17 @@ class Confusion:
 
 
 def confusion(
-    truth: np.ndarray, answered: np.ndarray, figure: np.ndarray, number: np.ndarray | None = None
+    truth: np.ndarray, predicted: np.ndarray, figure: np.ndarray, number: np.ndarray | None = None
 ) -> Confusion:
-    """The confusion of images: truth and answered (0 to 6), the figure (0, 1, ...) and how many such images, for each
-    row.
+    """The confusion of images: for each row truth and prediction (0 to 6), the figure (0, 1, ...), and how many such
+    images there are (1 by default).
     """
     figures = int(figure.max(initial=-1)) + 1
     counts = np.zeros((len(EXPRESSIONS), figures, len(EXPRESSIONS)), np.int64)
-    np.add.at(counts, (truth, figure, answered), 1 if number is None else number)
+    np.add.at(counts, (truth, figure, predicted), 1 if number is None else number)
     return Confusion(counts.sum(1), design_effect(counts), int((counts.sum((0, 2)) > 0).sum()))
 
 
-def confusion_from(found: Mapping[str, Any]) -> Confusion:
-    """The confusion that `as_dict` gave."""
-    return Confusion(np.array(found["confusion"]), found["design_effect"], found["figures"])
+def confusion_from(saved: Mapping[str, Any]) -> Confusion:
+    """The confusion that `as_dict` saved."""
+    return Confusion(np.array(saved["confusion"]), saved["design_effect"], saved["figures"])

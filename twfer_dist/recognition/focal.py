@@ -1,8 +1,8 @@
 """The two focal losses (Lin et al., arXiv 1708.02002): over the softmax, and one expression against the rest.
 
-A scalar alpha before a softmax loss scales its gradient and nothing else, and Adam divides the scale away again; so the
-softmax loss takes an alpha for each class, of which only the ratios matter. Where alpha weighs right against wrong
-expressions, as the paper describes it, the loss is the one over seven sigmoids.
+A scalar alpha in front of a softmax loss only scales its gradient, and Adam divides that scale out again; so the
+softmax loss has an alpha for each class, of which only the ratios matter. Where alpha weighs the true expression
+against the others, as the paper describes it, the loss is the one over seven sigmoids.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ def softmax_focal(logits: Tensor, target: Tensor, *, gamma: float, alpha: Sequen
 
 
 def sigmoid_focal(logits: Tensor, target: Tensor, *, gamma: float, alpha: float) -> Tensor:
-    """Mean over the batch of the sum over classes of -alpha_t (1 - p_t)^gamma log p_t (equation 5), class by class:
+    """Mean over the batch of the sum over classes of -alpha_t (1 - p_t)^gamma log p_t (equation 5).
 
-    for the true class p_t = sigmoid(logit) and alpha_t = alpha; for the others p_t = 1 - sigmoid(logit), alpha_t = 1 -
-    alpha. logits: float (B, C). target: int64 (B,) in 0 .. C - 1. gamma: at least 0. alpha: 0 to 1. gamma 0 gives
-    binary cross entropy, the true classes' part times alpha and the others' times 1 - alpha: at alpha 1/2 half of it,
-    and at alpha 1 the true classes' cross entropy, -log sigmoid(logit_y), alone.
+    For the true class p_t = sigmoid(logit) and alpha_t = alpha; for the others p_t = 1 - sigmoid(logit) and alpha_t = 1
+    - alpha. logits: float (B, C). target: int64 (B,) in 0 .. C - 1. gamma: at least 0. alpha: 0 to 1. gamma 0 gives
+    binary cross entropy with the true class weighted alpha and the others 1 - alpha: half of it at alpha 1/2, and
+    only the true class's -log sigmoid(logit_y) at alpha 1.
     """
     positive = F.one_hot(target, logits.shape[1]).bool()
     log_p = F.logsigmoid(torch.where(positive, logits, -logits))

@@ -16,7 +16,7 @@ from scipy.stats import qmc
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.dataset import loader
-from twfer_dist.engine import ray_cluster, storage
+from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.config import Range, Settings, shown
 from twfer_dist.engine.kind import Input, Request, StageKind
@@ -105,10 +105,10 @@ def sweep_job(
         validation = loader.splits(dataset, seed=config.train.seed).ids["validation"]
         ray_cluster.start()
         if gpu:
-            ray_cluster.check_gpus(1)
-        name = f"sweep-{work.job.fingerprint}"
+            resources.check_gpus(1)
+        name = f"sweep-{work.spec.fingerprint}"
         with contextlib.ExitStack() as stack:
-            tags = {"stage": "sweep", "fingerprint": work.job.fingerprint, "network": config.train.network}
+            tags = {"stage": "sweep", "fingerprint": work.spec.fingerprint, "network": config.train.network}
             params = dataclasses.asdict(config.train) | {
                 k: v for k, v in dataclasses.asdict(config).items() if k != "train"
             }
@@ -133,7 +133,7 @@ def sweep_job(
                 "seconds": checkpoint_seconds,
                 "gpu": gpu,
             }
-            at_once = concurrency or ray_cluster.slots(cpus, int(gpu))
+            at_once = concurrency or resources.slots(cpus, int(gpu))
             ends = _tune(
                 trials, shared, config, at_once, {"cpu": cpus, "gpu": int(gpu)}, work.progress(len(trials), "trials")
             )
@@ -263,7 +263,7 @@ def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
     config = trial.config
     splits = loader.splits(shared["dataset"], seed=config.seed)
     train, validation = (loader.load(shared["dataset"], splits.ids[split]) for split in ("train", "validation"))
-    state = training.new_state(config, ray_cluster.device(shared["gpu"]))
+    state = training.new_state(config, resources.device(shared["gpu"]))
     checkpoint = _checkpoint(shared["work"], trial.number)
     if storage.exists(checkpoint):
         state.load(storage.read_bytes(checkpoint))

@@ -63,9 +63,9 @@ def train_job(
 
     def do(work: StageOutput) -> None:
         loader.splits(dataset, seed=config.seed)  # Problem where there is nothing to learn from or to validate with
-        name, checkpoint = f"train-{work.job.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
+        name, checkpoint = f"train-{work.spec.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
         set_aside_damaged(checkpoint, lambda: training.new_state(config))
-        tags = {"stage": "train", "fingerprint": work.job.fingerprint, "network": config.network}
+        tags = {"stage": "train", "fingerprint": work.spec.fingerprint, "network": config.network}
         params = dataclasses.asdict(config) | {"workers": workers, "initial": initial, "trunk": trunk and trunk.uri}
         with tracking.start(name, work.out, tags=tags, params=params) as run:
             run.log_dataset(dataset, context="training")

@@ -110,8 +110,7 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
         strips=animated_strips(inputs.animated, inputs.faces, config.strips),
     )
     answer = summary(study)
-    name = f"{output.job.stage}-{output.job.fingerprint}"
-    output.write_file("index.html", render(study, answer, shown, config, name).encode())
+    output.write_file("index.html", render(study, answer, shown, config, output.name).encode())
     sample = [{key: value for key, value in asdict(card).items() if key != "image"} for card in shown.cards]
     report = {"title": config.title, "question": config.question, **asdict(study), "answer": answer, "sample": sample}
     output.write_file("report.json", json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -1,1 +1,1 @@
-"""Faces to animated faces: GANimation's networks, losses and training, and the Ray Data stage that animates."""
+"""Animated faces: GANimation's networks, losses and training, and the Ray Data stage that animates faces."""

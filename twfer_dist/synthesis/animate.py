@@ -11,9 +11,9 @@ from twfer_dist.synthesis.networks import AnyGenerator, WarpingGenerator, condit
 
 
 def intensities(levels: int, drop_last: bool) -> list[float]:
-    """The steps from the figure's own Action Units (0, not listed) towards the reference's (1): 1/levels, 2/levels, ...
+    """The steps from the figure's own Action Units (0, not listed) to the reference's (1): 1/levels, 2/levels, ...
 
-    drop_last: leave out the strongest, as the paper does ("we cannot utilize the final column").
+    drop_last: omit the strongest, as the paper does ("we cannot utilize the final column").
     """
     return [k / levels for k in range(1, levels + (not drop_last))]
 
@@ -27,12 +27,12 @@ def animate(
     *,
     bfloat16: bool = False,
 ) -> np.ndarray:
-    """Crops uint8 (B, S, S, 3) RGB, carried from their own Action Units float32 (B, 17) in 0..5 to the wanted: uint8
-    (B, S, S, 3).
+    """The crops, uint8 (B, S, S, 3) RGB, with their expression changed: uint8 (B, S, S, 3).
 
-    The generator sees the crops at its own size. What it makes is enlarged and meets the crop at the crop's size in
-    equation 1 of the paper, so that where the figure is kept, or moved, the sculpture's texture stays as sharp as it
-    was. bfloat16: of the network's convolutions; on average 0.02 of 255 from float32, 999 of 1,000 values by at most 1.
+    own, wanted: Action Units float32 (B, 17) in 0..5, of the crops and of the result. The generator sees the crops at
+    its own size; its outputs are enlarged and fused with the crop at full size (equation 1 of the paper), so that kept
+    and warped regions stay as sharp as the photograph. bfloat16: for the network's convolutions; on average the result
+    is 0.02 of 255 away from float32, and 999 of 1,000 values differ by at most 1.
     """
     image = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     side = image.shape[2:]
@@ -44,19 +44,19 @@ def animate(
     with torch.inference_mode():
         units = [torch.from_numpy(to_unit(u)).to(device) for u in (own, wanted)]
         with torch.autocast(image.device.type, torch.bfloat16, enabled=bfloat16):
-            made = _made(generator.network, small, conditioning(generator.network, *units))
-        made = tuple(part.float() for part in made)
+            outputs = _run_network(generator.network, small, conditioning(generator.network, *units))
+        outputs = tuple(part.float() for part in outputs)
         if side[0] != generator.size:
-            made = tuple(F.interpolate(part, side, mode="bicubic", align_corners=False) for part in made)
-        colour, attention, *flow = made
+            outputs = tuple(F.interpolate(part, side, mode="bicubic", align_corners=False) for part in outputs)
+        colour, attention, *flow = outputs
         fused = fuse(image, colour, attention.clamp(0, 1), *flow)
     return ((fused.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _made(network: AnyGenerator, images: Tensor, told_of: Tensor) -> tuple[Tensor, ...]:
-    """What the network makes of images (B, 3, S, S); ours sees neighbours that are equal once."""
+def _run_network(network: AnyGenerator, images: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+    """The network's outputs for images (B, 3, S, S); a `WarpingGenerator` encodes each run of equal images once."""
     if not isinstance(network, WarpingGenerator):
-        return network(images, told_of)
+        return network(images, condition)
     new = torch.ones(len(images), dtype=torch.bool, device=images.device)
     new[1:] = (images[1:] != images[:-1]).flatten(1).any(1)
-    return network.decode(network.encode(images[new])[new.cumsum(0) - 1], told_of)
+    return network.decode(network.encode(images[new])[new.cumsum(0) - 1], condition)

@@ -1,8 +1,8 @@
-"""GANimation's generator and critic (Pumarola et al., arXiv 1807.09251), equal to the public ones; and our generator.
+"""GANimation's generator and critic (Pumarola et al., arXiv 1807.09251), as published, and our warping generator.
 
-Module names are those of the public code, so that its state dicts load as they are: `main.0.weight`,
-`img_reg.0.weight`, and `attetion_reg.0.weight` with its spelling. Images are float32 (B, 3, S, S) in -1 to 1, Action
-Units float32 (B, U) in 0 to 1.
+Parameter names follow the public code, so its state dicts load unchanged: `main.0.weight`, `img_reg.0.weight`, and
+`attetion_reg.0.weight` with its spelling. Images are float32 (B, 3, S, S) in -1 to 1, Action Units float32 (B, U) in 0
+to 1.
 """
 
 import torch
@@ -13,7 +13,7 @@ from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 
 
 class ResidualBlock(nn.Module):
-    """x + IN(conv(relu(IN(conv(x))))), 3x3 convolutions of `width` channels."""
+    """x + IN(conv(relu(IN(conv(x))))): 3x3 convolutions with `width` channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -32,10 +32,10 @@ class ResidualBlock(nn.Module):
 class Generator(nn.Module):
     """G(I | y): a colour mask and an attention mask for the image I and the wanted Action Units y (section 4.1).
 
-    7x7 convolution, two down, six residual blocks, two up, and two 7x7 heads. Instance norms are affine and use the
-    image's own statistics in training and in inference.
+    A 7x7 convolution, two downsampling layers, six residual blocks, two upsampling layers, and two 7x7 heads. Instance
+    norms are affine and use each image's own statistics, in training and in inference.
 
-    forward(image (B, 3, S, S) in -1..1, units (B, U) in 0..1), S a multiple of 4, gives
+    forward(image (B, 3, S, S) in -1..1, units (B, U) in 0..1), S a multiple of 4, returns
         colour (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1.
     """
 
@@ -74,9 +74,7 @@ class Generator(nn.Module):
 
 
 class ModulatedBlock(nn.Module):
-    """A residual block of `width` channels, whose normalised features are stretched and shifted as the wanted change
-    says.
-    """
+    """A residual block with `width` channels; the requested change scales and shifts its normalised features."""
 
     def __init__(self, width: int, units: int) -> None:
         super().__init__()
@@ -86,33 +84,32 @@ class ModulatedBlock(nn.Module):
         self.first_style, self.second_style = nn.Linear(units, 2 * width), nn.Linear(units, 2 * width)
 
     def forward(self, x: Tensor, change: Tensor) -> Tensor:
-        change = MAX_INTENSITY * change  # as large as the features: else it takes hundreds of steps to be heard
-        y = torch.relu(self._styled(self.first(x), self.first_style(change)))
-        return x + self._styled(self.second(y), self.second_style(change))
+        change = MAX_INTENSITY * change  # on the scale of the features; otherwise it takes hundreds of steps to matter
+        y = torch.relu(self._modulate(self.first(x), self.first_style(change)))
+        return x + self._modulate(self.second(y), self.second_style(change))
 
-    def _styled(self, y: Tensor, style: Tensor) -> Tensor:
-        stretch, shift = style[:, :, None, None].chunk(2, dim=1)
-        return self.norm(y) * (1 + stretch) + shift
+    def _modulate(self, y: Tensor, style: Tensor) -> Tensor:
+        scale, shift = style[:, :, None, None].chunk(2, dim=1)
+        return self.norm(y) * (1 + scale) + shift
 
 
 class WarpingGenerator(nn.Module):
-    """Ours: it is told the *change* of the Action Units, and beside GANimation's two heads has a third that moves the
-    image's pixels.
+    """Our generator: conditioned on the *change* of the Action Units, with a third head that warps the image.
 
-    An expression is mostly movement, and what is moved keeps its grain and its cracks, at any size of the image; colour
-    is left to paint what movement cannot bring: an opened mouth, a fold and its shadow. The change enters behind the
-    norms of the residual blocks (Huang and Belongie 2017): GANimation lays it beside the image as constant planes,
-    which the instance norm behind the first convolution takes away again, all but what leaks in from the border. The
-    trunk begins at half the image's side, on FOLD x FOLD pixels at each place (Shi et al. 2016).
+    An expression is mostly motion, and warped pixels keep their grain and cracks at any resolution. The colour head
+    paints only what motion cannot produce: an open mouth, a fold and its shadow. The change modulates the normalised
+    features of the residual blocks (Huang and Belongie 2017). GANimation appends it to the image as constant planes,
+    which the first instance norm removes again, except for what leaks in from the border. The trunk runs at half the
+    image's resolution, with FOLD x FOLD pixels folded into channels (Shi et al. 2016).
 
-    forward(image (B, 3, S, S) in -1..1, change (B, U) in -1..1), S a multiple of 8, gives colour and attention as
-        `Generator` does, and flow (B, 2, S, S): how far right and down of itself each pixel is fetched from, in
+    forward(image (B, 3, S, S) in -1..1, change (B, U) in -1..1), S a multiple of 8, returns colour and attention as
+        `Generator` does, and flow (B, 2, S, S): the offset, right and down, from which each pixel is sampled, in
         halves of the image's side.
     """
 
     FOLD = 2
     REACH = 0.25
-    """The farthest that a pixel is fetched from, in halves of the side: a dropped jaw moves the chin by 0.15."""
+    """The largest flow, in halves of the side: a dropped jaw moves the chin by 0.15."""
 
     def __init__(self, width: int = 64, units: int = len(ACTION_UNITS), blocks: int = 6) -> None:
         super().__init__()
@@ -135,10 +132,8 @@ class WarpingGenerator(nn.Module):
         self.colour = nn.Conv2d(width, 3 * self.FOLD**2, 7, padding=3)
         self.attention = nn.Conv2d(width, self.FOLD**2, 7, padding=3)
         self.flow = nn.Conv2d(width, 2, 7, padding=3)
-        for head, start in (
-            (self.attention, 4.0),
-            (self.flow, 0.0),
-        ):  # at first nothing moves, and hardly anything is painted
+        # At first nothing moves, and hardly anything is painted.
+        for head, start in ((self.attention, 4.0), (self.flow, 0.0)):
             nn.init.zeros_(head.weight)
             nn.init.constant_(head.bias, start)  # type: ignore[arg-type]
 
@@ -146,11 +141,11 @@ class WarpingGenerator(nn.Module):
         return self.decode(self.encode(image), change)
 
     def encode(self, image: Tensor) -> Tensor:
-        """What the trunk sees in an image, (B, 4 width, S / 8, S / 8): the same whatever the change."""
+        """Features of the image, (B, 4 width, S / 8, S / 8), independent of the change."""
         return self.down(self.first(F.pixel_unshuffle(image, self.FOLD)))
 
     def decode(self, features: Tensor, change: Tensor) -> tuple[Tensor, ...]:
-        """What `forward` gives, of images that have been `seen`."""
+        """The outputs of `forward` from `encode`d images."""
         side = features.shape[-1] * 4 * self.FOLD
         for block in self.blocks:
             features = block(features, change)
@@ -165,16 +160,14 @@ AnyGenerator = Generator | WarpingGenerator
 
 
 def conditioning(generator: AnyGenerator, own: Tensor, wanted: Tensor) -> Tensor:
-    """What a generator is told, from the Action Units (B, U) in 0..1 that the image shows and those that it shall
-    show.
-    """
+    """The generator's conditioning vector (B, U), from the image's own and the wanted Action Units (B, U) in 0..1."""
     return wanted - own if isinstance(generator, WarpingGenerator) else wanted
 
 
 class Critic(nn.Module):
-    """D(I): a patch score and the Action Units seen in I (section 4.1): `depth` stride-2 convolutions and two heads.
+    """D(I): a patch score and the Action Units of I (section 4.1), from `depth` stride-2 convolutions and two heads.
 
-    forward(image (B, 3, size, size)) gives score (B, s, s) with s = size / 2^depth, and units (B, U), unbounded.
+    forward(image (B, 3, size, size)) returns score (B, s, s), s = size / 2^depth, and units (B, U), unbounded.
     """
 
     def __init__(self, size: int = 128, width: int = 64, units: int = len(ACTION_UNITS), depth: int = 6) -> None:
@@ -196,15 +189,16 @@ class Critic(nn.Module):
 def fuse(image: Tensor, colour: Tensor, attention: Tensor, flow: Tensor | None = None) -> Tensor:
     """The animated image, equation 1 of the paper: attention * image + (1 - attention) * colour, at any common size.
 
-    flow: of a `WarpingGenerator`; the image is moved by it first.
+    flow: of a `WarpingGenerator`; the image is warped by it first.
     """
-    moved = image if flow is None else warp(image, flow)
-    return attention * moved + (1 - attention) * colour
+    warped = image if flow is None else warp(image, flow)
+    return attention * warped + (1 - attention) * colour
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """The image (B, C, H, W) whose pixels are fetched from where `flow` (B, 2, H, W) says, in halves of its side; edges
-    repeat.
+    """The image (B, C, H, W) sampled at `flow` (B, 2, H, W), right and down in halves of its side, from each pixel.
+
+    Bilinear; border pixels repeat.
     """
     height, width = image.shape[2:]
     down = (torch.arange(height, device=image.device) + 0.5) * 2 / height - 1

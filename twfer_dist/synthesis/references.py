@@ -1,7 +1,8 @@
-"""Which faces an expression is copied from: chosen by a rule, and recorded."""
+"""The faces that an expression is copied from: chosen by a rule, and recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,61 +12,69 @@ from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
 
 RULE = (
-    "Of the labelled faces with Action Units, those that show the expression's prototype most and anything else "
-    "least: the length "
-    "along the prototype's direction less the length across it (for neutral: the fewest Action Units). At most one "
-    "face of a "
-    "figure. Where no face has the label, the prototype itself."
+    "Among the labelled faces with Action Units, those that show the expression's prototype most and anything else "
+    "least: the length along the prototype's direction minus the length across it (for neutral: the smallest Action "
+    "Units). At most one face per figure. Where no face has the label, the prototype itself."
 )
+
+COLUMNS = ["face_id", "corpus", "figure_id", "label", "action_units", "status"]
+"""The columns of FACES that a choice needs."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An Action Unit vector (17 values, 0 to 5) that the expression `label` (1 to 7) is copied from, and whose it
-    is.
-    """
+    """An Action Unit vector (17 values, 0 to 5) that the expression `label` (1 to 7) is copied from, and its origin."""
 
     label: int
-    number: int  # 1 .. of the expression
+    number: int  # 1, 2, ... within the expression
     reference_id: str  # a face_id, or `prototype-<expression>`
     action_units: tuple[float, ...]
     clearness: float | None  # the rule's value; None for a prototype
 
 
 def choose(faces: Sequence[pa.Table], per_expression: int, corpora: Sequence[str] = ()) -> list[Reference]:
-    """Up to `per_expression` references of each expression, by `RULE`, from FACES rows (any columns beside face_id,
-    corpus, figure, label, action_units and status); only from `corpora` where named. Sorted by label and number.
+    """Up to `per_expression` references for each expression, by `RULE`, sorted by label and number.
+
+    faces: FACES rows with at least `COLUMNS`. corpora: where references may come from; all corpora when empty.
     """
-    columns = ["face_id", "corpus", "figure_id", "label", "action_units", "status"]
-    rows = [row for table in faces for row in table.select(columns).to_pylist()]
+    rows = [row for table in faces for row in table.select(COLUMNS).to_pylist()]
     rows = [
-        r
-        for r in rows
-        if r["status"] == OK and r["label"] and r["action_units"] and (not corpora or r["corpus"] in corpora)
+        row
+        for row in rows
+        if row["status"] == OK and row["label"] and row["action_units"] and (not corpora or row["corpus"] in corpora)
     ]
     chosen = []
-    for label, expression in enumerate(EXPRESSIONS, start=1):
-        candidates = sorted((r for r in rows if r["label"] == label), key=lambda r: r["face_id"])
-        if not candidates:
-            units = tuple(float(v) for v in prototype(expression))
-            chosen.append(Reference(label, 1, f"prototype-{expression}", units, None))
+    for label in range(1, len(EXPRESSIONS) + 1):
+        candidates = sorted((row for row in rows if row["label"] == label), key=lambda row: row["face_id"])
+        chosen += _clearest(candidates, label, per_expression) if candidates else [_of_prototype(label)]
+    return chosen
+
+
+def _of_prototype(label: int) -> Reference:
+    expression = EXPRESSIONS[label - 1]
+    units = tuple(float(value) for value in prototype(expression))
+    return Reference(label, 1, f"prototype-{expression}", units, None)
+
+
+def _clearest(candidates: Sequence[Mapping[str, Any]], label: int, limit: int) -> list[Reference]:
+    """The clearest candidates, at most one per figure and `limit` in total."""
+    values = clearness(np.array([row["action_units"] for row in candidates], np.float64), label)
+    figure_ids: set[str] = set()
+    chosen = []
+    for k in sorted(range(len(candidates)), key=lambda k: (-values[k], candidates[k]["face_id"])):
+        row = candidates[k]
+        if row["figure_id"] in figure_ids or len(figure_ids) == limit:
             continue
-        values = clearness(np.array([r["action_units"] for r in candidates], np.float64), label)
-        figure_ids: set[str] = set()
-        for k in sorted(range(len(candidates)), key=lambda k: (-values[k], candidates[k]["face_id"])):
-            if candidates[k]["figure_id"] in figure_ids or len(figure_ids) == per_expression:
-                continue
-            figure_ids.add(candidates[k]["figure_id"])
-            units = tuple(candidates[k]["action_units"])
-            chosen.append(
-                Reference(label, len(figure_ids), candidates[k]["face_id"], units, round(float(values[k]), 4))
-            )
+        figure_ids.add(row["figure_id"])
+        units = tuple(row["action_units"])
+        chosen.append(Reference(label, len(figure_ids), row["face_id"], units, round(float(values[k]), 4)))
     return chosen
 
 
 def clearness(units: np.ndarray, label: int) -> np.ndarray:
-    """How clearly each row of `units` (N, 17) shows the expression, in units of intensity: |along| - |across| its
-    prototype (`facs.PROTOTYPES`), which does not hang on what other faces there are.
+    """How clearly each row of `units` (N, 17) shows the expression, in units of intensity, whatever the other rows are.
+
+    The length along its prototype (`core.prototypes`) minus the length across it.
     """
     if label == NEUTRAL:
         return -np.linalg.norm(units, axis=1)

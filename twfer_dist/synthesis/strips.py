@@ -1,5 +1,5 @@
-"""What the animation looks like: for each figure a strip and a GIF, and, where wanted, its photographs with the
-animated face in them.
+"""The stage that shows the animation: a strip and a GIF for each figure and, where wanted, its photographs with the
+animated face pasted back.
 """
 
 import re
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pyarrow.compute as pc
 
-from twfer_dist.core import images
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import encode_jpeg, encode_png
 from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
@@ -27,12 +27,11 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.storage import absolute
 from twfer_dist.faces.decode import DecodeError, decode, on_grey, read
+from twfer_dist.synthesis import pictures
 
 VERSION = 3
 
-FRAME_MS, REST_MS = 90, 700  # of a GIF: while the face moves, and at its strongest and calmest
-_LONGEST_NAME = 120  # bytes: file systems allow 255, and an ending and an expression follow
-_FEATHER = 0.08  # of the crop's side: over this width from its edge a change fades away
+_LONGEST_NAME = 120  # bytes: file systems allow 255, and an expression and a suffix follow
 _MOST_PIXELS = 100_000_000
 
 
@@ -44,96 +43,116 @@ class StripsConfig(Settings):
     side: Annotated[int, Range(16, 2048)] = 112  # pixels of a strip's cells and of a GIF
 
 
+@dataclass(frozen=True)
+class _AnimatedFace:
+    """A row of FACES, and its rows of ANIMATED from one reference of each expression, by label and level."""
+
+    face: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+    def strongest(self) -> dict[int, Mapping[str, Any]]:
+        """The row of the highest level, by label."""
+        return {row["label"]: row for row in self.rows}
+
+
 def strips_job(
     animated: Sequence[Artifact], faces: Sequence[Artifact], config: StripsConfig, *, corpora: Sequence[Corpus] = ()
 ) -> StageSpec:
-    """Pictures of the first figures of `animated` (by id, one face of a figure): `<name>.png`, a row for each
-    expression from the face itself to the strongest, and `<name>.gif`, which goes through all of them; and of all
-    figures together `sheet.jpg`, a row for each: the face itself, and every expression at its strongest.
+    """Pictures of the first figures of `animated`, by id, with one face for each figure.
 
-    faces: what was animated. corpora: where given, their photographs with the strongest of each expression put back
-    into them, as `<name>-<expression>.jpg`. A name is that of the photograph (see `file_names`). Problem where nothing
-    is animated.
+    For each figure `<name>.png`, a row for each expression from the face itself to the strongest level, and
+    `<name>.gif`, which goes through all of them; for all figures `sheet.jpg`, a row each: the face itself and every
+    expression at its strongest. faces: what was animated. corpora: if given, their photographs with the strongest level
+    of each expression pasted back, as `<name>-<expression>.jpg`. See `file_names`. Raises UserError where nothing is
+    animated.
     """
     by_name = {corpus.name: corpus for corpus in corpora}
 
-    def do(work: StageOutput) -> None:
-        shown = _figures(animated, faces, config.figures)
+    def do(output: StageOutput) -> None:
+        shown = _first_faces(animated, faces, config.figures)
         if not shown:
-            raise UserError(
-                f"No animated face of {', '.join(a.uri for a in animated) or 'no stage'} is ok: nothing can be shown."
-            )
-        progress = work.progress(len(shown), " figures")
+            outputs = ", ".join(artifact.uri for artifact in animated) or "No stage"
+            raise UserError(f"{outputs} holds no animated face with status ok to show: animate faces first.")
+        progress = output.progress(len(shown), " figures")
         progress.start(0)
-        lines = []
-        for name, (face, rows) in zip(file_names([face for face, _ in shown]), shown, strict=True):
-            source = _pixels(face["image"], config.side)
-            frames = {
-                label: [_pixels(row["image"], config.side) for row in rows if row["label"] == label]
-                for label in _labels(rows)
-            }
-            work.write_file(f"{name}.png", images.encode_png(strip(source, frames)))
-            work.write_file(f"{name}.gif", gif(source, frames))
-            lines.append(np.concatenate([source, *(images[-1] for images in frames.values())], axis=1))
-            if corpus := by_name.get(face["corpus"]):
-                photograph = _photograph(corpus, face["path"])
-                strongest = {row["label"]: row for row in rows}
-                for label, row in strongest.items():
-                    pasted = paste(photograph, face, _pixels(row["image"], row["width"]))
-                    work.write_file(f"{name}-{EXPRESSIONS[label - 1]}.jpg", images.encode_jpeg(pasted))
+        rows = []
+        for name, one in zip(file_names([one.face for one in shown]), shown, strict=True):
+            rows.append(_write_strip(output, name, one, config.side))
+            if corpus := by_name.get(one.face["corpus"]):
+                _write_photographs(output, name, one, corpus)
             progress.advance(1)
         progress.close()
-        work.write_file("sheet.jpg", images.encode_jpeg(sheet(lines)))
-        work.results["summary"] = [
-            f"{len(shown)} figures: a strip (.png) and a GIF of each{', and their photographs' if corpora else ''}"
-        ]
+        output.write_file("sheet.jpg", encode_jpeg(pictures.sheet(rows)))
+        pasted = ", and its photographs with the animated face" if corpora else ""
+        output.results["summary"] = [f"{len(shown)} figures: a strip (.png) and a GIF for each{pasted}"]
 
-    inputs: dict[str, Any] = {f"animated_{k}": one for k, one in enumerate(animated)} | {
-        f"faces_{k}": one for k, one in enumerate(faces)
+    inputs: dict[str, Any] = {f"animated_{k}": one for k, one in enumerate(animated)}
+    inputs |= {f"faces_{k}": one for k, one in enumerate(faces)} | by_name
+    return StageSpec("strips", VERSION, inputs, config, {"opencv": cv2.__version__}, {}, do)
+
+
+def _write_strip(output: StageOutput, name: str, one: _AnimatedFace, side: int) -> np.ndarray:
+    """Write the strip and the GIF; the face's row of the sheet."""
+    source = pictures.decode(one.face["image"], side)
+    frames = {
+        label: [pictures.decode(row["image"], side) for row in one.rows if row["label"] == label]
+        for label in one.strongest()
     }
-    return StageSpec(
-        "strips", VERSION, inputs | {c.name: c for c in corpora}, config, {"opencv": cv2.__version__}, {}, do
-    )
+    output.write_file(f"{name}.png", encode_png(pictures.strip(source, frames)))
+    output.write_file(f"{name}.gif", pictures.gif(source, frames))
+    return np.concatenate([source, *(images[-1] for images in frames.values())], axis=1)
 
 
-def _figures(animated: Sequence[Artifact], faces: Sequence[Artifact], limit: int) -> list[tuple[dict, list[dict]]]:
-    """The first faces by id, each of another figure, and their animated rows from one reference of each expression,
-    weak to strong.
-    """
+def _write_photographs(output: StageOutput, name: str, one: _AnimatedFace, corpus: Corpus) -> None:
+    path = one.face["path"]
+    try:
+        photograph = on_grey(decode(read(absolute(corpus.root), path, _MOST_PIXELS), _MOST_PIXELS).pixels)
+    except DecodeError as error:
+        raise UserError(
+            f"{corpus.name}, {path}: {error} The faces stage read it before: put the photograph back."
+        ) from None
+    for label, row in one.strongest().items():
+        pasted = pictures.paste(photograph, one.face, pictures.decode(row["image"], row["width"]))
+        output.write_file(f"{name}-{EXPRESSIONS[label - 1]}.jpg", encode_jpeg(pasted))
+
+
+def _first_faces(animated: Sequence[Artifact], faces: Sequence[Artifact], limit: int) -> list[_AnimatedFace]:
+    """The first faces by id, each of another figure."""
     first: dict[tuple[str, str], tuple[str, int]] = {}
-    for number, one in enumerate(animated):
-        for batch in one.scan(".", ANIMATED).to_batches(
+    for index, artifact in enumerate(animated):
+        for batch in artifact.scan(".", ANIMATED).to_batches(
             columns=["face_id", "corpus", "figure_id"], filter=pc.field("status") == OK
         ):
             for row in batch.to_pylist():
-                first.setdefault((row["corpus"], row["figure_id"]), (row["face_id"], number))
+                first.setdefault((row["corpus"], row["figure_id"]), (row["face_id"], index))
             if len(first) >= limit:
                 break
-    found = []
-    for face_id, number in sorted(first.values())[:limit]:
-        rows = (
-            animated[number]
-            .scan(".", ANIMATED)
-            .to_table(filter=(pc.field("face_id") == face_id) & (pc.field("status") == OK))
-            .to_pylist()
-        )
-        reference = {row["label"]: row["reference_id"] for row in reversed(rows)}
-        kept = sorted(
-            (r for r in rows if r["reference_id"] == reference[r["label"]]), key=lambda r: (r["label"], r["level"])
-        )
-        own = [row for f in faces for row in f.table("faces", FACES, ids=[face_id]).to_pylist()]
-        if not own:
+    shown = []
+    for face_id, index in sorted(first.values())[:limit]:
+        face = [row for f in faces for row in f.table("faces", FACES, ids=[face_id]).to_pylist()]
+        if not face:
             raise UserError(
                 f"The face {face_id} is in none of the given faces: name the output that was animated under 'faces'."
             )
-        found.append((own[0], kept))
-    return found
+        shown.append(_AnimatedFace(face[0], _one_reference_each(animated[index], face_id)))
+    return shown
+
+
+def _one_reference_each(animated: Artifact, face_id: str) -> list[dict[str, Any]]:
+    """A face's rows with status ok from the first reference of each expression, by label and level."""
+    wanted = (pc.field("face_id") == face_id) & (pc.field("status") == OK)
+    rows = animated.scan(".", ANIMATED).to_table(filter=wanted).to_pylist()
+    reference = {row["label"]: row["reference_id"] for row in reversed(rows)}
+    kept = (row for row in rows if row["reference_id"] == reference[row["label"]])
+    return sorted(kept, key=lambda row: (row["label"], row["level"]))
 
 
 def file_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A file name without an ending for each face (rows of FACES): the path of its photograph, its folders joined by
-    "-", without what a file system or a shell would take for something else; the number of the face where it is not the
-    largest; and a part of its id where two would be alike to a file system that ignores case.
+    """A file name without suffix for each face (a row of FACES).
+
+    It is the path of the photograph, with folders joined by "-" and without characters that a file system or a shell
+    would interpret; then the face's number unless it is the largest; and a part of its id where two names would be
+    equal on a file system that ignores case.
     """
     names = []
     for face in faces:
@@ -146,103 +165,6 @@ def file_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
         name if count[name.casefold()] == 1 else f"{name}-{face['face_id'][:8]}"
         for name, face in zip(names, faces, strict=True)
     ]
-
-
-def _photograph(corpus: Corpus, path: str) -> np.ndarray:
-    try:
-        return on_grey(decode(read(absolute(corpus.root), path, _MOST_PIXELS), _MOST_PIXELS).pixels)
-    except DecodeError as refused:
-        raise UserError(
-            f"{corpus.name}, {path}: {refused} Its face was found there before: put the photograph back."
-        ) from None
-
-
-def _labels(rows: Sequence[Mapping]) -> list[int]:
-    return sorted({row["label"] for row in rows})
-
-
-def strip(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> np.ndarray:
-    """uint8 (H, W, 3) RGB: a row for each expression (label 1 to 7), its name, the figure, and its frames from weak to
-    strong.
-
-    figure and frames: uint8 (side, side, 3).
-    """
-    side = len(source)
-    longest = max(map(len, frames.values()))
-    lines = []
-    for label, graded in frames.items():
-        name = np.full((side, side, 3), 255, np.uint8)
-        cv2.putText(
-            name,
-            EXPRESSIONS[label - 1],
-            (4, side // 2),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            side / 230,
-            (40, 40, 40),
-            1,
-            cv2.LINE_AA,
-        )
-        blank = [np.full_like(source, 255)] * (longest - len(graded))
-        lines.append(np.concatenate([name, source, *graded, *blank], axis=1))
-    return np.concatenate(lines)
-
-
-def sheet(lines: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows of pictures, uint8 (side, width, 3) RGB each, one under another; in two columns where there are many."""
-    widest = max(line.shape[1] for line in lines)
-    even = [
-        cv2.copyMakeBorder(line, 0, 0, 0, widest - line.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255))
-        for line in lines
-    ]
-    if len(even) < 8:
-        return np.concatenate(even)
-    even += [np.full_like(even[0], 255)] * (len(even) % 2)
-    gap = np.full((len(even) // 2 * len(even[0]), 8, 3), 255, np.uint8)
-    return np.concatenate([np.concatenate(even[: len(even) // 2]), gap, np.concatenate(even[len(even) // 2 :])], axis=1)
-
-
-def gif(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> bytes:
-    """A GIF without end: the face goes to each expression and back."""
-    pictures, times = [source], [REST_MS]
-    for graded in frames.values():
-        pictures += [*graded, *reversed(graded[:-1]), source]
-        times += [FRAME_MS] * (len(graded) - 1) + [REST_MS] + [FRAME_MS] * (len(graded) - 1) + [REST_MS]
-    return images.encode_gif(pictures, times)
-
-
-def paste(photograph: np.ndarray, face: Mapping[str, Any], animated: np.ndarray) -> np.ndarray:
-    """The photograph (uint8 RGB) with its face animated.
-
-    face: a row of FACES. animated: its crop uint8 (S, S, 3) after the animation. What is carried back is the
-    *difference* of the crops, fading towards their edge: no seam can show, and where nothing changed the photograph's
-    own pixels stay as they are.
-    """
-    side = len(animated)
-    change = animated.astype(np.float32) - _pixels(face["image"], side)
-    place = np.arange(side, dtype=np.float32) + 0.5
-    fade = np.clip(np.minimum(place, side - place) / (_FEATHER * side), 0, 1)
-    change *= (fade[:, None] * fade[None, :])[..., None]
-    matrix = np.array(face["crop_matrix"], np.float32).reshape(2, 3) * (side / face["width"])
-    matrix[:, 2] += 0.5 * side / face["width"] - 0.5  # a pixel's middle is at its whole number
-    height, width = photograph.shape[:2]
-    corners = (np.array([(x, y) for x in (-1, side) for y in (-1, side)]) - matrix[:, 2]) @ np.linalg.inv(
-        matrix[:, :2]
-    ).T
-    x0, y0 = np.floor(corners.min(0)).astype(int).clip(0, (width - 1, height - 1))
-    x1, y1 = (np.ceil(corners.max(0)).astype(int) + 1).clip((x0 + 1, y0 + 1), (width, height))
-    matrix[:, 2] += matrix[:, :2] @ (x0, y0)
-    carried = cv2.warpAffine(
-        change, matrix, (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    )
-    pasted = photograph.copy()
-    pasted[y0:y1, x0:x1] = np.clip(photograph[y0:y1, x0:x1] + carried + 0.5, 0, 255).astype(np.uint8)
-    return pasted
-
-
-def _pixels(data: bytes, side: int) -> np.ndarray:
-    image = images.decode(data)
-    assert image is not None  # of our own tables
-    return images.resize_square(image, side)
 
 
 KIND = StageKind(

@@ -73,9 +73,9 @@ def train_generator_job(
     data = _Data(rendered, tuple(faces), config)
 
     def do(work: StageOutput) -> None:
-        name, checkpoint = f"generator-{work.job.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
+        name, checkpoint = f"generator-{work.spec.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
         set_aside_damaged(checkpoint, lambda: training.new_state(config))
-        tags = {"stage": "generator", "fingerprint": work.job.fingerprint}
+        tags = {"stage": "generator", "fingerprint": work.spec.fingerprint}
         with tracking.start(name, work.out, tags=tags, params=dataclasses.asdict(config)) as run:
             for finished in data.inputs.values():
                 run.log_dataset(finished, context="training")

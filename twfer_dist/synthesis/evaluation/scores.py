@@ -1,4 +1,4 @@
-"""How near a generator's images come to the true ones on pairs, against copying the input."""
+"""How similar generated images are to the true ones, compared with copying the input; and sample sheets."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,8 +13,8 @@ from twfer_dist.synthesis.networks import AnyGenerator, conditioning, fuse
 from twfer_dist.synthesis.pairs import Pairs
 
 CHANGED = 20.0
-"""A pixel is in the changed region where a channel of input and truth differs by more than this, of 255, there or
-beside it.
+"""A pixel is in the changed region if a channel of input and truth differs by more than this, of 255, at it or at a
+neighbour.
 """
 
 REGIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -24,12 +24,11 @@ REGIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class Nearness:
-    """How near pictures come to the true ones: means over all pixels of a region (`REGIONS`) in all pairs that were
-    added.
+class SimilarityScores:
+    """How similar pictures are to the true ones: means over the pixels of a region (`REGIONS`) in all added pairs.
 
-    The changed region is where input and truth differ (`CHANGED`). measures: beside squared errors (`se`), absolute
-    errors (`l1`), both in levels of 255, and `ssim`, functions (picture, truth) -> map (B, 1, S, S) by name.
+    The changed region is where input and truth differ (`CHANGED`). Measures are squared errors (`se`) and absolute
+    errors (`l1`), both in levels of 255, `ssim`, and any in `measures`: functions (picture, truth) -> map (B, 1, S, S).
     """
 
     def __init__(self, measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None) -> None:
@@ -38,7 +37,7 @@ class Nearness:
         self.pixels = dict.fromkeys(REGIONS, 0.0)
 
     def add(self, image: Tensor, truth: Tensor, pictures: Mapping[str, Tensor]) -> None:
-        """Inputs, truths and, by name, pictures that are compared with the truths: all (B, 3, S, S) in -1..1."""
+        """Inputs, truths and, by name, pictures to compare with the truths: all (B, 3, S, S) in -1..1."""
         largest = F.max_pool2d((truth - image).abs().amax(dim=1, keepdim=True), 3, stride=1, padding=1)
         regions = {name: part(largest * 127.5 > CHANGED) for name, part in REGIONS.items()}
         for region, inside in regions.items():
@@ -51,7 +50,7 @@ class Nearness:
                     self._sums[key] = self._sums.get(key, 0.0) + values[inside].sum().item()
 
     def mean(self, name: str, measure: str, region: str) -> float:
-        """The mean of a measure, or, of `psnr`, that of the mean squared error in dB."""
+        """The mean of a measure; `psnr` is that of the mean squared error, in dB."""
         if measure == "psnr":
             return float(10 * np.log10(255**2 / max(self.mean(name, "se", region), 1e-6)))
         return self._sums[name, measure, region] / max(self.pixels[region], 1.0)
@@ -68,34 +67,31 @@ def _absolute_error(picture: Tensor, truth: Tensor) -> Tensor:
 def score(
     generator: AnyGenerator, pairs: Pairs, count: int, device: torch.device | str = "cpu", batch: int = 16
 ) -> dict[str, float]:
-    """Scores on up to `count` pairs from the calmest image of a scene to its others.
+    """Scores on up to `count` pairs from a scene's neutral image to its others.
 
-    Keys are `<output|copy>_<psnr|ssim|l1>_<all|changed|rest>`, see `Nearness`; `copy` is the input taken as the answer.
+    Keys are `<output|copy>_<psnr|ssim|l1>_<all|changed|rest>`, see `SimilarityScores`; `copy` is the unchanged input.
     `changed_share` is the changed region's share of the pixels.
     """
-    draw = pairs.neutral_batch(count)
-    near = Nearness()
-    for start in range(0, len(draw.source), batch):
+    chosen = pairs.neutral_batch(count)
+    similarity = SimilarityScores()
+    for start in range(0, len(chosen.source), batch):
         rows = slice(start, start + batch)
-        image, truth, own, wanted = pairs.batch(pairs.plain(draw.source[rows], draw.target[rows]), device)
+        part = pairs.unaugmented(chosen.source[rows], chosen.target[rows])
+        image, truth, own, wanted = pairs.batch(part, device)
         with torch.inference_mode():
-            near.add(
-                image,
-                truth,
-                {"output": fuse(image, *generator(image, conditioning(generator, own, wanted))), "copy": image},
-            )
-    found = {
-        f"{name}_{measure}_{region}": round(near.mean(name, measure, region), 4)
+            output = fuse(image, *generator(image, conditioning(generator, own, wanted)))
+            similarity.add(image, truth, {"output": output, "copy": image})
+    means = {
+        f"{name}_{measure}_{region}": round(similarity.mean(name, measure, region), 4)
         for name in ("copy", "output")
         for measure in ("l1", "psnr", "ssim")
         for region in REGIONS
     }
-    return {"changed_share": near.pixels["changed"] / near.pixels["all"], **found}
+    return {"changed_share": similarity.pixels["changed"] / similarity.pixels["all"], **means}
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """The map of structural similarity (Wang et al. 2004) of the luminance of images (B, 3, S, S) in -1..1: (B, 1, S,
-    S).
+    """The structural similarity map (B, 1, S, S) of the luminance of images (B, 3, S, S) in -1..1 (Wang et al. 2004).
 
     Gaussian window of 11 pixels, sigma 1.5; constants (0.01 L)^2 and (0.03 L)^2 with L = 2.
     """
@@ -113,45 +109,42 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def sample_sheet(generator: AnyGenerator, pairs: Pairs, scenes: int, device: torch.device | str = "cpu") -> np.ndarray:
-    """A sheet for the eye, uint8 (H, W, 3) RGB: for each of some scenes a row of true images and under it the generated
-    ones.
+    """A sheet to look at, uint8 (H, W, 3) RGB: for each of some scenes a row of true images above the generated ones.
 
-    The input stands first; then the strongest image of each expression that the scene has, or its seven strongest
-    images.
+    The first column is the input; then comes the strongest image of each expression in the scene, or its seven
+    strongest images.
     """
-    strips = []
+    rows = []
     for number in np.linspace(0, len(pairs.scenes) - 1, min(scenes, len(pairs.scenes))).round().astype(int):
         neutral, *others = pairs.scenes[number]
-        strongest = {
-            int(pairs.labels[i]): i for i in others if pairs.labels[i]
-        }  # a scene is sorted from neutral to strong
+        # A scene is sorted from neutral to strong, so that the last image of a label is its strongest.
+        strongest = {int(pairs.labels[i]): i for i in others if pairs.labels[i]}
         targets = [strongest[label] for label in sorted(strongest)] or others[-len(EXPRESSIONS) :]
         targets = [targets[k % len(targets)] for k in range(len(EXPRESSIONS))]
-        image, truth, own, wanted = pairs.batch(
-            pairs.plain(np.repeat(neutral, len(targets)), np.array(targets)), device
-        )
+        part = pairs.unaugmented(np.repeat(neutral, len(targets)), np.array(targets))
+        image, truth, own, wanted = pairs.batch(part, device)
         with torch.inference_mode():
             fused = fuse(image, *generator(image, conditioning(generator, own, wanted)))
-        rows = [torch.cat([image[:1], pictures]).permute(2, 0, 3, 1).flatten(1, 2) for pictures in (truth, fused)]
-        strips += rows
-    return _bytes(torch.cat(strips))
+        rows += [torch.cat([image[:1], pictures]).permute(2, 0, 3, 1).flatten(1, 2) for pictures in (truth, fused)]
+    return _to_uint8(torch.cat(rows))
 
 
 def prototype_sheet(
     generator: AnyGenerator, pairs: Pairs, count: int, device: torch.device | str = "cpu"
 ) -> np.ndarray:
-    """A sheet for the eye, uint8 (H, W, 3) RGB, where no truth is known: some images, each with the seven expressions'
-    prototypes.
+    """A sheet to look at, uint8 (H, W, 3) RGB, where no truth is known: some images, animated to the prototype of each
+    of the seven expressions.
     """
     units = torch.from_numpy(to_unit(np.stack([prototype(expression) for expression in EXPRESSIONS]))).to(device)
-    strips = []
+    rows = []
     for index in np.linspace(0, len(pairs.images) - 1, min(count, len(pairs.images))).round().astype(int):
-        image, _, own, _ = pairs.batch(pairs.plain(np.repeat(index, len(units)), np.repeat(index, len(units))), device)
+        repeated = np.repeat(index, len(units))
+        image, _, own, _ = pairs.batch(pairs.unaugmented(repeated, repeated), device)
         with torch.inference_mode():
             fused = fuse(image, *generator(image, conditioning(generator, own, units)))
-        strips.append(torch.cat([image[:1], fused]).permute(2, 0, 3, 1).flatten(1, 2))
-    return _bytes(torch.cat(strips))
+        rows.append(torch.cat([image[:1], fused]).permute(2, 0, 3, 1).flatten(1, 2))
+    return _to_uint8(torch.cat(rows))
 
 
-def _bytes(image: Tensor) -> np.ndarray:
+def _to_uint8(image: Tensor) -> np.ndarray:
     return ((image.clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()

@@ -1,0 +1,58 @@
+"""`twfer bench`: one object with rates and ratios of one run."""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from twfer_dist.bench import animate, compare
+from twfer_dist.bench.faces import bench_faces
+from twfer_dist.cli.main import main
+from twfer_dist.faces import stage
+from twfer_dist.synthesis.stage import rows_per_shard
+from twfer_dist.training import precision
+
+
+@pytest.fixture(autouse=True)
+def one_round(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "ROUNDS", 1)
+    monkeypatch.setattr(animate, "PUBLIC_BATCHES", (1,))
+
+
+def bench(name: str) -> dict[str, Any]:
+    result = CliRunner().invoke(main, ["bench", name, "--images", "100", "--actors", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def assert_compared(facts: dict[str, Any], images: int) -> None:
+    assert facts["pipeline_over_bare"] == pytest.approx(facts["pipeline_rate"] / facts["bare_rate"], abs=0.02)
+    assert facts["bare_rate"] > 0 and (facts["processes"], facts["rounds"], facts["images"]) == (1, 1, images)
+
+
+def test_each_process_gets_equally_many_shards() -> None:
+    assert compare.even_size(600, 2, lambda rows: 64) == compare.Size(384, 2, 3)
+    assert compare.even_size(600, 2, lambda rows: rows_per_shard(rows, 16)) == compare.Size(320, 2, 10)
+
+
+def test_io_is_timed_beside_a_plain_loop() -> None:
+    facts = bench("io")
+    assert_compared(facts, 512)
+    assert facts["pipeline_mb_per_second"] > 0 and facts["read_mb_per_second"] > 0
+
+
+@pytest.mark.long
+def test_faces_are_timed_beside_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "ROWS_PER_SHARD", 5)
+    assert_compared(bench_faces(20, 1), 20)  # the command takes a hundred photographs or more
+
+
+@pytest.mark.long
+def test_animate_is_timed_beside_a_plain_loop() -> None:
+    facts = bench("animate")
+    assert_compared(facts, 128)
+    emulated = f"not in {precision.device_without_bfloat16('cpu')}"
+    assert facts["bfloat16_over_float32"] == emulated or facts["bfloat16_over_float32"] > 0
+    assert facts["ours_over_public"] == pytest.approx(facts["ours_rate"] / facts["public_rate"], rel=0.05)
+    assert facts["public_batch"] == 1

@@ -1,0 +1,39 @@
+"""The progress line at a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import sys, time
+from twfer_dist.engine.progress import Progress, ProgressReporter
+progress = Progress("train", 4, unit="epochs")
+with progress.follow(sys.argv[1]):
+    ProgressReporter(sys.argv[1])(1.5)
+    time.sleep(1.2)
+rows = Progress("faces", 100)
+rows.start(40, dead=1)
+rows.advance(60, dead=2)
+rows.close()
+"""
+
+
+def test_progress_is_shown_at_a_terminal(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "progress.txt")], stderr=theirs, check=True, timeout=60
+    )
+    shown = os.read(ours, 1 << 16).decode()
+    assert "train: 0.0 of 4 epochs (starting)" in shown
+    assert "train: 1.5 of 4 epochs" in shown
+    assert "faces: 40 of 100 (starting, 1 without result)" in shown
+    assert "faces: 100 of 100" in shown and "0 s left, 3 without result" in shown
+
+
+def test_nothing_is_printed_without_a_terminal(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "progress.txt")], capture_output=True, check=True, timeout=60
+    )
+    assert done.stdout == b"" and done.stderr == b""
