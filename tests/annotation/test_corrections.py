@@ -76,8 +76,8 @@ def test_a_saved_table_changes_only_what_was_marked(faces: Artifact, tmp_path: P
     seen = dict(re.findall(r'data-id="([^"]+)".* data-crop="([^"]+)"', page(faces)))
     marks = (crop, "wrong crop", ""), (label, "", other)
     lines = [
-        ",".join(f'"{v}"' for v in (f["face_id"], f["path"], fault, said, seen[f["face_id"]]))
-        for f, fault, said in marks
+        ",".join(f'"{v}"' for v in (f["face_id"], f["path"], fault, new_label, seen[f["face_id"]]))
+        for f, fault, new_label in marks
     ]
     table.write_text("\n".join(["face_id,path,fault,label,crop", *lines, ""]))
     text = (

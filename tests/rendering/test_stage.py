@@ -25,8 +25,8 @@ from twfer_dist.rendering.stage import Studio, make_corpora, rendered_job
 
 def test_the_stage_renders_what_its_worker_renders(ray_cluster: None, head_file: str, tmp_path: Path) -> None:
     config = ClayConfig(figures=11, scenes=2, states=6, size=32)
-    finished = run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True)
-    table = finished.table(".", schema.RENDERED)
+    output = run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True)
+    table = output.table(".", schema.RENDERED)
     assert len(table) == 132 and set(table["status"].to_pylist()) == {OK}
     # Across the border of two shards, starting in the middle of a scene.
     alone = Studio(head_file, config)(plan.plan(config).slice(117, 6))
@@ -36,7 +36,7 @@ def test_the_stage_renders_what_its_worker_renders(ray_cluster: None, head_file:
         assert not any(first["action_units"]) and any(second["action_units"]) and first["label"] == NEUTRAL
         assert first["votes"] == ""
     assert len({row["image"] for row in table.to_pylist()[::6]}) == 22  # no two scenes look the same
-    assert run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True).build_id == finished.build_id
+    assert run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True).build_id == output.build_id
 
 
 def test_another_head_or_another_seed_is_another_output(head_file: str, tmp_path: Path) -> None:

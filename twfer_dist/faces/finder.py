@@ -178,15 +178,15 @@ class FaceFinder:
         size: int,
     ) -> dict[str, Any]:
         # Labels and Action Units of the corpus describe a photograph's largest face.
-        given = row["action_units"] if rank == 0 else None
-        own = None if given else measured
+        from_corpus = row["action_units"] if rank == 0 else None
+        own = None if from_corpus else measured
         return {
             "face_id": f"{row['photo_id']}-{rank:02d}",
             "rank": rank,
             **{name: row[name] for name in ("photo_id", "corpus", "path", "figure_id", "split", "groups")},
             "label": row["label"] if rank == 0 else None,
-            "action_units": given or (own.units if own else None),
-            "action_units_from": OPENFACE if given else OURS if own else None,
+            "action_units": from_corpus or (own.units if own else None),
+            "action_units_from": OPENFACE if from_corpus else OURS if own else None,
             "action_units_half_width_90": own.half_width_90 if own else None,
             "detector": self.identity,
             "score": score,
