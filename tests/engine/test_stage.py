@@ -133,14 +133,14 @@ def test_actors_on_every_cpu_leave_room_for_later_steps(ray_cluster: None, tmp_p
     log = tmp_path / "log"
     log.touch()
     steps = [Step(LogStart, {"log": str(log)}, actors=4), Step(log_end, {"log": str(log)})]
-    plan = pa.table({"id": [f"{k:05d}" for k in range(40)], "value": list(range(40))})
+    plan = pa.table({"id": [f"{k:05d}" for k in range(20)], "value": list(range(20))})
     tables = {".": NUMBERS}
     run_stage(
         StageSpec("numbers", 1, {}, {}, {}, tables, lambda output: output.map(plan, steps, rows_per_shard=1)),
         str(tmp_path / "out"),
     )
     lines = log.read_text().split()
-    assert len(lines) == 80 and lines.index("end") < 10
+    assert len(lines) == 40 and lines.index("end") < 10
 
 
 @pytest.mark.parametrize("place", ["disk", pytest.param("s3", marks=pytest.mark.long)])
