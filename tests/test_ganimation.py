@@ -367,7 +367,7 @@ def test_gradient_that_is_not_finite_leaves_the_weights_as_they_were(pairs):
     optimizer = torch.optim.Adam(network.parameters())
     loss = network(torch.ones(1, 1)).abs().sqrt().sqrt().sqrt().sum() * 1e20
     with pytest.raises(UserError, match="diverged at here: its gradient is inf"):
-        training._step(loss, network, optimizer, ("here", "supervised_rate", 1e-4))
+        training._update(loss, network, optimizer, ("here", "supervised_rate", 1e-4))
     assert network.weight.item() == pytest.approx(1e-30)
 
 

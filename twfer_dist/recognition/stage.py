@@ -158,7 +158,7 @@ class Predictor:
             # answer's last bits.
             filled = [p or black for p in pixels[group]] + [black] * (self.batch - count)
             images = np.stack([np.frombuffer(p, np.uint8).reshape(size, size, 3) for p in filled])
-            found, far = model.answer(images, self.device)
+            found, far = model.predict(images, self.device)
             probabilities[group], distances[group] = found[:count], far[:count]
         predicted = probabilities.argmax(1)
         confidence = probabilities.max(1)
