@@ -6,15 +6,18 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint chaos
+.PHONY: help demo test test-all lint chaos
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY)  ## photographs to report on the corpus that ships, about eight minutes on two cores
-	@$(BIN)/twfer run jobs/demo.yaml
+demo: $(READY)  ## from photographs to a report, on the corpus that ships; about eight minutes on two cores
+	@$(BIN)/twfer run package:recipes/demo.yaml
 
-test: lint  ## lint, then every test, on real Ray and real MLflow
+test: lint  ## lint, then the tests, on real Ray and real MLflow
+	@$(BIN)/python -m pytest -m "not long"
+
+test-all: lint  ## the same and the long tier: kills, S3, job submission, benchmarks, the wheel
 	@$(BIN)/python -m pytest
 
 lint: $(READY)  ## ruff and mypy

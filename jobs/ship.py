@@ -55,8 +55,10 @@ def _write_facts(weights: Path, network: Artifact, rendered: Artifact, **more: o
     facts = {
         "file": weights.name,
         "sha256": storage.sha256_file(str(weights)),
-        **{key: network.manifest[key] for key in ("stage", "fingerprint", "version", "config", "seconds")},
-        "rendered": {key: rendered.manifest[key] for key in ("fingerprint", "digest", "config", "models", "rows")},
+        **{key: getattr(network.manifest, key) for key in ("stage", "fingerprint", "version", "config", "seconds")},
+        "rendered": {
+            key: getattr(rendered.manifest, key) for key in ("fingerprint", "digest", "config", "models", "rows")
+        },
         "scores": network.results["scores"],
         **more,
     }

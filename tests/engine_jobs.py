@@ -6,12 +6,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
+from twfer_dist.engine.artifact import Artifact, Manifest
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
@@ -25,6 +27,15 @@ DIGITS = schema.stamped(("digit_id", pa.string()), ("digit", pa.string()))
 class Config:
     rows: int = 200
     add: int = 1
+
+
+def make_artifact(uri: str, **values: Any) -> Artifact:
+    """A finished output without files, whose manifest has these values and is empty else."""
+    empty: dict[str, Any] = {name: {} for name in ("inputs", "config", "models", "build_ids", "rows", "counts")}
+    empty |= dict.fromkeys(("fingerprint", "stage", "build_id", "digest"), "")
+    empty |= {"version": 1, "schema": schema.SCHEMA_VERSION, "planned_table": None, "reused": None}
+    empty |= {"results": {}, "seconds": 0.0, "versions": {}, "files": ()}
+    return Artifact(uri, Manifest(**(empty | values)))
 
 
 def doubled(table: pa.Table) -> pa.Table:

@@ -144,7 +144,7 @@ def make_predictions(out: str, of: Sequence[Artifact], model: str, skill: float)
     """A model's answers to data sets and to faces, in one table; every ninth face is not readable."""
     rows = []
     for finished in of:
-        of_faces = finished.manifest["stage"] == "faces"
+        of_faces = finished.manifest.stage == "faces"
         for number, row in enumerate(
             finished.table("faces", FACES).to_pylist() if of_faces else finished.table(".", DATASET).to_pylist()
         ):

@@ -22,7 +22,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import artifact, output, stage, storage
-from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.artifact import Artifact, Reused
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.reuse import keep_permanent
@@ -54,7 +54,7 @@ def test_failed_rows_are_done_again_and_no_others(ray_cluster, s3: Server, tmp_p
 
     unreached.write_text("00000 00017 00018 00069")
     failed = run_stage(job(unreached), out)
-    assert failed.manifest["counts"]["numbers"] == {OK: 66, "unreachable": 4}
+    assert failed.manifest.counts["numbers"] == {OK: 66, "unreachable": 4}
     assert run_stage(job(unreached), out).build_id == failed.build_id
 
     asked.unlink()
@@ -62,7 +62,7 @@ def test_failed_rows_are_done_again_and_no_others(ray_cluster, s3: Server, tmp_p
     again = run_stage(job(unreached), out, retry=True)
     assert sorted(asked.read_text().split()) == ["00000", "00017", "00018", "00069"]
     assert again.uri == failed.uri and again.build_id != failed.build_id and again.digest != failed.digest
-    assert again.manifest["counts"]["numbers"] == {OK: 69, "unreachable": 1}
+    assert again.manifest.counts["numbers"] == {OK: 69, "unreachable": 1}
 
     assert run_stage(job(unreached), out, retry=True).build_id == again.build_id  # nothing came out differently
     unreached.write_text("")
@@ -110,21 +110,21 @@ def test_rows_that_another_output_holds_are_kept_and_the_others_done(
             lambda work: work.map(plan, steps, rows_per_shard=16, reuse_key_columns=["id", "value"]),
         )
 
-    run_stage(grown(40, other=-1), out)
+    first = run_stage(grown(40, other=-1), out)
     healthy = run_stage(grown(70, other=7), str(tmp_path / "healthy"))
     asked.unlink()
     more = run_stage(grown(70, other=7), out)
-    assert sum(entry["path"].startswith("numbers/") for entry in more.manifest["files"]) > 1
+    assert sum(file.path.startswith("numbers/") for file in more.manifest.files) > 1
     assert sorted(asked.read_text().split()) == ["00007", *(f"{i:05d}" for i in range(40, 70))]
-    assert more.manifest["reused"]["rows"] == 39
+    assert more.manifest.reused == Reused(first.name, 39)
     assert more.digest == healthy.digest
     assert more.table("digits", DIGITS).equals(healthy.table("digits", DIGITS))
 
     asked.unlink()
     fewer = run_stage(grown(50, other=7), out)
-    assert not asked.exists() and fewer.manifest["reused"] == {"from": more.name, "rows": 50}
+    assert not asked.exists() and fewer.manifest.reused == Reused(more.name, 50)
     other = run_stage(dataclasses.replace(grown(50, other=7), config={"another": 1}), out)
-    assert len(asked.read_text().split()) == 50 and other.manifest["reused"] is None
+    assert len(asked.read_text().split()) == 50 and other.manifest.reused is None
 
 
 def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, tmp_path):
@@ -151,11 +151,7 @@ def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, t
     healthy = run_stage(job(60), str(tmp_path / "healthy"))
     asked.unlink()
     whole = run_stage(job(60), str(tmp_path / "out"))
-    assert (
-        not asked.exists()
-        and whole.manifest["reused"] == {"from": few.name, "rows": 20}
-        and whole.digest == healthy.digest
-    )
+    assert not asked.exists() and whole.manifest.reused == Reused(few.name, 20) and whole.digest == healthy.digest
 
     shutil.rmtree(whole.uri)
     shutil.rmtree(many.uri)
@@ -164,7 +160,7 @@ def test_a_killed_run_goes_on_with_the_rows_that_it_kept_at_first(ray_cluster, t
     shutil.rmtree(few.uri)
     asked.unlink()
     alone = run_stage(job(60), str(tmp_path / "out"))
-    assert len(asked.read_text().split()) == 60 and alone.manifest["reused"] is None and alone.digest == healthy.digest
+    assert len(asked.read_text().split()) == 60 and alone.manifest.reused is None and alone.digest == healthy.digest
 
 
 def test_a_planned_row_is_done_again_though_another_one_that_it_descends_from_is_kept(ray_cluster, tmp_path):
@@ -178,10 +174,10 @@ def test_a_planned_row_is_done_again_though_another_one_that_it_descends_from_is
 
     job = StageSpec("numbers", 1, {}, {}, {}, {".": NUMBERS}, do)
     unreached.write_text("00000-1")
-    assert run_stage(job, str(tmp_path / "out")).manifest["counts"]["."] == {OK: 3, "unreachable": 1}
+    assert run_stage(job, str(tmp_path / "out")).manifest.counts["."] == {OK: 3, "unreachable": 1}
     unreached.write_text("")
     again = run_stage(job, str(tmp_path / "out"), retry=True)
-    assert again.table(".", NUMBERS)["id"].to_pylist() == ids and again.manifest["counts"]["."] == {OK: 4}
+    assert again.table(".", NUMBERS)["id"].to_pylist() == ids and again.manifest.counts["."] == {OK: 4}
 
 
 def test_nothing_is_kept_of_an_output_that_was_changed(ray_cluster, tmp_path, capfd):
@@ -206,7 +202,7 @@ def test_nothing_is_kept_of_an_output_that_was_changed(ray_cluster, tmp_path, ca
     part = Path(few.uri) / "digits" / "part-00000.parquet"
     whole = part.read_bytes()
     part.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
-    assert run_stage(job(20), str(tmp_path / "out")).manifest["reused"] is None
+    assert run_stage(job(20), str(tmp_path / "out")).manifest.reused is None
     assert f"{part} was changed since it was written: no row of {few.uri} is kept." in capfd.readouterr().err
     with pytest.raises(UserError, match=rf"{part} was changed since it was written: delete {few.uri} and run again"):
         run_stage(job(10), str(tmp_path / "out"), retry=True)
@@ -225,7 +221,7 @@ def test_a_retry_that_was_stopped_at_its_very_end_is_not_done_again(ray_cluster,
         patch.setattr(stage, "_retire", stop)
         run_stage(job(unreached), str(tmp_path / "out"), retry=True)
     asked.unlink()
-    assert run_stage(job(unreached), str(tmp_path / "out"), retry=True).manifest["counts"]["numbers"] == {OK: 70}
+    assert run_stage(job(unreached), str(tmp_path / "out"), retry=True).manifest.counts["numbers"] == {OK: 70}
     assert not asked.exists()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         failed.name,
@@ -311,7 +307,7 @@ def test_photographs_that_are_added_or_changed_are_looked_at_alone(ray_cluster, 
     shutil.copyfile(shipped[3], folder / "3.jpg")
     (folder / "1.jpg").write_bytes(b"no longer a picture")
     second = found()
-    assert second.manifest["reused"] == {"from": first.name, "rows": 2}
+    assert second.manifest.reused == Reused(first.name, 2)
     rows = {row["path"]: row["status"] for row in second.table("photographs", schema.PHOTOGRAPHS).to_pylist()}
     assert rows == {"0.jpg": "ok", "1.jpg": "unreadable", "2.jpg": "ok", "3.jpg": "ok"}
     before, after = (

@@ -54,7 +54,7 @@ def test_the_second_start_of_a_stage_waits_says_for_whom_and_finds_it_done(tmp_p
         time.sleep(0.05)
     finished = run_stage(numbers_job(Config(), step=Step(int)), str(tmp_path))  # would fail if it did anything
     assert child.wait() == 0
-    assert finished.manifest["rows"]["numbers"] == 200
+    assert finished.manifest.rows["numbers"] == 200
     (sentence,) = capsys.readouterr().err.splitlines()
     assert sentence.startswith(f"twfer: {Path(finished.uri).name} is being made by process {child.pid} on ")
     assert sentence.endswith(": waiting for it.")

@@ -143,7 +143,7 @@ def found(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         lines = [f"{name},{int(name[:2]) % 7 + 1},{'test' if 'copy' in name else 'train'}" for name in names]
         (folder / "heads" / "manifest.csv").write_text("\n".join(["path,label,split", *lines]))
         faces = run_stage(faces_job([open_corpus(str(folder / "heads"))], PLAIN), str(folder / "out"), quiet=True)
-    assert faces.manifest["reused"]["rows"] == 18
+    assert faces.manifest.reused and faces.manifest.reused.rows == 18
     return folder, faces
 
 
@@ -165,7 +165,7 @@ def test_copies_count_as_one_figure_and_are_listed(found: tuple[Path, Artifact],
     assert len(listed) == 16 and listed[0]["path"] == "00 copy.jpg" and listed[0]["copy_of"] == "00 (1).jpg"
     again = run_stage(faces_job([open_corpus(str(folder / "heads"))], PLAIN, actors=2), str(tmp_path), quiet=True)
     assert (
-        again.manifest["reused"] is None and again.digest == faces.digest
+        again.manifest.reused is None and again.digest == faces.digest
     )  # rows of another output were revised as these
 
 

@@ -18,7 +18,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, FACES, PHOTOGRAPHS
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.artifact import Artifact, Reused
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 from twfer_dist.recipe.load import load_recipe
@@ -67,7 +67,7 @@ def test_both_tables_are_there_as_csv_too(faces: Artifact) -> None:
     for name, schema, key in (("faces", FACES, "face_id"), ("photographs", PHOTOGRAPHS, "photo_id")):
         rows = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path(f"{name}.csv")).decode("utf-8-sig"))))
         assert [row[key] for row in rows] == faces.table(name, schema)[key].to_pylist()
-        assert {row["status"] for row in rows} == set(faces.manifest["counts"][name]) and rows[0]["group material"]
+        assert {row["status"] for row in rows} == set(faces.manifest.counts[name]) and rows[0]["group material"]
     assert faces.results["corpora"]["photographs"]["photographs"] == 7
 
 
@@ -128,7 +128,7 @@ def test_a_saved_table_changes_what_was_marked_and_nothing_else(faces: Artifact,
     )
     (tmp_path / "mended.yaml").write_text(text)
     (outcome,) = run_recipe(load_recipe(str(tmp_path / "mended.yaml")))
-    assert (after := outcome.finished) is not None
+    assert (after := outcome.artifact) is not None
     changed: dict[str, dict[str, object]] = {
         crop["face_id"]: {"status": "rejected", "error": f"{crop['path']}: a person marked it: wrong crop"},
         label["face_id"]: {"label": EXPRESSIONS.index(other) + 1},
@@ -164,7 +164,7 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
 
     def made(out: str, stages: str) -> dict[str, Artifact]:
         (tmp_path / "recipe.yaml").write_text(f"out: {tmp_path}/{out}\nstages:\n{stages}")
-        return {o.stage.name: o.finished for o in run_recipe(load_recipe(str(tmp_path / "recipe.yaml"))) if o.finished}
+        return {o.stage.name: o.artifact for o in run_recipe(load_recipe(str(tmp_path / "recipe.yaml"))) if o.artifact}
 
     known, anew = made("known", before + after), made("anew", after)["after"]
     rows = known["after"].table(".", ANIMATED).to_pylist()
@@ -176,10 +176,7 @@ def test_what_depends_on_a_corrected_face_is_done_again_and_nothing_else(faces: 
         "fear",
         EXPRESSIONS[labels[second] - 1],
     }
-    assert (
-        known["after"].manifest["reused"] == {"from": known["before"].name, "rows": len(same)}
-        and anew.manifest["reused"] is None
-    )
+    assert known["after"].manifest.reused == Reused(known["before"].name, len(same)) and anew.manifest.reused is None
     assert anew.table(".", ANIMATED).to_pylist() == rows
 
 

@@ -373,7 +373,7 @@ def test_stage_is_the_same_in_another_place_and_differs_by_seed(ray_cluster, inp
     again = run_stage(
         dataset_job([people], [animated], config), str(tmp_path / "b"), quiet=True
     )  # faces are not used here
-    assert (again.digest, again.manifest["fingerprint"]) == (first.digest, first.manifest["fingerprint"])
+    assert (again.digest, again.manifest.fingerprint) == (first.digest, first.manifest.fingerprint)
     other = run_stage(dataset_job([], [animated], dataclasses.replace(config, seed=1)), str(tmp_path / "a"), quiet=True)
     assert other.digest != first.digest
 

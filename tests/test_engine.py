@@ -24,15 +24,15 @@ from twfer_dist.engine.stage import find_output, run_stage
 
 
 def parts_sha256(finished: artifact.Artifact) -> dict[str, str]:
-    return {f["path"]: f["sha256"] for f in finished.manifest["files"]}
+    return {f.path: f.sha256 for f in finished.manifest.files}
 
 
 def test_every_planned_id_has_a_row_and_dead_letters_are_counted(ray_cluster, tmp_path):
     finished = run_stage(numbers_job(Config()), str(tmp_path))
     table = finished.table("numbers", NUMBERS)
     assert table["id"].to_pylist() == [f"{i:05d}" for i in range(200)]
-    assert finished.manifest["rows"]["numbers"] == 200
-    counts = finished.manifest["counts"]["numbers"]
+    assert finished.manifest.rows["numbers"] == 200
+    counts = finished.manifest.counts["numbers"]
     assert counts == {
         "multiple_of_seven": sum((2 * (199 - i) + 1) % 7 == 0 for i in range(200)),
         "ok": 200 - counts["multiple_of_seven"],

@@ -15,25 +15,16 @@ import pytest
 from PIL import Image
 
 from twfer_dist.core import schema
-from twfer_dist.core.crop import SPAN, crop_matrix, encode, full_frame_matrix, warp_crop
+from twfer_dist.core.crop import SPAN, crop_matrix, full_frame_matrix, warp_crop
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.status import OK
+from twfer_dist.core.images import encode_jpeg
+from twfer_dist.core.status import MISSING, OK, OUTSIDE, TOO_LARGE, TOO_SMALL, UNREADABLE
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.storage import sha256
 from twfer_dist.faces import detector_models
-from twfer_dist.faces.decode import (
-    MISSING,
-    OUTSIDE,
-    TOO_LARGE,
-    TOO_SMALL,
-    UNREADABLE,
-    DecodeError,
-    decode,
-    on_grey,
-    read,
-)
+from twfer_dist.faces.decode import DecodeError, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.stage import FaceFinder, FacesConfig, faces_job
 from twfer_dist.measurement.analyzer import SHIPPED
@@ -312,7 +303,7 @@ def test_every_planned_photograph_is_one_row_with_its_status(found: Artifact) ->
         assert row["photo_id"] == schema.photo_id("malformed", path)
     assert rows["gray.jpg"]["content_sha256"] == sha256((MALFORMED / "gray.jpg").read_bytes())
     assert (rows["exif_8.jpg"]["width"], rows["exif_8.jpg"]["height"]) == (220, 240)
-    assert found.manifest["counts"]["photographs"] == {
+    assert found.manifest.counts["photographs"] == {
         "ok": 16, MISSING: 1, OUTSIDE: 3, TOO_LARGE: 2, TOO_SMALL: 1, UNREADABLE: 5,
     }  # fmt: skip
 
@@ -348,10 +339,10 @@ def test_exif_orientations_give_the_same_face(found: Artifact) -> None:
 def crowd(folder: Path) -> Corpus:
     """66 photographs with a label, which is more than one part, one of them with two faces and Action Units."""
     folder.mkdir()
-    (folder / "two.jpg").write_bytes(encode(two_faces()))
+    (folder / "two.jpg").write_bytes(encode_jpeg(two_faces()))
     for number in range(65):
         (folder / f"{number:02d}.jpg").write_bytes(
-            encode(cv2.resize(picture(f"exif_{1 + number % 8}.jpg"), (100 + number % 9, 120)))
+            encode_jpeg(cv2.resize(picture(f"exif_{1 + number % 8}.jpg"), (100 + number % 9, 120)))
         )
     corpus = open_corpus(str(folder))
     units = [
@@ -376,7 +367,7 @@ def test_one_worker_and_two_give_the_same_bytes(ray_cluster: None, tmp_path: Pat
         )
         for actors in (1, 2)
     )
-    assert one.digest == two.digest and one.manifest["fingerprint"] == two.manifest["fingerprint"]
+    assert one.digest == two.digest and one.manifest.fingerprint == two.manifest.fingerprint
     photographs, faces = one.table("photographs", schema.PHOTOGRAPHS), one.table("faces", schema.FACES)
     assert len(photographs) == 66 and pc.sum(photographs["faces"]).as_py() == len(faces) == 67
     large, small = (row for row in faces.to_pylist() if row["path"] == "two.jpg")
@@ -413,7 +404,7 @@ def test_aligned_photographs_are_taken_as_they_are(ray_cluster: None, tmp_path: 
         100,
         [0, 0, 100, 100],
     )
-    assert face["image"] == encode(noise)
+    assert face["image"] == encode_jpeg(noise)
 
 
 def test_what_decides_the_faces_is_in_the_fingerprint(tmp_path: Path) -> None:

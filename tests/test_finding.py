@@ -16,14 +16,13 @@ import twfer_dist
 from twfer_dist.core import schema
 from twfer_dist.core.crop import compose_affine, crop_matrix, quarter_turns, warp_crop
 from twfer_dist.core.landmarks import apply_affine
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_QUALITY, NO_FACE, OK
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.faces import detector, detector_models
-from twfer_dist.faces.decode import NO_FACE, decode
+from twfer_dist.faces.decode import decode
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.stage import FaceFinder, FacesConfig
 from twfer_dist.measurement.analyzer import SHIPPED
-from twfer_dist.measurement.quality import LOW_QUALITY
 
 TW58 = Path(twfer_dist.__file__).parent / "demo" / "tw58"
 HEADS = [f"expressions58-{figure:05d}-0-{state:02d}.jpg" for figure, state in ((3, 0), (11, 3), (20, 6), (35, 5))]

@@ -13,6 +13,7 @@ from twfer_dist.cli.main import main
 from twfer_dist.cli.terminal import print_results, print_stage
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
+from twfer_dist.engine.artifact import OutputFile
 from twfer_dist.engine.inspect import EXAMPLES, inspect
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
@@ -83,8 +84,8 @@ def test_each_table_has_its_own_counts_and_few_pictures_are_named(tmp_path, caps
         "faces": (FACES, [{"face_id": f"{k}", "status": s} for k, s in enumerate(("ok", "low_quality"))]),
     }
     made = output(str(tmp_path), "faces", rows)
-    pictures = [{"path": name} for name in ("b.png", "c.png", "a.jpg", "z.png", "sheet.jpg")]
-    made = replace(made, manifest={**made.manifest, "files": pictures})
+    pictures = tuple(OutputFile(name, sha256="") for name in ("b.png", "c.png", "a.jpg", "z.png", "sheet.jpg"))
+    made = replace(made, manifest=replace(made.manifest, files=pictures))
     outcome = Outcome(Stage("faces", "faces", {}, {}), "made", made)
     print_stage(outcome.summary())
     print_results(outcome)

@@ -51,7 +51,7 @@ def test_rows_that_kill_are_found_and_the_others_get_the_bytes_that_they_always_
             assert row == expected
     left = [row for row in undisturbed.table("digits", DIGITS).to_pylist() if row["digit_id"][:5] not in DEADLY]
     assert digits.to_pylist() == left
-    assert finished.manifest["counts"]["numbers"][KILLED] == 2
+    assert finished.manifest.counts["numbers"][KILLED] == 2
     assert [path.name for path in tmp_path.iterdir()] == [Path(finished.uri).name]
     assert not (Path(finished.uri) / "_work").exists()
 

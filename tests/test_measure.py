@@ -20,13 +20,13 @@ from tiny_head import tiny_head
 from twfer_dist.cli.main import main
 from twfer_dist.core.crop import SPAN, aligned_matrix, warp_crop
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.landmarks import apply_affine, resample_jawline
+from twfer_dist.core.landmarks import MIRRORED, apply_affine, resample_jawline
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement import analyzer, augmentation, identity, training
-from twfer_dist.measurement.network import MIRRORED, SIZE, FaceNetwork, predict_batch
+from twfer_dist.measurement.network import SIZE, FaceNetwork, predict_batch
 from twfer_dist.measurement.train_stage import LOG, face_network_job
 from twfer_dist.measurement.training import FaceNetworkConfig
 from twfer_dist.rendering.head import save_head

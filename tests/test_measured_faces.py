@@ -18,7 +18,7 @@ import twfer_dist
 from twfer_dist.core import contact_sheet, schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.landmarks import apply_affine
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_QUALITY, OK
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import Artifact
@@ -27,7 +27,7 @@ from twfer_dist.faces.decode import decode
 from twfer_dist.faces.stage import FacesConfig, faces_job
 from twfer_dist.measurement import evaluate
 from twfer_dist.measurement.analyzer import SHIPPED, Face
-from twfer_dist.measurement.quality import LOW_QUALITY, Gate
+from twfer_dist.measurement.quality import Gate
 
 TW58 = Path(twfer_dist.__file__).parent / "demo" / "tw58"
 FIGURES = [f"expressions58-{figure:05d}-0-{state:02d}.jpg" for figure in (3, 11, 20) for state in (0, 3, 6)]
@@ -127,7 +127,7 @@ def test_faces_that_are_not_fit_to_be_read_are_kept_and_say_why(
     assert rows["small.png"]["error"].startswith("small.png: The face is too small: its eyes span 1")
     assert rows["blurred.jpg"]["error"].startswith("blurred.jpg: The face is too blurred")
     assert all(rows[name]["image"] and rows[name]["landmarks68"] for name in ("small.png", "blurred.jpg"))
-    assert found[1].manifest["counts"]["faces"] == {LOW_QUALITY: 2, OK: len(FIGURES) + 1}
+    assert found[1].manifest.counts["faces"] == {LOW_QUALITY: 2, OK: len(FIGURES) + 1}
     photographs = found[1].table("photographs", schema.PHOTOGRAPHS)
     assert set(photographs["status"].to_pylist()) == {OK}  # a face was found in each
 

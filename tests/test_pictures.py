@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import OK, TOO_LARGE, UNREADABLE
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.faces.containers import orientation
-from twfer_dist.faces.decode import TOO_LARGE, UNREADABLE, DecodeError, decode, on_grey
+from twfer_dist.faces.decode import DecodeError, decode, on_grey
 from twfer_dist.faces.stage import FaceFinder, FacesConfig, faces_job
 
 TRIALS = Path(__file__).parent / "data" / "trials"

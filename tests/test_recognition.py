@@ -21,7 +21,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES, PREDICTIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.artifact import Artifact, Reused
 from twfer_dist.engine.inspect import inspect
 from twfer_dist.engine.mlflow_store import sqlite_uri
 from twfer_dist.engine.output import StageOutput
@@ -63,7 +63,7 @@ def trained(images, migrated_database, tmp_path_factory: pytest.TempPathFactory)
 def test_a_training_writes_a_model_scores_and_history(trained, images):
     finished, _ = trained
     results = finished.results
-    assert {f["path"] for f in finished.manifest["files"]} == {
+    assert {f.path for f in finished.manifest.files} == {
         "model.safetensors",
         "model.json",
         "novelty.safetensors",
@@ -282,7 +282,7 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
     for actors, given in ((1, inputs), (2, inputs[::-1])):
         job = predict_job(given, model, PredictConfig(batch=8), actors=actors)
         found.append(run_stage(job, str(tmp_path / str(actors)), quiet=True))
-    assert found[0].digest == found[1].digest and found[0].manifest["fingerprint"] == found[1].manifest["fingerprint"]
+    assert found[0].digest == found[1].digest and found[0].manifest.fingerprint == found[1].manifest.fingerprint
     table = found[0].table(".", PREDICTIONS)
     by_id = {row["image_id"]: row for row in table.to_pylist()}
     assert len(by_id) == len(table) == 75
@@ -299,7 +299,7 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
         "figure-0",
         [("posture", "kneeling")],
     )
-    assert face["model"] == f"ARM {model.manifest['fingerprint'][:6]}"
+    assert face["model"] == f"ARM {model.manifest.fingerprint[:6]}"
 
     answered = [row for row in by_id.values() if row["predicted"]]
     opened = recogniser.open_recogniser(model)
@@ -315,7 +315,7 @@ def test_answers_are_the_same_for_one_actor_and_two(ray_cluster, trained, images
     few = run_stage(predict_job(inputs[:1], model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
     more = run_stage(predict_job(inputs, model, PredictConfig(batch=8)), str(tmp_path / "few"), quiet=True)
     assert (
-        more.manifest["reused"] == {"from": few.name, "rows": 5} and more.digest == found[0].digest
+        more.manifest.reused == Reused(few.name, 5) and more.digest == found[0].digest
     )  # though others are its neighbours
     # The training's own scores and these answers are of the same images and the same network.
     for split, score in model.results["scores"].items():

@@ -127,7 +127,7 @@ def test_the_model_with_the_best_validation_answers(world, tmp_path):
         (TrainConfig(network="resnet18", size=96, epochs=2), 24),
     )
     trainings = [make_training(out, dataset, config, right) for config, right in settings]
-    names = [f"{name} {t.manifest['fingerprint'][:6]}" for name, t in zip(("ARM", "ResNet-18"), trainings, strict=True)]
+    names = [f"{name} {t.manifest.fingerprint[:6]}" for name, t in zip(("ARM", "ResNet-18"), trainings, strict=True)]
     predictions = [make_predictions(out, [dataset, world["faces"]], name, 0.7) for name in names]
     models = [*trainings, make_sweep(out, dataset)]
     report = run_stage(
@@ -165,7 +165,7 @@ def test_a_study_without_labels_tells_the_training_s_own_score(world, tmp_path):
     out = str(tmp_path)
     faces = make_faces(out, figures=9, labelled=False)
     training = make_training(out, world["dataset"], TrainConfig(network="arm", size=96), 20)
-    predictions = make_predictions(out, [faces], f"ARM {training.manifest['fingerprint'][:6]}", 0.9)
+    predictions = make_predictions(out, [faces], f"ARM {training.manifest.fingerprint[:6]}", 0.9)
     report = run_stage(report_job([predictions], faces=[faces], models=[training], config=ReportConfig()), out)
     assert report.results["answer"][2].endswith("on the test images of its own training it was right in 140 of 224.")
 

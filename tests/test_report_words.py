@@ -9,7 +9,7 @@ import pytest
 from study_tables import answer_to, face_picture, make_faces, make_predictions, make_training, make_world, output
 
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS, PREDICTIONS
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_QUALITY, OK
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
@@ -17,7 +17,6 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
-from twfer_dist.measurement.quality import LOW_QUALITY
 from twfer_dist.recipe.study import study_recipe
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study.groups import distributions

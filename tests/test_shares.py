@@ -190,7 +190,7 @@ def test_the_page_leads_with_corrected_shares(tmp_path):
     unlabelled = make_faces(str(tmp_path / "new"), figures=15, labelled=False)
     record = held_out(rates([0.85] * 7), 20, 3, np.random.default_rng(5)).as_dict()
     training = make_training(out, world["dataset"], TrainConfig(network="arm", size=96), 20, held_out=record)
-    predictions = study_tables.make_predictions(out, [unlabelled], f"ARM {training.manifest['fingerprint'][:6]}", 0.9)
+    predictions = study_tables.make_predictions(out, [unlabelled], f"ARM {training.manifest.fingerprint[:6]}", 0.9)
     report = run_stage(report_job([predictions], faces=[unlabelled], models=[training], config=ReportConfig()), out)
     first = report.results["answer"][0]
     assert (

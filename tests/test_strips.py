@@ -117,7 +117,7 @@ def test_the_stage_shows_each_figure_once(ray_cluster, tmp_path):
         strips_job([animated], [some], StripsConfig(side=48), corpora=[corpus]), str(tmp_path), quiet=True
     )
     ok = {row["face_id"] for row in animated.table(".", ANIMATED).to_pylist() if row["status"] == OK}
-    names = {file["path"] for file in shown.manifest["files"]}
+    names = {file.path for file in shown.manifest.files}
     named = {row["face_id"]: strips.file_names([row])[0] for row in rows if row["face_id"] in ok}
     assert {name for name in names if name.endswith(".png")} == {f"{name}.png" for name in named.values()}
     for face in named.values():

@@ -52,7 +52,7 @@ def opened(data: bytes) -> np.ndarray:
 
 
 def shas(finished: artifact.Artifact) -> list[str]:
-    return [file["sha256"] for file in finished.manifest["files"] if file.get("table")]
+    return [file.sha256 for file in finished.manifest.files if file.table]
 
 
 def test_every_neutral_face_to_seven_expressions_at_graded_intensities(ray_cluster, some_faces, generator, tmp_path):
@@ -112,7 +112,7 @@ def test_same_bytes_with_one_actor_and_with_two(ray_cluster, some_faces, generat
     config = AnimateConfig(size=64, batch=5)
     one = run_stage(animate_job([some_faces], config, generator, actors=1), str(tmp_path / "one"), quiet=True)
     two = run_stage(animate_job([some_faces], config, generator, actors=2), str(tmp_path / "two"), quiet=True)
-    assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
+    assert one.manifest.fingerprint == two.manifest.fingerprint
     assert shas(one) == shas(two) and shas(one)
 
 
@@ -353,7 +353,7 @@ def test_two_workers_learn_what_one_learns(ray_cluster, tmp_path, mlflow_uri):
     tracking = Tracking(mlflow_uri, "synthesis")
     one = run_stage(train_stage.train_generator_job(scenes, SMALL, tracking), str(tmp_path / "one"))
     two = run_stage(train_stage.train_generator_job(scenes, SMALL, tracking, workers=2), str(tmp_path / "two"))
-    assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
+    assert one.manifest.fingerprint == two.manifest.fingerprint
     logs = [
         [json.loads(line) for line in storage.read_bytes(run.path(train_stage.LOG)).splitlines()] for run in (one, two)
     ]

@@ -12,11 +12,10 @@ import pytest
 
 from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import MISSING, OK, UNREACHABLE
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import storage
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.faces.decode import MISSING, UNREACHABLE
 from twfer_dist.faces.stage import FacesConfig, faces_job
 
 PICTURE = Path(__file__).parent / "data" / "malformed" / "gray.jpg"
@@ -54,7 +53,7 @@ def test_photographs_are_read_several_at_a_time(ray_cluster, s3):
     job = faces_job([open_corpus(s3.uri("far-away"))], FacesConfig(aligned=True, measure=False))
     s3.meeting[".jpg"] = threading.Barrier(4)
     finished = run_stage(job, s3.uri("far-away-out"))
-    assert finished.manifest["counts"]["photographs"] == {OK: 8}
+    assert finished.manifest.counts["photographs"] == {OK: 8}
 
 
 def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path, monkeypatch):

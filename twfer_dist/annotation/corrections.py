@@ -11,11 +11,13 @@ import pyarrow.compute as pc
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
+from twfer_dist.core.status import REJECTED
 from twfer_dist.corpus.tables import read_table
 from twfer_dist.corpus.votes import parse_label
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
+from twfer_dist.engine.kind import Input, InputFile, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
@@ -24,7 +26,6 @@ from twfer_dist.faces.handout import write_handout
 
 VERSION = 2
 FAULTS = ("wrong crop", "wrong points")
-REJECTED = "rejected"
 ROWS_PER_SHARD = 256
 
 
@@ -139,3 +140,12 @@ def _corrected(row: dict[str, Any], correction: Correction) -> dict[str, Any]:
         else {}
     )
     return {**row, "label": label, **status}
+
+
+KIND = StageKind(
+    "corrected",
+    config=CorrectedConfig,
+    inputs=(Input("faces", ("faces", "corrected")),),
+    files=(InputFile("corrections", "name the table that the page of `twfer inspect --html` saves"),),
+    build=lambda request: corrected_job(request.one("faces"), request.config, request.files["corrections"]),
+)

@@ -1,14 +1,13 @@
 """A page on which a person sees what became of each photograph, marks what is wrong, and saves the marks as a table."""
 
-import base64
 from importlib import resources
 from typing import Any
 
-import cv2
 import jinja2
 import numpy as np
 
 from twfer_dist.annotation.corrections import FAULTS, crop_digest
+from twfer_dist.core import images
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
@@ -33,9 +32,9 @@ def page(faces: Artifact, first: int = 0) -> str:
     """One HTML file that needs nothing beside it: the faces from number `first` on, by id, with their points and
     statuses, and all photographs without a face. Problem where the output is none of faces.
     """
-    if faces.manifest["stage"] not in ("faces", "corrected"):
+    if faces.manifest.stage not in ("faces", "corrected"):
         raise UserError(
-            f"{faces.uri} is the output of stage '{faces.manifest['stage']}', and the page shows faces: name a "
+            f"{faces.uri} is the output of stage '{faces.manifest.stage}', and the page shows faces: name a "
             "faces stage."
         )
     ids = faces.table("faces", FACES, columns=["face_id"])["face_id"].to_pylist()
@@ -49,7 +48,7 @@ def page(faces: Artifact, first: int = 0) -> str:
     template = environment.from_string(resources.files("twfer_dist.annotation").joinpath("page.html.j2").read_text())
     return template.render(
         place=faces.uri,
-        counts=faces.manifest["counts"],
+        counts=faces.manifest.counts,
         faces=[_shown(row) for row in shown],
         first=first,
         of=len(ids),
@@ -63,10 +62,8 @@ def page(faces: Artifact, first: int = 0) -> str:
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A face as the template takes it: its crop as a data URI, its points in pixels of that."""
-    crop = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)
+    crop = images.decode(row["image"])
     assert crop is not None  # our own picture
-    small = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if len(crop) > _SIDE else cv2.INTER_CUBIC)
-    data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     points = []
     if row["landmarks68"]:
         places = apply_affine(
@@ -77,6 +74,6 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         **{name: row[name] for name in ("face_id", "path", "corpus", "rank", "status", "error")},
         "label": EXPRESSIONS[row["label"] - 1] if row["label"] else "",
         "crop": crop_digest(row["image"]),
-        "image": f"data:image/jpeg;base64,{base64.b64encode(data).decode()}",
+        "image": images.data_uri(images.encode_jpeg(images.resize_square(crop, _SIDE), 80)),
         "points": points,
     }

@@ -1,13 +1,14 @@
-"""`twfer bench`: speed, in ratios of one run."""
+"""`twfer bench`: speed, as ratios measured in one run."""
 
 import click
 
-from twfer_dist.cli.group import _print_facts, json_option, main
+from twfer_dist.cli.group import json_option, main
+from twfer_dist.cli.terminal import print_facts
 
 
 @main.group("bench")
 def bench_group() -> None:
-    """How fast stages and networks are here, in ratios of one run. Minutes."""
+    """Measure speed as ratios within one run; takes minutes."""
 
 
 images_option = click.option(
@@ -16,7 +17,9 @@ images_option = click.option(
 
 
 actors_option = click.option(
-    "--actors", type=click.IntRange(min=1), help="Actors, and plain processes; the cluster's CPUs where not given."
+    "--actors",
+    type=click.IntRange(min=1),
+    help="Actors, and plain processes to compare with. Default: the cluster's CPUs.",
 )
 
 
@@ -25,12 +28,10 @@ actors_option = click.option(
 @actors_option
 @json_option
 def bench_faces_command(images: int, actors: int | None, as_json: bool) -> None:
-    """Photographs a second through the faces stage, beside the same code in plain loops; faces a second through the
-    network.
-    """
+    """Photographs per second through the faces stage against the same code in plain loops."""
     from twfer_dist.bench.bench import bench_faces
 
-    _print_facts(bench_faces(images, actors), as_json)
+    print_facts(bench_faces(images, actors), as_json)
 
 
 @bench_group.command("animate")
@@ -38,12 +39,10 @@ def bench_faces_command(images: int, actors: int | None, as_json: bool) -> None:
 @actors_option
 @json_option
 def bench_animate_command(images: int, actors: int | None, as_json: bool) -> None:
-    """Images a second through the animate stage, beside the same code in plain loops; our generator beside the public
-    one.
-    """
+    """Images per second through the animate stage against plain loops, and our generator against the public one."""
     from twfer_dist.bench.bench import bench_animate
 
-    _print_facts(bench_animate(images, actors), as_json)
+    print_facts(bench_animate(images, actors), as_json)
 
 
 @bench_group.command("io")
@@ -54,13 +53,11 @@ def bench_animate_command(images: int, actors: int | None, as_json: bool) -> Non
 @click.option(
     "--out",
     metavar="URI",
-    help="Where to, such as s3://bucket/folder; a temporary folder where not given. Nothing stays.",
+    help="Where to write, such as s3://bucket/folder; everything is deleted afterwards. Default: a temporary folder.",
 )
 @json_option
 def bench_io_command(images: int, actors: int | None, out: str | None, as_json: bool) -> None:
-    """Rows a second through a stage that only writes, beside the same in plain loops; megabytes a second written and
-    read.
-    """
+    """Rows per second through a stage that only writes against plain loops, and MB per second written and read."""
     from twfer_dist.bench.bench import bench_io
 
-    _print_facts(bench_io(images, actors, out), as_json)
+    print_facts(bench_io(images, actors, out), as_json)

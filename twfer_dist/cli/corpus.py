@@ -1,15 +1,16 @@
-"""`twfer corpus`: make corpora of rendered heads, and look at any corpus."""
+"""`twfer corpus`: render corpora of clay heads, and check how a corpus is read."""
 
 import shlex
 
 import click
 
-from twfer_dist.cli.group import _print_facts, json_option, main
+from twfer_dist.cli.group import json_option, main
+from twfer_dist.cli.terminal import print_facts
 
 
 @main.group("corpus")
 def corpus_group() -> None:
-    """Make corpora of rendered clay heads, and look at any corpus."""
+    """Render corpora of clay heads, and check how a corpus is read."""
 
 
 @corpus_group.command("head")
@@ -21,33 +22,34 @@ def head_command(folder: str, out: str) -> None:
 
     make_head(folder, out)
     click.echo(
-        f"The head model is {out}. Next: twfer corpus clay jobs/demo-corpus.yaml --head {shlex.quote(out)} --out DIR"
+        f"The head model is {out}. Next: twfer corpus clay package:recipes/demo-corpus.yaml "
+        f"--head {shlex.quote(out)} --out DIR"
     )
 
 
 @corpus_group.command("clay")
 @click.argument("path", metavar="RECIPE")
 @click.option("--head", required=True, metavar="FILE", help="The head model that `twfer corpus head` makes.")
-@click.option("--out", required=True, metavar="DIR", help="The folder of corpora to write.")
+@click.option("--out", required=True, metavar="DIR", help="Folder for the corpora.")
 def clay_command(path: str, head: str, out: str) -> None:
     """Render clay heads with known Action Units: photographs, manifest, votes, points."""
     from twfer_dist.rendering.stage import make_corpora
 
     for folder in make_corpora(path, head, out):
         click.echo(f"made {folder}")
-    click.echo(f"Next: look at the sheets in {out}, and name the folders as corpora of a recipe.")
+    click.echo(f"Next: look at the sheets in {out}, then name the folders as corpora of a recipe.")
 
 
 @corpus_group.command("show")
 @click.argument("folder", metavar="FOLDER")
 @json_option
 def show_command(folder: str, as_json: bool) -> None:
-    """Say how a corpus is read: its layout, labels, ties, groups, missing files."""
+    """Show how a corpus is read: its layout, labels, ties, groups and missing files."""
     from twfer_dist.corpus.corpus import open_corpus
 
     corpus = open_corpus(folder)
-    # What was remarked on while the tables were read stands in `left_out` too, as sentences.
-    _print_facts(
+    # `left_out` holds the remarks too, as sentences.
+    print_facts(
         corpus.notes if as_json else {key: value for key, value in corpus.notes.items() if key != "remarks"}, as_json
     )
     if not as_json:

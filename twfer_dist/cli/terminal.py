@@ -1,52 +1,75 @@
-"""What a person reads in the terminal of the stages of a recipe."""
+"""What a person reads in the terminal."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from twfer_dist.core.status import OK
 from twfer_dist.engine import storage
 from twfer_dist.recipe.recipe import Outcome, Recipe
 
 _PICTURES = 3  # of a stage that are named
 
 
-def print_stage(stage: dict[str, Any]) -> None:
+def print_plan(recipe: Recipe, planned: Sequence[Outcome]) -> None:
+    """What is finished and what is to do, before any of it is done."""
+    to_do = sum(outcome.state == "to do" for outcome in planned)
+    click.echo(f"{recipe.name}: {len(planned)} stages, {len(planned) - to_do} finished, {to_do} to do, in {recipe.out}")
+    for outcome in planned:
+        click.echo(f"  {outcome.state:<9} {outcome.stage.name} ({outcome.stage.kind})")
+
+
+def print_stage(stage: Mapping[str, Any]) -> None:
     """A stage (`Outcome.summary`) in one line."""
     rows = ", ".join(
-        f"{count:,} {'rows' if name == '.' else name}{_dead(stage, name)}" for name, count in stage["rows"].items()
+        f"{count:,} {'rows' if name == '.' else name}{_failures(stage, name)}" for name, count in stage["rows"].items()
     )
     rows += f", of {stage['planned']:,} planned" if stage.get("planned") else ""
     seconds = f" in {stage['seconds']:.0f} s" if stage["state"] == "made" else ""
-    place = storage.name_of(stage["output"] or "")
-    kept = f", {stage['reused']['rows']:,} of them kept of {stage['reused']['from']}" if stage["reused"] else ""
-    click.echo(f"  {stage['state']:<9} {stage['name']:<18} {place}{seconds}  {rows}{kept}")
+    reused = f", {stage['reused']['rows']:,} of them reused from {stage['reused']['from']}" if stage["reused"] else ""
+    directory = storage.name_of(stage["output"] or "")
+    click.echo(f"  {stage['state']:<9} {stage['name']:<18} {directory}{seconds}  {rows}{reused}")
 
 
-def _dead(stage: dict[str, Any], table: str) -> str:
+def _failures(stage: Mapping[str, Any], table: str) -> str:
     """How many rows of a table have no result, and why, in brackets."""
-    odd = [f"{count:,} {status}" for status, count in stage["counts"].get(table, {}).items() if status != "ok"]
-    return f" ({', '.join(odd)})" if odd else ""
+    counts = [f"{count:,} {status}" for status, count in stage["counts"].get(table, {}).items() if status != OK]
+    return f" ({', '.join(counts)})" if counts else ""
 
 
 def print_results(outcome: Outcome) -> None:
-    """What a person would ask of a stage at once; everything else is in the report."""
-    assert outcome.finished
-    for line in outcome.finished.results.get("summary", []):
+    """The summary of a stage and its pictures; everything else is in the report."""
+    assert outcome.artifact
+    for line in outcome.artifact.results.get("summary", []):
         click.echo(f"            {line}")
-    pictures = [file["path"] for file in outcome.finished.manifest["files"] if file["path"].endswith((".jpg", ".png"))]
+    pictures = [file.path for file in outcome.artifact.manifest.files if file.path.endswith((".jpg", ".png"))]
     for picture in sorted(pictures, key=lambda path: (path != "sheet.jpg", path))[:_PICTURES]:
-        click.echo(f"            look at {outcome.finished.path(picture)}")
+        click.echo(f"            see {outcome.artifact.path(picture)}")
     if len(pictures) > _PICTURES:
-        click.echo(f"            and {len(pictures) - _PICTURES} more in {outcome.finished.uri}")
+        click.echo(f"            and {len(pictures) - _PICTURES} more in {outcome.artifact.uri}")
 
 
-def print_end(loaded: Recipe, reports: list[str], interface: str | None, seconds: float) -> None:
+def print_end(recipe: Recipe, report: str | None, mlflow: str | None, seconds: float) -> None:
     """Where everything is, and what to do next."""
-    click.echo(f"\nDone in {seconds:.0f} s. Everything is in {loaded.out}")
-    if interface:
-        click.echo(f"Runs:   {interface}")
-    if reports:
-        click.echo(f"Report: {reports[-1]}")
+    click.echo(f"\nDone in {seconds:.0f} s. Everything is in {recipe.out}")
+    if mlflow:
+        click.echo(f"Runs:   {mlflow}")
+    if report:
+        click.echo(f"Report: {report}")
     else:
-        click.echo(f"Next:   twfer status {shlex.quote(loaded.out)}")
+        click.echo(f"Next:   twfer status {shlex.quote(recipe.out)}")
+
+
+def print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
+    """A mapping as JSON, or one line for each key."""
+    if as_json:
+        click.echo(storage.json_text(facts, indent=2))
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {count}" for name, count in value.items() if count is not None)
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        click.echo(f"{key.replace('_', ' '):>25}  {'none' if value in ('', None) else value}")

@@ -1,1 +1,1 @@
-"""What every room shares: words, schemas, geometry, statistics."""
+"""What every room shares: taxonomy, schemas, statuses, geometry, images and statistics."""

@@ -1,14 +1,16 @@
-"""A picture of many faces with their points, to see at a glance what a detector and the network made of a corpus."""
+"""A contact sheet of faces with their points: what detector and network made of a corpus, at a glance."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
+from twfer_dist.core import images
 from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.status import OK
 
@@ -18,14 +20,14 @@ CAPTION = 15  # pixels below each face, for its name
 
 _POINT, _REFUSED, _EMPTY, _INK = (90, 255, 120), (200, 40, 30), (217, 210, 197), (35, 32, 28)  # RGB
 _FRAME = 4
-_FINER = 3  # binary digits of a circle's place beyond whole pixels
+_SUBPIXEL_BITS = 3  # of the centres of circles
 
 
 def sheet(faces: Iterable[pa.Table]) -> bytes | None:
-    """The first `FACES` faces (FACES rows) as one JPEG, `COLUMNS` in a row; None where there are none.
+    """The first `FACES` faces (FACES rows) as one JPEG, `COLUMNS` in a row; None without faces.
 
-    Below each stand its number among the rows of faces.csv and the name of its photograph. A face that is not fit to be
-    read has a red frame and red points.
+    Each caption is the face's row number in faces.csv and its photograph's name. A face whose status is not ok has a
+    red frame and red points.
     """
     tiles: list[np.ndarray] = []
     for table in faces:
@@ -37,28 +39,29 @@ def sheet(faces: Iterable[pa.Table]) -> bytes | None:
         return None
     columns = min(COLUMNS, len(tiles))
     tiles += [np.full((TILE + CAPTION, TILE, 3), _EMPTY, np.uint8)] * (-len(tiles) % columns)
-    picture = np.vstack([np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)])
-    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    return images.encode_jpeg(np.vstack(rows), 88)
 
 
-def _tile(row: dict) -> np.ndarray:
-    crop = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)
-    assert crop is not None  # our own picture
+def _tile(row: Mapping[str, Any]) -> np.ndarray:
+    crop = images.decode(row["image"])
+    assert crop is not None  # of our own tables
     scale = TILE / len(crop)
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    tile = cv2.cvtColor(cv2.resize(crop, (TILE, TILE), interpolation=interpolation), cv2.COLOR_BGR2RGB)
+    tile = images.resize_square(crop, TILE)
     if row["landmarks68"]:
         matrix = np.array(row["crop_matrix"], np.float32).reshape(2, 3)
         points = (apply_affine(np.array(row["landmarks68"], np.float32), matrix) + 0.5) * scale - 0.5
-        for x, y in np.clip(np.round(points * (1 << _FINER)), -(1 << 14), 1 << 14).astype(int).tolist():
-            cv2.circle(tile, (x, y), 1 << _FINER, _POINT if row["status"] == OK else _REFUSED, -1, cv2.LINE_AA, _FINER)
+        one = 1 << _SUBPIXEL_BITS
+        colour = _POINT if row["status"] == OK else _REFUSED
+        for x, y in np.clip(np.round(points * one), -(1 << 14), 1 << 14).astype(int).tolist():
+            cv2.circle(tile, (x, y), one, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
     if row["status"] != OK:
         cv2.rectangle(tile, (0, 0), (TILE - 1, TILE - 1), _REFUSED, _FRAME)
     return tile
 
 
 def _caption(text: str) -> np.ndarray:
-    """A strip with `text` in one line, its middle left out where it is too long. The font knows ASCII alone."""
+    """`text` in one line, its middle elided where it is too long. The font has only ASCII, so accents are dropped."""
     strip = Image.new("RGB", (TILE, CAPTION), _EMPTY)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(10)
     plain = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))

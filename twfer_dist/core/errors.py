@@ -2,8 +2,7 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: one sentence that names the place, the fault and the remedy.
+    """An error that the user can fix: one sentence that names the file or setting, the fault and the remedy.
 
-    The command line prints the sentence and exits with code 2. Any other exception is our own bug and
-    shows its traceback.
+    The command line prints the sentence and exits with code 2. Any other exception is a bug and shows its traceback.
     """

@@ -1,8 +1,8 @@
-"""95 % intervals for shares and for means of shares, honest about small samples and about images of one figure.
+"""95 % confidence intervals for shares and for means of shares, valid for small samples and for clustered images.
 
-Images that descend from one figure (one figure at several intensities) are not independent, so a share's interval is
-Wilson's with the *effective* number of images: n divided by the design effect of sampling whole figures (Kish 1965).
-Where every image has a figure of its own this is Wilson's interval itself.
+Images of one figure (at several intensities, say) are not independent, so a share's interval is Wilson's with the
+*effective* number of images: n divided by the design effect of sampling whole figures (Kish 1965). With one image per
+figure this is Wilson's interval.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,13 @@ Z = float(stats.norm.ppf(0.975))
 
 
 def simultaneous(shares: int) -> float:
-    """The quantile at which `shares` shares of one distribution lie in their intervals together, 95 % (Goodman
-    1965).
-    """
+    """The normal quantile for simultaneous 95 % intervals of the `shares` shares of one distribution (Goodman 1965)."""
     return float(np.sqrt(stats.chi2.ppf(1 - 0.05 / shares, 1)))
 
 
 @dataclass(frozen=True)
 class Share:
-    """k of n, with its 95 % interval [low, high] in 0 to 1, and the number of figures that the n images descend
-    from.
-    """
+    """k of n, its 95 % interval [low, high] in 0 to 1, and the number of figures that the n images show."""
 
     k: int
     n: int
@@ -36,13 +32,13 @@ class Share:
 
     @property
     def value(self) -> float | None:
-        """k / n, None of nothing."""
+        """k / n; None where n is 0."""
         return self.k / self.n if self.n else None
 
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of the shares of `classes` classes that hold any of the n images, with its 95 % interval."""
+    """The mean of the shares of the `classes` classes that have images, of n images, with its 95 % interval."""
 
     value: float
     low: float
@@ -52,7 +48,7 @@ class Mean:
 
 
 def wilson(k: float, n: float, z: float = Z) -> tuple[float, float]:
-    """Wilson's (1927) score interval for k of n; n may be an effective number. (0, 1) of nothing."""
+    """Wilson's (1927) score interval for k of n; n may be an effective number. (0, 1) where n is 0."""
     if n <= 0:
         return 0.0, 1.0
     p = k / n
@@ -62,11 +58,11 @@ def wilson(k: float, n: float, z: float = Z) -> tuple[float, float]:
 
 
 def effective_size(k: np.ndarray, n: np.ndarray) -> float:
-    """How many independent images the images of the figures are worth for their common share.
+    """The number of independent images that would give the common share the same precision.
 
     k, n: [figures] integers, k of a figure's n images; n > 0. The design effect is the ratio estimator's variance over
-    figures divided by the binomial one, held between 1 and its value for figures without any variation inside, which is
-    also what stands where all images answer alike and nothing can be estimated.
+    figures divided by the binomial one, clipped between 1 and its value for figures without internal variation. The
+    latter also applies where all images agree and nothing can be estimated.
     """
     total = float(n.sum())
     share = float(k.sum()) / total
@@ -79,10 +75,10 @@ def effective_size(k: np.ndarray, n: np.ndarray) -> float:
 
 
 def design_effect(counts: np.ndarray) -> float:
-    """How many images are worth one independent image. counts: [rows, figures, classes] images; the rows are taken
-    together.
+    """The number of images that are worth one independent image. counts: [rows, figures, classes] images, pooled over
+    rows.
 
-    As `effective_size`, for several classes: where nothing varies, images of one figure count as one.
+    `effective_size` for several classes: where nothing varies, the images of one figure count as one.
     """
     among, within, most = 0.0, 0.0, 1.0
     for row in counts.astype(float):
@@ -99,7 +95,7 @@ def design_effect(counts: np.ndarray) -> float:
 
 
 def share(k: np.ndarray, n: np.ndarray, z: float = Z) -> Share:
-    """The share of k of n over figures ([figures] integers each; figures with n = 0 do not count)."""
+    """The share of k of n, given by figure: [figures] integers each; figures with n = 0 do not count."""
     k, n = np.asarray(k, np.int64), np.asarray(n, np.int64)
     k, n = k[n > 0], n[n > 0]
     right, total = int(k.sum()), int(n.sum())
@@ -111,16 +107,15 @@ def share(k: np.ndarray, n: np.ndarray, z: float = Z) -> Share:
 
 
 def share_of(hits: np.ndarray, figures: Sequence[str] | np.ndarray) -> Share:
-    """The share of true ones of `hits` (N,) bool, which descend from `figures` (N,)."""
+    """The share of true values of `hits` (N,) bool, whose figures are `figures` (N,)."""
     _, number = np.unique(np.asarray(figures, np.str_), return_inverse=True)
     return share(np.bincount(number, hits).astype(np.int64), np.bincount(number))
 
 
 def balanced_accuracy(shares: Sequence[Share]) -> Mean | None:
-    """The mean of the classes that hold images; its interval is recovered from theirs (MOVER: Zou, Huang and Zhang
-    2009).
+    """The mean share of the classes that have images; None where none has.
 
-    The classes are taken as independent. None where no class holds an image.
+    The interval is recovered from those of the classes, taken as independent (MOVER: Zou, Huang and Zhang 2009).
     """
     held = [s for s in shares if s.n]
     if not held:
@@ -132,8 +127,8 @@ def balanced_accuracy(shares: Sequence[Share]) -> Mean | None:
     return Mean(value, max(0.0, value - below), min(1.0, value + above), len(held), sum(s.n for s in held))
 
 
-def as_dict(value: Share | Mean | None) -> dict:
-    """A share or a mean as JSON-like data; empty for None."""
+def as_dict(value: Share | Mean | None) -> dict[str, int | float | None]:
+    """A share or a mean as JSON data; empty for None."""
     if value is None:
         return {}
     rounded = {"low": round(value.low, 6), "high": round(value.high, 6)}

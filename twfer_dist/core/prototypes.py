@@ -1,4 +1,4 @@
-"""The seven expressions as Action Units."""
+"""The seven expressions as Action Units at full strength."""
 
 import numpy as np
 
@@ -13,11 +13,11 @@ PROTOTYPES: dict[str, dict[str, float]] = {
     "anger": {"AU04": 4.8, "AU05": 2.4, "AU07": 3.6, "AU09": 0.8, "AU17": 1.4, "AU23": 4.2},
     "neutral": {},
 }
-"""Each expression's units at full strength (after EMFACS; Ekman, Friesen and Hager 2002)."""
+"""Intensities, 0 to 5, after EMFACS (Ekman, Friesen and Hager 2002)."""
 
 
 def prototype(expression: str) -> np.ndarray:
-    """The expression's 17 intensities (float32, 0 to 5) at full strength."""
+    """The expression's 17 intensities: float32, 0 to 5."""
     units = np.zeros(len(ACTION_UNITS), np.float32)
     for unit, intensity in PROTOTYPES[expression].items():
         units[ACTION_UNITS.index(unit)] = intensity

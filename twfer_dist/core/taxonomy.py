@@ -1,4 +1,4 @@
-"""The words all rooms agree on: expressions, Action Units, postures."""
+"""Expressions, Action Units and postures: their names and order."""
 
 import unicodedata
 
@@ -16,7 +16,7 @@ EXPRESSION_WORDS = (
     ("anger", "angry", "愤怒", "生气", "发怒", "恼怒", "憤怒", "生氣", "發怒", "惱怒"),
     ("neutral", "中性", "平静", "无表情", "自然", "平靜", "無表情"),
 )
-"""What people write for each expression, in English and in Chinese."""
+"""The words that label each expression in people's tables, in English and Chinese."""
 
 NEUTRAL = EXPRESSIONS.index("neutral") + 1
 """The label of the neutral expression on disk."""
@@ -41,14 +41,14 @@ POSTURES = ("kneeling", "general", "vertical", "cavalry", "civil")
 
 
 def label_of(name: str) -> int:
-    """The label on disk (1 to 7) of a word for an expression, in any case; ValueError for any other word."""
+    """The label on disk (1 to 7) of a word for an expression, in any case; ValueError for an unknown word."""
     word = unicodedata.normalize("NFKC", name).strip().lower()
     for label, words in enumerate(EXPRESSION_WORDS, 1):
         if word in words:
             return label
-    raise ValueError(f"'{name}' is no expression")
+    raise ValueError(f"'{name}' is not an expression")
 
 
 def to_unit(action_units: np.ndarray) -> np.ndarray:
-    """Intensities on disk (0 to 5) as the networks take them: float32, clipped to 0 to 1."""
+    """Intensities on disk (0 to 5) in the networks' scale: float32, clipped to 0 to 1."""
     return np.clip(np.asarray(action_units, np.float32) / np.float32(MAX_INTENSITY), 0, 1)

@@ -6,7 +6,6 @@ training cannot wait for a data pipeline that has no CPU left. Everything random
 """
 
 import hashlib
-import io
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import decode as decode_image
 from twfer_dist.core.schema import DATASET, figures
 from twfer_dist.core.status import OK
 from twfer_dist.engine.artifact import Artifact
@@ -164,18 +163,11 @@ def batches(
 
 def decode(encoded: bytes | pa.Buffer, size: int) -> np.ndarray | None:
     """An encoded image as uint8 RGB (size, size, 3); None where it is no image, or one too large for a face's crop."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as header:
-            if max(header.size) > LARGEST_SIDE:
-                return None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    image = decode_image(encoded, LARGEST_SIDE)
     if image is None:
         return None
     shrinks = min(image.shape[:2]) > size
-    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def augment(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -19,6 +19,7 @@ from twfer_dist.dataset import splits
 from twfer_dist.dataset.balance import select
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings, shown
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
@@ -288,3 +289,27 @@ def fetch(plan: pa.Table, *, inputs: Mapping[str, Artifact]) -> pa.Table:
             rows = rows.append_column(column, found[column])
         fetched.append(rows.drop_columns(["input"]))
     return pa.concat_tables(fetched).select(schema.DATASET.names)
+
+
+def _check(request: Request) -> None:
+    keys = {"photographs": "faces", "animated": "animated"}
+    if missing := [origin for origin in request.config.include if not request.all(keys[origin])]:
+        raise UserError(
+            f"The data set includes {missing[0]}, but '{keys[missing[0]]}' is missing: name the stages that make them."
+        )
+    if request.config.split == "given" and not request.all("faces"):
+        raise UserError(
+            "The split 'given' is that of the photographs, but 'faces' is missing: name the stages that make them."
+        )
+
+
+KIND = StageKind(
+    "dataset",
+    config=DatasetConfig,
+    inputs=(
+        Input("faces", ("faces", "corrected"), several=True, optional=True),
+        Input("animated", ("animate",), several=True, optional=True),
+    ),
+    build=lambda request: dataset_job(request.all("faces"), request.all("animated"), request.config),
+    check=_check,
+)

@@ -28,11 +28,75 @@ INDEX = "stages.json"  # beside the outputs of a recipe: which directory is the 
 
 
 @dataclasses.dataclass(frozen=True)
+class OutputFile:
+    """A file of an output; one of a table has `table` and `rows`."""
+
+    path: str  # relative to the output
+    sha256: str
+    table: str | None = None
+    rows: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Reused:
+    """How many rows were taken from another output of the stage."""
+
+    output: str  # the name of its directory
+    rows: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {"from": self.output, "rows": self.rows}
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What an output is, what it was made from and what it holds: the file `_manifest.json`."""
+
+    fingerprint: str
+    stage: str
+    version: int  # of the stage
+    schema: int  # SCHEMA_VERSION of the tables
+    inputs: Mapping[str, str]  # digest of each input
+    config: Any  # the stage's settings, as plain JSON once read back
+    models: Mapping[str, str]  # version or sha256 of each model that the stage uses
+    build_ids: Mapping[str, str]  # of the inputs that are outputs of stages
+    build_id: str
+    digest: str
+    planned_table: str | None  # the table with one row for each planned id
+    rows: Mapping[str, int]  # of each table
+    counts: Mapping[str, Mapping[str, int]]  # of each table, rows by status
+    reused: Reused | None
+    results: dict[str, Any]
+    seconds: float
+    versions: Mapping[str, str]  # of the software
+    files: tuple[OutputFile, ...]
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Manifest":
+        """The manifest in a parsed file. KeyError for a missing key; unknown keys are ignored."""
+        known = {field.name: values[field.name] for field in dataclasses.fields(cls)}
+        reused = known["reused"]
+        known["reused"] = Reused(reused["from"], reused["rows"]) if reused else None
+        known["files"] = tuple(
+            OutputFile(file["path"], file["sha256"], file.get("table"), file.get("rows")) for file in known["files"]
+        )
+        return cls(**known)
+
+    def as_json(self) -> dict[str, Any]:
+        """The contents of the file, with the same keys."""
+        reused = self.reused and self.reused.as_json()
+        return vars(self) | {"reused": reused, "files": [file.as_json() for file in self.files]}
+
+
+@dataclasses.dataclass(frozen=True)
 class Artifact:
     """The finished output of a stage: a directory and its manifest."""
 
     uri: str
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def name(self) -> str:
@@ -42,17 +106,17 @@ class Artifact:
     @property
     def digest(self) -> str:
         """Stands for the content (the sha256 of every file)."""
-        return self.manifest["digest"]
+        return self.manifest.digest
 
     @property
     def build_id(self) -> str:
         """Stands for this making of the content: another one after the directory was deleted and made again."""
-        return self.manifest["build_id"]
+        return self.manifest.build_id
 
     @property
     def results(self) -> dict[str, Any]:
         """What the stage noted beside its tables: scores, counts, settings that it reached."""
-        return self.manifest["results"]
+        return self.manifest.results
 
     def path(self, name: str) -> str:
         """The URI of a file in the directory."""
@@ -62,10 +126,10 @@ class Artifact:
         """What is wrong with the first file that is missing or holds other bytes than were written; None where all are
         whole.
         """
-        for entry in self.manifest["files"]:
-            place = self.path(entry["path"])
+        for entry in self.manifest.files:
+            place = self.path(entry.path)
             try:
-                if sha256_file(place) != entry["sha256"]:
+                if sha256_file(place) != entry.sha256:
                     return f"{place} was changed since it was written"
             except FileNotFoundError:
                 return f"{place} is missing"
@@ -75,10 +139,10 @@ class Artifact:
         """A table ("." is the one in the directory itself) as an Arrow dataset of its parts, its schema checked against
         `expected`.
         """
-        names = [f["path"] for f in self.manifest["files"] if f.get("table") == table]
+        names = [file.path for file in self.manifest.files if file.table == table]
         if not names:
             raise UserError(
-                f"{self.uri} holds no table '{table}': it is the output of stage '{self.manifest['stage']}'; name "
+                f"{self.uri} holds no table '{table}': it is the output of stage '{self.manifest.stage}'; name "
                 "another directory."
             )
         fs, base = resolve(self.uri)
@@ -120,14 +184,17 @@ class Artifact:
 
 def open_artifact(uri: str) -> Artifact:
     """The finished output at `uri`. Problem where there is none."""
+    path = join(uri, MANIFEST)
     try:
-        manifest = json.loads(read_bytes(join(uri, MANIFEST)))
+        return Artifact(uri, Manifest.from_json(json.loads(read_bytes(path))))
     except FileNotFoundError:
         raise UserError(
             f"{uri} is not a finished output: it has no {MANIFEST}; run the stage that makes it to its end."
         ) from None
     except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not JSON ({error}): delete the directory and run the stage again.") from None
+    except (KeyError, TypeError) as error:
         raise UserError(
-            f"{uri}/{MANIFEST} is not JSON ({error}): delete the directory and run the stage again."
+            f"{path} was written by another version of twfer_dist ({error}): delete the directory and run the stage "
+            "again, or use the version that wrote it."
         ) from None
-    return Artifact(uri, manifest)

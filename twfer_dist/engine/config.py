@@ -42,12 +42,14 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole_number)
 
 
 def read_yaml(path: str) -> tuple[Any, str]:
-    """What a YAML file holds, and its text."""
+    """What a YAML file (path, URI or `package:` path) holds, and its text."""
     try:
-        text = storage.read_bytes(path).decode()
+        text = storage.read_bytes(package_path(path)).decode()
         return yaml.load(text, _Loader), text
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path} is not there, or is a folder: name a recipe, such as jobs/demo.yaml.") from None
+        raise UserError(
+            f"{path} does not exist or is a folder: name a recipe, such as package:recipes/demo.yaml."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}): correct it there.") from None
 

@@ -39,9 +39,9 @@ def inspect(directory: str) -> dict[str, Any]:
 
 def _finished_files(directory: str) -> dict[str, list[str]]:
     files: dict[str, list[str]] = {}
-    for entry in artifact.open_artifact(directory).manifest["files"]:
-        if "table" in entry:
-            files.setdefault(entry["table"], []).append(entry["path"])
+    for entry in artifact.open_artifact(directory).manifest.files:
+        if entry.table is not None:
+            files.setdefault(entry.table, []).append(entry.path)
     return files
 
 

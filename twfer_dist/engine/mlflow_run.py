@@ -97,7 +97,7 @@ class Run:
             "digest": finished.digest,
             "source_type": "local" if "://" not in finished.uri else finished.uri.split("://")[0],
             "source": storage.json_text({"uri": without_password(finished.uri)}),
-            "profile": storage.json_text({"rows": finished.manifest["rows"], "counts": finished.manifest["counts"]}),
+            "profile": storage.json_text({"rows": finished.manifest.rows, "counts": finished.manifest.counts}),
         }
         self._log("dataset", fields=fields, context=context)
 

@@ -18,7 +18,7 @@ from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.engine import artifact, reuse, storage
-from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.artifact import WORK, Artifact, Manifest, OutputFile, Reused
 from twfer_dist.engine.progress import Log, Progress
 from twfer_dist.engine.ray_data import run_shards
 from twfer_dist.engine.reuse import Reuse
@@ -195,7 +195,7 @@ class StageOutput:
                 _compact(self.directory, name, expected, self.pieces(name), self._ids if name == planned else None)
         if self._row_keys is not None:
             storage.write_parquet(storage.join(self.directory, reuse.ROW_KEYS), self._row_keys)
-        files: list[dict[str, Any]] = []
+        files: list[OutputFile] = []
         rows: dict[str, int] = {}
         counts: dict[str, Counter[str]] = {}
         for name, expected in self.job.tables.items():
@@ -210,35 +210,35 @@ class StageOutput:
                             counts[name][counted["values"]] += counted["counts"]
                 rows[name] += found
                 relative = file if name == "." else f"{name}/{file}"
-                files.append({"path": relative, "table": name, "rows": found})
-        tables = {f["path"] for f in files}
+                files.append(OutputFile(relative, storage.sha256_file(storage.join(folder, file)), name, found))
+        tables = {file.path for file in files}
         others = storage.list_files(self.directory, recursive=True)
         files += [
-            {"path": f} for f in others if f not in tables and not f.startswith(WORK + "/") and not f.endswith(".tmp")
+            OutputFile(name, storage.sha256_file(storage.join(self.directory, name)))
+            for name in others
+            if name not in tables and not name.startswith(WORK + "/") and not name.endswith(".tmp")
         ]
-        for entry in files:
-            entry["sha256"] = storage.sha256_file(storage.join(self.directory, entry["path"]))
-        manifest = {
-            "fingerprint": self.job.fingerprint,
+        manifest = Manifest(
+            fingerprint=self.job.fingerprint,
             **self.job.fingerprint_payload,
-            "build_ids": self.job.build_ids,
-            "build_id": uuid.uuid4().hex[:12],
-            "digest": storage.digest([(f["path"], f["sha256"]) for f in files if f["path"] != reuse.ROW_KEYS]),
-            "planned_table": planned,  # the table with a row for each planned id
-            "rows": rows,
-            "counts": {name: dict(sorted(c.items())) for name, c in counts.items()},
-            "reused": {"from": self._reuse.before.name, "rows": len(self._reuse.keep)} if self._reuse else None,
-            "results": self.results,
-            "seconds": round(seconds, 1),
-            "versions": {
+            build_ids=self.job.build_ids,
+            build_id=uuid.uuid4().hex[:12],
+            digest=storage.digest([(file.path, file.sha256) for file in files if file.path != reuse.ROW_KEYS]),
+            planned_table=planned,
+            rows=rows,
+            counts={name: dict(sorted(c.items())) for name, c in counts.items()},
+            reused=Reused(self._reuse.before.name, len(self._reuse.keep)) if self._reuse else None,
+            results=self.results,
+            seconds=round(seconds, 1),
+            versions={
                 "twfer_dist": twfer_dist.__version__,
                 "python": platform.python_version(),
                 "pyarrow": pa.__version__,
             },
-            "files": files,
-        }
+            files=tuple(files),
+        )
         check()
-        storage.write_json(storage.join(self.directory, artifact.MANIFEST), manifest)
+        storage.write_json(storage.join(self.directory, artifact.MANIFEST), manifest.as_json())
         storage.delete_folder(storage.join(self.directory, WORK))
         return artifact.open_artifact(self.directory)
 

@@ -41,14 +41,14 @@ class Reuse:
             yield pa.concat_tables([expected.empty_table(), *pieces]).sort_by(expected.names[0])
 
     def _kept(self, name: str) -> Iterator[pa.Table]:
-        for entry in self.before.manifest["files"]:
-            if entry.get("table") != name:
+        for entry in self.before.manifest.files:
+            if entry.table != name:
                 continue
-            with storage.open_parquet(self.before.path(entry["path"])) as file:
+            with storage.open_parquet(self.before.path(entry.path)) as file:
                 for batch in file.iter_batches(batch_size=1024):
                     piece = pa.Table.from_batches([batch])
                     planned = (
-                        name == self.before.manifest["planned_table"]
+                        name == self.before.manifest.planned_table
                     )  # there a relative is another row, which may be done again
                     stays = [
                         row_id in self.keep if planned else schema.descends(row_id, self.keep)
@@ -102,7 +102,7 @@ def reuse_candidates(fingerprint_payload: dict[str, Any], out: str, decided: pa.
         except UserError:  # unfinished, or damaged
             continue
         if any(
-            storage.digest(other.manifest.get(key)) != storage.digest(fingerprint_payload[key])
+            storage.digest(getattr(other.manifest, key)) != storage.digest(fingerprint_payload[key])
             for key in fingerprint_payload.keys() - {"inputs"}
         ):
             continue

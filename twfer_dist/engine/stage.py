@@ -24,7 +24,7 @@ def find_output(job: StageSpec, out: str) -> Artifact | None:
     if not storage.exists(storage.join(directory, artifact.MANIFEST)):
         return None
     finished = artifact.open_artifact(directory)
-    return finished if finished.manifest["build_ids"] == job.build_ids else None
+    return finished if finished.manifest.build_ids == job.build_ids else None
 
 
 def run_stage(
@@ -81,8 +81,8 @@ def _is_finished(directory: str) -> bool:
 
 def _failed(finished: Artifact) -> bool:
     """Whether there are rows to be done again."""
-    planned = finished.manifest.get("planned_table")
-    return planned is not None and bool(finished.manifest["counts"][planned].keys() & set(TRANSIENT))
+    planned = finished.manifest.planned_table
+    return planned is not None and bool(finished.manifest.counts[planned].keys() & set(TRANSIENT))
 
 
 def _retire(directory: str) -> None:

@@ -1,1 +1,1 @@
-"""Photographs to faces: decoding, detection, cropping, and the Ray Data stage that does it to a corpus."""
+"""Photographs to faces: decoding, detection, cropping, and the Ray Data stage that applies them to a corpus."""

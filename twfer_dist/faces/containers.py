@@ -1,7 +1,7 @@
-"""What of a picture file makes its pixels, and which way up they are.
+"""The parts of an image file that make its pixels, and its orientation.
 
-Texts, colour profiles, previews and all of EXIF but the orientation are taken out before a decoder sees the file: a
-fault in them, or their size, is no fault of the picture.
+Texts, colour profiles, previews and all EXIF but the orientation are removed before a decoder sees the file, so that
+neither damage in them nor their size makes an image unreadable.
 """
 
 import re
@@ -13,45 +13,43 @@ from dataclasses import dataclass
 from twfer_dist.faces import tiff
 
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
-_SCAN = 0xDA  # the marker before the pixels of a JPEG
-_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # those before its size and components
+_SCAN = 0xDA  # the JPEG marker before the pixels
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # the JPEG markers before size and components
 
 
 @dataclass(frozen=True)
 class Content:
-    """A picture file without what does not make its pixels."""
+    """An image file reduced to what makes its pixels."""
 
     data: bytes
-    orientation: int = 1  # 1 to 8, as EXIF counts them
+    orientation: int = 1  # EXIF's, 1 to 8
     count: int = 1  # pages or frames in the file
-    largest: bool = False  # the page that is left is not the first but the largest
-    is_preview: bool = False  # it is smaller than the picture, which is kept in a way that is not read here
+    largest: bool = False  # the page that is kept is the largest and not the first
+    is_preview: bool = False  # of an image that is stored in a way that is not read here
     bits: int = 16  # of grey values with more than 8
-    white_is_zero: bool = False  # where the decoder does not see to it
+    white_is_zero: bool = False  # and the decoder ignores it
 
 
 def content(kind: str, data: bytes) -> Content:
-    """What makes the pixels of a file of format `kind`; the file as it is where it cannot be taken apart."""
-    take_apart = {"JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "AVIF": _without_exif, "HEIF": _without_exif}.get(
-        kind, Content
-    )
+    """A file of format `kind` reduced to its pixels; the unchanged file where it cannot be parsed."""
+    parse = {"JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "AVIF": _without_exif, "HEIF": _without_exif}.get(kind, Content)
     try:
-        return take_apart(data)
+        return parse(data)
     except (struct.error, IndexError, ValueError, KeyError):
         return Content(data)
 
 
 def orientation(exif: bytes) -> int:
-    """Which way up EXIF says that the picture is, 1 to 8; 1, upright, where it does not say so properly."""
+    """The EXIF orientation, 1 to 8; 1 (upright) where it is absent or malformed."""
     while exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:
         return 1
     try:
-        (place,) = struct.unpack_from(order + "I", exif, 4)
-        (count,) = struct.unpack_from(order + "H", exif, place)
-        for entry in range(place + 2, place + 2 + 12 * count, 12):
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind = struct.unpack_from(order + "HH", exif, entry)
             if tag == tiff.ORIENTATION:
                 (value,) = struct.unpack_from(order + tiff.INTEGERS[kind], exif, entry + 8)
@@ -62,42 +60,42 @@ def orientation(exif: bytes) -> int:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, memoryview]]:
-    """The marker and the bytes of each segment before the pixels; the last one is all the rest."""
-    whole = memoryview(data)  # scans are large: they are copied once
-    place = 2
+    """Marker and bytes of each segment before the pixels, then of everything from the first scan on."""
+    view = memoryview(data)  # scans are large: they are copied once
+    at = 2
     while True:
-        if data[place] != 0xFF:
+        if data[at] != 0xFF:
             raise ValueError("no marker")
-        while data[place + 1] == 0xFF:
-            place += 1
-        marker = data[place + 1]
+        while data[at + 1] == 0xFF:
+            at += 1
+        marker = data[at + 1]
         if marker == _SCAN:
-            yield marker, whole[place:]
+            yield marker, view[at:]
             return
-        length = 0 if marker == 0x01 or 0xD0 <= marker <= 0xD8 else struct.unpack_from(">H", data, place + 2)[0]
-        yield marker, whole[place : place + 2 + length]
-        place += 2 + length
+        length = 0 if marker == 0x01 or 0xD0 <= marker <= 0xD8 else struct.unpack_from(">H", data, at + 2)[0]
+        yield marker, view[at : at + 2 + length]
+        at += 2 + length
 
 
 def _jpeg(data: bytes) -> Content:
-    """Without APP and COM segments, but for those that tell the colours: JFIF's and Adobe's."""
+    """Without APP and COM segments, except those that define the colours: JFIF's and Adobe's."""
     kept, exif = [memoryview(data)[:2]], b""
     for marker, segment in _jpeg_segments(data):
         body = b"" if marker == _SCAN else bytes(segment[4:])
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
             exif += body[6:] if exif else body
-        tells_colours = (body.startswith(b"JFIF\0") and len(body) >= 14) or (
-            body.startswith(b"Adobe") and len(body) >= 12
-        )
-        if tells_colours or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+        has_jfif = body.startswith(b"JFIF\0") and len(body) >= 14
+        has_adobe = body.startswith(b"Adobe") and len(body) >= 12
+        if has_jfif or has_adobe or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(segment)
     return Content(b"".join(kept), orientation(exif))
 
 
 def without_end(data: bytes) -> tuple[bytes, bytes] | None:
-    """A JPEG whose end is missing, ended in two ways; None where scans are missing too. Where all pixels are there,
-    both decode to the same: what follows the last of them is passed over. Where some are missing, they are filled from
-    what follows, which is different.
+    """A JPEG without its end marker, completed in two ways; None where scans are missing too.
+
+    With all pixels present both decode to the same image, since what follows the last pixel is ignored. Where pixels
+    are missing, the decoder fills them from what follows, which differs.
     """
     body = data.rstrip(b"\xff")
     try:
@@ -111,52 +109,52 @@ def without_end(data: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether scans of a JPEG give every coefficient of every component to its last bit."""
+    """Whether the scans of a JPEG hold every coefficient of every component to its last bit."""
     missing: set[tuple[int, int]] = set()
     rest = memoryview(b"")
     for marker, segment in _jpeg_segments(data):
         rest = segment
         if marker in _FRAMES:
             missing = {(component, k) for component in segment[10 : 10 + 3 * segment[9] : 3] for k in range(64)}
-    for found in re.finditer(rb"\xff\xda", rest):
-        count = rest[found.end() + 2]
-        components = rest[found.end() + 3 : found.end() + 3 + 2 * count : 2]
-        first, last, bits = rest[found.end() + 3 + 2 * count : found.end() + 6 + 2 * count]
+    for scan in re.finditer(rb"\xff\xda", rest):
+        count = rest[scan.end() + 2]
+        components = rest[scan.end() + 3 : scan.end() + 3 + 2 * count : 2]
+        first, last, bits = rest[scan.end() + 3 + 2 * count : scan.end() + 6 + 2 * count]
         if bits & 15 == 0:
             missing -= {(component, k) for component in components for k in range(first, last + 1)}
     return not missing
 
 
 def _png(data: bytes) -> Content:
-    """The chunks of the default image, and transparency where its chunk is whole."""
-    whole = memoryview(data)
-    kept, place, exif, count, kind = [whole[:8]], 8, b"", 1, b""
-    while kind != b"IEND" and place + 8 <= len(data):
-        (length,), kind = struct.unpack_from(">I", data, place), data[place + 4 : place + 8]
-        end = place + 12 + length
+    """The chunks of the default image, and its transparency where that chunk is valid."""
+    view = memoryview(data)
+    kept, at, exif, count, kind = [view[:8]], 8, b"", 1, b""
+    while kind != b"IEND" and at + 8 <= len(data):
+        (length,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
+        end = at + 12 + length
         if end > len(data) or not kind.isalpha():
-            kept.append(whole[place:])  # cut off: the decoder sees whether pixels are missing
+            kept.append(view[at:])  # truncated: the decoder finds out whether pixels are missing
             break
-        body = b"" if kind in _PNG_PIXELS else data[place + 8 : end - 4]
-        if kind in _PNG_PIXELS or (kind == b"tRNS" and _is_sound(data[8:33], kind, body, data[end - 4 : end])):
-            kept.append(whole[place:end])
+        body = b"" if kind in _PNG_PIXELS else data[at + 8 : end - 4]
+        if kind in _PNG_PIXELS or (kind == b"tRNS" and _is_valid_transparency(data[8:33], body, data[end - 4 : end])):
+            kept.append(view[at:end])
         elif kind == b"eXIf":
             exif = body
         elif kind in (b"tEXt", b"zTXt") and body.startswith((b"Raw profile type exif\0", b"Raw profile type APP1\0")):
             exif = exif or _raw_profile(body, kind == b"zTXt")
         elif kind == b"acTL" and length == 8:
             (count,) = struct.unpack(">I", body[:4])
-        place = end
+        at = end
     return Content(b"".join(kept), orientation(exif), max(count, 1))
 
 
-def _is_sound(header: bytes, kind: bytes, body: bytes, checksum: bytes) -> bool:
+def _is_valid_transparency(header: bytes, body: bytes, checksum: bytes) -> bool:
     fits = {0: len(body) == 2, 2: len(body) == 6, 3: 1 <= len(body) <= 256}.get(header[17], False)
-    return fits and zlib.crc32(kind + body).to_bytes(4, "big") == checksum
+    return fits and zlib.crc32(b"tRNS" + body).to_bytes(4, "big") == checksum
 
 
 def _raw_profile(body: bytes, compressed: bool) -> bytes:
-    """EXIF as ImageMagick writes it into a text of a PNG."""
+    """EXIF as ImageMagick writes it into a PNG text chunk."""
     text = body.partition(b"\0")[2]
     try:
         if compressed:
@@ -167,28 +165,26 @@ def _raw_profile(body: bytes, compressed: bool) -> bytes:
 
 
 def _tiff(data: bytes) -> Content:
-    found = tiff.largest_page(data)
-    turned = found.orientation if 1 <= found.orientation <= 8 else 1
-    return Content(found.data, turned, found.count, found.number > 0, found.is_preview, found.bits, found.white_is_zero)
+    page = tiff.largest_page(data)
+    turned = page.orientation if 1 <= page.orientation <= 8 else 1
+    return Content(page.data, turned, page.count, page.number > 0, page.is_preview, page.bits, page.white_is_zero)
 
 
 def _without_exif(data: bytes) -> Content:
-    """HEIF and AVIF hold their orientation beside EXIF, and their decoders follow it."""
+    """HEIF and AVIF store their orientation outside EXIF, and their decoders apply it."""
     return Content(re.sub(rb"(infe[\x02\x03][\x00-\xff]{7,9}?)Exif", rb"\1none", data))
 
 
 def jxl_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a JPEG XL picture, from its header: its decoder has no other way to tell them than to decode
-    it.
-    """
+    """Width and height of a JPEG XL image from its header, which its decoder reports only after decoding it all."""
     if not data.startswith(b"\xff\x0a"):
         data = _jxl_stream(data)
     word = int.from_bytes(data[2:16], "little")
 
     def take(bits: int) -> int:
         nonlocal word
-        taken, word = word & ((1 << bits) - 1), word >> bits
-        return taken
+        value, word = word & ((1 << bits) - 1), word >> bits
+        return value
 
     def side() -> int:
         return 8 * (1 + take(5)) if small else 1 + take((9, 13, 18, 30)[take(2)])
@@ -201,14 +197,14 @@ def jxl_size(data: bytes) -> tuple[int, int]:
 
 
 def _jxl_stream(data: bytes) -> bytes:
-    """The picture in a JPEG XL container, from its first byte on."""
-    place = 0
-    while place < len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
+    """The start of the codestream in a JPEG XL container."""
+    at = 0
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
         head = 8
         if length == 1:
-            (length,), head = struct.unpack_from(">Q", data, place + 8), 16
+            (length,), head = struct.unpack_from(">Q", data, at + 8), 16
         if kind in (b"jxlc", b"jxlp"):
-            return data[place + head + (4 if kind == b"jxlp" else 0) :][:64]
-        place += max(length, head)
-    raise ValueError("it holds no picture")
+            return data[at + head + (4 if kind == b"jxlp" else 0) :][:64]
+        at += max(length, head)
+    raise ValueError("no codestream")

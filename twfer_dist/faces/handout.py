@@ -1,4 +1,4 @@
-"""What people open of an output of faces, beside its Parquet tables: CSV tables and a sheet of the first faces."""
+"""The files of a faces output that people open, beside its Parquet tables: CSV tables and a contact sheet."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,9 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spreadsheet import write_csv
 
 
-def write_handout(work: StageOutput, groups: Sequence[str]) -> None:
-    """Write photographs.csv, faces.csv and, where there is a face, the sheet. groups: the names of the grouping
-    columns.
-    """
+def write_handout(output: StageOutput, groups: Sequence[str]) -> None:
+    """Write photographs.csv, faces.csv and, if there is a face, the contact sheet. groups: the grouping columns."""
     for name, schema in (("photographs", PHOTOGRAPHS), ("faces", FACES)):
-        write_csv(storage.join(work.directory, f"{name}.csv"), schema, work.pieces(name), groups)
-    if picture := sheet(work.pieces("faces")):
-        work.write_file(SHEET, picture)
+        write_csv(storage.join(output.directory, f"{name}.csv"), schema, output.pieces(name), groups)
+    if image := sheet(output.pieces("faces")):
+        output.write_file(SHEET, image)

@@ -13,27 +13,28 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from twfer_dist.core import schema
-from twfer_dist.core.crop import aligned_matrix, encode, full_frame_matrix, warp_crop
+from twfer_dist.core import images, schema
+from twfer_dist.core.crop import aligned_matrix, full_frame_matrix, warp_crop
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_QUALITY, NO_FACE, OK, TOO_SMALL
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import storage
-from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.config import Range, Settings, either
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names, rows_to_csv
 from twfer_dist.faces import copies
-from twfer_dist.faces.decode import NO_FACE, TOO_SMALL, DecodeError, decode, on_grey, read
+from twfer_dist.faces.decode import DecodeError, decode, on_grey, read
 from twfer_dist.faces.detector import Detector
-from twfer_dist.faces.detector_models import Choice, choose
+from twfer_dist.faces.detector_models import DETECTORS, Choice, choose
 from twfer_dist.faces.finding import Found, finds, measure
 from twfer_dist.faces.handout import write_handout
 from twfer_dist.measurement.analyzer import SHIPPED, Face, open_analyzer
 from twfer_dist.measurement.network import SIZE
-from twfer_dist.measurement.quality import LOW_QUALITY, Gate
+from twfer_dist.measurement.quality import Gate
 
 VERSION = 6
 ALIGNED = "aligned"  # stands for a detector where there is none
@@ -209,7 +210,7 @@ class FaceFinder:
             "pose": measured.pose if measured else None,
             "sharpness": measured.sharpness if measured else None,
             "crop_matrix": matrix.reshape(-1),
-            "image": encode(warp_crop(picture, matrix, size)),
+            "image": images.encode_jpeg(warp_crop(picture, matrix, size)),
             "width": size,
             "height": size,
             "status": LOW_QUALITY if fault else OK,
@@ -285,3 +286,30 @@ def _count_copies_once(work: StageOutput) -> None:
     work.results["summary"] += copies.say(work.results["copies"])
     if len(found):
         work.write_file(copies.FILE, rows_to_csv(copies.COLUMNS, found.select(copies.COLUMNS).to_pylist()))
+
+
+def _check(request: Request) -> None:
+    if (detector := request.options.get("detector", "auto")) not in ("auto", *DETECTORS):
+        raise UserError(f"'{detector}' is not a face detector: use {either(('auto', *DETECTORS))}.")
+
+
+def _build(request: Request) -> StageSpec:
+    return faces_job(
+        request.all("corpora"),
+        request.config,
+        detector=request.options.get("detector", "auto"),
+        model=request.files.get("model"),
+        network=request.files.get("network", SHIPPED),
+        actors=request.compute.actors,
+    )
+
+
+KIND = StageKind(
+    "faces",
+    config=FacesConfig,
+    inputs=(Input("corpora", several=True),),
+    files=(InputFile("model"), InputFile("network")),
+    options=("detector",),
+    build=_build,
+    check=_check,
+)

@@ -1,4 +1,4 @@
-"""TIFF files taken apart: of several pages the largest, with the tags that its pixels need."""
+"""The largest page of a TIFF file, with only the tags that its pixels need."""
 
 import struct
 from dataclasses import dataclass
@@ -8,41 +8,39 @@ _PIXELS = {
     256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347,
     512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 50674,
 }  # fmt: skip
-"""Tags without which a page cannot be decoded: its size, layout, compression and kind of colour."""
+"""Tags without which a page cannot be decoded: its size, layout, compression and colour space."""
 
 _PREVIEW, _MASK = 1, 4  # bits of _SUBFILE
-_MOST_PAGES, _MOST_TAGS = 1000, 500
-INTEGERS = {1: "B", 6: "b", 3: "H", 8: "h", 4: "I", 9: "i", 16: "Q"}  # of TIFF's types
+_MAX_PAGES, _MAX_TAGS = 1000, 500
+INTEGERS = {1: "B", 6: "b", 3: "H", 8: "h", 4: "I", 9: "i", 16: "Q"}  # struct codes of TIFF's integer types
 
-_Tags = dict[int, tuple[int, int, int]]  # of each tag: where its entry is, its type, its first value
+_Tags = dict[int, tuple[int, int, int]]  # tag -> offset of its entry, its type, its first value
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page as a file of its own."""
+    """One page as a separate file."""
 
     data: bytes
     number: int  # from 0, of `count`
     count: int
     orientation: int
-    is_preview: bool  # of a picture that is kept otherwise, as raw photographs are
-    bits: int  # of a value
-    white_is_zero: bool  # grey of more than 8 bits, which decoders take for black-is-zero
+    is_preview: bool  # of an image that is stored in another way, as raw photographs are
+    bits: int  # per value
+    white_is_zero: bool  # in grey of more than 8 bits, where decoders assume that black is
 
 
 def largest_page(data: bytes) -> Page:
-    """The page with the most pixels, the first of several. struct.error, KeyError or ValueError where the file is
-    damaged.
-    """
+    """The page with the most pixels, the first of equals. struct.error, KeyError or ValueError on a damaged file."""
     file = _File(data)
     pages = file.pages()
     number = max(range(len(pages)), key=lambda k: _pixels(pages[k][1]))
-    place, tags = pages[number]
+    offset, tags = pages[number]
     bits = _value(tags, _BITS, 1)
     negative = bits in (12, 16) and _value(tags, _SAMPLES, 1) == 1 and _value(tags, _WHITE, 0) == 0
     preview = bool(_value(tags, _SUBFILE, 0) & _PREVIEW)
     return Page(
-        file.alone(place, tags, negative), number, len(pages), _value(tags, ORIENTATION, 1), preview, bits, negative
+        file.alone(offset, tags, negative), number, len(pages), _value(tags, ORIENTATION, 1), preview, bits, negative
     )
 
 
@@ -65,26 +63,26 @@ class _File:
         self.wide = struct.calcsize(self.field)
         self.entry_size = 4 + 2 * self.wide
 
-    def _read(self, code: str, place: int) -> int:
-        return struct.unpack_from(self.order + code, self.data, place)[0]
+    def _read(self, code: str, offset: int) -> int:
+        return struct.unpack_from(self.order + code, self.data, offset)[0]
 
     def pages(self) -> list[tuple[int, _Tags]]:
-        """Where the directory of each page is, and its tags; those before the first fault."""
-        found: dict[int, _Tags] = {}
-        place = self._read(self.field, self.first)
-        while place and place not in found and len(found) < _MOST_PAGES:
+        """The offset of each page's directory and its tags, up to the first damaged one."""
+        pages: dict[int, _Tags] = {}
+        offset = self._read(self.field, self.first)
+        while offset and offset not in pages and len(pages) < _MAX_PAGES:
             try:
-                found[place], place = self._page(place)
+                pages[offset], offset = self._page(offset)
             except struct.error:
                 break
-        return list(found.items())
+        return list(pages.items())
 
-    def _page(self, place: int) -> tuple[_Tags, int]:
-        """The tags of the page whose directory is at `place`, and where the next one's is."""
-        count = self._read(self.counted, place)
-        if count > _MOST_TAGS:
+    def _page(self, offset: int) -> tuple[_Tags, int]:
+        """The tags of the page whose directory is at `offset`, and the offset of the next directory."""
+        count = self._read(self.counted, offset)
+        if count > _MAX_TAGS:
             raise struct.error("too many tags")
-        start = place + struct.calcsize(self.counted)
+        start = offset + struct.calcsize(self.counted)
         tags: _Tags = {}
         for entry in range(start, start + count * self.entry_size, self.entry_size):
             tag, kind = self._read("H", entry), self._read("H", entry + 2)
@@ -92,18 +90,16 @@ class _File:
         return tags, self._read(self.field, start + count * self.entry_size)
 
     def _first_value(self, entry: int, kind: int) -> int:
-        """The first value of an entry; 0 where it is no integer, or outside of the file."""
-        code, values, place = INTEGERS.get(kind), self._read(self.field, entry + 4), entry + 4 + self.wide
+        """The first value of an entry; 0 where it is not an integer or lies outside the file."""
+        code, values, offset = INTEGERS.get(kind), self._read(self.field, entry + 4), entry + 4 + self.wide
         if code is None or not values:
             return 0
         if values * struct.calcsize(code) > self.wide:
-            place = self._read(self.field, place)
-        return self._read(code, place) if place + struct.calcsize(code) <= len(self.data) else 0
+            offset = self._read(self.field, offset)
+        return self._read(code, offset) if offset + struct.calcsize(code) <= len(self.data) else 0
 
-    def alone(self, place: int, tags: _Tags, negative: bool) -> bytes:
-        """The file with the page at `place` alone and those of its tags that make its pixels. negative: let zero be
-        black.
-        """
+    def alone(self, offset: int, tags: _Tags, negative: bool) -> bytes:
+        """The file with only the page at `offset` and the tags of its pixels. negative: declare zero as black."""
         entries = []
         for tag, (entry, kind, _) in tags.items():
             if tag in _PIXELS:
@@ -113,7 +109,7 @@ class _File:
                         self.wide, b"\0"
                     )
         directory = struct.pack(self.order + self.counted, len(entries)) + b"".join(entries) + bytes(self.wide)
-        start = struct.pack(self.order + self.field, place)
-        whole = memoryview(self.data)  # scans are large: they are copied once
-        end = place + len(directory)  # not beyond the end of what was there
-        return b"".join([whole[: self.first], start, whole[self.first + self.wide : place], directory, whole[end:]])
+        start = struct.pack(self.order + self.field, offset)
+        view = memoryview(self.data)  # scans are large: they are copied once
+        end = offset + len(directory)  # never longer than the directory that it replaces
+        return b"".join([view[: self.first], start, view[self.first + self.wide : offset], directory, view[end:]])

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from twfer_dist.core import images
 from twfer_dist.core.crop import aligned_matrix, warp_crop
-from twfer_dist.core.landmarks import apply_affine
+from twfer_dist.core.landmarks import apply_affine, interocular_distance
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement import checkpoint
@@ -82,13 +83,13 @@ class NetworkAnalyzer:
 
     def _one(self, picture: np.ndarray, matrix: np.ndarray) -> Face:
         for number in range(LOOKS):
-            crop = cv2.cvtColor(warp_crop(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY)
+            crop = images.to_grey(warp_crop(picture, matrix, SIZE))
             found = predict_batch(self.network, torch.from_numpy(crop[None]))
             seen = found.points[0].numpy()
             points = apply_affine(seen, cv2.invertAffineTransform(matrix))
             if number < LOOKS - 1:
                 matrix = aligned_matrix(points, SIZE)
-        eyes = float(np.linalg.norm(seen[45] - seen[36]))
+        eyes = interocular_distance(seen)
         pose = found.pose[0].numpy().copy()
         pose[2] = (pose[2] + np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) + 180) % 360 - 180
         return Face(

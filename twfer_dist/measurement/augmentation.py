@@ -12,13 +12,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twfer_dist.core import images
 from twfer_dist.core.crop import aligned_matrix
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.landmarks import apply_affine
+from twfer_dist.core.landmarks import (
+    BOTH_EYES,
+    CHIN,
+    JAW_ENDS,
+    LEFT_BROW,
+    LEFT_EYE,
+    MIRRORED,
+    OUTER_EYE_CORNERS,
+    OUTER_LIPS,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    apply_affine,
+    interocular_distance,
+)
 from twfer_dist.core.schema import RENDERED
 from twfer_dist.core.status import OK
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.measurement.network import MIRRORED, SIZE
+from twfer_dist.measurement.network import SIZE
 
 
 @dataclass(frozen=True)
@@ -51,18 +65,18 @@ class Examples:
 def load_heads(rendered: Artifact) -> Heads:
     """All heads of a rendered corpus. Problem where it holds none."""
     columns = ["figure_id", "action_units", "landmarks68", "pose", "image", "status"]
-    images, rest = [], []
+    heads, rest = [], []
     for batch in rendered.scan(".", RENDERED).to_batches(columns=columns):
         for row in batch.to_pylist():
             if row["status"] == OK:
-                images.append(_decoded(np.frombuffer(row["image"], np.uint8)))
+                heads.append(_decoded(row["image"]))
                 rest.append((row["figure_id"], row["action_units"], row["landmarks68"], row["pose"]))
-    if not images:
+    if not heads:
         raise UserError(f"{rendered.uri} holds no rendered heads: render some with plan units.")
     figure_ids, units, points, pose = zip(*rest, strict=True)
     points_of = np.array(points, np.float32).reshape(-1, 68, 2) - 0.5  # a pixel's middle is at its whole number here
     return Heads(
-        np.stack(images), points_of, np.array(units, np.float32), np.array(pose, np.float32), np.array(figure_ids)
+        np.stack(heads), points_of, np.array(units, np.float32), np.array(pose, np.float32), np.array(figure_ids)
     )
 
 
@@ -136,8 +150,8 @@ def _jittered(matrix: np.ndarray, loose: float, rng: np.random.Generator) -> np.
     return np.column_stack([turn @ matrix[:, :2], turn @ (matrix[:, 2] - middle) + middle + shift]).astype(np.float32)
 
 
-def _decoded(data: np.ndarray) -> np.ndarray:
-    grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+def _decoded(data: bytes) -> np.ndarray:
+    grey = images.decode_grey(data)
     assert grey is not None  # our own pictures
     return grey
 
@@ -168,7 +182,7 @@ def _camera(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         x = x + rng.normal(0, rng.uniform(0.005, 0.045), x.shape).astype(np.float32)
     out = np.clip(255 * x + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
-        out = _decoded(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(15, 80))])[1])
+        out = _decoded(images.encode_jpeg(out, int(rng.uniform(15, 80))))
     return out
 
 
@@ -176,7 +190,7 @@ def _makeup(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> n
     """The crop with eyes, brows and lips of other lightness, as light, make-up and kin give them, and lights in the
     eyes: how bright an eye is says nothing of how wide it is open.
     """
-    x, span = crop.astype(np.float32), float(np.linalg.norm(points[45] - points[36]))
+    x, span = crop.astype(np.float32), interocular_distance(points)
 
     def over(parts: list[np.ndarray], thick: float, soft: float, strength: float) -> None:
         mask = np.zeros_like(x)
@@ -188,14 +202,19 @@ def _makeup(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> n
                 cv2.fillPoly(mask, [cv2.convexHull(places)], 1.0)
         np.multiply(x, np.exp(np.float32(strength) * cv2.GaussianBlur(mask, (0, 0), soft * span)), out=x)
 
-    eyes = [points[36:42], points[42:48]]
+    eyes = [points[RIGHT_EYE], points[LEFT_EYE]]
     if rng.random() < 0.6:
         around = [eye.mean(0) + (eye - eye.mean(0)) * rng.uniform(1, 1.8) for eye in eyes]
         over(around, 0, rng.uniform(0.02, 0.08), rng.normal(0, 0.35))
     if rng.random() < 0.4:
-        over([points[17:22], points[22:27]], rng.uniform(0.02, 0.09), rng.uniform(0.01, 0.03), rng.normal(-0.3, 0.3))
+        over(
+            [points[RIGHT_BROW], points[LEFT_BROW]],
+            rng.uniform(0.02, 0.09),
+            rng.uniform(0.01, 0.03),
+            rng.normal(-0.3, 0.3),
+        )
     if rng.random() < 0.4:
-        over([points[48:60]], 0, rng.uniform(0.01, 0.04), rng.normal(-0.1, 0.25))
+        over([points[OUTER_LIPS]], 0, rng.uniform(0.01, 0.04), rng.normal(-0.1, 0.25))
     if rng.random() < 0.3:
         beside, size = rng.normal(0, 0.03, 2) * span, rng.uniform(0.006, 0.02) * span
         for eye in eyes:
@@ -233,12 +252,13 @@ def _hair(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.
     """The crop with hair around the face, short or long, with or without a fringe: rendered heads have caps and carved
     curls.
     """
-    across = points[45] - points[36]
+    across = points[OUTER_EYE_CORNERS[1]] - points[OUTER_EYE_CORNERS[0]]
     span, tilt = float(np.linalg.norm(across)), float(np.degrees(np.arctan2(across[1], across[0])))
     down = np.array([-across[1], across[0]]) / span
-    middle, half = points[36:48].mean(0), float(np.linalg.norm(points[16] - points[0])) / 2
+    first, last = JAW_ENDS
+    middle, half = points[BOTH_EYES].mean(0), float(np.linalg.norm(points[last] - points[first])) / 2
     hairline = span * rng.uniform(0.35, 0.95)  # above the eyes
-    chin = float((points[8] - middle) @ down)
+    chin = float((points[CHIN] - middle) @ down)
     inner, outer = np.zeros_like(crop), np.zeros_like(crop)
 
     def fill(mask: np.ndarray, top: float, bottom: float, wide: float) -> None:
@@ -265,7 +285,7 @@ def _hair(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.
 def _spectacled(crop: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The crop with the rims of spectacles, and now and then tinted or shining glass."""
     glass, rims = np.zeros_like(crop), crop.copy()
-    eyes = points[36:42].mean(0), points[42:48].mean(0)
+    eyes = points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)
     across = float(np.linalg.norm(eyes[1] - eyes[0]))
     half, tilt = across * rng.uniform(0.30, 0.44), float(np.degrees(np.arctan2(*(eyes[1] - eyes[0])[::-1])))
     shade, thick, round_ = float(rng.uniform(0, 160)), int(rng.integers(1, 4)), rng.random() < 0.5

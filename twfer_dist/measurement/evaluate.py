@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from twfer_dist.core.crop import crop_matrix
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import to_rgb
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
@@ -67,7 +67,7 @@ def measured(analyzer: FaceAnalyzer, images: Iterable[np.ndarray], points: Itera
         low, high = places.min(0), places.max(0)
         side = (high - low).max()
         box = np.concatenate([low + rng.normal(0, _OFF * side, 2), (high - low) * np.exp(rng.normal(0, _OFF))])
-        found += analyzer.measure(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), [crop_matrix(box, SIZE)])
+        found += analyzer.measure(to_rgb(image), [crop_matrix(box, SIZE)])
     return found
 
 

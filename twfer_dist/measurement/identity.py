@@ -8,12 +8,12 @@ batch. Plain PyTorch.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twfer_dist.core import images
 from twfer_dist.core.crop import warp_crop
 from twfer_dist.core.errors import UserError
 from twfer_dist.measurement import augmentation, checkpoint
@@ -147,10 +147,7 @@ class Identity:
 
     def embed(self, pictures: np.ndarray) -> np.ndarray:
         """float32 (N, EMBEDDING) of crops of faces, uint8 RGB (N, S, S, 3)."""
-        crops = [
-            cv2.cvtColor(warp_crop(picture, whole_crop(picture.shape[0]), SIZE), cv2.COLOR_RGB2GRAY)
-            for picture in pictures
-        ]
+        crops = [images.to_grey(warp_crop(picture, whole_crop(picture.shape[0]), SIZE)) for picture in pictures]
         return embeddings(self.network, torch.from_numpy(np.stack(crops)))
 
 

@@ -8,6 +8,7 @@ site.
 import cv2
 import numpy as np
 
+from twfer_dist.core import images
 from twfer_dist.core.crop import aligned_matrix, warp_crop
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.landmarks import apply_affine
@@ -90,5 +91,5 @@ class MediaPipeAnalyzer:
             pose[2] + np.degrees(np.arctan2(framing[1, 0], framing[0, 0])) + 180
         ) % 360 - 180  # of the picture, not of the crop
         matrix = aligned_matrix(points, SIZE)
-        crop = cv2.cvtColor(warp_crop(picture, matrix, SIZE), cv2.COLOR_RGB2GRAY)
+        crop = images.to_grey(warp_crop(picture, matrix, SIZE))
         return Face(points, matrix, 0.0, np.array(units, np.float32), None, pose.astype(np.float32), sharpness(crop))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from twfer_dist.core.landmarks import MIRRORED
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 
 SIZE = 112
@@ -20,12 +21,6 @@ _POSE_DEGREES = 20.0  # of a pose output of 1
 _PIXELS = 10.0  # of a points output of 1, from the middle of the crop
 _WIDTHS = (32, 64, 128, 192)
 _MIN_SCALE = 1e-3
-
-
-MIRRORED = (*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42,
-    47, 46, 39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66,
-    65, )  # fmt: skip
-"""The point that each of the 68 becomes in the mirror image."""
 
 
 @dataclass(frozen=True)

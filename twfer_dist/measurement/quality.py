@@ -5,14 +5,21 @@ from typing import Annotated
 
 import numpy as np
 
+from twfer_dist.core.landmarks import (
+    AROUND_CHIN,
+    LEFT_BROW,
+    LEFT_EYE,
+    MOUTH,
+    NOSE,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    interocular_distance,
+)
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.measurement.analyzer import Face
 
-LOW_QUALITY = "low_quality"
-"""The status of a face that was found and measured, and is not fit to be read."""
-
-_PARTS = {"brow": (slice(17, 22), slice(22, 27)), "eye": (slice(36, 42), slice(42, 48))}  # two of each
-_SINGLE = {"the nose": slice(27, 36), "the mouth": slice(48, 68), "the chin": slice(6, 11)}
+_PARTS = {"brow": (RIGHT_BROW, LEFT_BROW), "eye": (RIGHT_EYE, LEFT_EYE)}  # two of each
+_SINGLE = {"the nose": NOSE, "the mouth": MOUTH, "the chin": AROUND_CHIN}
 
 _NEEDED = ("the eyes", "one eye", "the mouth")
 """Without these nothing is read from a face, however its crop was chosen."""
@@ -38,7 +45,7 @@ class Gate(Settings):
         if face is None:
             return "The face's points were not found."
         outside = _outside(face, width, height)
-        eyes = float(np.linalg.norm(face.points[45] - face.points[36]))
+        eyes = interocular_distance(face.points)
         yaw, pitch = (float(abs(angle)) for angle in face.pose[:2])
         if outside.mean() > self.outside:
             return _cut_off(outside)

@@ -12,6 +12,7 @@ from torch import nn
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
@@ -161,7 +162,7 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, None]) -> 
     """What both networks leave besides weights and scores."""
     output.write_file(LOG, log_lines(trained.state.log))
     output.results |= {
-        "rendered": task.rendered.manifest["rows"]["."],
+        "rendered": task.rendered.manifest.rows["."],
         "precision": trained.state.precision,
         "run_id": trained.run.id,
     }
@@ -205,3 +206,39 @@ def _finish_identity(output: StageOutput, task: _Task, trained: Trained[State, N
         "scores": {"held_out": scores},
         "summary": [f"held out: {hits} of {figures} figures recognised in another scene"],
     }
+
+
+def _build(request: Request) -> StageSpec:
+    return face_network_job(
+        request.one("rendered"),
+        request.config,
+        request.tracking,
+        test=request.one("test"),
+        workers=request.compute.workers,
+        gpu=request.compute.gpus > 0,
+    )
+
+
+def _build_identity(request: Request) -> StageSpec:
+    compute = request.compute
+    return identity_network_job(
+        request.one("rendered"), request.config, request.tracking, workers=compute.workers, gpu=compute.gpus > 0
+    )
+
+
+KIND = StageKind(
+    "face-network",
+    config=FaceNetworkConfig,
+    inputs=(Input("rendered", ("render",)), Input("test", ("render",), optional=True)),
+    build=_build,
+    check=lambda request: check_batch(request.config.batch, request.compute.workers, pairs=False),
+    tracked=True,
+)
+IDENTITY_KIND = StageKind(
+    "identity-network",
+    config=FaceNetworkConfig,
+    inputs=(Input("rendered", ("render",)),),
+    build=_build_identity,
+    check=lambda request: check_batch(request.config.batch, request.compute.workers, pairs=True),
+    tracked=True,
+)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.landmarks import OUTER_EYE_CORNERS
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.measurement import augmentation
@@ -28,7 +29,6 @@ INTERVAL = 0.90
 PRESENT = 0.5
 """The intensity from which scores count a unit as present."""
 
-_EYES = (36, 45)  # outer corners: their distance is the inter-ocular distance
 _WARM_UP = 0.03  # of the training, while the learning rate rises
 _MAX_GRADIENT_NORM = 5.0
 
@@ -221,7 +221,7 @@ def scores(
         for a, b in zip(units.T, true_units.T, strict=True)
     ]
     present = true_units >= PRESENT
-    eyes = np.linalg.norm(true_points[:, _EYES[0]] - true_points[:, _EYES[1]], axis=1)
+    eyes = np.linalg.norm(true_points[:, OUTER_EYE_CORNERS[0]] - true_points[:, OUTER_EYE_CORNERS[1]], axis=1)
     measured: dict[str, object] = {
         "n": len(units),
         "au_pearson": _by_unit(pearson),

@@ -1,6 +1,7 @@
-"""A recipe file (YAML) -> `Recipe`, every word of it checked."""
+"""A recipe file (YAML) to a `Recipe`, with every key and value checked."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,80 +9,102 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import did_you_mean, fill, package_path, read_yaml
 from twfer_dist.engine.journal import without_password
+from twfer_dist.engine.kind import Compute, Input
 from twfer_dist.engine.mlflow_store import sqlite_path, sqlite_uri
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recipe.kinds import INPUTS, TRACKED, check
-from twfer_dist.recipe.recipe import Compute, Recipe, Stage
+from twfer_dist.recipe.kinds import KINDS, check_stage, kind_of
+from twfer_dist.recipe.recipe import Recipe, Stage
+
+_STRINGS = ("name", "out", "tracking")
+_MAPPINGS = ("compute", "corpora", "stages")
 
 
 def load_recipe(path: str, *, out: str | None = None) -> Recipe:
-    """Read a recipe. Problem naming the place of any word that it does not know."""
+    """Read a recipe from a YAML file (path or URI; `package:` is the installed package). out: overrides the recipe's.
+
+    UserError naming the file and the place of anything that a recipe cannot hold.
+    """
     given, text = read_yaml(path)
     if not isinstance(given, dict) or not given.get("stages"):
-        raise UserError(f"{path} has no 'stages': a recipe names its stages, as jobs/demo.yaml does.")
-    known = {"name", "out", "tracking", "compute", "corpora", "stages"}
-    for key in ("compute", "corpora", "stages"):
+        raise UserError(f"{path} has no 'stages': list the stages of the recipe, as package:recipes/demo.yaml does.")
+    return parse_recipe(given | {"name": given.get("name") or Path(path).stem}, path, text=text, out=out)
+
+
+def parse_recipe(given: Mapping[str, Any], location: str, *, text: str, out: str | None = None) -> Recipe:
+    """A recipe from the mapping that its YAML holds, `name` and `stages` among its keys. location: named in errors.
+
+    text: the YAML itself, which a report prints. UserError as in `load_recipe`.
+    """
+    _check_top_level(given, location)
+    name = given["name"]
+    out = storage.absolute(out or given.get("out") or f"runs/{name}")
+    compute = fill(Compute, given.get("compute") or {}, f"{location}, compute")
+    corpora = {key: package_path(path) for key, path in (given.get("corpora") or {}).items()}
+    stages: list[Stage] = []
+    for key, settings in given["stages"].items():
+        above = {stage.name: stage.kind for stage in stages}
+        stages.append(_stage(f"{location}, stage '{key}'", str(key), settings, list(above), list(corpora)))
+        check_stage(stages[-1], compute, above, f"{location}, stage '{key}'")
+    uri = given.get("tracking")
+    if uri is None and "://" not in out and any(kind_of(stage.kind).tracked for stage in stages):
+        uri = sqlite_uri(storage.join(out, "mlflow.db"))
+    if uri and (database := sqlite_path(uri)):
+        uri = sqlite_uri(str(database))  # absolute: workers have another working directory
+    return Recipe(name, out, corpora, stages, Tracking(uri, name) if uri else None, compute, without_password(text))
+
+
+def _check_top_level(given: Mapping[str, Any], location: str) -> None:
+    for key in _MAPPINGS:
         if given.get(key) is not None and not isinstance(given[key], dict):
             raise UserError(
-                f"{path}: '{key}' is a {type(given[key]).__name__}: write names and what belongs to them, as "
-                "jobs/demo.yaml does."
+                f"{location}: '{key}' is a {type(given[key]).__name__}: write `name: value` lines under it, as "
+                "package:recipes/demo.yaml does."
             )
-    if empty := [key for key, value in (given.get("corpora") or {}).items() if not isinstance(value, str)]:
-        raise UserError(
-            f"{path}, corpora: '{empty[0]}' is {json.dumps(given['corpora'][empty[0]])}: give the path of its "
-            "folder or manifest."
-        )
-    for key in ("name", "out", "tracking"):
-        if given.get(key) is not None and not isinstance(given[key], str):
+    for key, value in (given.get("corpora") or {}).items():
+        if not isinstance(value, str):
             raise UserError(
-                f"{path}: '{key}' is {json.dumps(given[key], default=str)}: write a word, in quotes where it is a "
-                "number."
+                f"{location}, corpora: '{key}' is {json.dumps(value, default=str)}: give the path of its folder or "
+                "manifest."
             )
-    if foreign := sorted(str(key) for key in given.keys() - known):
-        near = did_you_mean(foreign[0], known)
-        raise UserError(
-            f"{path}: '{foreign[0]}' is not a part of a recipe, which has "
-            f"{', '.join(sorted(known))}{near}{'' if near else '.'}"
-        )
-    name = given.get("name") or Path(path).stem
-    out = storage.absolute(out or given.get("out") or f"runs/{name}")
-    compute = fill(Compute, given.get("compute") or {}, f"{path}, compute")
-    stages: list[Stage] = []
-    corpora = {key: package_path(str(value)) for key, value in (given.get("corpora") or {}).items()}
-    for key, settings in given["stages"].items():
-        stages.append(_stage(path, str(key), settings, {s.name for s in stages}, set(corpora)))
-        check(stages[-1], compute, {s.name: s.kind for s in stages}, f"{path}, stage '{key}'")
-    learns = any(stage.kind in TRACKED for stage in stages)
-    uri = given.get("tracking") or (sqlite_uri(storage.join(out, "mlflow.db")) if learns and "://" not in out else None)
-    if uri and (database := sqlite_path(uri)):
-        uri = sqlite_uri(str(database))  # workers have another working directory
-    tracking = Tracking(uri, name) if uri else None
-    return Recipe(name, out, corpora, stages, tracking, compute, without_password(text))
+    for key in _STRINGS:
+        if given.get(key) is not None and not isinstance(given[key], str):
+            value = json.dumps(given[key], default=str)
+            raise UserError(f"{location}: '{key}' is {value}: write a string, in quotes if it is a number.")
+    known = (*_STRINGS, *_MAPPINGS)
+    for key in sorted(str(key) for key in given):
+        if key not in known:
+            near = did_you_mean(key, known) or "."
+            raise UserError(f"{location}: '{key}' is not a key of a recipe, which has {', '.join(known)}{near}")
 
 
-def _stage(path: str, name: str, settings: Any, above: set[str], corpora: set[str]) -> Stage:
-    place = f"{path}, stage '{name}'"
+def _stage(location: str, name: str, settings: Any, above: list[str], corpora: list[str]) -> Stage:
     if "/" in name or name in ("", ".", ".."):
-        raise UserError(f"{place}: a stage's name is the name of a folder too: choose another word.")
-    if not isinstance(settings, dict) or str(settings.get("kind")) not in INPUTS:
-        near = did_you_mean(str(settings.get("kind")), INPUTS) if isinstance(settings, dict) else ""
-        raise UserError(f"{place}: 'kind' is one of {', '.join(INPUTS)}{near or '.'}")
-    settings = dict(settings)
-    kind = settings.pop("kind")
-    inputs: dict[str, list[str]] = {}
-    for key, takes in INPUTS[kind].items():
-        named = settings.pop(key, None)
-        if named is None:
-            continue
-        inputs[key] = [str(n) for n in named] if isinstance(named, list) else [str(named)]
-        if len(inputs[key]) > 1 and not takes.several:
-            raise UserError(f"{place}: '{key}' takes one name.")
-        for one in inputs[key]:
-            if one not in (corpora if key == "corpora" else above) and (key == "corpora" or "/" not in one):
-                known = sorted(corpora if key == "corpora" else above)
-                rest = "" if key == "corpora" else ", or the directory of a finished output"
-                near = did_you_mean(one, known) or "."
-                raise UserError(
-                    f"{place}: '{one}' is not known there: '{key}' names {', '.join(known) or 'none'}{rest}{near}"
-                )
-    return Stage(name, kind, inputs, settings)
+        raise UserError(f"{location}: the name of a stage is also the name of a folder: choose another.")
+    kind_name = str(settings.get("kind")) if isinstance(settings, dict) else ""
+    if kind_name not in KINDS:
+        near = did_you_mean(kind_name, KINDS) or "."
+        raise UserError(f"{location}: 'kind' must be one of {', '.join(KINDS)}{near}")
+    kind = kind_of(kind_name)
+    inputs = {
+        key.name: _names(location, key, settings[key.name], above if key.kinds else corpora)
+        for key in kind.inputs
+        if settings.get(key.name) is not None
+    }
+    own = {key: value for key, value in settings.items() if key != "kind" and key not in {i.name for i in kind.inputs}}
+    return Stage(name, kind_name, inputs, own)
+
+
+def _names(location: str, key: Input, value: Any, known: list[str]) -> list[str]:
+    """The names under a key, each of a stage above, of a corpus, or the directory of an output."""
+    names = [str(name) for name in value] if isinstance(value, list) else [str(value)]
+    if len(names) > 1 and not key.several:
+        raise UserError(f"{location}: '{key.name}' takes one name.")
+    for name in names:
+        if name not in known and not (key.kinds and "/" in name):
+            otherwise = ", or the directory of an output" if key.kinds else ""
+            near = did_you_mean(name, known) or "."
+            raise UserError(
+                f"{location}: '{key.name}' names '{name}', which is not defined above: there is "
+                f"{', '.join(sorted(known)) or 'nothing'}{otherwise}{near}"
+            )
+    return names

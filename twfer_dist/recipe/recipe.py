@@ -1,42 +1,32 @@
-"""A recipe: stages in the order of the data, and what they may ask for.
+"""A recipe: stages in the order of the data, and what they may use.
 
     name: demo
     out: runs/demo                  # a path or URI
-    tracking: http://host:5000      # an MLflow address; SQLite in `out` where not given and something is trained
-    compute: {workers: 0, gpus: 0}  # what stages may ask for: in no fingerprint
+    tracking: http://host:5000      # an MLflow server; default: SQLite in `out`, if a stage trains
+    compute: {workers: 0, gpus: 0}  # what stages may use; not part of any fingerprint
     corpora:
       warriors: photographs/warriors
     stages:
       faces: {kind: faces, corpora: [warriors]}
       read: {kind: predict, inputs: [faces], model: runs/demo/train-0123456789ab}
 
-A stage names its inputs: stages above it, or the directories of finished outputs. Its other keys fill the frozen
-dataclass of its kind. `package:` at the start of a path is the installed package: what ships with it.
+A stage names its inputs: stages above it, or the directories of outputs. Its other keys fill the frozen dataclass of
+its kind. A path that starts with `package:` is inside the installed package.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any, Literal
 
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Compute
 from twfer_dist.engine.tracking import Tracking
 
 
 @dataclass(frozen=True)
-class Compute(Settings):
-    """What stages may ask for. It changes how fast they are, never what they give."""
-
-    # processes of a data-parallel training; 0 trains in this process, or in one with a GPU
-    workers: Annotated[int, Range(0, 4096)] = 0
-    # GPUs of each actor that animates or predicts, and whether trainings use GPUs
-    gpus: Annotated[float, Range(0, 64)] = 0.0
-    # of each pool, and trials of a sweep at a time; as many as fit where not given
-    actors: Annotated[int, Range(1, 100_000)] | None = None
-
-
-@dataclass(frozen=True)
 class Stage:
+    """A stage as its recipe has it. inputs: the names under each key. settings: its other keys, as written."""
+
     name: str
     kind: str
     inputs: Mapping[str, list[str]]
@@ -46,32 +36,33 @@ class Stage:
 @dataclass(frozen=True)
 class Recipe:
     name: str
-    out: str
+    out: str  # absolute path or URI
     corpora: Mapping[str, str]
     stages: Sequence[Stage]
     tracking: Tracking | None = None
     compute: Compute = field(default_factory=Compute)
-    text: str = ""
+    text: str = ""  # the YAML, without passwords
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage: `state` is "finished" (found), "made" or "to do"."""
+    """What became of a stage: it was found finished, was made, or is still to do. artifact: None where unfinished."""
 
     stage: Stage
-    state: str
-    finished: Artifact | None
+    state: Literal["finished", "made", "to do", "unfinished"]
+    artifact: Artifact | None
 
     def summary(self) -> dict[str, Any]:
-        made = self.finished
+        """The outcome as JSON, as `--json` prints it."""
+        output = self.artifact
         return {
             "name": self.stage.name,
             "kind": self.stage.kind,
             "state": self.state,
-            "output": made and made.uri,
-            "fingerprint": made and made.manifest["fingerprint"],
-            "rows": made.manifest["rows"] if made else {},
-            "counts": made.manifest["counts"] if made else {},
-            "seconds": made and made.manifest["seconds"],
-            "reused": made and made.manifest.get("reused"),
+            "output": output and output.uri,
+            "fingerprint": output and output.manifest.fingerprint,
+            "rows": output.manifest.rows if output else {},
+            "counts": output.manifest.counts if output else {},
+            "seconds": output and output.manifest.seconds,
+            "reused": output and output.manifest.reused and output.manifest.reused.as_json(),
         }

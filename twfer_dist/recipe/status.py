@@ -5,43 +5,21 @@ from typing import Any
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import INDEX, WORK
+from twfer_dist.engine.artifact import INDEX, WORK, Artifact
 from twfer_dist.engine.inspect import inspect, is_output
 from twfer_dist.engine.shards import ShardStore
-from twfer_dist.recipe.kinds import KIND_OF
 from twfer_dist.recipe.recipe import Outcome, Stage
 
 
-def find_recogniser(place: str) -> str:
-    """The output of a training: at `place`, or, of the recipe whose output folder `place` is, the one with the best
-    mean of classes on its validation images.
-    """
-    place = storage.absolute(place)
-    if storage.exists(storage.join(place, artifact.MANIFEST)):
-        directories = [place]
-    else:
-        directories = [storage.join(place, directory) for directory in read_index(place)]
-    found = [artifact.open_artifact(d) for d in directories if storage.exists(storage.join(d, artifact.MANIFEST))]
-    trainings = [f for f in found if f.manifest["stage"] == "train"]
-    if not trainings:
-        raise UserError(
-            f"{place} holds no recogniser: name the output of a training (train-...), or the folder of a recipe "
-            "that trained one."
-        )
-    return max(trainings, key=lambda f: f.results["scores"]["validation"]["balanced_accuracy"]).uri
-
-
 def read_index(folder: str) -> dict[str, str]:
-    """Which stage each directory of a recipe's output folder belongs to; nothing where no recipe wrote there."""
-    place = storage.join(folder, INDEX)
-    if not storage.exists(place):
+    """The stage that each directory of a recipe's output folder belongs to; empty where no recipe wrote there."""
+    uri = storage.join(folder, INDEX)
+    if not storage.exists(uri):
         return {}
     try:
-        return {directory: stage for stage, directory in json.loads(storage.read_bytes(place))["stages"].items()}
+        return {directory: stage for stage, directory in json.loads(storage.read_bytes(uri))["stages"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(
-            f"{place} is damaged: run the recipe again, it writes the file anew and does nothing twice."
-        ) from None
+        raise UserError(f"{uri} is damaged: run the recipe again, which rewrites it and repeats no work.") from None
 
 
 def has_stages(folder: str) -> bool:
@@ -50,62 +28,86 @@ def has_stages(folder: str) -> bool:
     return storage.exists(folder) and not storage.is_file(folder) and any(map(is_output, _directories(folder)))
 
 
+def find_recogniser(folder: str) -> str:
+    """The output of a training: `folder` itself or, where it is the output folder of a recipe, the training with the
+    best balanced accuracy on its validation images. UserError where there is none.
+    """
+    folder = storage.absolute(folder)
+    if _is_finished(folder):
+        directories = [folder]
+    else:
+        directories = [storage.join(folder, directory) for directory in read_index(folder)]
+    outputs = [artifact.open_artifact(directory) for directory in directories if _is_finished(directory)]
+    trainings = [output for output in outputs if output.manifest.stage == "train"]
+    if not trainings:
+        raise UserError(
+            f"{folder} holds no recogniser: name the output of a training (train-...), or the output folder of a "
+            "recipe that trained one."
+        )
+    return max(trainings, key=lambda output: output.results["scores"]["validation"]["balanced_accuracy"]).uri
+
+
 def find_faces(folder: str) -> str:
-    """The output of faces at `folder`: this itself, or, of the recipe whose output folder it is, the only one, the
-    corrected one where its faces were corrected. Problem, naming them, where there are several.
+    """The output with the faces: `folder` itself or, where it is the output folder of a recipe, its only output of
+    faces, after corrections where there are any. UserError, naming them, where there are several.
     """
     folder = storage.absolute(folder)
     if is_output(folder) or not has_stages(folder):
         return folder
-    named = read_index(folder)
-    outputs = [
-        artifact.open_artifact(d) for d in _directories(folder) if storage.exists(storage.join(d, artifact.MANIFEST))
-    ]
-    outputs = [f for f in outputs if f.manifest["stage"] in ("faces", "corrected") and (not named or f.name in named)]
-    before = {digest for f in outputs if f.manifest["stage"] == "corrected" for digest in f.manifest["inputs"].values()}
-    last = [f.uri for f in outputs if f.digest not in before]
-    if len(last) != 1:
-        found = (
-            f"holds {len(last)} outputs of faces: name one of them: {', '.join(last)}"
-            if last
-            else "holds no finished output of faces"
-        )
-        raise UserError(f"{folder} {found}{'.' if last else ': run the stage of kind faces first.'}")
+    current = read_index(folder)
+    outputs = [artifact.open_artifact(directory) for directory in _directories(folder) if _is_finished(directory)]
+    outputs = [output for output in outputs if not current or output.name in current]
+    corrected = [output for output in outputs if output.manifest.stage == "corrected"]
+    superseded = {digest for output in corrected for digest in output.manifest.inputs.values()}
+    faces = [output for output in outputs if output.manifest.stage == "faces"] + corrected
+    last = [output.uri for output in faces if output.digest not in superseded]
+    if not last:
+        raise UserError(f"{folder} holds no finished output of faces: run its stage of kind faces first.")
+    if len(last) > 1:
+        raise UserError(f"{folder} holds {len(last)} outputs of faces: name one of them: {', '.join(last)}.")
     return last[0]
 
 
-def _directories(folder: str) -> list[str]:
-    return [storage.join(folder, name) for name in storage.list_folders(folder)]
-
-
 def recipe_status(folder: str) -> dict[str, Any]:
-    """What lies in the output folder of a recipe: finished stages, and how far unfinished ones are."""
+    """The stages in the output folder of a recipe: `Outcome.summary` of finished ones, progress of unfinished ones."""
     folder = storage.absolute(folder)
     if not storage.exists(folder) or storage.is_file(folder):
-        raise UserError(f"{folder} is not there: name the output folder of a recipe.")
+        raise UserError(f"{folder} does not exist: name the output folder of a recipe.")
     names = read_index(folder)
     stages = []
-    for directory in storage.list_folders(folder):
-        place = storage.join(folder, directory)
-        kind = directory.rsplit("-", 1)[0]
-        if storage.exists(storage.join(place, artifact.MANIFEST)):
-            if ".replaced-" not in directory:
-                kind = KIND_OF.get(kind, kind)
-                outcome = Outcome(
-                    Stage(names.get(directory, kind), kind, {}, {}), "finished", artifact.open_artifact(place)
-                )
-                stages.append(outcome.summary())
-        elif storage.exists(storage.join(place, WORK)):
-            tables, kind = inspect(place)["tables"], KIND_OF.get(kind, kind)
-            unfinished = Outcome(Stage(kind, kind, {}, {}), "unfinished", None).summary()
-            rows, counts = ({name: table[what] for name, table in tables.items()} for what in ("rows", "counts"))
-            stages.append(
-                unfinished
-                | {"output": place, "rows": rows, "counts": counts, "planned": ShardStore(place, ()).planned_rows()}
-            )
+    for directory in _directories(folder):
+        name = storage.name_of(directory)
+        kind = name.rpartition("-")[0]
+        if _is_finished(directory):
+            if ".replaced-" not in name:
+                stages.append(_finished(artifact.open_artifact(directory), names.get(name, kind), kind))
+        elif storage.exists(storage.join(directory, WORK)):
+            stages.append(_unfinished(directory, kind))
     if not stages:
         raise UserError(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")
     order = list(names)
     stages.sort(key=lambda s: order.index(d) if (d := storage.name_of(s["output"])) in order else len(order))
-    finished = sum(s["state"] == "finished" for s in stages)
+    finished = sum(stage["state"] == "finished" for stage in stages)
     return {"out": folder, "finished": finished, "unfinished": len(stages) - finished, "stages": stages}
+
+
+def _finished(output: Artifact, name: str, kind: str) -> dict[str, Any]:
+    return Outcome(Stage(name, kind, {}, {}), "finished", output).summary()
+
+
+def _unfinished(directory: str, kind: str) -> dict[str, Any]:
+    tables = inspect(directory)["tables"]
+    return Outcome(Stage(kind, kind, {}, {}), "unfinished", None).summary() | {
+        "output": directory,
+        "rows": {name: table["rows"] for name, table in tables.items()},
+        "counts": {name: table["counts"] for name, table in tables.items()},
+        "planned": ShardStore(directory, ()).planned_rows(),
+    }
+
+
+def _is_finished(directory: str) -> bool:
+    return storage.exists(storage.join(directory, artifact.MANIFEST))
+
+
+def _directories(folder: str) -> list[str]:
+    return [storage.join(folder, name) for name in storage.list_folders(folder)]

@@ -13,23 +13,16 @@ from twfer_dist.corpus.tables import ENDINGS
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import INDEX
 from twfer_dist.engine.journal import without_password
-from twfer_dist.recipe.recipe import Recipe, Stage
+from twfer_dist.recipe.load import parse_recipe
+from twfer_dist.recipe.recipe import Recipe
 from twfer_dist.recipe.status import find_recogniser
 
 
 def faces_recipe(corpus: str, settings: Mapping[str, Any], out: str, corrections: str | None) -> Recipe:
-    """The recipe that finds the faces of one corpus. corrections: what a person marked as wrong in them, where there is
-    such a table.
-    """
-    name = _name(corpus)
-    stages = [Stage("faces", "faces", {"corpora": [name]}, settings)]
-    if corrections:
-        stages.append(_corrected(corrections))
-    return Recipe("faces", storage.absolute(out), {name: corpus}, stages)
-
-
-def _corrected(corrections: str) -> Stage:
-    return Stage("corrected", "corrected", {"faces": ["faces"]}, {"corrections": storage.absolute(corrections)})
+    """The recipe that finds the faces of one corpus. corrections: a table of what a person marked as wrong in them."""
+    stages = _faces_stages(_name(corpus), settings, corrections)
+    given = {"name": "faces", "out": out, "corpora": {_name(corpus): corpus}, "stages": stages}
+    return parse_recipe(given, "twfer faces", text="")
 
 
 def study_recipe(
@@ -40,63 +33,62 @@ def study_recipe(
     out: str | None,
     corrections: str | None,
 ) -> Recipe:
-    """The recipe that answers for one corpus with a recogniser that is there already. `settings` are those of its
-    faces, `groups` the columns to compare by, `corrections` the table of what a person marked as wrong in its faces.
+    """The recipe that studies one corpus with an existing recogniser.
+
+    model: see `find_recogniser`. settings: of the stage that finds the faces. groups: the columns to compare by.
+    corrections: a table of what a person marked as wrong in the faces.
     """
     name = _name(corpus)
-    chosen = find_recogniser(model)
-    place = out or f"runs/study-{name}"
-    asked = without_password(storage.absolute(corpus))
-    if out is None and (other := _corpora_of(place).get(name, asked)) != asked:
-        raise UserError(f"{place} holds the study of {other}: name another place for this one with --out.")
-    known = (
-        {column for row in open_corpus(corpus).table["groups"].to_pylist() for column, _ in row} if groups else set()
-    )
-    if foreign := [column for column in groups if column not in known]:
-        raise UserError(
-            f"{corpus} is not grouped by '{foreign[0]}': its columns are {', '.join(sorted(known)) or 'none'}."
-        )
+    if out is None:
+        _check_same_corpus(corpus, name)
+    _check_groups(corpus, groups)
+    # The model as the user wrote it, so that folders of the same name give the same recipe on any machine.
+    directory = storage.name_of(find_recogniser(model))
+    model = model if storage.name_of(model) == directory else storage.join(model, directory)
+    model = model if "/" in model else f"./{model}"
+    faces = "corrected" if corrections else "faces"
     report = {"title": f"Expressions in {name}", "groups": list(groups)}
-    read_from = "corrected" if corrections else "faces"
-    stages = [
-        Stage("faces", "faces", {"corpora": [name]}, settings),
-        *([_corrected(corrections)] if corrections else []),
-        Stage("read", "predict", {"inputs": [read_from], "model": [chosen]}, {}),
-        Stage("report", "report", {"predictions": ["read"], "faces": [read_from], "models": [chosen]}, report),
-    ]
-    # As it was asked for, so that the same recipe comes from wherever the folder is called the same.
-    said = model if storage.name_of(model) == storage.name_of(chosen) else storage.join(model, storage.name_of(chosen))
-    named = {"model": said if "/" in said else f"./{said}"}
-    text = {
-        "name": name,
-        "out": place,
-        "corpora": {name: corpus},
-        "stages": {
-            "faces": {"kind": "faces", "corpora": [name], **settings},
-            **(
-                {"corrected": {"kind": "corrected", "faces": "faces", "corrections": corrections}}
-                if corrections
-                else {}
-            ),
-            "read": {"kind": "predict", "inputs": [read_from], **named},
-            "report": {
-                "kind": "report",
-                "predictions": ["read"],
-                "faces": [read_from],
-                "models": list(named.values()),
-                **report,
-            },
-        },
+    stages = {
+        **_faces_stages(name, settings, corrections),
+        "read": {"kind": "predict", "inputs": [faces], "model": model},
+        "report": {"kind": "report", "predictions": ["read"], "faces": [faces], "models": [model], **report},
     }
-    written = yaml.safe_dump(text, sort_keys=False, allow_unicode=True)
-    return Recipe(name, storage.absolute(place), {name: corpus}, stages, text=without_password(written))
+    given = {"name": name, "out": out or _default_out(name), "corpora": {name: corpus}, "stages": stages}
+    text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
+    return parse_recipe(given, "twfer study", text=text)
 
 
-def _corpora_of(folder: str) -> dict[str, str]:
-    """The corpora of the recipe that wrote into an output folder last, by name; none where that is not known."""
+def _faces_stages(corpus: str, settings: Mapping[str, Any], corrections: str | None) -> dict[str, Any]:
+    stages: dict[str, Any] = {"faces": {"kind": "faces", "corpora": [corpus], **settings}}
+    if corrections:
+        stages["corrected"] = {"kind": "corrected", "faces": "faces", "corrections": corrections}
+    return stages
+
+
+def _default_out(name: str) -> str:
+    return f"runs/study-{name}"
+
+
+def _check_same_corpus(corpus: str, name: str) -> None:
+    """UserError where the default output folder holds the study of another corpus of the same name."""
+    out, asked = _default_out(name), without_password(storage.absolute(corpus))
+    before = asked
     with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
-        return json.loads(storage.read_bytes(storage.join(storage.absolute(folder), INDEX))).get("corpora", {})
-    return {}
+        index = json.loads(storage.read_bytes(storage.join(storage.absolute(out), INDEX)))
+        before = index.get("corpora", {}).get(name, asked)
+    if before != asked:
+        raise UserError(f"{out} holds the study of {before}: choose another folder for this one with --out.")
+
+
+def _check_groups(corpus: str, groups: Sequence[str]) -> None:
+    if not groups:
+        return
+    known = {column for row in open_corpus(corpus).table["groups"].to_pylist() for column, _ in row}
+    for column in groups:
+        if column not in known:
+            raise UserError(
+                f"{corpus} has no column '{column}' to group by: it has {', '.join(sorted(known)) or 'none'}."
+            )
 
 
 def _name(corpus: str) -> str:

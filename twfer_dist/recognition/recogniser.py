@@ -115,7 +115,7 @@ class Recogniser:
 
 def name_of(trained: Artifact) -> str:
     """The name in tables of the recogniser in a training's output."""
-    return f"{NAMES[trained.manifest['config']['network']]} {trained.manifest['fingerprint'][:6]}"
+    return f"{NAMES[trained.manifest.config['network']]} {trained.manifest.fingerprint[:6]}"
 
 
 def open_recogniser(trained: Artifact) -> Recogniser:
@@ -124,8 +124,7 @@ def open_recogniser(trained: Artifact) -> Recogniser:
         description = json.loads(storage.read_bytes(trained.path(DESCRIPTION)))
     except FileNotFoundError:
         raise UserError(
-            f"{trained.uri} holds no recogniser, being the output of stage '{trained.manifest['stage']}': name a "
-            "training."
+            f"{trained.uri} holds no recogniser, being the output of stage '{trained.manifest.stage}': name a training."
         ) from None
     network = build(description["network"], description["size"])
     load_weights(network, trained.path(WEIGHTS))

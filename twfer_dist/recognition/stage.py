@@ -12,11 +12,12 @@ import torch
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_CONFIDENCE, OK, OUT_OF_DISTRIBUTION, UNREADABLE
 from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
@@ -35,12 +36,6 @@ SOURCES = {
 """The stages whose images can be answered for, with the table and schema that the images are in."""
 
 _SEVEN = PREDICTIONS.field("probabilities").type
-
-UNREADABLE = "unreadable"  # the image cannot be decoded
-LOW_CONFIDENCE = "low_confidence"  # the model is less sure than its threshold
-OUT_OF_DISTRIBUTION = (
-    "out_of_distribution"  # sure or not, the face is further from all training images than 99 % of these are
-)
 
 
 @dataclass(frozen=True)
@@ -66,9 +61,9 @@ def predict_job(
     if not inputs:
         raise UserError("There are no images to answer for: name 'inputs', outputs of faces, animate or dataset.")
     for finished in inputs:
-        if finished.manifest["stage"] not in SOURCES:
+        if finished.manifest.stage not in SOURCES:
             raise UserError(
-                f"{finished.uri} is the output of stage '{finished.manifest['stage']}': images come from "
+                f"{finished.uri} is the output of stage '{finished.manifest.stage}': images come from "
                 f"{', '.join(SOURCES)}."
             )
     inputs = sorted(inputs, key=lambda finished: finished.digest)
@@ -93,7 +88,7 @@ def _plan(inputs: Sequence[Artifact], model: Artifact) -> pa.Table:
     """image_id and input (an index) of each image, and what decides its answer: its row's content, and the model."""
     pieces = []
     for number, finished in enumerate(inputs):
-        table, expected = SOURCES[finished.manifest["stage"]]
+        table, expected = SOURCES[finished.manifest.stage]
         rows = row_digests(finished, table, expected, _columns(expected)).rename_columns(["image_id", "content"])
         pieces.append(rows.append_column("input", pa.array(np.full(len(rows), number, np.int16))))
     plan = pa.concat_tables(pieces)
@@ -110,7 +105,7 @@ def read(plan: pa.Table, *, inputs: Sequence[Artifact], size: int) -> pa.Table:
     """What PREDICTIONS takes over from the planned rows, and `pixels`: RGB bytes of the image at `size`, or null."""
     pieces = []
     for number in plan["input"].unique().to_pylist():
-        table, expected = SOURCES[inputs[number].manifest["stage"]]
+        table, expected = SOURCES[inputs[number].manifest.stage]
         key, columns = expected.names[0], _columns(expected)
         ids = plan.filter(pc.equal(plan["input"], number))["image_id"].to_pylist()
         rows = inputs[number].table(table, expected, columns=[key, *columns], ids=ids)
@@ -180,3 +175,18 @@ class Predictor:
         }
         kept = {name: rows[name] for name in rows.column_names if name in PREDICTIONS.names and name not in columns}
         return pa.table(kept | columns)
+
+
+def _build(request: Request) -> StageSpec:
+    compute = request.compute
+    return predict_job(
+        request.all("inputs"), request.one("model"), request.config, gpus=compute.gpus, actors=compute.actors
+    )
+
+
+KIND = StageKind(
+    "predict",
+    config=PredictConfig,
+    inputs=(Input("inputs", tuple(SOURCES), several=True), Input("model", ("train",))),
+    build=_build,
+)

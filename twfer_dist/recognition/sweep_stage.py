@@ -18,6 +18,7 @@ from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster, storage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.config import Range, Settings, shown
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.progress import Progress
@@ -266,7 +267,7 @@ def _trial(params: Mapping[str, int], trials: _Trials) -> None:
     state = training.new_state(config, ray_cluster.device(trials.gpu))
     record.resume(state)
     record.replay_log(state)
-    recorder = Recorder(record)
+    recorder = Recorder[training.State](record)
     try:
         for line in list(state.log):
             tune.report(line)
@@ -277,3 +278,13 @@ def _trial(params: Mapping[str, int], trials: _Trials) -> None:
             tune.report(line)
     except Diverged as diverged:  # the worst of all trials, and no reason to end the others
         tune.report({METRIC: 0.0, "epoch": len(state.log) + 1, "diverged": str(diverged)})
+
+
+def _build(request: Request) -> StageSpec:
+    compute = request.compute
+    return sweep_job(
+        request.one("dataset"), request.config, request.tracking, concurrency=compute.actors, gpu=compute.gpus > 0
+    )
+
+
+KIND = StageKind("sweep", config=SweepConfig, inputs=(Input("dataset", ("dataset",)),), build=_build, tracked=True)

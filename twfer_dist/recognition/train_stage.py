@@ -2,26 +2,26 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recognition import calibration, recogniser, training
+from twfer_dist.recognition import calibration, recogniser, results, training
 from twfer_dist.recognition.training import Predictions, State, TrainConfig
 from twfer_dist.training import weights
 from twfer_dist.training.distributed import rank_and_world_size
+from twfer_dist.training.loop import check_divisible
 from twfer_dist.training.observer import Record, Recorder, log_line
 from twfer_dist.training.run import Trained, run_training
 from twfer_dist.training.workers import Workers
@@ -47,7 +47,7 @@ def train_job(
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
     scores (for each split loss, accuracy, balanced_accuracy, n and a confusion matrix), best_epoch, temperature,
-    threshold, novelty, images (of each split), validation_held_out, held_out (see `_held_out`), precision (of the
+    threshold, novelty, images (of each split), validation_held_out, held_out (see `results.held_out_errors`), precision (of the
     products during training), run_id, summary.
 
     initial: a file of weights to start from (`recogniser.load_weights`). trunk: a training's output to take the trunk
@@ -128,7 +128,7 @@ class _Task:
         rank, world = rank_and_world_size()
         splits = loader.splits(self.dataset, seed=self.config.seed)
         share = {split: loader.load(self.dataset, ids, rank=rank, world=world) for split, ids in splits.ids.items()}
-        recorder = Recorder(record) if record else None
+        recorder = Recorder[State](record) if record else None
         report = recorder.report if recorder else lambda epochs: None
         network = prepare_model(state.network, move_to_device=False)
         started = time.monotonic()
@@ -191,7 +191,7 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
     output.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(fitted.novelty))
     output.write_file(recogniser.DESCRIPTION, description)
     output.write_file(HISTORY, "".join(storage.json_text(line) + "\n" for line in state.log).encode())
-    scores = {split: _scores(split, found, config) for split, found in predictions.items()}
+    scores = {split: results.scores_of(split, found, config) for split, found in predictions.items()}
     output.results |= {
         "scores": scores,
         "best_epoch": best_epoch,
@@ -206,9 +206,9 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
         "images": {split: len(found.labels) for split, found in predictions.items()},
         "validation_held_out": trained.result.held_out,
         "precision": state.precision,
-        "held_out": _held_out(predictions, trained.result.figures),
+        "held_out": results.held_out_errors(predictions, trained.result.figures),
         "run_id": trained.run.id,
-        "summary": _summary(config, scores, best_epoch),
+        "summary": results.summary(config, scores, best_epoch),
     }
     _log_result(output, trained.run, config, trained.result)
 
@@ -220,56 +220,36 @@ def _log_result(output: StageOutput, run: Run, config: TrainConfig, result: _Res
         metrics |= training.scores("test", result.predictions["test"], config)
     run.log_metrics(metrics, step=output.results["best_epoch"])
     run.log_text(storage.json_text(output.results, indent=2), "scores.json")
-    run.log_text(_confusion_page(output.results["scores"]), "confusion.html")
+    run.log_text(results.confusion_page(output.results["scores"]), "confusion.html")
     network = recogniser.build(config.network, config.size)
     recogniser.load_weights(network, storage.join(output.directory, recogniser.WEIGHTS))
     run.log_model(network.eval(), name=config.network, example=np.zeros((2, 3, config.size, config.size), np.float32))
 
 
-def _scores(split: str, predictions: Predictions, config: TrainConfig) -> dict[str, Any]:
-    scores = training.scores(split, predictions, config)
-    named = {name.partition("/")[0]: value for name, value in scores.items()}
-    return named | {"n": len(predictions.labels), "confusion": training.confusion_of(predictions).tolist()}
+def _check(request: Request) -> None:
+    check_divisible(request.config.batch, request.compute.workers)
+    if request.files.get("initial") and request.one("trunk"):
+        raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
 
 
-def _held_out(predictions: Mapping[str, Predictions], figures: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
-    """The errors of the network on figures that it was not trained on: the confusion matrix of their validation and
-    test images, and how many independent images these are worth (`calibration.Confusion`). None without such images.
-    """
-    splits = [split for split in predictions if split != "train"]
-    names = np.concatenate([np.array(figures[split], np.str_) for split in splits])
-    truth = np.concatenate([predictions[split].labels for split in splits])
-    predicted = np.concatenate([predictions[split].logits.argmax(1) for split in splits])
-    new = ~np.isin(names, np.unique(figures["train"]))
-    if not new.any():
-        return None
-    figure = np.unique(names[new], return_inverse=True)[1]
-    return calibration.confusion(truth[new], predicted[new], figure).as_dict()
+def _build(request: Request) -> StageSpec:
+    return train_job(
+        request.one("dataset"),
+        request.config,
+        request.tracking,
+        initial=request.files.get("initial"),
+        trunk=request.one("trunk"),
+        workers=request.compute.workers,
+        gpu=request.compute.gpus > 0,
+    )
 
 
-def _summary(config: TrainConfig, scores: Mapping[str, Mapping[str, Any]], best_epoch: int) -> list[str]:
-    """The lines that the command line prints."""
-    lines = [f"{recogniser.NAMES[config.network]}, epoch {best_epoch} of {config.epochs}"]
-    for split, measured in scores.items():
-        correct = sum(row[k] for k, row in enumerate(measured["confusion"]))
-        lines.append(
-            f"{split}: accuracy {100 * measured['accuracy']:.1f} % ({correct} of {measured['n']}), balanced accuracy "
-            f"{100 * measured['balanced_accuracy']:.1f} %"
-        )
-    return lines if "test" in scores else [*lines, "no test images: accuracy on new images is not measured"]
-
-
-def _confusion_page(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    """The confusion matrices as a page: images by true (row) and predicted (column) expression."""
-    parts = ["<meta charset='utf-8'><style>td, th { text-align: right; padding: 0.2em 0.6em }</style>"]
-    head = "".join(f"<th>{name}</th>" for name in EXPRESSIONS)
-    for split, measured in scores.items():
-        rows = (
-            f"<tr><th>{name}</th>{''.join(f'<td>{n}</td>' for n in row)}</tr>"
-            for name, row in zip(EXPRESSIONS, measured["confusion"], strict=True)
-        )
-        parts.append(
-            f"<h2>{split}, n = {measured['n']}</h2><table><tr><th>true \\ predicted</th>{head}</tr>{''.join(rows)}"
-            "</table>"
-        )
-    return "\n".join(parts)
+KIND = StageKind(
+    "train",
+    config=TrainConfig,
+    inputs=(Input("dataset", ("dataset",)), Input("trunk", ("train",), optional=True)),
+    files=(InputFile("initial"),),
+    build=_build,
+    check=_check,
+    tracked=True,
+)

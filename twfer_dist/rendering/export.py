@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from twfer_dist.core import images
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine import storage
 
@@ -81,11 +82,8 @@ def sheet(rendered: pa.Table, *, columns: int = 14, tile: int = 96) -> bytes:
     """A JPEG of all pictures of a table (schema RENDERED) in the order of their ids, `tile` pixels each, `columns` in a
     row.
     """
-    pictures = [
-        np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
-        for data in rendered["image"].to_pylist()
-    ]
+    pictures = [np.asarray(images.decode(data)) for data in rendered["image"].to_pylist()]
     small = [np.asarray(cv2.resize(picture, (tile, tile), interpolation=cv2.INTER_AREA)) for picture in pictures]
     small += [np.full((tile, tile, 3), 255, np.uint8)] * (-len(small) % columns)
     rows = [np.hstack(small[start : start + columns]) for start in range(0, len(small), columns)]
-    return cv2.imencode(".jpg", np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    return images.encode_jpeg(np.vstack(rows), 90)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from twfer_dist.core.landmarks import INNER_LIPS_MIDDLE
 from twfer_dist.rendering.dress import MOUTH, TEETH
 from twfer_dist.rendering.figure import Figure
 from twfer_dist.rendering.material import MATERIALS, Look, Material, albedo, box_blur, relief, textures
@@ -99,7 +100,7 @@ def draw(
 
 def _drawn(figure: Figure, vertices: np.ndarray) -> np.ndarray:
     """The triangles to draw: not the inside of a closed mouth."""
-    upper, lower = vertices[figure.landmarks[62]], vertices[figure.landmarks[66]]
+    upper, lower = vertices[figure.landmarks[list(INNER_LIPS_MIDDLE)]]
     if upper[1] - lower[1] > _MOUTH_PARTED:
         return np.arange(len(figure.kind))
     return np.flatnonzero((figure.kind != MOUTH) & (figure.kind != TEETH))

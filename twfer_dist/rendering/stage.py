@@ -4,12 +4,13 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from twfer_dist.core import schema
+from twfer_dist.core import images, schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.landmarks import apply_affine, resample_jawline
 from twfer_dist.core.status import OK
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import fill, read_yaml
+from twfer_dist.engine.kind import InputFile, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
@@ -74,7 +75,7 @@ class Studio:
             "action_units": units,
             "landmarks68": points.astype(np.float32).reshape(-1),
             "pose": scene.pose,
-            "image": cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, config.quality])[1].tobytes(),
+            "image": images.encode_jpeg(picture, config.quality),
             "width": config.size,
             "height": config.size,
             "status": OK,
@@ -129,3 +130,11 @@ def _read_recipe(place: str) -> dict[str, ClayConfig]:
             raise UserError(f"{place}: '{name}' cannot be the name of a corpus: choose another word.")
         configs[str(name)] = fill(ClayConfig, settings, f"{place}, corpus '{name}'")
     return configs
+
+
+KIND = StageKind(
+    "render",
+    config=ClayConfig,
+    files=(InputFile("head", "name the head model that `twfer corpus head` makes"),),
+    build=lambda request: rendered_job(request.files["head"], request.config, actors=request.compute.actors),
+)

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twfer_dist.core.status import OUT_OF_DISTRIBUTION
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.calibration import ENOUGH, Confusion, confusion, confusion_from
-from twfer_dist.recognition.stage import OUT_OF_DISTRIBUTION
 from twfer_dist.study.metrics import figure_codes
 from twfer_dist.study.shares import agreement
 

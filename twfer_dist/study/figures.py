@@ -5,7 +5,6 @@ every run, and millions of faces cost no more than the few that are shown.
 """
 
 import base64
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,15 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from twfer_dist.annotation.corrections import REJECTED
 from twfer_dist.core import contact_sheet
+from twfer_dist.core.images import jpeg_uri, thumbnail
 from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.schema import ANIMATED, FACES, PREDICTIONS
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import LOW_QUALITY, OK, REJECTED
 from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.measurement.quality import LOW_QUALITY
 
 FACE_PIXELS = 144
 PRESENT = 0.5  # the intensity from which an Action Unit is named in words
@@ -96,7 +94,7 @@ def _card(row: dict, face: dict, rows: list[dict]) -> dict:
         "others": [
             {"model": r["model"], "predicted": _name(r["predicted"]), "confidence": r["confidence"]} for r in others
         ],
-        "image": jpeg_uri(_picture(face["image"], FACE_PIXELS)) if face.get("image") else None,
+        "image": jpeg_uri(thumbnail(face["image"], FACE_PIXELS)) if face.get("image") else None,
         "points": _points(face),
         "action_units": _action_units(face),
         "action_units_from": face.get("action_units_from"),
@@ -135,8 +133,8 @@ def sheets(faces: Sequence[Artifact]) -> list[dict]:
     """
     found = []
     for finished in faces:
-        if any(file["path"] == contact_sheet.FILE for file in finished.manifest["files"]):
-            rows = finished.manifest["rows"]["faces"]
+        if any(file.path == contact_sheet.FILE for file in finished.manifest.files):
+            rows = finished.manifest.rows["faces"]
             data = base64.b64encode(storage.read_bytes(finished.path(contact_sheet.FILE))).decode()
             found.append(
                 {"image": "data:image/jpeg;base64," + data, "shown": min(rows, contact_sheet.FACES), "faces": rows}
@@ -174,7 +172,7 @@ def strips(animated: Sequence[Artifact], faces: Sequence[Artifact], limit: int) 
                 "face_id": face,
                 "figure_id": rows[0]["figure_id"],
                 "corpus": rows[0]["corpus"],
-                "image": jpeg_uri(_picture(own[0], FACE_PIXELS)) if own else None,
+                "image": jpeg_uri(thumbnail(own[0], FACE_PIXELS)) if own else None,
                 "strips": [
                     {
                         "expression": name,
@@ -208,16 +206,8 @@ def _first_faces(animated: Artifact, limit: int) -> list[str]:
     return list(seen.values())[:limit]
 
 
-def _picture(encoded: bytes, side: int) -> Image.Image:
-    """An encoded image of our own tables as RGB, at most `side` pixels wide and high."""
-    with Image.open(io.BytesIO(encoded)) as opened:
-        picture = opened.convert("RGB")
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return picture
-
-
 def _side_by_side(encoded: Sequence[bytes]) -> Image.Image:
-    tiles = [_picture(e, TILE_PIXELS) for e in encoded]
+    tiles = [thumbnail(e, TILE_PIXELS) for e in encoded]
     strip = Image.new(
         "RGB", (sum(t.width for t in tiles) + _GAP * (len(tiles) - 1), max(t.height for t in tiles)), "#bdb8b0"
     )
@@ -226,10 +216,3 @@ def _side_by_side(encoded: Sequence[bytes]) -> Image.Image:
         strip.paste(tile, (x, 0))
         x += tile.width + _GAP
     return strip
-
-
-def jpeg_uri(picture: Image.Image) -> str:
-    """A picture as a data URI that a page can hold."""
-    sink = io.BytesIO()
-    picture.save(sink, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()

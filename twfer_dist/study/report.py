@@ -1,5 +1,6 @@
 """The report: one page that holds everything, and the same numbers as JSON and CSV."""
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import rows_to_csv
@@ -218,3 +220,23 @@ def _numbers(share: Mapping, value: str) -> dict:
         "low": share.get("low"),
         "high": share.get("high"),
     }
+
+
+def _build(request: Request) -> StageSpec:
+    config = dataclasses.replace(request.config, recipe=request.config.recipe or request.recipe)
+    return report_job(**{i.name: request.all(i.name) for i in KIND.inputs}, config=config)
+
+
+KIND = StageKind(
+    "report",
+    config=ReportConfig,
+    inputs=(
+        Input("predictions", ("predict",), several=True, optional=True),
+        Input("faces", ("faces", "corrected"), several=True, optional=True),
+        Input("animated", ("animate",), several=True, optional=True),
+        Input("datasets", ("dataset",), several=True, optional=True),
+        Input("models", ("train", "sweep"), several=True, optional=True),
+        Input("validity", ("validity",), several=True, optional=True),
+    ),
+    build=_build,
+)

@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 
 from twfer_dist.core.intervals import as_dict, share
 from twfer_dist.core.schema import DATASET, FACES, PHOTOGRAPHS, PREDICTIONS, figures
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import NO_FACE, OK
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.faces.decode import NO_FACE
 from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.study import baselines, correction, groups, metrics
 from twfer_dist.study.metrics import Evaluation
@@ -34,7 +33,7 @@ def collect(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
     counts = metrics.count(_made_from(given["predictions"], given["faces"]), images, columns)
     accuracy = [_on_dataset(d, given) for d in given["datasets"]] + [_on_photographs(counts, given)]
     accuracy = [entry for entry in accuracy if entry["scores"]]
-    trainings = [m for m in given["models"] if m.manifest["stage"] == "train"]
+    trainings = [m for m in given["models"] if m.manifest.stage == "train"]
     recognisers = [_recogniser(m, trainings) for m in trainings]
     model, rule = _which_model(counts, accuracy, recognisers)
     asked = counts.filter(pc.equal(counts["model"], model)) if model else counts
@@ -55,14 +54,14 @@ def collect(given: Given, images: pa.Table, *, columns: Sequence[str], examples:
         "overall": groups.overall(asked, confusion) if len(asked) else None,
         "groups": groups.distributions(asked, confusion, columns) if len(asked) else [],
         "recognisers": recognisers,
-        "sweeps": [_sweep(m) for m in given["models"] if m.manifest["stage"] == "sweep"],
+        "sweeps": [_sweep(m) for m in given["models"] if m.manifest.stage == "sweep"],
         "made_from": [_provenance(kind, finished) for kind, several in given.items() for finished in several],
     }
 
 
 def name(finished: Artifact) -> str:
     """What the directory of an output is called; where it lies is nobody's business."""
-    return f"{finished.manifest['stage']}-{finished.manifest['fingerprint']}"
+    return f"{finished.manifest.stage}-{finished.manifest.fingerprint}"
 
 
 def photographs(given: Given) -> pa.Table:
@@ -92,7 +91,7 @@ def _made_from(predictions: Sequence[Artifact], images: Sequence[Artifact]) -> S
     tables; all of them where none does (faces of photographs are also a data set's images).
     """
     digests = {finished.digest for finished in images}
-    return [p for p in predictions if digests & set(p.manifest["inputs"].values())] or predictions
+    return [p for p in predictions if digests & set(p.manifest.inputs.values())] or predictions
 
 
 # Accuracy
@@ -179,16 +178,16 @@ def _recogniser(finished: Artifact, trainings: Sequence[Artifact]) -> dict[str, 
     """A training as the page tells it; its name is the one that tables of predictions use. trainings: all of the
     page.
     """
-    config, results = finished.manifest["config"], finished.results
+    config, results = finished.manifest.config, finished.results
     kept = ("scores", "best_epoch", "temperature", "threshold", "novelty", "images", "validation_held_out")
     confusion = results["scores"].get("test", {}).get("confusion")
     test = {"k": sum(row[k] for k, row in enumerate(confusion)), "n": sum(map(sum, confusion))} if confusion else None
     manifest = finished.manifest
-    trunk = next((name(t) for t in trainings if t.digest == manifest["inputs"].get("trunk")), None)
-    file = manifest["models"].get("initial")
+    trunk = next((name(t) for t in trainings if t.digest == manifest.inputs.get("trunk")), None)
+    file = manifest.models.get("initial")
     start = (
         f"the trunk of {trunk or 'another training'}"
-        if "trunk" in manifest["inputs"]
+        if "trunk" in manifest.inputs
         else f"a file, {file[:12]}"
         if file
         else "random weights"
@@ -202,7 +201,7 @@ def _recogniser(finished: Artifact, trainings: Sequence[Artifact]) -> dict[str, 
 
 def _sweep(finished: Artifact) -> dict[str, Any]:
     """The trials of a sweep, the best first."""
-    train = finished.manifest["config"]["train"]
+    train = finished.manifest.config["train"]
     n = finished.results["validation_images"]
     trials = []
     for number, trial in enumerate(finished.results["trials"]):
@@ -243,7 +242,7 @@ def _photographs(faces: Sequence[Artifact], examples: int) -> dict[str, Any]:
 def _statuses(several: Sequence[Artifact], table: str) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     for finished in several:
-        counts.update(finished.manifest["counts"][table])
+        counts.update(finished.manifest.counts[table])
     return {"rows": sum(counts.values()), "status": dict(sorted(counts.items()))}
 
 
@@ -254,8 +253,8 @@ def _detectors(faces: Sequence[Artifact]) -> list[dict[str, Any]]:
     told: dict[str, Counter[str]] = {}
     for finished in faces:
         found = finished.scan("photographs", PHOTOGRAPHS).to_table(columns=["faces"])["faces"]
-        saw = sum(finished.manifest["counts"]["photographs"].get(status, 0) for status in (OK, NO_FACE))
-        counted = {"photographs": saw, "found": pc.sum(found).as_py() or 0, "kept": finished.manifest["rows"]["faces"]}
+        saw = sum(finished.manifest.counts["photographs"].get(status, 0) for status in (OK, NO_FACE))
+        counted = {"photographs": saw, "found": pc.sum(found).as_py() or 0, "kept": finished.manifest.rows["faces"]}
         told.setdefault(finished.results["detector"], Counter()).update(counted)
     return [{"detector": detector, **counted} for detector, counted in told.items()]
 
@@ -304,4 +303,4 @@ def _provenance(kind: str, finished: Artifact) -> dict[str, Any]:
         "inputs",
         "results",
     )
-    return {"kind": kind, "name": name(finished), **{key: manifest[key] for key in kept}}
+    return {"kind": kind, "name": name(finished), **{key: getattr(manifest, key) for key in kept}}

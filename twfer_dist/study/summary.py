@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twfer_dist.core.status import OK
-from twfer_dist.faces.decode import NO_FACE
+from twfer_dist.core.status import NO_FACE, OK
 from twfer_dist.study.report_data import ALL, NEW, SEEN
 
 LEVEL = 0.05

@@ -16,6 +16,7 @@ from twfer_dist.core.schema import DATASET, figures
 from twfer_dist.core.status import OK
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
+from twfer_dist.engine.kind import Input, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.recogniser import name_of
@@ -48,18 +49,18 @@ def validity_job(
     """
     datasets = {"real": real, "animated": animated}
     for name, dataset in datasets.items():
-        if dataset.manifest["stage"] != "dataset":
+        if dataset.manifest.stage != "dataset":
             raise UserError(
                 f"{dataset.uri} is given as the {name} faces and is the output of stage "
-                f"'{dataset.manifest['stage']}': name a data set."
+                f"'{dataset.manifest.stage}': name a data set."
             )
     known = {dataset.digest: name for name, dataset in datasets.items()}
     for model in models:
-        if model.manifest["stage"] != "train" or model.manifest["inputs"]["dataset"] not in known:
+        if model.manifest.stage != "train" or model.manifest.inputs["dataset"] not in known:
             raise UserError(
                 f"{model.uri} is no training on the real or on the animated faces of this validity test: name others."
             )
-    learned = sorted(((known[m.manifest["inputs"]["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
+    learned = sorted(((known[m.manifest.inputs["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
     if not learned or learned[0][0] != "real":
         raise UserError(
             f"The validity test has no model that learned from {real.uri}: name a training on the real faces."
@@ -136,3 +137,18 @@ def _say(one: dict[str, Any]) -> str:
         f"({images['k']} of {images['n']}), mean of classes {mean['value']:.3f} ({mean['low']:.3f} to "
         f"{mean['high']:.3f})"
     )
+
+
+KIND = StageKind(
+    "validity",
+    config=ValidityConfig,
+    inputs=(
+        Input("real", ("dataset",)),
+        Input("animated", ("dataset",)),
+        Input("models", ("train",), several=True),
+        Input("predictions", ("predict",), several=True),
+    ),
+    build=lambda request: validity_job(
+        request.one("real"), request.one("animated"), request.all("models"), request.all("predictions"), request.config
+    ),
+)

@@ -5,12 +5,12 @@ A module of its own, because it imports no torch: a worker that decodes has a th
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
+from twfer_dist.core import images
 from twfer_dist.core.schema import FACES
-from twfer_dist.core.status import OK
+from twfer_dist.core.status import OK, UNREADABLE
 from twfer_dist.engine.artifact import Artifact
 
 
@@ -29,7 +29,7 @@ def decode(rows: pa.Table, faces: Sequence[Artifact], size: int) -> pa.Table:
     return (
         rows.drop_columns(["input", "content", "precision"])
         .append_column("pixels", pa.array(pixels, pa.large_binary()))
-        .append_column("status", pa.array([OK if p else "unreadable" for p in pixels]))
+        .append_column("status", pa.array([OK if p else UNREADABLE for p in pixels]))
         .append_column(
             "error", pa.array(["" if p else "the face's crop is not an image that can be decoded" for p in pixels])
         )
@@ -37,26 +37,23 @@ def decode(rows: pa.Table, faces: Sequence[Artifact], size: int) -> pa.Table:
 
 
 def _pixels(data: bytes | None, size: int) -> bytes | None:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    image = images.decode(data) if data else None
     if image is None:
         return None
-    shrinks = image.shape[0] > size
-    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).tobytes()
+    return images.resize_square(image, size).tobytes()
 
 
 def encode(rows: pa.Table, size: int, quality: int) -> pa.Table:
     """Rows of ANIMATED: `pixels` as JPEG."""
-    images = [_jpeg(p, size, quality) if p else None for p in rows["pixels"].to_pylist()]
-    sides = pa.array([size if image else None for image in images], pa.int32())
+    encoded = [_jpeg(p, size, quality) if p else None for p in rows["pixels"].to_pylist()]
+    sides = pa.array([size if image else None for image in encoded], pa.int32())
     return (
         rows.drop_columns(["pixels", "own"])
-        .append_column("image", pa.array(images, pa.binary()))
+        .append_column("image", pa.array(encoded, pa.binary()))
         .append_column("width", sides)
         .append_column("height", sides)
     )
 
 
 def _jpeg(pixels: bytes, size: int, quality: int) -> bytes:
-    image = cv2.cvtColor(np.frombuffer(pixels, np.uint8).reshape(size, size, 3), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    return images.encode_jpeg(np.frombuffer(pixels, np.uint8).reshape(size, size, 3), quality)

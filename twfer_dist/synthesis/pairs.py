@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import decode
 from twfer_dist.core.schema import FACES, RENDERED
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import to_unit
@@ -185,10 +186,9 @@ def _read(finished: Artifact, table: str, expected: pa.Schema, wanted: dict[str,
     for batch in finished.scan(table, expected).to_batches(columns=[key, "image"], batch_size=256):
         for image_id, data in zip(batch[key].to_pylist(), batch["image"].to_pylist(), strict=True):
             if image_id in wanted:
-                if (image := cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)) is None:
+                if (image := decode(data)) is None:
                     raise UserError(
                         f"{finished.uri}: the image of {image_id} cannot be decoded; delete the directory and make "
                         "it again."
                     )
-                image = cv2.resize(image, images.shape[1:3], interpolation=cv2.INTER_AREA)
-                images[wanted[image_id]] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                images[wanted[image_id]] = cv2.resize(image, images.shape[1:3], interpolation=cv2.INTER_AREA)

@@ -18,6 +18,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
 from twfer_dist.engine import ray_cluster, storage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
@@ -279,3 +280,19 @@ class Animator:
             answers += [image.tobytes() for image in animated[: self.batch - missing]]
         kept = [answer if p else None for p, answer in zip(pixels, answers, strict=True)]
         return rows.set_column(rows.column_names.index("pixels"), "pixels", pa.array(kept, pa.large_binary()))
+
+
+def _build(request: Request) -> StageSpec:
+    compute = request.compute
+    return animate_job(
+        request.all("faces"), request.config, request.files["generator"], gpus=compute.gpus, actors=compute.actors
+    )
+
+
+KIND = StageKind(
+    "animate",
+    config=AnimateConfig,
+    inputs=(Input("faces", ("faces", "corrected"), several=True),),
+    files=(InputFile("generator", "name a checkpoint, such as package:weights/generator.safetensors"),),
+    build=_build,
+)

@@ -2,7 +2,6 @@
 animated face in them.
 """
 
-import io
 import re
 import unicodedata
 from collections import Counter
@@ -13,8 +12,8 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import pyarrow.compute as pc
-from PIL import Image
 
+from twfer_dist.core import images
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
@@ -23,6 +22,7 @@ from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.corpus.formats import ending_of
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.kind import Input, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.storage import absolute
@@ -72,7 +72,7 @@ def strips_job(
                 label: [_pixels(row["image"], config.side) for row in rows if row["label"] == label]
                 for label in _labels(rows)
             }
-            work.write_file(f"{name}.png", _png(strip(source, frames)))
+            work.write_file(f"{name}.png", images.encode_png(strip(source, frames)))
             work.write_file(f"{name}.gif", gif(source, frames))
             lines.append(np.concatenate([source, *(images[-1] for images in frames.values())], axis=1))
             if corpus := by_name.get(face["corpus"]):
@@ -80,10 +80,10 @@ def strips_job(
                 strongest = {row["label"]: row for row in rows}
                 for label, row in strongest.items():
                     pasted = paste(photograph, face, _pixels(row["image"], row["width"]))
-                    work.write_file(f"{name}-{EXPRESSIONS[label - 1]}.jpg", _jpeg(pasted))
+                    work.write_file(f"{name}-{EXPRESSIONS[label - 1]}.jpg", images.encode_jpeg(pasted))
             progress.advance(1)
         progress.close()
-        work.write_file("sheet.jpg", _jpeg(sheet(lines)))
+        work.write_file("sheet.jpg", images.encode_jpeg(sheet(lines)))
         work.results["summary"] = [
             f"{len(shown)} figures: a strip (.png) and a GIF of each{', and their photographs' if corpora else ''}"
         ]
@@ -170,7 +170,7 @@ def strip(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> np.
     side = len(source)
     longest = max(map(len, frames.values()))
     lines = []
-    for label, images in frames.items():
+    for label, graded in frames.items():
         name = np.full((side, side, 3), 255, np.uint8)
         cv2.putText(
             name,
@@ -182,8 +182,8 @@ def strip(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> np.
             1,
             cv2.LINE_AA,
         )
-        blank = [np.full_like(source, 255)] * (longest - len(images))
-        lines.append(np.concatenate([name, source, *images, *blank], axis=1))
+        blank = [np.full_like(source, 255)] * (longest - len(graded))
+        lines.append(np.concatenate([name, source, *graded, *blank], axis=1))
     return np.concatenate(lines)
 
 
@@ -204,13 +204,10 @@ def sheet(lines: Sequence[np.ndarray]) -> np.ndarray:
 def gif(source: np.ndarray, frames: Mapping[int, Sequence[np.ndarray]]) -> bytes:
     """A GIF without end: the face goes to each expression and back."""
     pictures, times = [source], [REST_MS]
-    for images in frames.values():
-        pictures += [*images, *reversed(images[:-1]), source]
-        times += [FRAME_MS] * (len(images) - 1) + [REST_MS] + [FRAME_MS] * (len(images) - 1) + [REST_MS]
-    first, *rest = [Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE) for picture in pictures]
-    sink = io.BytesIO()
-    first.save(sink, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
-    return sink.getvalue()
+    for graded in frames.values():
+        pictures += [*graded, *reversed(graded[:-1]), source]
+        times += [FRAME_MS] * (len(graded) - 1) + [REST_MS] + [FRAME_MS] * (len(graded) - 1) + [REST_MS]
+    return images.encode_gif(pictures, times)
 
 
 def paste(photograph: np.ndarray, face: Mapping[str, Any], animated: np.ndarray) -> np.ndarray:
@@ -243,15 +240,20 @@ def paste(photograph: np.ndarray, face: Mapping[str, Any], animated: np.ndarray)
 
 
 def _pixels(data: bytes, side: int) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image = images.decode(data)
     assert image is not None  # of our own tables
-    interpolation = cv2.INTER_AREA if len(image) > side else cv2.INTER_CUBIC
-    return cv2.cvtColor(cv2.resize(image, (side, side), interpolation=interpolation), cv2.COLOR_BGR2RGB)
+    return images.resize_square(image, side)
 
 
-def _png(image: np.ndarray) -> bytes:
-    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def _jpeg(image: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+KIND = StageKind(
+    "strips",
+    config=StripsConfig,
+    inputs=(
+        Input("animated", ("animate",), several=True),
+        Input("faces", ("faces", "corrected"), several=True),
+        Input("corpora", several=True, optional=True),
+    ),
+    build=lambda request: strips_job(
+        request.all("animated"), request.all("faces"), request.config, corpora=request.all("corpora")
+    ),
+)

@@ -5,12 +5,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import torch
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import encode_png
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
@@ -223,4 +224,35 @@ def _sheet(generator: AnyGenerator, train: Pairs, held_out: Pairs | None) -> byt
     """A PNG to look at: truth and output on held-out scenes, or the prototypes on training images."""
     device = next(generator.parameters()).device
     image = sample_sheet(generator, held_out, 6, device) if held_out else prototype_sheet(generator, train, 6, device)
-    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    return encode_png(image)
+
+
+def _check(request: Request) -> None:
+    rendered, faces = bool(request.all("rendered")), bool(request.all("faces"))
+    check(request.config, rendered=rendered, faces=faces, workers=request.compute.workers)
+
+
+def _build(request: Request) -> StageSpec:
+    return train_generator_job(
+        request.one("rendered"),
+        request.config,
+        request.tracking,
+        faces=request.all("faces"),
+        initial=request.files.get("initial"),
+        workers=request.compute.workers,
+        gpu=request.compute.gpus > 0,
+    )
+
+
+KIND = StageKind(
+    "generator",
+    config=GeneratorConfig,
+    inputs=(
+        Input("rendered", ("render",), optional=True),
+        Input("faces", ("faces", "corrected"), several=True, optional=True),
+    ),
+    files=(InputFile("initial"),),
+    build=_build,
+    check=_check,
+    tracked=True,
+)

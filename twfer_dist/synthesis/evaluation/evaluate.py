@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from twfer_dist.core import images
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.intervals import as_dict, share_of
 from twfer_dist.core.prototypes import prototype
@@ -100,7 +101,7 @@ def _merged(scores: dict[str, Any], kind: str, more: Mapping[str, Any]) -> dict[
 
 def _scenes(rendered: Artifact, figures: int) -> tuple[Pairs, list[str]]:
     """Scenes of up to `figures` figures, evenly taken, and the figure of each scene."""
-    if rendered.manifest["stage"] == "render" and (framing := rendered.manifest["config"].get("framing")) != "crop":
+    if rendered.manifest.stage == "render" and (framing := rendered.manifest.config.get("framing")) != "crop":
         raise UserError(
             f"{rendered.uri} shows heads in the framing '{framing}', and a generator sees crops: render with "
             "framing crop."
@@ -146,12 +147,12 @@ def _photographed(faces: Artifact, figures: int) -> tuple[np.ndarray, np.ndarray
     ).to_pylist()
     crops = np.zeros((len(rows), _SIDE, _SIDE, 3), np.uint8)
     for crop, row in zip(crops, rows, strict=True):
-        image = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)
+        image = images.decode(row["image"])
         if image is None:
             raise UserError(
                 f"{faces.uri}: the image of {row['face_id']} cannot be decoded; delete the directory and make it again."
             )
-        crop[:] = cv2.cvtColor(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
+        crop[:] = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     own = np.array([row["action_units"] or [0.0] * 17 for row in rows], np.float32).reshape(-1, 17)
     return crops, own, np.array([f"{row['corpus']}/{row['figure_id']}" for row in rows])
 

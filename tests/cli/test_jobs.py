@@ -26,7 +26,7 @@ from twfer_dist.core.status import OK
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.run import plan_recipe
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,10 @@ def test_a_submitted_recipe_leaves_its_output(cluster: Cluster, tmp_path: Path) 
     assert "succeeded" in done.stdout
 
     (outcome,) = plan_recipe(load_recipe(str(path)))
-    assert outcome.finished
-    assert outcome.finished.table("photographs", PHOTOGRAPHS)["status"].to_pylist().count(OK) == 2
-    assert len(outcome.finished.table("photographs", PHOTOGRAPHS)) == 3
-    assert len(outcome.finished.table("faces", FACES)) == 2
+    assert outcome.artifact
+    assert outcome.artifact.table("photographs", PHOTOGRAPHS)["status"].to_pylist().count(OK) == 2
+    assert len(outcome.artifact.table("photographs", PHOTOGRAPHS)) == 3
+    assert len(outcome.artifact.table("faces", FACES)) == 2
 
     (uploaded,) = cluster.temp.glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
     names = {each.name for each in uploaded.iterdir()}

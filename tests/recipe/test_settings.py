@@ -1,7 +1,6 @@
 """Settings of a recipe: what is refused, in which words, before any stage is done."""
 
 import dataclasses
-import importlib
 import types
 import typing
 from collections.abc import Iterator
@@ -15,14 +14,13 @@ from click.testing import CliRunner
 from twfer_dist.cli.main import main
 from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine.config import Range, read_yaml
+from twfer_dist.engine.config import Range, fill, read_yaml
+from twfer_dist.engine.kind import Compute
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.recipe import kinds
-from twfer_dist.recipe.kinds import SETTINGS
+from twfer_dist.recipe.kinds import KINDS, kind_of
 from twfer_dist.recipe.load import load_recipe
-from twfer_dist.recipe.recipe import Compute, Stage
 from twfer_dist.training import precision
 
 GENERATOR = "package:weights/generator.safetensors"
@@ -103,7 +101,7 @@ NUMBERS = [
     ("found", {"gate": {"eyes": -1}}, "gate: eyes is -1; use 0 to 10,000"),
     ("found", {"gate": 5}, "gate is 5; use names and what belongs to them"),
     ("found", {"keep": "larges"}, "keep is \"larges\"; did you mean 'largest'? Use largest or all"),
-    ("found", {"detector": "eyes"}, "'eyes' is no face detector: use auto, yunet, centerface or haar"),
+    ("found", {"detector": "eyes"}, "'eyes' is not a face detector: use auto, yunet, centerface or haar"),
     ("moved", {"levels": 1}, "levels is 1 and drop_last leaves the strongest out"),
     ("moved", {"quality": 0}, "quality is 0; use 1 to 100"),
     ("moved", {"batch": True}, "batch is true; use a whole number, 1 to 4096"),
@@ -167,11 +165,11 @@ TOGETHER = [
     (
         "learn",
         {"dataset": "sett"},
-        "'sett' is not known there: 'dataset' names found, moved, set, or the directory of",
+        "'dataset' names 'sett', which is not defined above: there is found, moved, set, or",
     ),
-    ("read", {"model": None}, "'model' is missing: name a stage of kind train, or its finished directory"),
+    ("read", {"model": None}, "'model' is missing: name a stage of kind train, or its output directory"),
     ("read", {"inputs": []}, "'inputs' is missing: name a stage of kind faces, corrected, animate or dataset"),
-    ("found", {"corpora": None}, "'corpora' is missing: name corpora of the recipe"),
+    ("found", {"corpora": None}, "'corpora' is missing: name a corpus"),
     ("heads", {"head": None}, "'head' is missing: name the head model that `twfer corpus head` makes"),
     ("moved", {"generator": None}, "'generator' is missing: name a checkpoint"),
     ("better", {"corrections": None}, "'corrections' is missing: name the table"),
@@ -183,12 +181,12 @@ TOGETHER = [
         "'predictions' names stage 'found', which is of kind faces: name one of kind predict",
     ),
     ("gan", {"rendered": None}, "A generator learns from nothing"),
-    ("set", {"animated": None}, "The data set includes animated, and 'animated' is missing"),
-    ("set", {"ratios": None, "split": "given"}, "The split 'given' is that of the photographs, and 'faces' is missing"),
-    ("learn", {"trunk": "learn2"}, "'learn2' is not known there"),
+    ("set", {"animated": None}, "The data set includes animated, but 'animated' is missing"),
+    ("set", {"ratios": None, "split": "given"}, "The split 'given' is that of the photographs, but 'faces' is missing"),
+    ("learn", {"trunk": "learn2"}, "'trunk' names 'learn2', which is not defined above"),
     ("gan", {"bfloat16": True}, "'bfloat16' is now 'precision': write precision: auto, float32 or bfloat16"),
     ("moved", {"bfloat16": False}, "'bfloat16' is now 'precision'"),
-    ("better", {"corrections": "nowhere.csv"}, "is not there: name another file"),
+    ("better", {"corrections": "nowhere.csv"}, "does not exist: name another file"),
 ]
 
 
@@ -229,22 +227,15 @@ def test_numbers_are_read_as_people_write_them(tmp_path: Path) -> None:
     }
     place = written(tmp_path, {name: STAGES[name] for name in needed("set")} | {"learn": STAGES["learn"] | changes})
     learn = load_recipe(str(place)).stages[-1]
-    config = config_of(learn)
+    config = fill(kind_of(learn.kind).config, learn.settings, "here")
     assert (config.learning_rate, config.epochs, config.batch, config.seed) == (3e-4, 1000, 32, 1000)
     assert isinstance(config.batch, int) and isinstance(config.seed, int)
-
-
-def config_of(stage: Stage) -> Any:
-    return kinds.config_of(stage.kind, stage.settings, "here")
 
 
 def test_every_number_of_every_stage_has_limits() -> None:
     """So that no setting is added without: each number of each kind is refused beyond them, in a recipe and in code."""
     counted = 0
-    for kind in [
-        Compute,
-        *(getattr(importlib.import_module(f"twfer_dist.{module}"), name) for module, name, _ in SETTINGS.values()),
-    ]:
+    for kind in [Compute, *(kind_of(name).config for name in KINDS)]:
         for name, hint in typing.get_type_hints(kind, include_extras=True).items():
             for bare, limits in numbers(hint):
                 assert limits, f"{kind.__name__}.{name} is a number without limits"

@@ -14,7 +14,7 @@ from twfer_dist import __version__
 from twfer_dist.cli.main import main
 from twfer_dist.recipe.load import load_recipe
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CLUSTERS = ROOT / "clusters"
 LOCK = dict(
     line.split(";")[0].split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line

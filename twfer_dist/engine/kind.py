@@ -1,0 +1,104 @@
+"""What a kind of stage is: the keys that it has in a recipe, and what makes its `StageSpec` from them.
+
+Each room declares its kinds beside the code that runs them; `recipe.kinds` lists where they stand.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from twfer_dist.core.errors import UserError
+from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.tracking import Tracking
+
+
+@dataclass(frozen=True)
+class Compute(Settings):
+    """What stages may use. It changes how fast they are, never what they give."""
+
+    # Processes of a data-parallel training; 0 trains in this process, or in one worker where a GPU is used.
+    workers: Annotated[int, Range(0, 4096)] = 0
+    # GPUs of each actor that animates or predicts; above 0, trainings use GPUs too.
+    gpus: Annotated[float, Range(0, 64)] = 0.0
+    # Actors of each pool, and concurrent trials of a sweep; None: as many as the cluster has room for.
+    actors: Annotated[int, Range(1, 100_000)] | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """A key that names outputs of stages of `kinds`, or corpora of the recipe where there are none."""
+
+    name: str
+    kinds: tuple[str, ...] = ()
+    several: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A key that names a file. remedy: what to do where the key is missing; without one the file is optional."""
+
+    name: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A stage of a recipe as its kind sees it.
+
+    inputs: for `StageKind.build` the opened artifacts (or corpora) of each key, for `StageKind.check` their names.
+    files: the paths or URIs that are given. options: settings that are neither a file nor part of `config`.
+    """
+
+    config: Any
+    compute: Compute
+    inputs: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    store: Tracking | None = None
+    recipe: str = ""  # the text of the recipe
+
+    def all(self, name: str) -> Sequence[Any]:
+        return self.inputs.get(name, ())
+
+    def one(self, name: str) -> Any:
+        """The only input under a key; None where an optional key is missing."""
+        return next(iter(self.all(name)), None)
+
+    @property
+    def tracking(self) -> Tracking:
+        """Where the stage logs. UserError where the outputs are remote and no MLflow server is given."""
+        if self.store is None:
+            raise UserError(
+                "runs are logged to a SQLite file next to the outputs, but the outputs are not on this machine: "
+                "set 'tracking' to the address of an MLflow server."
+            )
+        return self.store
+
+
+def _nothing_to_check(request: Request) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """A kind of stage.
+
+    config: the frozen dataclass that the other keys of the stage fill. build: makes the spec. check: raises UserError
+    where settings contradict each other, before anything runs. tracked: its runs are logged to MLflow in full.
+    """
+
+    name: str
+    config: type
+    build: Callable[[Request], StageSpec]
+    inputs: tuple[Input, ...] = ()
+    files: tuple[InputFile, ...] = ()
+    options: tuple[str, ...] = ()
+    check: Callable[[Request], None] = _nothing_to_check
+    tracked: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that do not belong to `config`."""
+        return (*(i.name for i in self.inputs), *(f.name for f in self.files), *self.options)
