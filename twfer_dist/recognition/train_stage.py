@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -47,8 +48,8 @@ def train_job(
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
     scores (for each split loss, accuracy, balanced_accuracy, n and a confusion matrix), best_epoch, temperature,
-    threshold, novelty, images (of each split), validation_held_out, held_out (see `results.held_out_errors`), precision (of the
-    products during training), run_id, summary.
+    threshold, novelty, images (of each split), validation_held_out, held_out (`results.held_out_errors`), precision (of
+    the products during training), run_id, summary.
 
     initial: a file of weights to start from (`recogniser.load_weights`). trunk: a training's output to take the trunk
     from: the papers' networks start from one that has seen many faces. workers: processes of Ray Train with `cpus`
@@ -56,29 +57,26 @@ def train_job(
     most `checkpoint_seconds` and one epoch old, and ends as an unbroken one would.
     """
     task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk)
-    models = task.check()
-    params = dataclasses.asdict(config) | {
-        "workers": workers,
-        "initial": task.initial,
-        "trunk": trunk.uri if trunk else None,
-    }
-
-    def do(output: StageOutput) -> None:
-        loader.splits(dataset, seed=config.seed)  # UserError if there are no images to train on or to validate with
-        with run_training(
-            output,
-            task,
-            tracking,
-            Workers(workers, gpu, cpus),
-            params=params,
-            tags={"network": config.network},
-            checkpoint_seconds=checkpoint_seconds,
-            total=(config.epochs, "epochs"),
-        ) as trained:
-            _finish(output, task, trained)
-
     inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
-    return StageSpec("train", VERSION, inputs, config, models, {}, do)
+    do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
+    return StageSpec("train", VERSION, inputs, config, task.check(), {}, do)
+
+
+def _do(task: "_Task", tracking: Tracking, workers: Workers, checkpoint_seconds: float, output: StageOutput) -> None:
+    config, trunk = task.config, task.trunk
+    loader.splits(task.dataset, seed=config.seed)  # UserError if there are no images to train on or to validate with
+    start = {"initial": task.initial, "trunk": trunk.uri if trunk else None}
+    with run_training(
+        output,
+        task,
+        tracking,
+        workers,
+        params=dataclasses.asdict(config) | {"workers": workers.count, **start},
+        tags={"network": config.network},
+        checkpoint_seconds=checkpoint_seconds,
+        total=(config.epochs, "epochs"),
+    ) as trained:
+        _finish(output, task, trained)
 
 
 @dataclass(frozen=True)

@@ -97,15 +97,20 @@ def paired_loss(
     attention = attention.clamp(1e-4, 1 - 1e-4)
     if flow is None:
         return parts | {"attention": F.binary_cross_entropy(attention, 1 - changed)}
-    with torch.no_grad():
-        off = [
-            F.avg_pool2d((picture - truth).abs().mean(1, keepdim=True), 3, stride=1, padding=1)
-            for picture in (colour, moved)
-        ]
-        keep = torch.sigmoid((off[0] - off[1] + MARGIN) / SPREAD)
+    keep = _keep_warped(colour, moved, truth)
     bend = (flow[:, :, 1:] - flow[:, :, :-1]).abs().mean() + (flow[:, :, :, 1:] - flow[:, :, :, :-1]).abs().mean()
     return parts | {
         "attention": F.binary_cross_entropy(attention, keep),
         "colour": (changed * (colour - truth).abs()).mean(),
         "bend": bend * flow.shape[-1] / 2,
     }
+
+
+@torch.no_grad()
+def _keep_warped(colour: Tensor, moved: Tensor, truth: Tensor) -> Tensor:
+    """The target of attention (B, 1, S, S): near 0 where paint is nearer to the truth than the warped input by MARGIN."""
+    errors = [
+        F.avg_pool2d((picture - truth).abs().mean(1, keepdim=True), 3, stride=1, padding=1)
+        for picture in (colour, moved)
+    ]
+    return torch.sigmoid((errors[0] - errors[1] + MARGIN) / SPREAD)

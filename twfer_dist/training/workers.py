@@ -48,20 +48,13 @@ def run_workers(work: Callable[[], T], workers: Workers, uri: str) -> T:
     fs, path = storage.resolve(uri)
     error_uri = storage.join(uri, "problem.txt")
     storage.write_bytes(error_uri, b"")
+    resources = {"CPU": workers.cpus, "GPU": int(workers.gpu)} if count else None
+    failures = FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_STARTS)  # type: ignore[call-arg]
     trainer = TorchTrainer(
         # A closure: arguments given as `train_loop_config` would be stored and shown by Ray Train.
         lambda: _reporting_errors(work, error_uri),  # type: ignore[arg-type]
-        scaling_config=ScalingConfig(
-            num_workers=count,
-            use_gpu=workers.gpu,
-            resources_per_worker={"CPU": workers.cpus, "GPU": int(workers.gpu)} if count else None,
-        ),
-        run_config=RunConfig(
-            name="workers",
-            storage_path=path,
-            storage_filesystem=fs,
-            failure_config=FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_STARTS),  # type: ignore[call-arg]
-        ),
+        scaling_config=ScalingConfig(num_workers=count, use_gpu=workers.gpu, resources_per_worker=resources),
+        run_config=RunConfig("workers", storage_path=path, storage_filesystem=fs, failure_config=failures),
     )
     returned = None
     try:
