@@ -1,18 +1,12 @@
 """The network that measures faces: what it learns from, its training as a stage, its files."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from click.testing import CliRunner
 from tiny_head import tiny_head
@@ -21,13 +15,12 @@ from twfer_dist.cli.main import main
 from twfer_dist.core.crop import SPAN, aligned_matrix, warp_crop
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.landmarks import MIRRORED, apply_affine, resample_jawline
-from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.measurement import analyzer, augmentation, identity, training
+from twfer_dist.measurement import analyzer, augmentation, training
 from twfer_dist.measurement.network import SIZE, FaceNetwork, predict_batch
-from twfer_dist.measurement.train_stage import LOG, face_network_job
+from twfer_dist.measurement.train_stage import face_network_job
 from twfer_dist.measurement.training import FaceNetworkConfig
 from twfer_dist.rendering.head import save_head
 from twfer_dist.rendering.plan import ClayConfig
@@ -162,76 +155,12 @@ def test_points_stay_on_what_they_mark(heads: augmentation.Heads) -> None:
         np.testing.assert_allclose(found, points[30], atol=0.5)
 
 
-def test_each_epoch_shows_each_head_once(heads: augmentation.Heads) -> None:
-    rows_of = training.measurement_objective(heads.of(np.arange(10)), FaceNetworkConfig(batch=7)).rows_of
-    shown = np.concatenate([rows_of(step) for step in range(10)])
-    assert all(sorted(shown[k : k + 10]) == list(range(10)) for k in range(0, 70, 10))
-
-
-def test_intervals_hold_nine_in_ten_new_faces() -> None:
-    random = np.random.default_rng(0)
-
-    def found(count: int) -> training.Answers:
-        truth = random.uniform(1, 4, (count, 17)).astype(np.float32)
-        scales = random.uniform(0.1, 0.4, (count, 17)).astype(np.float32)
-        units = truth + 3 * scales * random.laplace(size=(count, 17))  # three times less sure than it says
-        none = np.zeros((count, 68, 2), np.float32)
-        shown = augmentation.Examples(
-            torch.zeros(count, 1, 1), torch.from_numpy(none), torch.from_numpy(truth), torch.zeros(count, 3)
-        )
-        return training.Answers(none, units, scales, np.zeros((count, 3)), shown)
-
-    factors = training.interval_factors(found(2000))
-    errors = found(2000)
-    assert (np.abs(errors.units - errors.truth.units.numpy()) <= factors * errors.unit_scales).mean() == pytest.approx(
-        0.9, abs=0.015
-    )
-
-
-def test_training_lowers_the_loss(heads: augmentation.Heads) -> None:
-    config = FaceNetworkConfig(steps=30, batch=16)
-    state, seen = training.new_state(config), []
-    training.fit(
-        state,
-        state.network,
-        config,
-        heads,
-        training.measurement_objective(heads, config),
-        lambda state, values: seen.append(values["points"]),
-    )
-    assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])
-
-
-def test_a_loss_that_is_not_finite_stops_the_training(heads: augmentation.Heads) -> None:
-    state = training.new_state(SMALL)
-    with torch.no_grad():
-        state.network.get_parameter("points.weight").fill_(float("nan"))
-    with pytest.raises(UserError, match="diverged at step 1 of 6: its loss is nan"):
-        training.fit(
-            state, state.network, SMALL, heads, training.measurement_objective(heads, SMALL), lambda state, values: None
-        )
-
-
 @pytest.fixture(scope="module")
 def trained(rendered: Artifact, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     out = tmp_path_factory.mktemp("trained")
     (out / "mlflow.db").write_bytes(migrated_database.read_bytes())
     job = face_network_job(rendered, SMALL, Tracking(f"sqlite:///{out}/mlflow.db", "faces"), test=rendered)
     return run_stage(job, str(out), quiet=True)
-
-
-def test_a_training_leaves_weights_log_and_scores(trained: Artifact) -> None:
-    held_out = trained.results["scores"]["held_out"]
-    assert (
-        held_out["n"] == 14 and set(held_out["au_pearson"]) == set(held_out["au_mae"]) and len(held_out["au_mae"]) == 17
-    )
-    assert held_out["interval_coverage_90"] >= 0.9  # of the faces that the intervals were chosen by
-    assert trained.results["scores"]["test"]["n"] == trained.results["rendered"] == 48
-    log = [json.loads(line) for line in storage.read_bytes(trained.path(LOG)).splitlines()]
-    assert log[-1]["step"] == 6 and {"points", "units", "pose", "scales"} <= log[-1].keys()
-    loaded = analyzer.open_network(trained.path(analyzer.WEIGHTS))
-    assert loaded.factors.shape == (17,) and (loaded.factors > 0).all()
-    assert len(storage.read_bytes(trained.path(analyzer.WEIGHTS))) < 8_000_000
 
 
 def test_evaluation_prints_one_object(rendered: Artifact, trained: Artifact) -> None:
@@ -246,52 +175,6 @@ def test_evaluation_prints_one_object(rendered: Artifact, trained: Artifact) -> 
     )
     wrong = CliRunner().invoke(main, ["evaluate", "faces", "--weights", weights, "--rendered", trained.uri])
     assert wrong.exit_code == 2 and "holds no table" in wrong.stderr
-
-
-def test_a_killed_training_ends_as_an_unbroken_one(rendered: Artifact, mlflow_uri: str, tmp_path: Path) -> None:
-    config = FaceNetworkConfig(steps=12, batch=8, held_out=0.3)
-    script = (
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from twfer_dist.engine import artifact\n"
-        "from twfer_dist.engine.stage import run_stage\n"
-        "from twfer_dist.measurement import train_stage\n"
-        "from twfer_dist.measurement.training import FaceNetworkConfig\n"
-        "from twfer_dist.engine.tracking import Tracking\n"
-        "train_stage.LOOK_EVERY = 0\n"
-        f"job = train_stage.face_network_job(artifact.open_finished(sys.argv[1]), {config!r}, "
-        f"Tracking({mlflow_uri!r}, 'x'))\n"
-        "run_stage(job, sys.argv[2], quiet=True)\n"
-    )
-    job = face_network_job(rendered, config, Tracking(mlflow_uri, "x"))
-    process = subprocess.Popen([sys.executable, "-c", script, rendered.uri, str(tmp_path)], start_new_session=True)
-    checkpoint = tmp_path / f"face-network-{job.fingerprint}" / "_work" / "checkpoint.pt"
-    until = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        resumed = run_stage(job, str(tmp_path), quiet=True)
-        whole = run_stage(job, str(tmp_path / "whole"), quiet=True)
-    finally:
-        torch.set_num_threads(before)
-    assert storage.read_bytes(resumed.path(analyzer.WEIGHTS)) == storage.read_bytes(whole.path(analyzer.WEIGHTS))
-
-
-@pytest.mark.parametrize("opened", [analyzer.open_network, identity.open_identity])
-def test_files_that_hold_no_such_network_are_problems(opened: Callable[[str], object], tmp_path: Path) -> None:
-    safetensors.torch.save_file({"fc.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
-    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
-    for name, words in (
-        ("none.safetensors", "is not there"),
-        ("other.safetensors", "weights of another model"),
-        ("broken.safetensors", "is not a safetensors file"),
-    ):
-        with pytest.raises(UserError, match=words):
-            opened(str(tmp_path / name))
 
 
 def test_points_of_a_measured_face_are_in_the_photograph(tmp_path: Path) -> None:
