@@ -116,21 +116,6 @@ def test_a_gpu_that_pytorch_does_not_see_is_refused(ray_cluster: None, monkeypat
         Animator("nowhere.safetensors", batch=16, gpus=0.5, bfloat16=False)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_training_with_gpus_never_runs_on_a_processor(ray_cluster: None, tmp_path: Path, workers: int) -> None:
-    """The cluster's GPU is one in name, unless the machine has one."""
-
-    def worker(arguments: dict) -> tuple[int, str]:
-        return os.getpid(), str(cluster.train_device(arguments["gpu"]))
-
-    if torch.cuda.is_available():
-        process, device = cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
-        assert process != os.getpid() and device.startswith("cuda")
-    else:
-        with pytest.raises(UserError, match="PyTorch sees none"):
-            cluster.train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
-
-
 class OnGpu(Adder):
     """Adder, which notes nothing and asks PyTorch for nothing: that an actor has its share of a GPU is Ray's."""
 

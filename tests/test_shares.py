@@ -14,9 +14,9 @@ from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import storage
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.recognition import train_stage
+from twfer_dist.recognition import results
 from twfer_dist.recognition.calibration import Confusion, confusion, confusion_from
-from twfer_dist.recognition.training import Answers, TrainConfig
+from twfer_dist.recognition.training import Predictions, TrainConfig
 from twfer_dist.study import correction, groups, metrics
 from twfer_dist.study.report import ReportConfig, report_job
 from twfer_dist.study.shares import agreement, corrected, solve
@@ -164,8 +164,8 @@ def test_shares_are_of_all_answered_faces(tmp_path):
 
 
 def test_a_training_records_its_errors_on_new_figures_alone():
-    def answered(labels: list[int], answers: list[int]) -> Answers:
-        return Answers(np.eye(7, dtype=np.float32)[answers], np.array(labels), np.zeros((0, 2)), np.zeros(0))
+    def answered(labels: list[int], answers: list[int]) -> Predictions:
+        return Predictions(np.eye(7, dtype=np.float32)[answers], np.array(labels), np.zeros((0, 2)), np.zeros(0))
 
     split = {
         "train": answered([0], [0]),
@@ -173,11 +173,11 @@ def test_a_training_records_its_errors_on_new_figures_alone():
         "test": answered([3, 4], [3, 3]),
     }
     names = {"train": ["a"], "validation": ["b", "b", "a"], "test": ["c", "a"]}
-    record = train_stage._held_out(split, names)
+    record = results.held_out_errors(split, names)
     assert record and (record["images"], record["figures"]) == (3, 2)
     assert [record["confusion"][k][j] for k, j in ((0, 0), (1, 2), (3, 3), (2, 2), (4, 3))] == [1, 1, 1, 0, 0]
     assert (
-        train_stage._held_out(
+        results.held_out_errors(
             split, dict.fromkeys(("validation", "test"), ["a"] * 3) | {"train": ["a"], "test": ["a", "a"]}
         )
         is None

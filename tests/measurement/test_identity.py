@@ -42,7 +42,7 @@ def test_the_stage_writes_weights_log_and_scores(rendered: Artifact, tmp_path: P
 
 def test_a_short_training_lowers_the_loss(rendered: Artifact) -> None:
     heads = augmentation.load_heads(rendered)
-    config = FaceNetworkConfig(steps=25, batch=16)
+    config = FaceNetworkConfig(steps=15, batch=16)
     state = training.new_state(config, build=identity.new_network)
     objective = identity.contrastive_objective(heads, config)
     losses: list[float] = []

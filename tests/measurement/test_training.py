@@ -50,7 +50,7 @@ def test_intervals_contain_nine_in_ten_true_values() -> None:
 
 
 def test_training_lowers_the_loss(heads: Heads) -> None:
-    config = FaceNetworkConfig(steps=30, batch=16)
+    config = FaceNetworkConfig(steps=15, batch=8)
     state = training.new_state(config)
     objective = training.measurement_objective(heads, config)
     losses: list[float] = []

@@ -45,7 +45,7 @@ def test_a_sweep_nests_its_trials_and_survives_divergence(
     assert sorted(run.info.run_name for run in nested) == ["trial-000", "trial-001"]
     for run in nested:
         assert run.info.status == "FINISHED" and run.data.params["gamma"] == "0.0"
-        assert [used.dataset.digest for used in run.inputs.dataset_inputs] == [images.digest]
+        assert run.inputs and [used.dataset.digest for used in run.inputs.dataset_inputs] == [images.digest]
     (run,) = (run for run in nested if run.info.run_name == f"trial-{good:03d}")
     assert [m.step for m in client.get_metric_history(run.info.run_id, "accuracy/validation")] == [1, 2]
     assert {"loss/train", "loss/validation", "balanced_accuracy/validation"} <= run.data.metrics.keys()

@@ -50,7 +50,8 @@ def test_the_stage_writes_weights_log_scores_and_a_run(
     assert len(log) == 8 and "output_l1_changed" in log[1]  # scores with each checkpoint
     generator = checkpoints.load_generator(trained.path(train_stage.GENERATOR))
     assert generator.size == 64 and checkpoints.load_critic(trained.path(train_stage.CRITIC))
-    assert decode(storage.read_bytes(trained.path(train_stage.SHEET))).shape == (128, 512, 3)
+    sheet = decode(storage.read_bytes(trained.path(train_stage.SHEET)))
+    assert sheet is not None and sheet.shape == (128, 512, 3)
     run = tracking.client.get_run(trained.results["run_id"])
     assert run.info.status == "FINISHED" and run.data.params["width"] == "4"
     assert run.data.metrics["held_out_output_l1_changed"] == pytest.approx(

@@ -35,15 +35,16 @@ def test_a_damaged_checkpoint_is_set_aside(
 ) -> None:
     log.configure()
     whole, path = State().to_bytes(), tmp_path / "checkpoint.pt"
+    damaged = DAMAGES[damage](whole)
     if previous:
         save_checkpoint(str(path), whole)
-    save_checkpoint(str(path), DAMAGES[damage](whole))
+    save_checkpoint(str(path), damaged)
     set_aside_damaged(str(path), State)
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and f"{path} cannot be used" in message
     assert "renamed to checkpoint.pt.damaged" in message
     assert f"continues from the {'previous checkpoint' if previous else 'start'}." in message
-    assert (tmp_path / "checkpoint.pt.damaged").read_bytes() == DAMAGES[damage](whole)
+    assert (tmp_path / "checkpoint.pt.damaged").read_bytes() == damaged
     assert path.exists() == previous and (not previous or path.read_bytes() == whole)
     set_aside_damaged(str(path), State)
     assert not capsys.readouterr().err
