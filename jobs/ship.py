@@ -1,9 +1,9 @@
-"""Put a trained network into the package: weights, training log, settings and scores.
+"""Copy a trained network into the package, with its training log, settings and scores.
 
 twfer train-faces jobs/faces.yaml;   python jobs/ship.py runs/faces
 twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
 
-`python jobs/ship.py --units` only measures the heads that ship again, and writes into faces.json how strong each Action
+`python jobs/ship.py --units` only measures the test heads that ship, and records in faces.json how strongly each Action
 Unit is read.
 """
 

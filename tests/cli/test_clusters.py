@@ -92,7 +92,7 @@ def test_ray_refuses_the_ray_up_file_with_a_fault(
         checked_by_ray(config)
 
 
-def test_the_ray_up_file_asks_for_the_token_and_keeps_work_off_the_head() -> None:
+def test_ray_up_asks_for_a_token_and_spares_the_head() -> None:
     assert "-e RAY_AUTH_MODE=token" in AWS["docker"]["run_options"]
     assert "/home/ray/.ray/auth_token" in AWS["file_mounts"]
     head = AWS["available_node_types"][AWS["head_node_type"]]
@@ -154,7 +154,7 @@ def test_the_rayjob_goes_away_scales_and_asks_for_the_token() -> None:
     assert [group["minReplicas"] for group in with_gpu] == [0]
 
 
-def test_the_rayjob_starts_what_the_image_and_the_config_map_hold(tmp_path: Path) -> None:
+def test_rayjob_starts_what_image_and_config_map_hold(tmp_path: Path) -> None:
     workdir = re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)[-1]
     python, script, *arguments = shlex.split(RAYJOB["spec"]["entrypoint"])
     assert python == "python"

@@ -27,6 +27,7 @@ from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.run import plan_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.long
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def test_a_submitted_recipe_leaves_its_output(cluster: Cluster, tmp_path: Path) 
 def test_a_wrong_recipe_fails_with_its_sentence(cluster: Cluster) -> None:
     failed = cluster.submit("python", "jobs/run.py", "jobs/none.yaml")
     assert failed.returncode != 0
-    assert "twfer: jobs/none.yaml is not there" in failed.stdout
+    assert "twfer: jobs/none.yaml does not exist" in failed.stdout
 
 
 def test_a_wrong_token_is_refused(cluster: Cluster) -> None:

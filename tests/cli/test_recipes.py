@@ -87,7 +87,7 @@ def states(summary: dict) -> dict[str, str]:
     return {stage["name"]: stage["state"] for stage in summary["stages"]}
 
 
-def test_road_ends_with_a_report_and_a_place_to_see_the_runs(made: dict, little: Path) -> None:
+def test_run_ends_with_a_report_and_the_tracked_runs(made: dict, little: Path) -> None:
     assert states(made) == dict.fromkeys(STAGES, "made")
     page = Path(made["report"])
     assert page == little / "out" / "report" / "index.html" and "<html" in page.read_text()
@@ -104,14 +104,14 @@ def test_second_run_does_nothing(made: dict, little: Path) -> None:
     assert [stage["output"] for stage in again["stages"]] == [stage["output"] for stage in made["stages"]]
 
 
-def test_status_tells_what_lies_there(made: dict, little: Path) -> None:
+def test_status_lists_the_stages(made: dict, little: Path) -> None:
     status = json.loads(twfer("status", little / "out", "--json").stdout)
     assert [stage["name"] for stage in status["stages"]] == list(STAGES)
     assert status["finished"] == len(STAGES) and status["unfinished"] == 0
     assert all(stage["counts"] == told["counts"] for stage, told in zip(status["stages"], made["stages"], strict=True))
 
 
-def test_deleting_an_output_makes_it_and_its_dependents_again_and_nothing_else(made: dict, little: Path) -> None:
+def test_deleted_output_and_its_dependents_are_made_again(made: dict, little: Path) -> None:
     outputs = {stage["name"]: stage["output"] for stage in made["stages"]}
     shutil.rmtree(outputs["read"])
     again = json.loads(twfer("run", little / "road.yaml", "--json").stdout)
@@ -119,9 +119,7 @@ def test_deleting_an_output_makes_it_and_its_dependents_again_and_nothing_else(m
     assert {stage["name"]: stage["output"] for stage in again["stages"]} == outputs  # the same bytes: the same names
 
 
-def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(
-    made: dict, little: Path, tmp_path: Path
-) -> None:
+def test_study_of_a_folder_records_broken_photographs(made: dict, little: Path, tmp_path: Path) -> None:
     folder = tmp_path / "my photographs"
     folder.mkdir()
     for photograph in sorted((little / "little" / "photographs").iterdir())[:3]:
@@ -143,7 +141,7 @@ def test_study_answers_for_a_folder_of_photographs_and_keeps_what_is_broken(
     assert "has no column 'posture' to group by: it has none" in refused(*same, "--group", "posture", "--json")
 
 
-def test_studies_of_two_folders_of_one_name_do_not_meet(
+def test_studies_of_two_folders_of_one_name_stay_apart(
     made: dict, little: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -222,13 +220,13 @@ def test_recipe_of_the_wrong_shape_is_one_sentence(little: Path, tmp_path: Path,
     assert sentence in refused("run", tmp_path / "wrong.yaml")
 
 
-def test_a_name_that_stands_twice_in_a_recipe_is_one_sentence(little: Path, tmp_path: Path) -> None:
+def test_duplicate_key_in_a_recipe_is_one_sentence(little: Path, tmp_path: Path) -> None:
     text = (little / "road.yaml").read_text()
     (tmp_path / "twice.yaml").write_text(text + "  faces: {kind: faces, corpora: [little]}\n")
     assert f"line {text.count(chr(10)) + 1}: 'faces' is there twice" in refused("run", tmp_path / "twice.yaml")
 
 
-def test_mlflow_that_does_not_answer_is_told_and_loses_nothing(made: dict, little: Path, tmp_path: Path) -> None:
+def test_unreachable_mlflow_is_reported_and_loses_nothing(made: dict, little: Path, tmp_path: Path) -> None:
     given = yaml.safe_load((little / "road.yaml").read_text()) | {"tracking": "http://127.0.0.1:9"}
     given["stages"]["network"]["seed"] = 1
     (tmp_path / "deaf.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
@@ -237,7 +235,7 @@ def test_mlflow_that_does_not_answer_is_told_and_loses_nothing(made: dict, littl
     assert {"faces", "animated", "set"} <= {stage["name"] for stage in status["stages"] if stage["state"] == "finished"}
 
 
-def test_what_is_not_there_is_named(little: Path, tmp_path: Path) -> None:
+def test_missing_files_are_named(little: Path, tmp_path: Path) -> None:
     assert "nowhere.yaml does not exist" in refused("run", "nowhere.yaml")
     assert "holds no recogniser" in refused("study", little / "little", "--model", tmp_path)
     assert "does not exist" in refused("status", tmp_path / "nothing")
@@ -249,7 +247,7 @@ def test_what_is_not_there_is_named(little: Path, tmp_path: Path) -> None:
     assert "is a file: name a folder" in refused("run", little / "road.yaml", "--out", tmp_path / "file", "--json")
 
 
-def test_study_asks_the_model_that_was_best_on_validation(made: dict, tmp_path: Path) -> None:
+def test_study_takes_the_model_best_on_validation(made: dict, tmp_path: Path) -> None:
     network = Path(next(stage["output"] for stage in made["stages"] if stage["name"] == "network"))
     stages = {}
     for name, score in (("first", 0.4), ("better", 0.6), ("last", 0.5)):
@@ -268,14 +266,12 @@ def test_damaged_index_is_named(made: dict, little: Path, tmp_path: Path) -> Non
         assert "stages.json is damaged" in refused(*words)
 
 
-def test_corpus_show_tells_how_a_folder_is_read(little: Path) -> None:
+def test_corpus_show_describes_how_a_folder_is_read(little: Path) -> None:
     notes = json.loads(twfer("corpus", "show", little / "little", "--json").stdout)
     assert notes["photographs"] == 7 * FIGURES and notes["figures"] == FIGURES and notes["missing"] == 0
 
 
-def test_finished_output_of_another_recipe_can_be_named_by_its_directory(
-    made: dict, little: Path, tmp_path: Path
-) -> None:
+def test_output_of_another_recipe_is_named_by_directory(made: dict, little: Path, tmp_path: Path) -> None:
     faces = made["stages"][0]["output"]
     stages = {
         "set": {"kind": "dataset", "faces": [faces], "include": ["photographs"], "ratios": [2, 1], "split": "by_figure"}
