@@ -60,10 +60,10 @@ def test_attention_paints_where_paint_beats_the_warped_input() -> None:
     truth[:, :, 4:12, 4:12] = -0.9  # a mouth opens
     painted, kept = torch.full((1, 1, 16, 16), 0.95), torch.full((1, 1, 16, 16), 0.95)
     painted[:, :, 4:12, 4:12] = 0.05
-    asked = [losses.paired_loss(image, truth, truth, attention, still)["attention"] for attention in (painted, kept)]
-    assert asked[0] < 0.5 * asked[1]
-    refused = [losses.paired_loss(image, truth, image, attention, still)["attention"] for attention in (painted, kept)]
-    assert refused[1] < 0.5 * refused[0]  # paint that is no nearer is not asked for
+    wanted = [losses.paired_loss(image, truth, truth, attention, still)["attention"] for attention in (painted, kept)]
+    assert wanted[0] < 0.5 * wanted[1]
+    unwanted = [losses.paired_loss(image, truth, image, attention, still)["attention"] for attention in (painted, kept)]
+    assert unwanted[1] < 0.5 * unwanted[0]  # paint that is no nearer is not wanted
 
 
 def test_smoothness_is_the_public_sum_at_its_batch() -> None:

@@ -140,9 +140,9 @@ class _Task:
         sample = held_out.of(np.arange(min(SCORED_HEADS, len(held_out.units))))  # sorted by figure: whole figures
 
         def scores() -> Mapping[str, float]:
-            found = self.scores(state.network, sample)
+            measured = self.scores(state.network, sample)
             state.network.train()
-            return found
+            return measured
 
         observer = Observer[State](record, scores) if record else None
         objective = self.objective(heads, self.config, next(state.network.parameters()).device)

@@ -65,7 +65,7 @@ class Recorder(Generic[T]):
         return time.monotonic() - self._saved >= self.record.checkpoint_seconds
 
     def save(self, state: T) -> None:
-        """Save a checkpoint, and the log beside it for whoever watches."""
+        """Save a checkpoint, and the log beside it, to be read while the training runs."""
         save_checkpoint(self.record.checkpoint_uri, state.to_bytes())
         storage.write_bytes(storage.join(self.record.directory, LOG), log_lines(state.log))
         self._saved = time.monotonic()

@@ -70,7 +70,7 @@ def reason(error: Exception) -> str:
 
 
 def _decode(data: bytes) -> tuple[object, dict[str, str]]:
-    """The state dict in a file, or whatever stands in its place, and the metadata."""
+    """The state dict in a file, or whatever object it holds instead, and the metadata."""
     if data[8:9] == b"{":  # safetensors: the length of a JSON header in eight bytes, then the header
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return safetensors.torch.load(data), header.get("__metadata__", {})
