@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint chaos
+.PHONY: help demo test test-all lint docs chaos
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+docs: $(READY)  ## write the generated pages of docs/: data dictionary and file tree
+	@$(BIN)/python docs/generate.py
 
 chaos: $(READY)  ## runs killed at twenty random points of each kind, a thousand damaged files; minutes
 	@$(BIN)/python jobs/chaos.py

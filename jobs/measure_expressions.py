@@ -1,18 +1,18 @@
-"""Seven expressions from the 17 Action Units alone, by a linear model, on photographs whose labels are known.
+"""The seven expressions predicted from the 17 Action Units alone by a linear model, on photographs with known labels.
 
     twfer faces photographs/ --out runs/measured
     python jobs/measure_expressions.py runs/measured/faces-0123456789ab
 
-Where the corpus has a split, the model is trained on its training part and scored on its test part, as RAF-DB is. Else
-each figure is scored by a model of all others, once as measured and once after the figure's mean neutral face was taken
-away.
+Where the corpus has a split, as RAF-DB has, the model is trained on its training part and scored on its test part.
+Otherwise each figure is predicted by a model of all others (leave one figure out), first from the Action Units as
+measured and then after subtracting the figure's mean neutral face.
 """
 
 import sys
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from twfer_dist.core.intervals import wilson
@@ -21,7 +21,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
 from twfer_dist.engine import artifact, storage
 
 
-def model() -> LogisticRegression:
+def model() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=2000))
 
 
@@ -31,45 +31,45 @@ def main(output: str) -> None:
     units, labels = np.array([row["action_units"] for row in rows]), np.array([row["label"] for row in rows])
     figure_ids, splits = np.array([row["figure_id"] for row in rows]), np.array([row["split"] for row in rows])
     print(f"{len(rows)} of {len(table)} faces have a label and Action Units")
-    test = splits == "test"
-    if test.any() and (splits == "train").any():
-        learn = splits == "train"
-        tell("test", labels[test], model().fit(units[learn], labels[learn]).predict(units[test]))
+    train, test = splits == "train", splits == "test"
+    if train.any() and test.any():
+        print_scores("test", labels[test], model().fit(units[train], labels[train]).predict(units[test]))
         return
-    tell("each figure by the others", labels, left_out(units, labels, figure_ids))
-    neutral = {figure_id: units[(figure_ids == figure_id) & (labels == NEUTRAL)] for figure_id in np.unique(figure_ids)}
-    known = np.array([len(neutral[figure_id]) > 0 for figure_id in figure_ids])
-    changes = units - np.array(
-        [
-            neutral[figure_id].mean(0) if len(neutral[figure_id]) else np.zeros(units.shape[1])
-            for figure_id in figure_ids
-        ]
-    )
-    tell("the same, less its neutral", labels[known], left_out(changes[known], labels[known], figure_ids[known]))
-
-
-def left_out(units: np.ndarray, labels: np.ndarray, figure_ids: np.ndarray) -> np.ndarray:
-    """The label of each face by a model that was trained on all other figures."""
-    found = np.zeros_like(labels)
+    print_scores("leave one figure out", labels, leave_one_out(units, labels, figure_ids))
+    has_neutral = np.zeros(len(rows), bool)
+    changes = units.copy()
     for figure_id in np.unique(figure_ids):
-        of = figure_ids == figure_id
-        found[of] = model().fit(units[~of], labels[~of]).predict(units[of])
-    return found
+        of_figure = figure_ids == figure_id
+        neutral = units[of_figure & (labels == NEUTRAL)]
+        if len(neutral):
+            has_neutral |= of_figure
+            changes[of_figure] -= neutral.mean(0)
+    predicted = leave_one_out(changes[has_neutral], labels[has_neutral], figure_ids[has_neutral])
+    print_scores("the same after subtracting the neutral face", labels[has_neutral], predicted)
 
 
-def tell(words: str, labels: np.ndarray, found: np.ndarray) -> None:
-    right = labels == found
-    low, high = wilson(int(right.sum()), len(right))
+def leave_one_out(units: np.ndarray, labels: np.ndarray, figure_ids: np.ndarray) -> np.ndarray:
+    """The label of each face as predicted by a model of all other figures."""
+    predicted = np.zeros_like(labels)
+    for figure_id in np.unique(figure_ids):
+        of_figure = figure_ids == figure_id
+        predicted[of_figure] = model().fit(units[~of_figure], labels[~of_figure]).predict(units[of_figure])
+    return predicted
+
+
+def print_scores(name: str, labels: np.ndarray, predicted: np.ndarray) -> None:
+    hits = labels == predicted
+    low, high = wilson(int(hits.sum()), len(hits))
     counts = np.bincount(labels, minlength=8)
-    most = int(counts.argmax())
-    print(f"\n{words}: {right.mean():.1%} ({right.sum()} of {len(right)}; 95 % interval {low:.1%} to {high:.1%})")
-    print(
-        f"  majority class ({EXPRESSIONS[most - 1]}): {counts[most] / len(labels):.1%} ({counts[most]} of "
-        f"{len(labels)})"
-    )
+    majority = int(counts.argmax())
+    print(f"\n{name}: {hits.mean():.1%} ({hits.sum()} of {len(hits)}; 95 % interval {low:.1%} to {high:.1%})")
+    share = f"{counts[majority] / len(labels):.1%} ({counts[majority]} of {len(labels)})"
+    print(f"  majority class ({EXPRESSIONS[majority - 1]}): {share}")
     for label in np.unique(labels):
-        of = labels == label
-        print(f"  {EXPRESSIONS[label - 1]:<10} {right[of].mean():>6.1%} ({right[of].sum()} of {of.sum()})")
+        of_label = labels == label
+        print(
+            f"  {EXPRESSIONS[label - 1]:<10} {hits[of_label].mean():>6.1%} ({hits[of_label].sum()} of {of_label.sum()})"
+        )
 
 
 if __name__ == "__main__":

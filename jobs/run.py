@@ -1,4 +1,6 @@
-"""A recipe as a Ray job: python jobs/run.py RECIPE. The same as `twfer run`, for clusters where the command is not installed."""
+"""A recipe as a Ray job: python jobs/run.py RECIPE. The same as `twfer run`, for clusters where the command is not
+installed.
+"""
 
 import sys
 

@@ -1,10 +1,11 @@
-"""Small finished outputs of known content for the tests of the study: faces, animated faces, data set, answers,
+"""Small finished outputs of known content for the tests of the study: faces, animated faces, a data set, predictions,
 models.
 """
 
 import io
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,32 +24,29 @@ from twfer_dist.recognition.sweep_stage import SWEPT, SweepConfig
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study import metrics
 
-NOTHING: dict = {"predictions": [], "faces": [], "animated": [], "datasets": [], "models": [], "validity": []}
+Row = dict[str, Any]
 NASTY = '"><script>alert(1)</script>&lt;脸.jpg'
 
 
 def output(
     out: str,
     stage: str,
-    rows: dict[str, tuple[pa.Schema, list[dict]]],
+    tables: Mapping[str, tuple[pa.Schema, list[Row]]],
     inputs: Sequence[Artifact] = (),
     **results: object,
 ) -> Artifact:
-    """A finished stage with these tables, made by the engine."""
+    """A finished stage with these tables, made by the engine; fields that a row lacks are null."""
 
-    def do(work: StageOutput) -> None:
-        work.results = results
-        for name, (schema, several) in rows.items():
-            work.write_table(
-                name,
-                pa.Table.from_pylist([{key: row.get(key) for key in schema.names} for row in several], schema=schema),
-            )
+    def do(stage_output: StageOutput) -> None:
+        stage_output.results = results
+        for name, (schema, rows) in tables.items():
+            whole = [{key: row.get(key) for key in schema.names} for row in rows]
+            stage_output.write_table(name, pa.Table.from_pylist(whole, schema=schema))
 
-    given = {f"input-{k}": finished for k, finished in enumerate(inputs)}
-    config = storage.digest([[str(row) for row in several] for _, several in rows.values()])
-    return run_stage(
-        StageSpec(stage, 1, given, {"rows": config}, {}, {name: schema for name, (schema, _) in rows.items()}, do), out
-    )
+    config = {"rows": storage.digest([[str(row) for row in rows] for _, rows in tables.values()]), "results": results}
+    schemas = {name: schema for name, (schema, _) in tables.items()}
+    named = {f"input-{k}": artifact for k, artifact in enumerate(inputs)}
+    return run_stage(StageSpec(stage, 1, named, config, {}, schemas, do), out, quiet=True)
 
 
 def face_picture(number: int, label: int) -> bytes:
@@ -65,8 +63,8 @@ def face_picture(number: int, label: int) -> bytes:
     return sink.getvalue()
 
 
-def answer_to(truth: int, number: int, skill: float) -> dict:
-    """What a model of this skill says: the truth, or its neighbour, from the number alone."""
+def answer_to(truth: int, number: int, skill: float) -> Row:
+    """The prediction of a model of this skill: the truth, or its neighbour, decided by the number alone."""
     random = np.random.default_rng(number)
     predicted = truth if random.random() < skill else truth % 7 + 1
     probabilities = random.dirichlet(np.ones(7)).astype(np.float32) * 0.4
@@ -82,53 +80,59 @@ def make_faces(
     out: str, *, corpus: str = "warriors", figures: int = 60, labelled: bool = True, action_units: bool = True
 ) -> Artifact:
     """A faces stage: `figures` photographs with one face each in five postures, one broken file, one without a face."""
-    photographs, faces = [], []
+    photographs: list[Row] = []
+    faces: list[Row] = []
     for k in range(figures):
         label = k % 7 + 1
         path = NASTY if k == 3 else f"figure {k:03d}.jpg"
-        identity = photo_id(corpus, path)
-        shared = {"photo_id": identity, "corpus": corpus, "path": path, "figure_id": f"figure-{k:03d}",
-            "label": label if labelled else None, "groups": [("posture", POSTURES[min(k // 12, 4)]),
-            ("number", str(k))], "action_units": (np.eye(17)[label] * 4).tolist() if action_units else
-            None, }  # fmt: skip
-        photographs.append({**shared, "status": OK, "faces": 1, "width": 96, "height": 96})
-        found = {
-            "detector": "drawn",
-            "score": 1.0,
-            "image": face_picture(k, label),
+        shared = {
+            "photo_id": photo_id(corpus, path),
+            "corpus": corpus,
+            "path": path,
+            "figure_id": f"figure-{k:03d}",
+            "label": label if labelled else None,
+            "groups": [("posture", POSTURES[min(k // 12, 4)]), ("number", str(k))],
+            "action_units": (np.eye(17)[label] * 4).tolist() if action_units else None,
             "width": 96,
             "height": 96,
             "status": OK,
         }
-        faces.append({**shared, "face_id": f"{identity}-0", "rank": 0, **found})
+        image = face_picture(k, label)
+        photographs.append({**shared, "faces": 1})
+        face_id = f"{shared['photo_id']}-0"
+        faces.append({**shared, "face_id": face_id, "rank": 0, "detector": "drawn", "score": 1.0, "image": image})
     for path, status, error in (
         ("broken.jpg", "unreadable", f"{NASTY} ends early"),
         ("vase.jpg", "no_face", "no face was found"),
     ):
-        photographs.append(
-            {"photo_id": photo_id(corpus, path), "corpus": corpus, "path": path, "status": status, "error": error}
-        )
-    return output(
-        out, "faces", {"photographs": (PHOTOGRAPHS, photographs), "faces": (FACES, faces)}, detector="drawn 1: by hand"
-    )
+        failed = {"photo_id": photo_id(corpus, path), "corpus": corpus, "path": path, "status": status, "error": error}
+        photographs.append(failed)
+    tables = {"photographs": (PHOTOGRAPHS, photographs), "faces": (FACES, faces)}
+    return output(out, "faces", tables, detector="drawn 1: by hand")
 
 
 def make_animated(out: str, faces: Artifact, figures: int = 20) -> Artifact:
+    """The first faces at four levels of each expression."""
     rows = []
     for number, face in enumerate(faces.table("faces", FACES).to_pylist()[:figures]):
-        for label in range(1, 8):
+        for label, expression in enumerate(EXPRESSIONS, 1):
             for level in range(1, 5):
-                units = np.eye(17)[label] * level
-                identity = {
-                    "image_id": f"{face['face_id']}-{EXPRESSIONS[label - 1]}-1-{level}",
-                    "label": label,
-                    "level": level,
-                }
-                kept = {key: face[key] for key in ("face_id", "corpus", "figure_id", "groups")}
-                asked = {"intensity": level / 5, "reference_id": "r", "action_units": units.tolist()}
-                image = {"image": face_picture(number + 10 * level, label), "width": 96, "height": 96, "status": OK}
-                rows.append({**identity, **kept, **asked, **image})
-    return output(out, "animated", {".": (ANIMATED, rows)}, [faces])
+                rows.append(
+                    {
+                        **{key: face[key] for key in ("face_id", "corpus", "figure_id", "groups")},
+                        "image_id": f"{face['face_id']}-{expression}-1-{level}",
+                        "label": label,
+                        "level": level,
+                        "intensity": level / 5,
+                        "reference_id": "r",
+                        "action_units": (np.eye(17)[label] * level).tolist(),
+                        "image": face_picture(number + 10 * level, label),
+                        "width": 96,
+                        "height": 96,
+                        "status": OK,
+                    }
+                )
+    return output(out, "animate", {".": (ANIMATED, rows)}, [faces])
 
 
 def make_dataset(out: str, animated: Artifact) -> Artifact:
@@ -141,54 +145,56 @@ def make_dataset(out: str, animated: Artifact) -> Artifact:
 
 
 def make_predictions(out: str, of: Sequence[Artifact], model: str, skill: float) -> Artifact:
-    """A model's answers to data sets and to faces, in one table; every ninth face is not readable."""
+    """A model's answers to data sets and to faces, in one table; every ninth face has low confidence."""
     rows = []
-    for finished in of:
-        of_faces = finished.manifest.stage == "faces"
-        for number, row in enumerate(
-            finished.table("faces", FACES).to_pylist() if of_faces else finished.table(".", DATASET).to_pylist()
-        ):
-            kept = {key: row[key] for key in ("figure_id", "corpus", "split", "label", "groups")}
-            status = (
-                {"status": "low_confidence", "error": "confidence 0.2 is under 0.5"}
-                if of_faces and number % 9 == 0
-                else {"status": OK}
-            )
-            answer = answer_to(row["label"] or number % 7 + 1, number, skill)
+    for artifact in of:
+        of_faces = artifact.manifest.stage == "faces"
+        table = artifact.table("faces", FACES) if of_faces else artifact.table(".", DATASET)
+        for number, row in enumerate(table.to_pylist()):
+            unsure = {"status": "low_confidence", "error": "confidence 0.2 is under 0.5"}
             rows.append(
                 {
-                    **kept,
-                    **status,
-                    **answer,
+                    **{key: row[key] for key in ("figure_id", "corpus", "split", "label", "groups")},
+                    **(unsure if of_faces and number % 9 == 0 else {"status": OK}),
+                    **answer_to(row["label"] or number % 7 + 1, number, skill),
                     "image_id": row["face_id"] if of_faces else row["image_id"],
                     "model": model,
                 }
             )
-    return output(out, "predictions", {".": (PREDICTIONS, rows)}, of)
+    return output(out, "predict", {".": (PREDICTIONS, rows)}, of)
 
 
 def images_of(*predictions: Artifact) -> pa.Table:
-    """All images that were asked about, under their own split."""
+    """All predicted images, under their own split."""
     empty = pa.table({"image_id": pa.array([], pa.string()), "split": pa.array([], pa.string())})
     return pa.concat_tables([empty, *(p.table(".", PREDICTIONS, columns=["image_id", "split"]) for p in predictions)])
 
 
-def make_world(out: str) -> dict:
-    """Two models, a data set of animated faces, and photographs of which a third are figures of the data set."""
+@dataclass(frozen=True)
+class World:
+    """Two models, a data set of animated faces, and photographs of which a third show figures of the data set."""
+
+    out: str
+    faces: Artifact
+    animated: Artifact
+    dataset: Artifact
+    predictions: list[Artifact]
+
+
+def make_world(out: str) -> World:
     faces = make_faces(out)
     animated = make_animated(out, faces)
     dataset = make_dataset(out, animated)
-    predictions = [
-        make_predictions(out, [dataset, faces], model, skill) for model, skill in (("ARM", 0.8), ("ResNet-18", 0.6))
-    ]
-    return {"out": out, "faces": faces, "animated": animated, "dataset": dataset, "predictions": predictions}
+    skills = {"ARM": 0.8, "ResNet-18": 0.6}
+    predictions = [make_predictions(out, [dataset, faces], model, skill) for model, skill in skills.items()]
+    return World(out, faces, animated, dataset, predictions)
 
 
 def make_training(
-    out: str, dataset: Artifact, config: TrainConfig, right: int, held_out: dict | None = None
+    out: str, dataset: Artifact, config: TrainConfig, right: int, held_out: Row | None = None
 ) -> Artifact:
-    """The output of a training as the page reads it: `right` of the 32 validation images of each expression; its record
-    of errors.
+    """The output of a training as the report reads it, with `right` of the 32 validation images of each expression and
+    the errors that it recorded.
     """
     confusion = (right * np.eye(7, dtype=int) + (32 - right) * np.roll(np.eye(7, dtype=int), 1, axis=1)).tolist()
     scores = {"loss": 0.1, "accuracy": right / 32, "balanced_accuracy": right / 32, "n": 224, "confusion": confusion}
@@ -202,17 +208,16 @@ def make_training(
         "validation_held_out": False,
         "held_out": held_out,
     }
-    return run_stage(
-        StageSpec("train", 1, {"dataset": dataset}, config, {}, {}, lambda work: work.results.update(results)), out
-    )
+    spec = StageSpec("train", 1, {"dataset": dataset}, config, {}, {}, lambda output: output.results.update(results))
+    return run_stage(spec, out, quiet=True)
 
 
 def make_sweep(out: str, dataset: Artifact) -> Artifact:
-    def do(work: StageOutput) -> None:
-        metrics = {"accuracy/validation": 56 / 112, "balanced_accuracy/validation": 0.5, "epochs": 2, "best_epoch": 1}
-        trials = [{**metrics, **{key: getattr(point, key) for key in SWEPT}} for point in config.points()]
+    def do(stage_output: StageOutput) -> None:
+        scores = {"accuracy/validation": 56 / 112, "balanced_accuracy/validation": 0.5, "epochs": 2, "best_epoch": 1}
+        trials = [{**scores, **{key: getattr(point, key) for key in SWEPT}} for point in config.points()]
         trials[2]["accuracy/validation"] = 84 / 112
-        work.results = {"trials": trials, "best": 2, "validation_images": 112}
+        stage_output.results = {"trials": trials, "best": 2, "validation_images": 112}
 
     config = SweepConfig(train=TrainConfig(network="resnet18", size=64), trials=4)
     return run_stage(StageSpec("sweep", 1, {"dataset": dataset}, config, {}, {}, do), out)

@@ -36,7 +36,7 @@ def test_photographs_on_storage_that_fails(ray_cluster, s3):
         "dead.jpg": UNREACHABLE, "flaky.jpg": OK, "gone.jpg": MISSING, "steady.jpg": OK
     }  # fmt: skip
     assert s3.failing["/flaky.jpg"] == 0
-    assert rows["dead.jpg"]["error"].startswith("dead.jpg: the storage did not give the file, 3 times: ")
+    assert rows["dead.jpg"]["error"].startswith("dead.jpg: storage did not deliver the file in 3 attempts: ")
     assert (
         rows["flaky.jpg"]["content_sha256"]
         == rows["steady.jpg"]["content_sha256"]

@@ -45,7 +45,7 @@ def test_demo_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> None
     Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (tmp_path / "empty").mkdir()
     twfer = tmp_path / "venv" / "bin" / "twfer"
-    run = [twfer, "run", "package:recipes/demo.yaml", "--json"]
+    run: list[str | Path] = [twfer, "run", "package:recipes/demo.yaml", "--json"]
     result = subprocess.run(run, cwd=tmp_path / "empty", capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     summary = json.loads(result.stdout)

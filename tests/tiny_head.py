@@ -89,9 +89,21 @@ def tiny_head() -> Head:
     )
 
 
+def mean_points() -> np.ndarray:
+    """The 68 points (68, 2) of the upright head, x right and y down."""
+    head = tiny_head()
+    return head.neutral_vertices[head.landmarks_68_jawline][:, :2] * (1, -1)
+
+
+def turned(points: np.ndarray, degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
+    """Points after a similarity."""
+    cosine, sine = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
+    return points @ np.array([[cosine, sine], [-sine, cosine]]) + shift
+
+
 def rendered(out: str, config: plan.ClayConfig) -> Artifact:
-    """What the stage that renders makes of the tiny head, rendered in this process."""
+    """The output of a render stage on the tiny head, rendered in this process."""
     save_head(tiny_head(), storage.join(out, "head.npz"))
     table = Studio(storage.join(out, "head.npz"), config)(plan.plan(config))
-    job = StageSpec("render", 1, {}, config, {}, {".": RENDERED}, lambda work: work.write_table(".", table))
+    job = StageSpec("render", 1, {}, config, {}, {".": RENDERED}, lambda output: output.write_table(".", table))
     return run_stage(job, out, quiet=True)

@@ -154,7 +154,7 @@ def test_studies_of_two_folders_of_one_name_stay_apart(
         f"runs/study-photos.2024 holds the study of {tmp_path}/there/photos.2024: choose another folder for "
         "this one with --out"
     ) in said
-    assert "holds no picture" in refused("study", "there/photos.2024", "--model", little / "out")
+    assert "holds no image" in refused("study", "there/photos.2024", "--model", little / "out")
 
 
 def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_missing_files_are_named(little: Path, tmp_path: Path) -> None:
     assert "holds no recogniser" in refused("study", little / "little", "--model", tmp_path)
     assert "does not exist" in refused("status", tmp_path / "nothing")
     assert "has no stage of kind 'sweep'" in refused("sweep", little / "road.yaml")
-    assert "is not there" in refused("corpus", "show", tmp_path / "nothing")
+    assert "does not exist" in refused("corpus", "show", tmp_path / "nothing")
     assert "or is a folder" in refused("run", tmp_path)
     assert "holds no output of a stage" in refused("status", tmp_path)
     (tmp_path / "file").write_text("")

@@ -115,7 +115,7 @@ NUMBERS = [
     (
         "set",
         {"split": "given", "faces": ["found"]},
-        "the split 'given' takes the corpus's own; leave ratios and counts out",
+        "the split 'given' is the corpus's own; leave out ratios and counts",
     ),
     (
         "set",
@@ -126,7 +126,7 @@ NUMBERS = [
     (
         "set",
         {"ratios": None, "counts": [100, 50], "per_expression": 20},
-        "counts add up to 150, and per_expression gives 140 images",
+        "counts add up to 150, but per_expression gives 140 images",
     ),
     ("learn", {"batch": 1}, "batch is 1; use 2 to 4096"),
     ("learn", {"learning_rate": 100}, "learning_rate is 100; use more than 0, up to 1"),

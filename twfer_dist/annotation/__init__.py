@@ -1,1 +1,1 @@
-"""People's marks on faces: the page that collects them and the table that applies them."""
+"""People's corrections of faces: the page that collects them and the stage that applies them."""

@@ -1,6 +1,4 @@
-"""What a person marked as wrong on the page of `faces.page`: the faces with these marks, and all others as they
-were.
-"""
+"""The stage that applies a person's corrections, as saved by the annotation page, to an output of faces."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,13 +29,13 @@ ROWS_PER_SHARD = 256
 
 @dataclass(frozen=True)
 class CorrectedConfig(Settings):
-    """Nothing is set: the table of corrections decides."""
+    """No settings: the table of corrections decides."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """fault: one of FAULTS, or empty. label: 1 to 7, or None where the face keeps its own. crop: `crop_digest` of what
-    the person saw, empty where that is not known.
+    """fault: one of FAULTS, or empty. label: 1 to 7, or None to keep the face's own. crop: `crop_digest` of what the
+    person saw, empty where unknown.
     """
 
     fault: str
@@ -46,99 +44,95 @@ class Correction:
 
 
 def crop_digest(image: bytes) -> str:
-    """8 hex digits that stand for a crop."""
+    """8 hex digits that identify a crop."""
     return storage.sha256(image)[:8]
 
 
-def read_corrections(place: str) -> dict[str, Correction]:
-    """The corrections of a CSV table by face_id: columns face_id, fault and label, and crop where there is one; others
-    are for the reader.
+_SAVE_AGAIN = "save the table with the page of `twfer inspect --html`"
 
-    Problem where the file is missing, and, with the line, where a column is missing, a face is named twice, or a fault
-    or a label is unknown.
+
+def read_corrections(uri: str) -> dict[str, Correction]:
+    """The corrections of a CSV table by face_id: columns face_id, fault, label and optionally crop; others are ignored.
+
+    UserError where the file is missing, and, with the line, where a column is missing, a face is named twice, or a
+    fault or a label is unknown.
     """
     try:
-        table = read_table(place, {"face id"})
+        table = read_table(uri, {"face id"})
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(
-            f"{place} is not there: name the table that the page of `twfer inspect --html` saves."
-        ) from None
+        raise UserError(f"{uri} does not exist: {_SAVE_AGAIN}.") from None
     if missing := [name for name in ("face_id", "fault", "label") if name not in table.columns]:
-        raise UserError(
-            f"{place}, line {table.line}: there is no column '{missing[0]}': save the table with the page of `twfer "
-            "inspect --html`."
-        )
-    found: dict[str, Correction] = {}
+        raise UserError(f"{uri}, line {table.line}: column '{missing[0]}' is missing: {_SAVE_AGAIN}.")
+    corrections: dict[str, Correction] = {}
     for line, row in table.rows:
         face_id, fault = row["face_id"], row["fault"]
-        if face_id in found:
-            raise UserError(f"{place}, line {line}: {face_id} is there already: remove one of its lines.")
+        if face_id in corrections:
+            raise UserError(f"{uri}, line {line}: {face_id} appears twice: remove one of its lines.")
         if fault and fault not in FAULTS:
             raise UserError(
-                f"{place}, line {line}: '{fault}' is no fault: say {' or '.join(FAULTS)}, or leave it empty."
+                f"{uri}, line {line}: '{fault}' is not a known fault: use {' or '.join(FAULTS)}, or leave it empty."
             )
         try:
-            found[face_id] = Correction(fault, parse_label(row["label"]) if row["label"] else None, row.get("crop", ""))
+            label = parse_label(row["label"]) if row["label"] else None
         except ValueError as error:
-            raise UserError(f"{place}, line {line}: {error}; correct the field or leave it empty.") from None
-    return found
+            raise UserError(f"{uri}, line {line}: {error}; correct the field or leave it empty.") from None
+        corrections[face_id] = Correction(fault, label, row.get("crop", ""))
+    return corrections
 
 
-def corrected_job(faces: Artifact, config: CorrectedConfig, place: str) -> StageSpec:
-    """The output of a faces stage, with the corrections of the CSV table at `place`; nothing is found or measured anew.
+def corrected_job(faces: Artifact, config: CorrectedConfig, uri: str) -> StageSpec:
+    """The stage that applies the corrections of the CSV table at `uri` to the output `faces`; nothing is detected or
+    measured again.
 
-    A face with a fault gets the status "rejected", one with another label gets it. Tables and results as those of the
-    faces stage. Problem where the table names a face that is not there, or whose crop is another than the person saw.
+    A face with a fault gets the status "rejected", one with a new label gets that. Tables and results are those of the
+    faces stage. UserError where the table names an unknown face, or one whose crop is not the one that the person saw.
     """
-    corrections = read_corrections(place)
+    corrections = read_corrections(uri)
+    _check(corrections, faces, uri)
+
+    def do(output: StageOutput) -> None:
+        photographs = faces.table("photographs", PHOTOGRAPHS, columns=["photo_id", "groups"])
+        step = Step(apply_corrections, {"faces": faces, "corrections": corrections})
+        output.map(photographs.select(["photo_id"]), [step], rows_per_shard=ROWS_PER_SHARD)
+        write_handout(output, group_names(photographs["groups"]))
+        rejected = sum(bool(c.fault) for c in corrections.values())
+        labelled = sum(c.label is not None for c in corrections.values())
+        output.results = {**faces.results, "summary": [f"faces rejected: {rejected}, labels corrected: {labelled}"]}
+
+    models = {"corrections": storage.sha256(storage.read_bytes(uri))}
+    tables = {"photographs": PHOTOGRAPHS, "faces": FACES}
+    return StageSpec("corrected", VERSION, {"faces": faces}, config, models, tables, do)
+
+
+def _check(corrections: Mapping[str, Correction], faces: Artifact, uri: str) -> None:
     known = set(faces.table("faces", FACES, columns=["face_id"])["face_id"].to_pylist())
-    if strange := sorted(corrections.keys() - known):
+    if unknown := sorted(corrections.keys() - known):
         raise UserError(
-            f"{place}: {strange[0]} is no face of {faces.uri}: delete its line, or save the table anew with the "
-            "page of that output."
+            f"{uri}: {faces.uri} has no face {unknown[0]}: delete its line, or save the table again with the page of "
+            "that output."
         )
     for row in faces.table("faces", FACES, columns=["face_id", "image"], ids=corrections).to_pylist():
         if (seen := corrections[row["face_id"]].crop) not in ("", crop_digest(row["image"])):
             raise UserError(
-                f"{place}: the crop of {row['face_id']} is another one in {faces.uri} than when it was marked "
-                f"({seen}): look at it on the "
-                "page of that output and mark it anew, or delete its line."
+                f"{uri}: the crop of {row['face_id']} in {faces.uri} has changed since it was marked ({seen}): review "
+                "it on the page of that output, or delete its line."
             )
 
-    def do(work: StageOutput) -> None:
-        photographs = faces.table("photographs", PHOTOGRAPHS, columns=["photo_id", "groups"])
-        work.map(
-            photographs.select(["photo_id"]),
-            [Step(carry, {"faces": faces, "corrections": corrections})],
-            rows_per_shard=ROWS_PER_SHARD,
-        )
-        write_handout(work, group_names(photographs["groups"]))
-        rejected = sum(bool(c.fault) for c in corrections.values())
-        labelled = sum(c.label is not None for c in corrections.values())
-        work.results = {**faces.results, "summary": [f"{rejected} faces rejected, {labelled} labels corrected"]}
 
-    models = {"corrections": storage.sha256(storage.read_bytes(place))}
-    return StageSpec(
-        "corrected", VERSION, {"faces": faces}, config, models, {"photographs": PHOTOGRAPHS, "faces": FACES}, do
-    )
-
-
-def carry(plan: pa.Table, *, faces: Artifact, corrections: Mapping[str, Correction]) -> dict[str, pa.Table]:
-    """The photographs of a part and their faces, the corrected ones corrected."""
+def apply_corrections(plan: pa.Table, *, faces: Artifact, corrections: Mapping[str, Correction]) -> dict[str, pa.Table]:
+    """The photographs of a shard and their faces, with the corrections applied."""
     photographs = faces.table("photographs", PHOTOGRAPHS, ids=plan["photo_id"].to_pylist())
-    of_part = pc.field("photo_id").isin(plan["photo_id"].combine_chunks())
-    rows = faces.scan("faces", FACES).to_table(filter=of_part).to_pylist()
+    of_shard = pc.field("photo_id").isin(plan["photo_id"].combine_chunks())
+    rows = faces.scan("faces", FACES).to_table(filter=of_shard).to_pylist()
     corrected = [_corrected(row, corrections[row["face_id"]]) if row["face_id"] in corrections else row for row in rows]
     return {"photographs": photographs, "faces": pa.Table.from_pylist(corrected, schema=FACES)}
 
 
 def _corrected(row: dict[str, Any], correction: Correction) -> dict[str, Any]:
-    label = correction.label if correction.label is not None else row["label"]
-    status = (
-        {"status": REJECTED, "error": f"{row['path']}: a person marked it: {correction.fault}"}
-        if correction.fault
-        else {}
-    )
+    label = row["label"] if correction.label is None else correction.label
+    status = {}
+    if correction.fault:
+        status = {"status": REJECTED, "error": f"{row['path']}: marked by a person: {correction.fault}"}
     return {**row, "label": label, **status}
 
 

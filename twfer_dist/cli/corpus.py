@@ -48,9 +48,9 @@ def show_command(folder: str, as_json: bool) -> None:
     from twfer_dist.corpus.corpus import open_corpus
 
     corpus = open_corpus(folder)
-    # `left_out` holds the remarks too, as sentences.
+    # The remarks follow as sentences.
     print_facts(
         corpus.notes if as_json else {key: value for key, value in corpus.notes.items() if key != "remarks"}, as_json
     )
     if not as_json:
-        click.echo("\n".join([*corpus.left_out, f"Next: twfer study {shlex.quote(folder)} --model RUN"]))
+        click.echo("\n".join([*corpus.remarks, f"Next: twfer study {shlex.quote(folder)} --model RUN"]))

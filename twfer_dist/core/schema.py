@@ -3,10 +3,14 @@
 Ids: `photo_id` is a hash of the corpus name and the path in it, `face_id` is `<photo_id>-<rank>`, `image_id` is
 `<face_id>-<expression>-<reference>-<level>`: related ids sort next to each other. Images are encoded bytes (JPEG or
 PNG) with their width and height. Labels are 1 to 7, Action Units 0 to 5. `status` is one of `core.status`.
+
+Each column is described here and nowhere else; `make docs` prints the descriptions as docs/data-dictionary.md. They are
+not part of a schema: no file holds them.
 """
 
 import hashlib
 from collections.abc import Set
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,135 +20,212 @@ from twfer_dist.core.errors import UserError
 SCHEMA_VERSION = 4
 """Raised with any change of a schema below. It is part of every fingerprint and of every file's metadata."""
 
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its name, its type, and what a value means."""
+
+    name: str
+    type: pa.DataType
+    description: str
+
+
 _UNITS = pa.list_(pa.float32())  # 17 or null; of variable size, since Parquet cannot read back a null in a fixed one
-_GROUPS = pa.map_(pa.string(), pa.string())
+
+_CORPUS = Column("corpus", pa.string(), "Name of the corpus.")
+_FIGURE_ID = Column(
+    "figure_id",
+    pa.string(),
+    "The figure that the image shows or descends from; images of one figure count as one sample and stay on one side "
+    "of a split. In tables made from faces, all copies of a picture have the same figure.",
+)
+_LABEL = Column("label", pa.int8(), "Expression, 1 to 7; null where unknown.")
+_SPLIT = Column("split", pa.string(), "`train`, `validation` or `test`; null where the corpus has no split.")
+_GROUPS = Column("groups", pa.map_(pa.string(), pa.string()), "Grouping columns of the manifest: posture, material ...")
+_ACTION_UNITS = Column("action_units", _UNITS, "17 intensities, 0 to 5; null where unknown.")
+_IMAGE = Column("image", pa.binary(), "The image, encoded (JPEG or PNG); null where there is none.")
+_WIDTH = Column("width", pa.int32(), "Width of the image in pixels.")
+_HEIGHT = Column("height", pa.int32(), "Height of the image in pixels.")
+_STATUS = Column("status", pa.string(), "`ok`, or why the row has no result: see Statuses.")
+_ERROR = Column("error", pa.string(), "One sentence that explains the status; empty where it is `ok`.")
 
 
-def stamped(*fields: tuple[str, pa.DataType]) -> pa.Schema:
+def stamped(*columns: Column | tuple[str, pa.DataType]) -> pa.Schema:
     """A schema that carries SCHEMA_VERSION."""
-    return pa.schema(list(fields), metadata={b"twfer_schema": str(SCHEMA_VERSION).encode()})
+    fields = [(column.name, column.type) if isinstance(column, Column) else column for column in columns]
+    return pa.schema(fields, metadata={b"twfer_schema": str(SCHEMA_VERSION).encode()})
 
 
-CORPUS = stamped(
-    ("photo_id", pa.string()),
-    ("corpus", pa.string()),
-    ("path", pa.string()),  # relative to the corpus, with forward slashes
-    ("figure_id", pa.string()),  # what an image shows: a figure or a photograph; in FACES shared by all copies
-    ("label", pa.int8()),  # 1 to 7, null where unknown
-    ("label_rule", pa.string()),  # "given", "majority", "tie: ..." or "none"
-    ("split", pa.string()),  # "train", "validation" or "test" where the corpus has a split, else null
-    ("groups", _GROUPS),  # the grouping columns of the manifest: posture, material, ...
-    ("action_units", _UNITS),  # from an OpenFace-shaped CSV, else null
+CORPUS_COLUMNS = (
+    Column("photo_id", pa.string(), "Hash of the corpus name and the path: 16 hex digits."),
+    _CORPUS,
+    Column("path", pa.string(), "Path of the file relative to the corpus, with forward slashes."),
+    _FIGURE_ID,
+    _LABEL,
+    Column(
+        "label_rule",
+        pa.string(),
+        "Where the label comes from: `given`, `majority` (of the votes), `tie: ...` (equally many votes) or `none`.",
+    ),
+    _SPLIT,
+    _GROUPS,
+    Column("action_units", _UNITS, "17 intensities, 0 to 5, from `openface.csv`; null where there are none."),
 )
 
-PHOTOGRAPHS = stamped(
-    *((f.name, f.type) for f in CORPUS),
-    ("status", pa.string()),
-    ("error", pa.string()),
-    ("content_sha256", pa.string()),  # empty where the file is missing
-    ("width", pa.int32()),  # of the upright photograph; null where it could not be read
-    ("height", pa.int32()),
-    ("faces", pa.int16()),  # how many were found
-    ("note", pa.string()),  # remarks on how the file was read, in sentences; mostly empty
-    ("thumbnail", pa.binary()),  # 16 x 16 grey pixels, row by row, to find copies; null where it could not be read
+PHOTOGRAPH_COLUMNS = (
+    *CORPUS_COLUMNS,
+    _STATUS,
+    _ERROR,
+    Column("content_sha256", pa.string(), "sha256 of the file; empty where the file is missing."),
+    Column("width", pa.int32(), "Width of the upright photograph in pixels; null where it could not be read."),
+    Column("height", pa.int32(), "Height of the upright photograph in pixels; null where it could not be read."),
+    Column("faces", pa.int16(), "Number of faces found."),
+    Column("note", pa.string(), "Remarks on how the file was read, in sentences; mostly empty."),
+    Column(
+        "thumbnail",
+        pa.binary(),
+        "16 x 16 grey pixels, row by row, by which copies are found; null where the photograph could not be read.",
+    ),
 )
 
-FACES = stamped(
-    ("face_id", pa.string()),
-    ("photo_id", pa.string()),
-    ("rank", pa.int16()),  # 0 is the largest face of the photograph
-    ("corpus", pa.string()),
-    ("path", pa.string()),
-    ("figure_id", pa.string()),
-    ("label", pa.int8()),
-    ("split", pa.string()),
-    ("groups", _GROUPS),
-    ("action_units", _UNITS),
-    ("action_units_from", pa.string()),  # "openface" or "network"; null without Action Units
-    ("action_units_half_width_90", _UNITS),  # half of each 90 % interval; null where they are not the network's
-    ("detector", pa.string()),
-    ("score", pa.float32()),
-    ("box", pa.list_(pa.float32())),  # x, y, width, height in pixels of the upright photograph, as detected
-    ("landmarks68", pa.list_(pa.list_(pa.float32()))),  # 68 x 2: the iBUG points in pixels of the upright photograph
-    ("landmarks_predicted_nme", pa.float32()),  # expected mean error of the points, in interocular distances
-    ("pose", pa.list_(pa.float32())),  # yaw (to the subject's left), pitch (up), roll in degrees
-    ("sharpness", pa.float32()),  # of the face as photographed, see measurement.analyzer
-    ("crop_matrix", pa.list_(pa.float32())),  # 2x3, row by row: upright photograph -> crop
-    ("image", pa.binary()),  # the square crop
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("status", pa.string()),
-    ("error", pa.string()),
-    ("note", pa.string()),  # remarks on how the face was found and measured, in sentences; mostly empty
+FACE_COLUMNS = (
+    Column("face_id", pa.string(), "`<photo_id>-<rank>`."),
+    Column("photo_id", pa.string(), "The photograph that the face was found in."),
+    Column("rank", pa.int16(), "0 is the largest face of the photograph."),
+    _CORPUS,
+    Column("path", pa.string(), "Path of the photograph relative to the corpus."),
+    _FIGURE_ID,
+    Column(
+        "label", pa.int8(), "Expression, 1 to 7; null where unknown. A photograph's label goes to its largest face."
+    ),
+    _SPLIT,
+    _GROUPS,
+    _ACTION_UNITS,
+    Column("action_units_from", pa.string(), "`openface` or `network`; null where there are no Action Units."),
+    Column(
+        "action_units_half_width_90",
+        _UNITS,
+        "Half the width of each unit's 90 % interval; null where the network did not measure the units.",
+    ),
+    Column("detector", pa.string(), "Name, version and digest of the detector; `aligned` where nothing was detected."),
+    Column("score", pa.float32(), "Score of the detector; null for aligned crops."),
+    Column(
+        "box",
+        pa.list_(pa.float32()),
+        "x, y, width and height of the detected face, in pixels of the upright photograph.",
+    ),
+    Column(
+        "landmarks68",
+        pa.list_(pa.list_(pa.float32())),
+        "68 points (iBUG's), x and y in pixels of the upright photograph; null where the face was not measured.",
+    ),
+    Column(
+        "landmarks_predicted_nme",
+        pa.float32(),
+        "Predicted mean error of the points, as a share of the distance between the outer corners of the eyes.",
+    ),
+    Column("pose", pa.list_(pa.float32()), "Yaw (to the subject's left), pitch (up) and roll in degrees."),
+    Column(
+        "sharpness",
+        pa.float32(),
+        "Standard deviation of the aligned crop's Laplacian, divided by that of its grey values.",
+    ),
+    Column("crop_matrix", pa.list_(pa.float32()), "2 x 3 matrix, row by row, from the upright photograph to the crop."),
+    Column("image", pa.binary(), "The square crop (JPEG)."),
+    _WIDTH,
+    _HEIGHT,
+    _STATUS,
+    _ERROR,
+    Column(
+        "note",
+        pa.string(),
+        "Remarks on how the face was found and measured, in sentences; mostly empty.",
+    ),
 )
 
-RENDERED = stamped(
-    ("image_id", pa.string()),  # <figure>-<scene>-<number>
-    ("figure_id", pa.string()),  # one identity
-    ("scene", pa.string()),  # images of a scene share figure, material, light and camera, and differ in Action Units
-    ("label", pa.int8()),  # the rendered expression; null for free Action Units
-    ("intensity", pa.float32()),  # 0 to 1 of the expression's prototype; null for free Action Units
-    ("votes", pa.string()),  # of simulated annotators; empty without them
-    ("groups", _GROUPS),  # material, posture, ...
-    ("action_units", pa.list_(pa.float32(), 17)),
-    ("landmarks68", pa.list_(pa.float32(), 136)),  # x, y of the 68 iBUG points in pixels of the image
-    ("pose", pa.list_(pa.float32(), 3)),  # yaw, pitch, roll in degrees
-    ("image", pa.binary()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("status", pa.string()),
-    ("error", pa.string()),
+RENDERED_COLUMNS = (
+    Column("image_id", pa.string(), "`<figure>-<scene>-<number>`."),
+    Column("figure_id", pa.string(), "The figure: one identity of the head model."),
+    Column(
+        "scene",
+        pa.string(),
+        "Images of one scene differ in Action Units alone: same figure, material, light and camera.",
+    ),
+    Column("label", pa.int8(), "The expression that was rendered, 1 to 7; null for free Action Units."),
+    Column("intensity", pa.float32(), "Share of the expression's prototype, 0 to 1; null for free Action Units."),
+    Column("votes", pa.string(), "Votes of simulated annotators; empty where there are none."),
+    _GROUPS,
+    Column("action_units", pa.list_(pa.float32(), 17), "The 17 intensities that were rendered, 0 to 5."),
+    Column("landmarks68", pa.list_(pa.float32(), 136), "x and y of the 68 points (iBUG's) in pixels of the image."),
+    Column("pose", pa.list_(pa.float32(), 3), "Yaw, pitch and roll in degrees."),
+    _IMAGE,
+    _WIDTH,
+    _HEIGHT,
+    _STATUS,
+    _ERROR,
 )
 
-ANIMATED = stamped(
-    ("image_id", pa.string()),
-    ("face_id", pa.string()),
-    ("corpus", pa.string()),
-    ("figure_id", pa.string()),
-    ("label", pa.int8()),  # the requested expression
-    ("level", pa.int16()),  # 1 .. levels
-    ("intensity", pa.float32()),  # 0 (the figure's own Action Units) to 1 (the reference's)
-    ("reference_id", pa.string()),  # the face whose Action Units are copied
-    ("groups", _GROUPS),
-    ("action_units", _UNITS),  # requested
-    ("image", pa.binary()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("status", pa.string()),
-    ("error", pa.string()),
+ANIMATED_COLUMNS = (
+    Column("image_id", pa.string(), "`<face_id>-<expression>-<reference number>-<level>`."),
+    Column("face_id", pa.string(), "The face that was animated."),
+    _CORPUS,
+    _FIGURE_ID,
+    Column("label", pa.int8(), "The expression that was requested, 1 to 7."),
+    Column("level", pa.int16(), "Step towards the reference: 1 to `levels`."),
+    Column("intensity", pa.float32(), "From 0 (the face's own Action Units) to 1 (the reference's)."),
+    Column("reference_id", pa.string(), "The face whose Action Units are copied, or `prototype-<expression>`."),
+    _GROUPS,
+    Column("action_units", _UNITS, "The 17 intensities that were requested, 0 to 5."),
+    _IMAGE,
+    _WIDTH,
+    _HEIGHT,
+    _STATUS,
+    _ERROR,
 )
 
-DATASET = stamped(
-    ("image_id", pa.string()),
-    ("split", pa.string()),  # "train", "validation" or "test"
-    ("label", pa.int8()),
-    ("figure_id", pa.string()),
-    ("corpus", pa.string()),
-    ("origin", pa.string()),  # "photograph" or "animated"
-    ("intensity", pa.float32()),  # null for photographs
-    ("action_units", _UNITS),
-    ("groups", _GROUPS),
-    ("image", pa.binary()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("status", pa.string()),
-    ("error", pa.string()),
+DATASET_COLUMNS = (
+    Column("image_id", pa.string(), "The `face_id` of a photograph's face, or the `image_id` of an animated one."),
+    Column("split", pa.string(), "`train`, `validation` or `test`."),
+    _LABEL,
+    _FIGURE_ID,
+    _CORPUS,
+    Column("origin", pa.string(), "`photograph` or `animated`."),
+    Column("intensity", pa.float32(), "Intensity of an animated image, 0 to 1; null for photographs."),
+    _ACTION_UNITS,
+    _GROUPS,
+    _IMAGE,
+    _WIDTH,
+    _HEIGHT,
+    _STATUS,
+    _ERROR,
 )
 
-PREDICTIONS = stamped(
-    ("image_id", pa.string()),  # a face_id for faces of photographs
-    ("model", pa.string()),
-    ("figure_id", pa.string()),
-    ("corpus", pa.string()),
-    ("split", pa.string()),
-    ("label", pa.int8()),  # the true one, null where unknown
-    ("groups", _GROUPS),
-    ("probabilities", pa.list_(pa.float32())),
-    ("predicted", pa.int8()),  # 1 to 7; null where the image could not be read
-    ("confidence", pa.float32()),  # calibrated probability of `predicted`
-    ("status", pa.string()),  # "ok", "low_confidence" or the status of the face
-    ("error", pa.string()),
+PREDICTION_COLUMNS = (
+    Column("image_id", pa.string(), "The `image_id` or `face_id` of the input row."),
+    Column("model", pa.string(), "Name of the recogniser: its network and the start of the training's fingerprint."),
+    _FIGURE_ID,
+    _CORPUS,
+    _SPLIT,
+    Column("label", pa.int8(), "The true expression, 1 to 7; null where unknown."),
+    _GROUPS,
+    Column(
+        "probabilities",
+        pa.list_(pa.float32()),
+        "Calibrated, of the seven expressions; null without an image.",
+    ),
+    Column("predicted", pa.int8(), "The most probable expression, 1 to 7; null where no image could be read."),
+    Column("confidence", pa.float32(), "Calibrated probability of `predicted`."),
+    Column("status", pa.string(), "`ok`, `low_confidence`, `out_of_distribution`, or the status of the input row."),
+    _ERROR,
 )
+
+CORPUS = stamped(*CORPUS_COLUMNS)
+PHOTOGRAPHS = stamped(*PHOTOGRAPH_COLUMNS)
+FACES = stamped(*FACE_COLUMNS)
+RENDERED = stamped(*RENDERED_COLUMNS)
+ANIMATED = stamped(*ANIMATED_COLUMNS)
+DATASET = stamped(*DATASET_COLUMNS)
+PREDICTIONS = stamped(*PREDICTION_COLUMNS)
 
 
 SEVERAL_CORPORA = "copies in several corpora: "

@@ -1,1 +1,1 @@
-"""Photographs in: readers of folders, tables and RAF-DB's layout; annotators' votes; clay heads."""
+"""Photographs in: readers of folders, tables and RAF-DB's layout; annotators' votes."""

@@ -10,30 +10,31 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.corpus.votes import Vote
 
 _RESAMPLES = 1000
-_SOURCES = 20  # of fewer, no interval holds what it promises
+_LEAST_FIGURES = 20  # with fewer, the interval does not reach its nominal coverage
 
 
 @dataclass(frozen=True)
 class Agreement:
     kappa: float
-    low: float | None  # of the 95 % interval; None of fewer than 20 figures
+    low: float | None  # of the 95 % interval; None with fewer than 20 figures
     high: float | None
-    photographs: int  # with two annotators or more
-    annotators: int  # of the photograph that has the most
+    photographs: int  # with at least two annotators
+    annotators: int  # of the photograph with the most
 
 
 def agreement(votes: Sequence[Sequence[Vote]], figure_ids: Sequence[str]) -> Agreement | None:
-    """Fleiss' kappa of photographs' votes; None where fewer than two photographs have two annotators, or all named one
-    label throughout.
+    """Fleiss' kappa of the votes on photographs; None if fewer than two photographs have two annotators, or all votes
+    name the same label.
 
-    Fleiss, J. L. (1971), Measuring nominal scale agreement among many raters, Psychological Bulletin 76, 378-382, with
-    each photograph's own number of annotators: kappa = (P - C) / (1 - C), P the mean over photographs of the share of
-    agreeing pairs of annotators, C the sum of squares of the labels' mean shares. Photographs of one annotator do not
-    count. An annotator who named k labels counts as one who names one of them at random, each with probability 1/k.
+    Fleiss, J. L. (1971), Measuring nominal scale agreement among many raters, Psychological Bulletin 76, 378-382,
+    extended to a different number of annotators for each photograph: kappa = (P - C) / (1 - C), where P is the mean
+    over photographs of the share of agreeing pairs of annotators, and C the sum of squares of the labels' mean shares.
+    Photographs with one annotator do not count. An annotator who named k labels counts as naming each with probability
+    1/k.
 
-    The interval is Student's, with the bias and the standard error of 1000 bootstrap samples of whole figures, since
-    photographs of one figure are not independent. In simulated data it holds the true value in 94 to 95 % of draws of
-    20 and 50 figures, where the plain percentiles of the bootstrap do in 90 to 94 %.
+    The interval is Student's, with the bias and the standard error of 1000 bootstrap samples of whole figures, because
+    photographs of one figure are not independent. In simulations it covers the true value in 94 to 95 % of draws of 20
+    and 50 figures; plain bootstrap percentiles do in 90 to 94 %.
     """
     kept = [(cast, figure_id) for cast, figure_id in zip(votes, figure_ids, strict=True) if len(cast) > 1]
     if len(kept) < 2:
@@ -46,16 +47,16 @@ def agreement(votes: Sequence[Sequence[Vote]], figure_ids: Sequence[str]) -> Agr
     if np.isnan(value):
         return None
     most = max(len(cast) for cast, _ in kept)
-    if len(of_figure) < _SOURCES:
+    if len(of_figure) < _LEAST_FIGURES:
         return Agreement(round(value, 6), None, None, len(kept), most)
-    kinds, times = np.unique(of_figure.round(9), axis=0, return_counts=True)  # many figures of one photograph are alike
+    kinds, times = np.unique(of_figure.round(9), axis=0, return_counts=True)  # many figures have equal rows
     figures = len(of_figure)
     drawn = np.random.default_rng(0).multinomial(figures, times / figures, _RESAMPLES) @ kinds
     kappas = np.array([_kappa(sums) for sums in drawn])
-    middle = 2 * value - np.nanmean(kappas)
+    centre = 2 * value - np.nanmean(kappas)
     half = stats.t.ppf(0.975, figures - 1) * np.nanstd(kappas, ddof=1) * np.sqrt(figures / (figures - 1))
     return Agreement(
-        round(value, 6), round(float(middle - half), 6), round(min(1.0, float(middle + half)), 6), len(kept), most
+        round(value, 6), round(float(centre - half), 6), round(min(1.0, float(centre + half)), 6), len(kept), most
     )
 
 

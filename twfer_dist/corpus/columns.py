@@ -1,4 +1,4 @@
-"""What the columns of people's tables are called, and which of our columns each of them is."""
+"""The names that people give to columns, and which of our columns each of them means."""
 
 import re
 import unicodedata
@@ -20,22 +20,22 @@ _NAMES = {
     "material": "material|材质|材料|材質",
 }
 NAMES = {ours: tuple(name.strip() for name in names.split("|")) for ours, names in _NAMES.items()}
-"""Each of our columns, and other names for it in the order in which they are trusted; the first is its own."""
+"""Each of our columns with other names for it, the most trusted first; the first is its own."""
 
 KNOWN = frozenset(name for names in NAMES.values() for name in names)
 
 
 def normalised(name: str) -> str:
-    """A column's name without regard to case, to kinds of blanks, and to underscores or hyphens in their place."""
+    """A column's name in lower case, with single blanks for any blanks, underscores or hyphens."""
     text = unicodedata.normalize("NFKC", name).replace("\ufeff", "").replace("\u200b", "")
     return re.sub(r"[\s_-]+", " ", text).strip(" :.").casefold()
 
 
-def called(ours: str, columns: Sequence[str]) -> list[str]:
-    """The columns that may be our column `ours`, the most trusted name first; the column itself alone where it is
-    there.
+def columns_named(ours: str, columns: Sequence[str]) -> list[str]:
+    """The columns that may be our column `ours`, the most trusted name first; if a column has our own name, that column
+    alone.
     """
     if ours in columns:
         return [ours]
-    found = [column for name in NAMES[ours] for column in columns if normalised(column) == name]
-    return found[:1] if found and normalised(found[0]) == normalised(ours) else found
+    named = [column for name in NAMES[ours] for column in columns if normalised(column) == name]
+    return named[:1] if named and normalised(named[0]) == normalised(ours) else named

@@ -1,9 +1,7 @@
-"""One photograph as a reader of a corpus names it."""
+"""One photograph as a reader of a corpus describes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -12,5 +10,5 @@ class Entry:
     figure_id: str  # the figure or photograph that the image descends from
     label: int | None = None  # 1 to 7
     label_rule: str = "none"  # "given", "majority", "tie: ..." or "none"
-    split: str | None = None  # one of SPLITS where the corpus says so
+    split: str | None = None  # "train", "validation" or "test" where the corpus has a split
     groups: Mapping[str, str] = field(default_factory=dict)

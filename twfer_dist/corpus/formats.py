@@ -1,4 +1,4 @@
-"""The picture formats that are read: their endings, how their files begin, and what reads them."""
+"""The image formats that can be read: their endings, how their files begin, and which library reads them."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from PIL import AvifImagePlugin, Image, features
 
 @dataclass(frozen=True)
 class Format:
-    """A picture format."""
+    """An image format."""
 
     name: str  # as Pillow calls it
     endings: tuple[str, ...]
@@ -35,18 +35,18 @@ _KNOWN = (
 )
 
 HEAD = 256
-"""So many bytes of a file are enough to tell its format."""
+"""The bytes at the start of a file that are enough to tell its format."""
 
 _INSTALL = "run pip install pillow-heif pillow-jxl-plugin"
 _UPDATE = "run pip install --force-reinstall pillow"
 
 
 def _set_up() -> tuple[dict[str, str], dict[str, str]]:
-    """What reads the formats, with its version, and of each format that nothing here reads how to get what does."""
+    """The version of each library that reads formats, and for each format without a library, how to install one."""
     Image.init()
     versions = {"pillow": version("pillow")}
     missing = {}
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # workers read side by side as it is
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # workers already run side by side
     if not features.check("avif"):
         missing["AVIF"] = _UPDATE
     if not features.check("jpg_2000"):
@@ -71,7 +71,7 @@ def _set_up() -> tuple[dict[str, str], dict[str, str]]:
 VERSIONS, MISSING = _set_up()
 
 IMAGE_ENDINGS = tuple(ending for known in _KNOWN if known.name not in MISSING for ending in known.endings)
-"""What the names of the pictures end in that are read here, in lower case."""
+"""The endings of the images that can be read, in lower case."""
 
 _OTHERS = (
     ".psd .psb .xcf .ai .eps .svg .pdf .tga .pcx .ico .exr .hdr "
@@ -84,22 +84,20 @@ _ENDING = re.compile(r"(?<=[^/])\.(?=[^./]*[A-Za-z~])[\w~]{1,12}$", re.ASCII)
 
 
 def format_of(data: bytes) -> str | None:
-    """Pillow's name for the format of a file that begins with `data`, by content alone; None where it is no picture
-    that is known here.
+    """Pillow's name for the format of a file that begins with `data`, by content alone; None if it is not a known image
+    format.
     """
     return next((known.name for known in _KNOWN if known.start.match(data[:HEAD])), None)
 
 
 def ending_of(path: str) -> str:
-    """The ending of a file's name in lower case, with its dot; empty where it has none, as "St. Peter" and "head
-    1.2".
+    """The ending of a file's name in lower case, with its dot; empty for a name without one, such as "St. Peter" or
+    "head 1.2".
     """
-    found = _ENDING.search(path)
-    return found[0].lower() if found else ""
+    ending = _ENDING.search(path)
+    return ending[0].lower() if ending else ""
 
 
 def remedy_for(ending: str) -> str | None:
-    """What makes pictures with this ending readable; None where it is the ending of no picture, or of one that is
-    read.
-    """
+    """How to make images with this ending readable; None if they can be read already, or it is not an image's."""
     return _NOT_READ.get(ending)

@@ -2,66 +2,91 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.corpus import names
-from twfer_dist.corpus.columns import NAMES, called, normalised
-from twfer_dist.corpus.tables import read_table
+from twfer_dist.corpus.columns import NAMES, columns_named, normalised
+from twfer_dist.corpus.tables import Table, read_table
 
-FILE = "openface.csv"  # read where it lies beside the photographs
+FILE = "openface.csv"  # read if it is beside the photographs
 MIN_CONFIDENCE = 0.5
-_USUAL = {"face": 0.0, "success": 1.0, "confidence": 1.0}  # where the table has no such column
+
+Units = list[float] | None
+"""17 intensities, 0 to 5; None where OpenFace failed."""
 
 
-def read_openface(place: str, files: Iterable[str]) -> dict[str, list[float] | None]:
-    """The 17 Action Units (intensities 0 to 5, columns `AU01_r` ...) of each image that the table names; it may name
-    any of `files`.
+def read_openface(uri: str, files: Iterable[str]) -> dict[str, Units]:
+    """The 17 Action Units (columns `AU01_r` ...) of each image that the table names. files: those it may name.
 
-    The image is named by a column `path`, `name`, `filename` ... (see `columns.NAMES`). Of an image with a row for each
-    of several faces (column `face`), the first face counts. None where OpenFace says that it did not succeed (`success`
-    is 0, or `confidence` is under 0.5). Problem, with the line, where the table is not like this.
+    The image is named by a column `path`, `name`, `filename` ... (see `columns.NAMES`). If an image has a row for each
+    of several faces (column `face`), the first face counts. None where OpenFace failed (`success` is 0, or `confidence`
+    is under 0.5). UserError, with the line, if the table is not like this.
     """
-    table = read_table(place, NAMES["path"], files)
-    keys = called("path", table.columns)
-    if not keys:
-        raise UserError(
-            f"{place}, line {table.line}: no column names the image; add one called path, name, filename or file."
-        )
-    of = {normalised(column): column for column in table.columns}
-    columns = {unit: of.get(normalised(f"{unit}_r"), "") for unit in ACTION_UNITS}
-    if missing := [f"{unit}_r" for unit, column in columns.items() if not column]:
-        raise UserError(
-            f"{place}, line {table.line}: there is no column {', '.join(missing)}; run OpenFace with -aus, and keep "
-            "its columns."
-        )
-    found: dict[str, list[float] | None] = {}
+    table = read_table(uri, NAMES["path"], files)
+    columns = _columns(table, uri)
+    found: dict[str, Units] = {}
     faces: dict[str, float] = {}
     for line, row in table.rows:
-        name = names.tidy(row[keys[0]])
+        name = names.tidy(row[columns.path])
         try:
-            face, success, confidence = (float(row[of[c]]) if c in of else usual for c, usual in _USUAL.items())
-            trusted = success != 0 and confidence >= MIN_CONFIDENCE
-            units = [float(row[column]) for column in columns.values()] if trusted else []
+            face, units = columns.read(row)
         except ValueError as error:
-            raise UserError(f"{place}, line {line}: {error}; correct the number or remove the line.") from None
-        if not all(math.isfinite(u) and 0 <= u <= MAX_INTENSITY for u in units):
-            raise UserError(f"{place}, line {line}: an intensity is not within 0 to 5; correct it or remove the line.")
+            raise UserError(f"{uri}, line {line}: {error}; correct the number or remove the line.") from None
+        if units and not all(math.isfinite(u) and 0 <= u <= MAX_INTENSITY for u in units):
+            raise UserError(f"{uri}, line {line}: an intensity is not within 0 to 5; correct it or remove the line.")
         if face == faces.get(name):
-            raise UserError(f"{place}, line {line}: {name} is there twice; keep the row of one face for each image.")
+            raise UserError(f"{uri}, line {line}: {name} appears twice; keep one row for each face of an image.")
         if face < faces.get(name, math.inf):
-            faces[name], found[name] = face, units or None
+            faces[name], found[name] = face, units
     return found
 
 
-def match_names(paths: Iterable[str], table: Mapping[str, list[float] | None], place: str) -> dict[str, str]:
-    """Which name of an OpenFace table belongs to which path of the corpus (see `names.match`). Problem where none
-    belongs to any.
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of an OpenFace table; face, success and confidence are empty if the table has none."""
+
+    path: str
+    units: list[str]
+    face: str
+    success: str
+    confidence: str
+
+    def read(self, row: Mapping[str, str]) -> tuple[float, Units]:
+        """The number of a row's face, and its Action Units. ValueError for what is not a number."""
+        face = float(row[self.face]) if self.face else 0.0
+        success = float(row[self.success]) if self.success else 1.0
+        confidence = float(row[self.confidence]) if self.confidence else 1.0
+        trusted = success != 0 and confidence >= MIN_CONFIDENCE
+        return face, [float(row[column]) for column in self.units] if trusted else None
+
+
+def _columns(table: Table, uri: str) -> _Columns:
+    paths = columns_named("path", table.columns)
+    if not paths:
+        raise UserError(
+            f"{uri}, line {table.line}: no column names the image; add one called path, name, filename or file."
+        )
+    by_name = {normalised(column): column for column in table.columns}
+    units = {unit: by_name.get(normalised(f"{unit}_r"), "") for unit in ACTION_UNITS}
+    if missing := [f"{unit}_r" for unit, column in units.items() if not column]:
+        raise UserError(
+            f"{uri}, line {table.line}: there is no column {', '.join(missing)}; run OpenFace with -aus and keep all "
+            "of its columns."
+        )
+    others = (by_name.get(name, "") for name in ("face", "success", "confidence"))
+    return _Columns(paths[0], list(units.values()), *others)
+
+
+def match_names(paths: Iterable[str], table: Mapping[str, Units], uri: str) -> dict[str, str]:
+    """The name in an OpenFace table for each path of the corpus that it names (see `names.match`). UserError if it
+    names none.
     """
     matched = {match.path: name for name, match in names.match(table, paths).items() if match.path}
     if not matched:
         raise UserError(
-            f"{place}: none of its {len(table)} names is a photograph of this corpus; use the photographs' paths as "
+            f"{uri}: none of its {len(table)} names is a photograph of this corpus; use the photographs' paths as "
             "names."
         )
     return matched

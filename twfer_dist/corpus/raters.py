@@ -1,8 +1,8 @@
-"""Several people's labels in one table: a column for each of them, or a row for each of them and each photograph."""
+"""Labels of several annotators in one table: a column for each of them, or a row for each annotator and photograph."""
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from twfer_dist.core.errors import UserError
@@ -13,12 +13,13 @@ _NUMBERED = re.compile(
     r"(.*?[^\W\d_]) ?(?:no\.? ?|#)?(\d+|(?<= )[a-z]|(?<=[^\x00-\x7f])[a-z]|[一二三四五六七八九十甲乙丙丁戊己])",
     re.DOTALL,
 )
+_WORDS = {"figure_id": "figure", "split": "split"}
 _PERSON = {*NAMES["annotator"], *NAMES["votes"], *NAMES["label"]}
 
 
 @dataclass
 class Row:
-    """What a table says of one photograph: fields by our columns' names, or their own."""
+    """A photograph in a table: its fields by our names of their columns, or else by the table's."""
 
     path: str
     line: int
@@ -26,26 +27,64 @@ class Row:
     votes: list[Vote] = field(default_factory=list)
 
 
-def columns_of_people(rows: Sequence[Row]) -> list[str]:
-    """The columns that hold a label by one annotator each: named alike but for a number or a letter, and full of
+@dataclass(frozen=True)
+class AnnotatedRows:
+    """One row for each photograph. annotators: the columns that hold one annotator's labels each."""
+
+    rows: list[Row]
+    annotators: list[str]
+    remarks: list[str]  # what was read as votes, in sentences
+
+
+def find_annotators(location: str, rows: list[Row], columns: Collection[str]) -> AnnotatedRows:
+    """The rows of a table with the columns named `columns` (our names), in whatever way it holds several annotators.
+
+    UserError, with the line, if a photograph has two rows that are not two annotators'.
+    """
+    vote = next((name for name in ("label", "votes") if name in columns), "")
+    if "annotator" in columns and vote and len({row.path for row in rows}) < len(rows):
+        merged, dropped = _merge_annotators(location, rows, vote)
+        remarks = ["the rows of one photograph were read as votes, one for each annotator"]
+        if dropped:
+            remarks.append(f"{', '.join(dropped)} differ between the rows of one photograph and were not read")
+        return AnnotatedRows(merged, [], remarks)
+    _refuse_repeats(location, rows)
+    annotators = [] if "votes" in columns else _annotator_columns(rows)
+    remark = f"the columns {', '.join(annotators)} were read as votes, one for each annotator"
+    return AnnotatedRows(rows, annotators, [remark] if annotators else [])
+
+
+def _refuse_repeats(location: str, rows: Sequence[Row]) -> None:
+    lines: dict[str, int] = {}
+    for row in rows:
+        if row.path in lines:
+            raise UserError(
+                f"{location}, line {row.line}: {row.path} is already in line {lines[row.path]}; remove one of the "
+                "lines, or name the annotator of each in a column 'annotator'."
+            )
+        lines[row.path] = row.line
+
+
+def _annotator_columns(rows: Sequence[Row]) -> list[str]:
+    """The columns that hold one annotator's labels each: their names differ by a number or letter only, and they hold
     labels.
 
-    Where the name is one for annotators ("rater 1"), half of the values must be labels, so that a misspelt one is
-    reported; else all of them, and one a word.
+    If the name is one for annotators ("rater 1"), half of the values must be labels, so that a misspelt one is
+    reported. Otherwise all must be, and at least one must be a word.
     """
     families: dict[str, list[str]] = defaultdict(list)
     for name in rows[0].fields:
         if match := _NUMBERED.fullmatch(normalised(name)):
             families[match.group(1)].append(name)
-    found = []
+    columns = []
     for stem, names in families.items():
         values = [row.fields[name] for row in rows for name in names if not is_blank(row.fields[name])]
         labels = [value for value in values if _is_vote(value)]
         words = any(not value[:1].isdigit() for value in labels)
-        sure = len(labels) * 2 >= len(values) if stem in _PERSON else len(labels) == len(values) and words
-        if len(names) > 1 and labels and sure:
-            found += names
-    return found
+        enough = len(labels) * 2 >= len(values) if stem in _PERSON else len(labels) == len(values) and words
+        if len(names) > 1 and labels and enough:
+            columns += names
+    return columns
 
 
 def votes_of(row: Row, columns: Sequence[str]) -> list[Vote]:
@@ -53,48 +92,48 @@ def votes_of(row: Row, columns: Sequence[str]) -> list[Vote]:
     return [vote for column in columns if (vote := parse_vote(row.fields[column]))]
 
 
-def one_row_each(place: str, rows: Sequence[Row], column: str) -> tuple[list[Row], list[str]]:
-    """A row for each photograph of a table that has one for each photograph and annotator, and the columns that were
+def _merge_annotators(location: str, rows: Sequence[Row], column: str) -> tuple[list[Row], list[str]]:
+    """One row for each photograph of a table that has one for each photograph and annotator, and the columns that were
     dropped.
 
-    column: holds the annotator's label. An annotator with several rows of one photograph named several labels. What
-    says more than one thing of a photograph is no property of it and is dropped; Problem where that is its figure or
-    its split.
+    column: holds the annotator's label. An annotator with several rows for one photograph named several labels. A
+    column that differs between the rows of a photograph is not a property of it and is dropped; UserError if it is the
+    figure or the split.
     """
-    together: dict[str, list[Row]] = defaultdict(list)
+    by_path: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        together[row.path].append(row)
-    dropped = ["annotator", column]
-    dropped += [
-        n
-        for n in rows[0].fields
-        if n not in dropped and any(len({r.fields[n] for r in g}) > 1 for g in together.values())
-    ]
+        by_path[row.path].append(row)
+    kept = [name for name in rows[0].fields if name not in ("annotator", column)]
+    dropped = [name for name in kept if any(len({r.fields[name] for r in g}) > 1 for g in by_path.values())]
     for name in ("figure_id", "split"):
         if name in dropped:
-            first, other = next((g[0], r) for g in together.values() for r in g if r.fields[name] != g[0].fields[name])
+            first, other = next((g[0], r) for g in by_path.values() for r in g if r.fields[name] != g[0].fields[name])
             raise UserError(
-                f"{place}, line {other.line}: the {name} of {other.path} is '{other.fields[name]}' here and "
-                f"'{first.fields[name]}' in "
-                f"line {first.line}; make them the same."
+                f"{location}, line {other.line}: the {_WORDS[name]} of {other.path} is '{other.fields[name]}' here but "
+                f"'{first.fields[name]}' in line {first.line}; make them the same."
             )
     merged = []
-    for path, group in together.items():
-        votes: dict[str, Vote] = {}
-        for row in group:
-            who = row.fields["annotator"]
-            try:
-                vote = parse_vote(row.fields[column])
-                if votes.get(who, frozenset()) & vote:
-                    raise ValueError(
-                        f"{who or 'the annotator without a name'} named this label of {path} in an earlier line too"
-                    )
-                votes[who] = parse_vote("+".join(str(label) for label in sorted(votes.get(who, frozenset()) | vote)))
-            except ValueError as error:
-                raise UserError(f"{place}, line {row.line}: {error}; correct the line or remove it.") from None
-        kept = {name: value for name, value in group[0].fields.items() if name not in dropped}
-        merged.append(Row(path, group[0].line, kept, [vote for vote in votes.values() if vote]))
-    return merged, dropped[2:]
+    for path, group in by_path.items():
+        fields = {name: group[0].fields[name] for name in kept if name not in dropped}
+        merged.append(Row(path, group[0].line, fields, _votes_by_annotator(location, group, column)))
+    return merged, dropped
+
+
+def _votes_by_annotator(location: str, rows: Sequence[Row], column: str) -> list[Vote]:
+    """The vote of each annotator in the rows of one photograph."""
+    votes: dict[str, Vote] = {}
+    for row in rows:
+        annotator = row.fields["annotator"]
+        earlier = votes.get(annotator, frozenset())
+        try:
+            vote = parse_vote(row.fields[column])
+            if earlier & vote:
+                name = annotator or "the annotator without a name"
+                raise ValueError(f"{name} already gave {row.path} this label in an earlier line")
+            votes[annotator] = parse_vote("+".join(str(label) for label in sorted(earlier | vote)))
+        except ValueError as error:
+            raise UserError(f"{location}, line {row.line}: {error}; correct the line or remove it.") from None
+    return [vote for vote in votes.values() if vote]
 
 
 def _is_vote(text: str) -> bool:

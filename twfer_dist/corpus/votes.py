@@ -20,15 +20,13 @@ _NOTHING = {
 
 
 def is_blank(text: str) -> bool:
-    """Whether a field says that nothing is known: it is empty, a dash, "n/a", "unknown", a question mark."""
+    """Whether a field holds nothing: it is empty, a dash, "n/a", "unknown" or a question mark."""
     return not text.strip() or unicodedata.normalize("NFKC", text).strip().lower() in _NOTHING
 
 
 def parse_label(text: str) -> int:
-    """The label (1 to 7) of a word for an expression in any case, or of its number in RAF-DB's order (also as Excel
-    writes it: 4.0).
-
-    ValueError, with a sentence, for anything else.
+    """The label (1 to 7) for a word for an expression in any case, or for its number in RAF-DB's order (also as Excel
+    writes it: 4.0). ValueError, with a sentence, for anything else.
     """
     if number := re.fullmatch(rf"\s*([1-{len(EXPRESSIONS)}])([.,]0*)?\s*", unicodedata.normalize("NFKC", text)):
         return int(number.group(1))
@@ -36,11 +34,11 @@ def parse_label(text: str) -> int:
         return label_of(text)
     except ValueError:
         names = ", ".join(f"{label} {name}" for label, name in enumerate(EXPRESSIONS, 1))
-        raise ValueError(f"'{' '.join(text.split())}' is no expression (these are: {names})") from None
+        raise ValueError(f"'{' '.join(text.split())}' is not an expression (use {names})") from None
 
 
 def parse_vote(text: str) -> Vote:
-    """The one to three labels of one annotator, separated by "+"; empty where nothing was named.
+    """The one to three labels of one annotator, separated by "+"; empty if there is none.
 
     ValueError, with a sentence, for an unknown label or more than three.
     """
@@ -49,25 +47,23 @@ def parse_vote(text: str) -> Vote:
     labels = frozenset(parse_label(word) for word in re.split("[+＋]", text))
     if len(labels) > LABELS_PER_ANNOTATOR:
         raise ValueError(
-            f"an annotator named {len(labels)} labels ('{text.strip()}'), {LABELS_PER_ANNOTATOR} are allowed"
+            f"an annotator named {len(labels)} labels ('{text.strip()}'), at most {LABELS_PER_ANNOTATOR} are allowed"
         )
     return labels
 
 
 def parse_votes(text: str) -> list[Vote]:
-    """The votes of a field such as "happiness;happiness+surprise;4;neutral": annotators are separated by ";", "," or
-    "|".
-    """
+    """The votes in a field such as "happiness;happiness+surprise;4", where ";", "," or "|" separates annotators."""
     return [vote for one in re.split("[;,|；，]", text) if (vote := parse_vote(one))]
 
 
 def label_from_votes(votes: Sequence[Vote]) -> tuple[int | None, str]:
-    """The label that votes stand for, and the rule that gave it.
+    """The label that the votes give, and the rule that gave it.
 
-    An annotator who named nothing does not vote. The label named by the most annotators stands ("majority"), as in the
-    paper. Where several labels are named by equally many, the one whose annotators were surer stands: an annotator who
-    named k labels weighs 1/k ("tie: happiness over surprise"). Where that is equal too there is no label ("tie:
-    happiness, surprise").
+    The label named by the most annotators wins ("majority"), as in the paper. Among labels named equally often, the one
+    whose annotators named fewer others wins: an annotator who named k labels weighs 1/k ("tie: happiness over
+    surprise"). If that is equal too, there is no label ("tie: happiness, surprise"), nor is there one without votes
+    ("none").
     """
     named = Counter(label for labels in votes for label in labels)
     weight: dict[int, Fraction] = {  # exact: sums of thirds must compare equal

@@ -1,1 +1,1 @@
-"""Faces and animated faces to a data set: balanced selection, splits, leakage check."""
+"""Faces and animated faces to a data set: balanced selection, splits, leakage check, and its images in batches."""

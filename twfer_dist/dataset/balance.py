@@ -10,22 +10,20 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 
 
 def priorities(names: Sequence[str], seed: int, purpose: str) -> np.ndarray:
-    """A uint64 for each name that looks random and depends on the name, the seed and the purpose alone, never on
-    order.
-    """
+    """A pseudo-random uint64 for each name, decided by the name, the seed and the purpose, never by order."""
     prefix = f"{seed}\0{purpose}\0".encode()
     return np.array([int.from_bytes(hashlib.sha256(prefix + n.encode()).digest()[:8], "big") for n in names], np.uint64)
 
 
 def share_evenly(sizes: np.ndarray, total: int, order: np.ndarray) -> np.ndarray:
-    """How many to take of groups that hold `sizes`, `total` in all, so that no two differ by more than one where both
-    can give.
+    """How many to take from groups that hold `sizes`, `total` in all, as evenly as possible: two groups differ by more
+    than one only if the smaller is exhausted.
 
-    order: the groups' indices, those first that give one more where `total` does not divide. ValueError where the
+    order: the groups' indices; the first ones give one more where `total` does not divide evenly. ValueError if the
     groups hold fewer than `total`.
     """
     if total > sizes.sum():
-        raise ValueError(f"{total} asked of groups that hold {sizes.sum()}")
+        raise ValueError(f"the groups hold {sizes.sum()}, fewer than {total}")
     low, high = 0, int(sizes.max(initial=0))
     while low < high:  # the highest level up to which every group can be filled
         middle = (low + high + 1) // 2
@@ -42,16 +40,16 @@ def select(
     """Row numbers, ascending, of exactly `per_expression` images of each of the seven expressions.
 
     labels: 1 to 7. keys: for each level of evenness, most important first (figure, intensity, reference), the key of
-    every row. The images of an expression are shared evenly over the first keys, each share evenly over the second
-    keys, and so on; one image more goes to the keys that were used least so far. Between equal images a hash of the id
-    decides, so the choice does not depend on the order of rows. Problem where an expression has fewer images.
+    every row. The images of an expression are spread evenly over the first keys, each share evenly over the second
+    keys, and so on; a remaining image goes to the keys used least so far. Between equal images a hash of the id
+    decides, so the choice does not depend on the order of rows. UserError if an expression has fewer images.
     """
     counts = np.bincount(labels, minlength=len(EXPRESSIONS) + 1)[1:]
     if short := [f"{name} {n}" for name, n in zip(EXPRESSIONS, counts, strict=True) if n < per_expression]:
         raise UserError(
-            f"The data set asks for {per_expression} images of each expression and there are fewer of: "
-            f"{', '.join(short)}; "
-            f"set per_expression to at most {counts.min()}, or animate more faces, levels or references."
+            f"The data set needs {per_expression} images of each expression but there are fewer of: "
+            f"{', '.join(short)}; set per_expression to at most {counts.min()}, or animate more faces, levels or "
+            "references."
         )
     priority = priorities(ids, seed, "image")
     levels = [_Level(values, seed, depth) for depth, values in enumerate(keys)]
@@ -63,7 +61,7 @@ def select(
 
 
 class _Level:
-    """One level of evenness: the code of every row's key, and how often each key was used so far."""
+    """One level of evenness: the code of every row's key, and how often each key has been used."""
 
     def __init__(self, values: Sequence[str], seed: int, depth: int) -> None:
         names, self.codes = np.unique(np.asarray(values, np.str_), return_inverse=True)
@@ -72,7 +70,7 @@ class _Level:
 
 
 def _take(rows: np.ndarray, count: int, levels: Sequence[_Level], priority: np.ndarray) -> np.ndarray:
-    """`count` of `rows`, evenly over the first level, then within each of its keys over the next."""
+    """`count` of `rows`, spread evenly over the first level, then within each of its keys over the next."""
     if not levels:
         return rows[np.argsort(priority[rows], kind="stable")][:count]
     level, rest = levels[0], levels[1:]

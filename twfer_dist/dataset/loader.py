@@ -1,8 +1,8 @@
-"""A data set's images as batches: which image is in which split, each worker's share of them, decoding, augmentation.
+"""A data set's images in batches: the images of each split, each worker's share of them, decoding, augmentation.
 
-A worker streams its share of the Parquet table once into a memory-mapped file of its own, and then reads any image at
-once: shuffling is complete, memory does not grow with the data set, and no other process has a part in it, so that a
-training cannot wait for a data pipeline that has no CPU left. Everything random is seeded from ids and epochs.
+A worker streams its share of the Parquet table once into a memory-mapped file, and then has random access to every
+image: shuffling is complete, memory does not grow with the data set, and training never waits for a data pipeline that
+has no CPU left. Everything random is seeded from ids and epochs.
 """
 
 import hashlib
@@ -26,20 +26,20 @@ from twfer_dist.core.status import OK
 from twfer_dist.engine.artifact import Artifact
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the red, green and blue values of 0 to 1, as torchvision's and the public ARM weights expect them."""
+"""Of the red, green and blue values, 0 to 1, as the weights of torchvision and of the public ARM expect them."""
 
 LARGEST_SIDE = 4096
-"""Crops of faces are far smaller: a larger picture is refused before it is decoded."""
+"""In pixels. Crops of faces are far smaller: a larger image is refused before it is decoded."""
 
 HELD_OUT = 0.1
-"""The share of the training figures that validates where a data set has no validation part."""
+"""The share of the training figures used for validation if a data set has no validation part."""
 
-_THREADS, _AHEAD = 4, 2  # decoding threads, and batches that are decoded ahead
+_THREADS, _AHEAD = 4, 2  # decoding threads, and batches decoded in advance
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one split in the order of their ids: ids, labels (int64, 0 to 6), encoded images."""
+    """Images of one split in the order of their ids. labels: int64 (N,), 0 to 6."""
 
     ids: list[str]
     labels: np.ndarray
@@ -48,8 +48,8 @@ class Images:
 
 @dataclass(frozen=True)
 class Splits:
-    """The ids of each split, sorted, and the figure of each; `held_out` where the validation images were taken from the
-    training ones.
+    """The ids of each split, sorted, and the figure of each. held_out: whether the validation images were taken from
+    the training images.
     """
 
     ids: dict[str, list[str]]
@@ -60,37 +60,36 @@ class Splits:
 def splits(dataset: Artifact, *, seed: int) -> Splits:
     """The ids of the train, validation and test images that have a result.
 
-    A data set without validation images (the paper's ARM-1 and ARM-2 have none) lends a tenth of its training figures,
-    chosen by a hash: a best epoch chosen by test images would make the test worthless. Problem where no image is left
-    to learn from or to validate with.
+    If a data set has no validation images (the paper's ARM-1 and ARM-2 have none), a tenth of its training figures,
+    chosen by a hash, are held out: a best epoch chosen by test images would make the test worthless. UserError if no
+    image is left for training or for validation.
     """
     columns = ["image_id", "split", "corpus", "figure_id", "label"]
     rows = dataset.scan(".", DATASET).to_table(columns=columns, filter=pc.field("status") == OK)
     if rows["label"].null_count:
-        raise UserError(f"{dataset.uri} holds images without a label: a recogniser learns from labelled images only.")
+        raise UserError(
+            f"{dataset.uri} holds images without a label: train a recogniser on a data set of labelled images."
+        )
     parts = {name: rows.filter(pc.equal(rows["split"], name)) for name in ("train", "validation", "test")}
     if not len(parts["train"]):
-        there = ", ".join(name for name, part in parts.items() if len(part)) or "no image"
-        raise UserError(
-            f"{dataset.uri} has no training images, only {there}: make a data set with a part to learn from."
-        )
+        others = ", ".join(name for name, part in parts.items() if len(part)) or "no images"
+        raise UserError(f"{dataset.uri} has no training images, only {others}: make a data set with a training part.")
     held_out = not len(parts["validation"])
     if held_out:
-        lent = _lent(parts["train"], seed)
-        parts["validation"] = parts["train"].filter(lent)
-        parts["train"] = parts["train"].filter(pc.invert(lent))
+        chosen = _held_out(parts["train"], seed)
+        parts["validation"] = parts["train"].filter(chosen)
+        parts["train"] = parts["train"].filter(pc.invert(chosen))
         if not len(parts["train"]):
             raise UserError(
-                f"{dataset.uri} has no validation images, and its training images are of one figure, which cannot "
-                "both teach and "
-                "validate: make a data set with more figures, or with a part for validation."
+                f"{dataset.uri} has no validation images, and its training images show a single figure, which cannot "
+                "serve both: make a data set with more figures, or with a validation part."
             )
     parts = {name: part.sort_by("image_id") for name, part in parts.items()}
     ids = {name: part["image_id"].to_pylist() for name, part in parts.items()}
     return Splits(ids, {name: figures(part).to_pylist() for name, part in parts.items()}, held_out)
 
 
-def _lent(train: pa.Table, seed: int) -> pa.Array:
+def _held_out(train: pa.Table, seed: int) -> pa.Array:
     keys = figures(train).to_pylist()
     order = sorted(set(keys), key=lambda key: _hash(seed, key))
     chosen = set(order[: max(1, round(HELD_OUT * len(order)))])
@@ -98,7 +97,7 @@ def _lent(train: pa.Table, seed: int) -> pa.Array:
 
 
 def load(dataset: Artifact, ids: Sequence[str], *, rank: int = 0, world: int = 1) -> Images:
-    """The share of worker `rank` of `world` of the images with `ids` (sorted): every `world`-th one."""
+    """The share of worker `rank` out of `world` of the images with `ids` (sorted): every `world`-th one."""
     mine = list(ids[rank::world])
     scanned = dataset.scan(".", DATASET)
     kept = pa.schema([("image_id", pa.string()), ("label", pa.int8()), ("image", pa.binary())])
@@ -110,17 +109,18 @@ def load(dataset: Artifact, ids: Sequence[str], *, rank: int = 0, world: int = 1
         with pa.ipc.new_file(file.name, kept) as writer:
             for batch in batches:
                 writer.write_batch(batch.select(kept.names).cast(kept))
-        table = pa.ipc.open_file(pa.memory_map(file.name)).read_all()  # the mapping outlives the file's name
+        table = pa.ipc.open_file(pa.memory_map(file.name)).read_all()  # the mapping survives the deletion of the file
     if table["image_id"].to_pylist() != mine:
-        raise ValueError(f"{dataset.uri} does not hold the images that its own table names")
+        raise ValueError(f"{dataset.uri} does not hold the images that its own table lists")
     return Images(mine, table["label"].to_numpy().astype(np.int64) - 1, table["image"])
 
 
 def shuffled(images: Images, count: int, batch: int, *, seed: int, epoch: int) -> list[np.ndarray]:
-    """The batches of an epoch: indices of `count` images in random order, in near equal batches of at most `batch`;
-    where a last image would be alone, which batch norm cannot learn from, one batch has one more.
+    """The batches of an epoch: indices of `count` images in random order, in nearly equal batches of at most `batch`.
+    If the last image would be alone, which batch norm cannot learn from, one batch has one more.
 
-    `count` is the same for all workers, which must take equally many steps; a worker with one image fewer repeats one.
+    `count` is the same for all workers, which must take the same number of steps; a worker with one image fewer repeats
+    one.
     """
     order = np.resize(np.random.default_rng([seed, epoch]).permutation(len(images.ids)), count)
     return np.array_split(order, max(1, min(-(-count // batch), count // 2)))
@@ -136,15 +136,15 @@ def batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of pixels, uint8 RGB (B, size, size, 3), and labels, int64 (B,), decoded in threads ahead of time.
 
-    order: the images of each batch. augmentation: (seed, epoch), or None for the images as they are.
-    Problem naming the first image that cannot be decoded.
+    order: the indices of each batch. augmentation: (seed, epoch), or None for the images as they are. UserError if an
+    image cannot be decoded.
     """
 
     def one(index: int) -> np.ndarray:
         pixels = decode(images.encoded[index].as_buffer(), size)
         if pixels is None:
             raise UserError(
-                f"The image {images.ids[index]} of the data set cannot be decoded: run the stages that made it again."
+                f"The image {images.ids[index]} of the data set cannot be decoded: rerun the stages that made it."
             )
         if augmentation is None:
             return pixels
@@ -162,7 +162,7 @@ def batches(
 
 
 def decode(encoded: bytes | pa.Buffer, size: int) -> np.ndarray | None:
-    """An encoded image as uint8 RGB (size, size, 3); None where it is no image, or one too large for a face's crop."""
+    """An encoded image as uint8 RGB (size, size, 3); None if it is not an image, or too large for a face's crop."""
     image = decode_image(encoded, LARGEST_SIDE)
     if image is None:
         return None
@@ -171,8 +171,8 @@ def decode(encoded: bytes | pa.Buffer, size: int) -> np.ndarray | None:
 
 
 def augment(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A mild change of uint8 (S, S, 3): mirrored or not, turned by at most 10 degrees, scaled by 0.9 to 1.1, moved by
-    at most 5 %; brightness and contrast by at most a fifth.
+    """A mild augmentation of uint8 (S, S, 3): mirrored or not, rotated by at most 10 degrees, scaled by 0.9 to 1.1,
+    shifted by at most 5 %; contrast changed by at most a fifth, brightness by at most 25 grey levels.
     """
     size = len(pixels)
     mirrored = random.random() < 0.5
@@ -186,8 +186,8 @@ def augment(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def normalise(pixels: np.ndarray, device: torch.device | str) -> Tensor:
-    """uint8 RGB (B, S, S, 3) as the networks take it: float32 (B, 3, S, S), channels last in memory, less MEAN over
-    DEVIATION.
+    """uint8 RGB (B, S, S, 3) as the networks take it: float32 (B, 3, S, S) in channels-last memory, minus MEAN,
+    divided by DEVIATION.
     """
     images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
     mean, deviation = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, DEVIATION))

@@ -9,14 +9,14 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.dataset.balance import priorities
 
 PARTS = {2: ("train", "test"), 3: ("train", "validation", "test")}
-"""The names of two and of three parts of a data set."""
+"""The names of the parts of a data set, by how many there are."""
 
-MOST_KINDS = 200  # kinds of figures that the exchange tries against each other: pairs grow with the square
-MOST_SOURCES = 500  # of two parts whose sizes are searched whole; with more, exchanges reach what is asked
+MOST_KINDS = 200  # of figures that are tried for an exchange: pairs grow with the square
+MOST_FIGURES = 500  # of two parts whose best sizes are searched exhaustively; with more, exchanges reach the target
 
 
 def apportion(total: int, ratios: Sequence[float]) -> np.ndarray:
-    """Whole numbers that add up to `total` and are nearest to `ratios` (largest remainder): 10 by 7:1:2 is 7, 1, 2."""
+    """Whole numbers that add up to `total`, nearest to `ratios` (largest remainder): 10 by 7:1:2 is 7, 1, 2."""
     exact = total * np.asarray(ratios, float) / sum(ratios)
     whole = np.floor(exact).astype(int)
     rest = np.argsort(-(exact - whole), kind="stable")[: total - whole.sum()]
@@ -25,23 +25,23 @@ def apportion(total: int, ratios: Sequence[float]) -> np.ndarray:
 
 
 def by_figure(strata: Sequence[np.ndarray], figure_ids: np.ndarray, sizes: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The part (0, 1, ...) of each row, where every figure lies in one part whole.
+    """The part (0, 1, ...) of each row, where every figure is in one part.
 
-    strata: codes (0, 1, ...) of each row by which the parts should be alike, such as the label. figures: the figure of
-    each row. sizes: rows asked of each part, all positive; they add up to the rows. Figures are dealt out to the part
-    that lacks most, then moved and exchanged between parts as long as that brings the parts' sizes, and after them
-    their strata, nearer to what was asked. Two parts get the nearest sizes that there are (up to `MOST_SOURCES`
-    figures). Every part gets a figure. Problem where there are fewer figures than parts.
+    strata: codes (0, 1, ...) of each row in which the parts should be alike, such as its label. figure_ids: the figure
+    of each row. sizes: the wanted rows of each part, all positive; they add up to all rows. Figures are dealt to the
+    part that lacks most, then moved and exchanged between parts as long as that brings the sizes of the parts, and
+    after these their strata, nearer to what is wanted. Two parts get the nearest sizes possible (up to `MOST_FIGURES`
+    figures). Every part gets a figure. UserError if there are fewer figures than parts.
     """
     names, figure_id = np.unique(figure_ids, return_inverse=True)
     if len(names) < len(sizes):
         raise UserError(
-            f"A split by figure into {len(sizes)} parts needs as many figures and there are {len(names)}: split "
-            "within_figure."
+            f"A split by figure into {len(sizes)} parts needs at least as many figures but there are {len(names)}: "
+            "split within_figure."
         )
     # One row for each figure: its size, then its count in each stratum.
     counts = np.hstack([_count(figure_id, codes, len(names)) for codes in (np.zeros_like(figure_id), *strata)])
-    # Figures with the same counts are of one kind: only how many of a kind go where matters for the sizes.
+    # Figures with equal counts are of one kind: only how many of a kind go to each part matters.
     kinds, kind = np.unique(counts, axis=0, return_inverse=True)
     kind = kind.ravel()
     wanted = np.outer(sizes / sizes.sum(), counts.sum(axis=0))
@@ -64,9 +64,9 @@ def _count(figure_id: np.ndarray, codes: np.ndarray, figure_ids: int) -> np.ndar
 
 
 def _deal_out(counts: np.ndarray, kind: np.ndarray, kinds: int, priority: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(parts, kinds): how many figures of each kind go to each part, the largest figures first.
+    """(parts, kinds): how many figures of each kind go to each part, dealt from the largest figure on.
 
-    A part without a figure lacks all, so that each of the first figures goes to another part.
+    A part without a figure lacks everything, so the first figures go to different parts.
     """
     placed = np.zeros((len(wanted), kinds), int)
     lacking = wanted.astype(float)
@@ -78,9 +78,9 @@ def _deal_out(counts: np.ndarray, kind: np.ndarray, kinds: int, priority: np.nda
 
 
 def _exchange(kinds: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Move a figure, or exchange two, between two parts as long as that brings the parts nearer to `wanted`."""
+    """Move a figure between two parts, or exchange two, as long as that brings the parts nearer to `wanted`."""
     placed = placed.copy()
-    # "Nothing" as a further kind makes a move an exchange with nothing.
+    # A last kind, "nothing", makes a move an exchange with nothing.
     kinds = np.vstack([kinds, np.zeros_like(kinds[:1])])
     weight = np.ones(kinds.shape[1])
     weight[0] = 1 + wanted.sum()  # no gain in the strata outweighs one row of a part's size
@@ -106,8 +106,8 @@ def _exchange(kinds: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.n
                 best, found = gain[i, j], (one, other, gives[i], takes[j])
         if found is None:
             return placed
-        one, other, given, taken = found
-        for k, giver, taker in ((given, one, other), (taken, other, one)):
+        one, other, moved, returned = found
+        for k, giver, taker in ((moved, one, other), (returned, other, one)):
             if k < len(kinds) - 1:
                 placed[giver, k] -= 1
                 placed[taker, k] += 1
@@ -115,7 +115,7 @@ def _exchange(kinds: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.n
 
 
 def _nearest_sizes(sizes: np.ndarray, placed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Split each two parts again where some choice among their figures comes nearer to the sizes that are asked.
+    """Split each pair of parts again if some choice among their figures comes nearer to the wanted sizes.
 
     sizes: rows of a figure of each kind. wanted: rows of each part.
     """
@@ -123,20 +123,20 @@ def _nearest_sizes(sizes: np.ndarray, placed: np.ndarray, wanted: np.ndarray) ->
         pool = placed[one] + placed[other]
         members = np.repeat(np.arange(len(sizes)), pool)
         reached = placed @ sizes
-        if len(members) > MOST_SOURCES or (reached == wanted).all():
+        if len(members) > MOST_FIGURES or (reached == wanted).all():
             continue
         target = round((wanted[one] - wanted[other] + reached[one] + reached[other]) / 2)
-        again = placed.copy()
-        again[one] = np.bincount(members[_adding_up_to(sizes[members].tolist(), target)], minlength=len(sizes))
-        again[other] = pool - again[one]
-        if np.abs(again @ sizes - wanted).sum() < np.abs(reached - wanted).sum():
-            placed = again
+        better = placed.copy()
+        better[one] = np.bincount(members[_subset_sum(sizes[members].tolist(), target)], minlength=len(sizes))
+        better[other] = pool - better[one]
+        if np.abs(better @ sizes - wanted).sum() < np.abs(reached - wanted).sum():
+            placed = better
     return placed
 
 
-def _adding_up_to(sizes: Sequence[int], target: int) -> np.ndarray:
-    """Which of two or more `sizes` add up nearest to `target`, neither none nor all: a mask. Exact, over the bits of
-    sums that can be.
+def _subset_sum(sizes: Sequence[int], target: int) -> np.ndarray:
+    """A mask of some of `sizes` (two or more), not all, whose sum is nearest to `target`. Exact: the possible sums are
+    the bits of an integer.
     """
     sums = [1]
     for size in sizes:
@@ -155,35 +155,35 @@ def _adding_up_to(sizes: Sequence[int], target: int) -> np.ndarray:
 def within_figure(
     labels: np.ndarray, figure_ids: np.ndarray, ids: Sequence[str], sizes: np.ndarray, seed: int = 0
 ) -> np.ndarray:
-    """The part (0, 1, ...) of each row, where every figure is cut in the proportion of `sizes`.
+    """The part (0, 1, ...) of each row, where every figure is divided in the proportion of `sizes`.
 
-    sizes: rows asked of each part; they add up to the rows, and are reached exactly. In every figure, and in every
-    label of every figure, a part's rows are within one of its proportion (within two where there are three parts); for
-    every label they are as near as that leaves.
+    sizes: the wanted rows of each part; they add up to all rows and are reached exactly. In every figure, and in every
+    label of every figure, a part's rows are within one of its proportion (within two for three parts); for every label
+    they are as near as that allows.
     """
     names, figure_id = np.unique(figure_ids, return_inverse=True)
     left = _count(figure_id, labels, len(names))
     cell = figure_id * left.shape[1] + labels
     order = np.lexsort((priorities(ids, seed, "split"), cell))
-    # Numbers of the rows inside their cell (figure and label), in the order of their hashes.
+    # The number of each row in its cell (figure and label), in the order of hashes.
     _, starts, lengths = np.unique(cell[order], return_index=True, return_counts=True)
     number = np.empty(len(cell), int)
     number[order] = np.arange(len(cell)) - np.repeat(starts, lengths)
     part = np.zeros(len(cell), int)
     before = np.zeros_like(left)
     for k in range(len(sizes) - 1, 0, -1):
-        taken = _cut(left, int(sizes[k]))
+        taken = _round_to_total(left, int(sizes[k]))
         inside = (number >= before.ravel()[cell]) & (number < (before + taken).ravel()[cell])
         part[inside] = k
         before, left = before + taken, left - taken
     return part
 
 
-def _cut(counts: np.ndarray, total: int) -> np.ndarray:
-    """Of each cell of `counts` (figures, labels) its share, rounded so that all cells add up to `total`.
+def _round_to_total(counts: np.ndarray, total: int) -> np.ndarray:
+    """The share of each cell of `counts` (figures, labels), rounded so that all cells add up to `total`.
 
-    Each row's sum is its share rounded down or up, each cell too; which cells of a row are rounded up is for the labels
-    that lack most so far.
+    Each cell and each row's sum is its exact share rounded down or up; in a row, the cells of the labels that lack most
+    so far are rounded up.
     """
     exact = counts * (total / max(counts.sum(), 1))
     taken = np.floor(exact + 1e-9).astype(int)
@@ -192,9 +192,8 @@ def _cut(counts: np.ndarray, total: int) -> np.ndarray:
     lacking = np.zeros(counts.shape[1])
     for row in range(len(counts)):
         rows_done += int(counts[row].sum())
-        after = (2 * rows_done * total + counts.sum()) // (
-            2 * counts.sum()
-        )  # the running share, rounded: errors do not add up
+        # The running share, rounded: errors do not add up.
+        after = (2 * rows_done * total + counts.sum()) // (2 * counts.sum())
         lacking += exact[row] - taken[row]
         more = after - before - int(taken[row].sum())
         before = after
@@ -206,31 +205,31 @@ def _cut(counts: np.ndarray, total: int) -> np.ndarray:
     return taken
 
 
-def check_leakage(figure_ids: Sequence[str], splits: Sequence[str], contents: Sequence[str | None] = ()) -> None:
-    """Problem where a figure lies in more than one split, or a picture does under two figures. contents: a digest of
-    each row's picture, None where it is not known.
+def check_leakage(figure_ids: Sequence[str], parts: Sequence[str], contents: Sequence[str | None] = ()) -> None:
+    """UserError if a figure is in more than one part, or a picture is under two figures.
+
+    contents: a digest of each row's picture, None if it is not known.
     """
-    if both := _on_several_sides(figure_ids, splits):
-        first = min(both)
+    if leaks := _in_several_parts(figure_ids, parts):
+        first = min(leaks)
         raise UserError(
-            f"{len(both)} figures lie on more than one side of a split by figure, {first} in "
-            f"{' and '.join(sorted(both[first]))}: "
-            "scores on such a split would be too good; give each figure one split, or split within_figure."
+            f"{len(leaks)} figures are in more than one part of a split by figure, {first} in "
+            f"{' and '.join(sorted(leaks[first]))}: scores on such a split would be too good; give each figure one "
+            "split, or split within_figure."
         )
-    known = [place for place, content in enumerate(contents) if content]
-    pictures = [contents[place] or "" for place in known]
-    if both := _on_several_sides(pictures, [splits[place] for place in known]):
-        named = sorted({figure_ids[place] for place, picture in zip(known, pictures, strict=True) if picture in both})
+    known = [k for k, content in enumerate(contents) if content]
+    pictures = [contents[k] or "" for k in known]
+    if leaks := _in_several_parts(pictures, [parts[k] for k in known]):
+        named = sorted({figure_ids[k] for k, picture in zip(known, pictures, strict=True) if picture in leaks})
         raise UserError(
-            f"{len(both)} pictures lie on more than one side of a split by figure, as they have several figures "
-            f"({', '.join(named[:3])}): "
-            "scores on such a split would be too good; give all corpora to one faces stage, which counts copies as "
-            "one figure."
+            f"{len(leaks)} pictures are in more than one part of a split by figure, as they have several figures "
+            f"({', '.join(named[:3])}): scores on such a split would be too good; give all corpora to one faces stage, "
+            "which counts copies as one figure."
         )
 
 
-def _on_several_sides(things: Sequence[str], splits: Sequence[str]) -> dict[str, set[str]]:
-    seen: dict[str, set[str]] = {}
-    for thing, split in zip(things, splits, strict=True):
-        seen.setdefault(thing, set()).add(split)
-    return {thing: found for thing, found in seen.items() if len(found) > 1}
+def _in_several_parts(things: Sequence[str], parts: Sequence[str]) -> dict[str, set[str]]:
+    parts_of: dict[str, set[str]] = {}
+    for thing, part in zip(things, parts, strict=True):
+        parts_of.setdefault(thing, set()).add(part)
+    return {thing: several for thing, several in parts_of.items() if len(several) > 1}

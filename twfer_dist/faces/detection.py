@@ -9,7 +9,7 @@ import numpy as np
 from twfer_dist.core.crop import compose_affine, crop_matrix, quarter_turns
 from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.faces.detector import Detector
-from twfer_dist.measurement.analyzer import Face, FaceAnalyzer
+from twfer_dist.measurement.face import Face, FaceAnalyzer
 from twfer_dist.measurement.network import SIZE
 
 _UNSURE_NME = 0.04

@@ -1,4 +1,4 @@
-"""What a figure wears: hair, headgear and clothing, as solids of a kind each."""
+"""What a figure wears: hair, headgear and clothing, as solids with a kind each."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from twfer_dist.rendering.solids import Line, Skull, Solid, blob, ring
 
 SKIN, EYE, MOUTH, TEETH, HAIR, CLOTH, ARMOUR = range(7)
-"""What a triangle is made as; `material` carves each kind in its own way."""
+"""The kinds of triangles; `material` gives each kind its own relief and colour."""
 
 HEADGEAR = ("topknot", "cap", "general", "board", "pillbox", "curls", "bald")
 CLOTHING = ("armour", "robe", "bare")
@@ -27,10 +27,10 @@ class Dress:
 def headgear(
     skull: Skull, skin: np.ndarray, dress: Dress, knot: np.ndarray, rng: np.random.Generator
 ) -> list[tuple[Solid, int]]:
-    """Solids with their kinds. skin: (N, 3), the figure's neutral head. knot: (3,), where the hair is bound."""
+    """Solids with their kinds. skin: (N, 3), the figure's neutral head. knot: (3,), where the hair is tied."""
     if dress.headgear == "bald":
         return []
-    low = rng.uniform(-3, 4)  # degrees by which the hair line is lower or higher
+    low = rng.uniform(-3, 4)  # degrees by which the hairline is shifted
     if dress.headgear == "curls":
         curls = (skull.shell(skin, (27 + low, 15 + low, -3, -14, -48), rng.uniform(0.7, 1.2), 10, 2.5), HAIR)
         return [curls, (skull.band(skin, (33, 27, 12, -2, -14), 0.9, 0.4), CLOTH)] if rng.random() < 0.3 else [curls]

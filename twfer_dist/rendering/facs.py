@@ -1,4 +1,4 @@
-"""From Action Units to the head model's shapes: one frozen table, and the seven expressions as Action Units.
+"""From Action Units to the head model's shapes: one frozen table; and random Action Units of faces.
 
 The table is ours. ICT-FaceKit lists a shape for most units; AU23 and AU25 have none and are composed of their nearest
 (AU23: pressed and slightly rolled lips; AU25: AU16's lower lip with a little of the upper), AU10 is `mouthUpperUp` with
@@ -12,7 +12,7 @@ from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 
 TABLE_VERSION = 1
-"""Raised with any change of the tables below; it is in the fingerprint of everything rendered."""
+"""Raised with any change of the tables below; part of the fingerprint of everything rendered."""
 
 _BOTH = ("L", "R")
 
@@ -40,8 +40,7 @@ GAINS: dict[str, dict[str, float]] = {
     "AU26": {"jawOpen": 0.5},
     "AU45": _pair("eyeBlink", 1.0),
 }
-"""Weight of each shape at intensity 5. The curve is straight: weight = gain * intensity / 5, and units add."""
-
+"""Weight of each shape at intensity 5. It is linear in the intensity (weight = gain * intensity / 5), and units add."""
 
 _INDEX = {name: number for number, name in enumerate(ACTION_UNITS)}
 
@@ -50,23 +49,23 @@ def shape_weights(action_units: np.ndarray, names: np.ndarray, lean: np.ndarray 
     """Weights (E,) float32 of the expression shapes called `names` for 17 Action Units of intensity 0 to 5.
 
     lean: (17,), -1 to 1, how much stronger a unit is on the subject's left than on the right; its intensity is the mean
-    of both.
+    of both sides.
     """
-    place = {str(name): number for number, name in enumerate(names)}
+    index_of = {str(name): number for number, name in enumerate(names)}
     weights = np.zeros(len(names), np.float32)
     for unit, gains in GAINS.items():
         index = _INDEX[unit]
         for shape, gain in gains.items():
             side = 0.0 if lean is None else lean[index] * (shape.endswith("_L") - float(shape.endswith("_R")))
-            weights[place[shape]] += gain * action_units[index] * (1 + side) / MAX_INTENSITY
+            weights[index_of[shape]] += gain * action_units[index] * (1 + side) / MAX_INTENSITY
     return weights
 
 
 def performed(expression: str, intensity: float, rng: np.random.Generator) -> np.ndarray:
-    """The 17 intensities (float32, 0 to 5) of one figure's own way to show an expression.
+    """The 17 intensities (float32, 0 to 5) of one figure's individual way to show an expression.
 
-    intensity: 0 to 1 of the prototype. Each unit is stressed or weakened by about a fifth, and a unit of the prototype
-    that is not its core may be left out, as people do.
+    intensity: 0 to 1 of the prototype. Each unit varies by about a fifth, and weak units of the prototype may be
+    absent, as in people.
     """
     units = prototype(expression) * intensity * np.exp(rng.normal(0, 0.18, len(ACTION_UNITS)))
     weak = prototype(expression) < 2
@@ -77,7 +76,7 @@ def performed(expression: str, intensity: float, rng: np.random.Generator) -> np
 
 
 def free(rng: np.random.Generator) -> np.ndarray:
-    """17 intensities (float32, 0 to 5) of a face that shows no one expression: blends and single units."""
+    """17 intensities (float32, 0 to 5) of a face that shows no single expression: blends and independent units."""
     if rng.random() < 0.4:
         first, second = rng.choice(len(EXPRESSIONS) - 1, 2, replace=False)
         units = performed(EXPRESSIONS[first], rng.uniform(0.2, 0.9), rng) + performed(
@@ -91,8 +90,10 @@ def free(rng: np.random.Generator) -> np.ndarray:
 
 
 def varied(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Intensities (float32 (17,), 0 to 5) and leanings (`shape_weights`) to learn units from: each is there in 30 to 50
-    % of the faces, alone, in natural company and in any company, and one face in three is uneven.
+    """Intensities (float32 (17,), 0 to 5) and asymmetries (`shape_weights`) to learn units from.
+
+    Each unit is present in 30 to 50 % of the faces: alone, in natural combinations and in arbitrary ones. One face in
+    three is asymmetric.
     """
     count = len(ACTION_UNITS)
     kind = rng.random()
@@ -105,13 +106,13 @@ def varied(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         units = performed(EXPRESSIONS[rng.integers(len(EXPRESSIONS) - 1)], rng.uniform(0.2, 1.1), rng)
         units += (rng.random(count) < 0.15) * rng.uniform(0.5, 4, count)
     else:
-        units = (rng.random(count) < _MET) * rng.uniform(0.5, MAX_INTENSITY, count)
+        units = (rng.random(count) < _FREQUENCY) * rng.uniform(0.5, MAX_INTENSITY, count)
     lean = rng.uniform(-0.7, 0.7, count) * (rng.random(count) < 0.5) * (rng.random() < 0.33)
     return possible(units), lean.astype(np.float32)
 
 
-_MET = np.array([0.75 if name in ("AU17", "AU23", "AU26", "AU45") else 0.52 for name in ACTION_UNITS])
-"""How often `varied` draws a unit in any company; of opposed ones more, since `possible` takes some of them away."""
+_FREQUENCY = np.array([0.75 if name in ("AU17", "AU23", "AU26", "AU45") else 0.52 for name in ACTION_UNITS])
+"""Of each unit in the arbitrary combinations of `varied`; higher for opposed ones, which `possible` weakens."""
 
 _OPPOSED = (
     ("AU12", "AU15"),

@@ -10,27 +10,25 @@ from twfer_dist.rendering.head import Head
 from twfer_dist.rendering.solids import Skull
 
 _SKIN_PARTS = ("face", "head_and_neck", "eye_socket_left", "eye_socket_right")
-_EYELINE = 5.0  # eyeball triangles behind this z are never seen
+_EYE_FRONT = 5.0  # eyeball triangles behind this z are never visible
 
 
 @dataclass(frozen=True)
 class Figure:
-    """The neutral head of one identity with its solids: V vertices, of which the head model's N come first; T
-    triangles.
-    """
+    """The neutral head of one identity with its solids: V vertices, the head model's N first, and T triangles."""
 
     dress: Dress
     vertices: np.ndarray  # float32 (V, 3), neutral
-    template: np.ndarray  # float32 (V, 3): the place on the model's mean head, for carving and texture
+    template: np.ndarray  # float32 (V, 3): the position on the model's mean head, for carving and texture
     triangles: np.ndarray  # int32 (T, 3)
     kind: np.ndarray  # uint8 (T,)
-    knot: np.ndarray  # float32 (3,): where the hair is combed to
+    knot: np.ndarray  # float32 (3,): where the hair is tied
     landmarks: np.ndarray  # int32 (68,): vertices
     incidence: sparse.csr_matrix  # float32 (V, T): 1 where a triangle has a vertex
 
 
 class Workshop:
-    """A head model made ready to sculpt figures from it."""
+    """A head model prepared for sculpting figures."""
 
     def __init__(self, head: Head) -> None:
         self.head = head
@@ -39,7 +37,7 @@ class Workshop:
         eyes = head.part_faces("eyeball_left", "eyeball_right")
         self.parts = (
             (head.part_faces(*_SKIN_PARTS), SKIN),
-            (eyes[head.neutral_vertices[eyes, 2].min(1) > _EYELINE], EYE),
+            (eyes[head.neutral_vertices[eyes, 2].min(1) > _EYE_FRONT], EYE),
             (head.part_faces("mouth_socket"), MOUTH),
             (head.part_faces("teeth"), TEETH),
         )
@@ -77,9 +75,9 @@ class Workshop:
 
     def posed(self, figure: Figure, weights: np.ndarray) -> np.ndarray:
         """The figure's vertices (V, 3) with expression shapes of these weights (E,)."""
-        moved = np.zeros(self.shapes.shape[1], np.float32)
+        offset = np.zeros(self.shapes.shape[1], np.float32)
         for shape in np.flatnonzero(weights):
-            moved += weights[shape] * self.shapes[shape]
+            offset += weights[shape] * self.shapes[shape]
         vertices = figure.vertices.copy()
-        vertices[: len(self.head.neutral_vertices)] += moved.reshape(-1, 3)
+        vertices[: len(self.head.neutral_vertices)] += offset.reshape(-1, 3)
         return vertices

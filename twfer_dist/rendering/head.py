@@ -53,7 +53,7 @@ class Head:
 
     neutral_vertices: np.ndarray  # float32 (N, 3)
     faces: np.ndarray  # int32 (M, 3), counted from 0
-    face_polygon: np.ndarray  # int32 (M,): the polygon of the source that a triangle is part of
+    face_polygon: np.ndarray  # int32 (M,): the polygon of the distribution that a triangle is part of
     face_part: np.ndarray  # uint8 (M,): index into part_names
     vertex_part: np.ndarray  # uint8 (N,)
     part_names: np.ndarray  # str (17,)
@@ -78,15 +78,15 @@ class Head:
 
 
 def load_head(path: str) -> Head:
-    """Read a head model file (a path or URI). Problem where the file is missing, is no `.npz`, or its arrays do not fit
-    each other.
+    """Read a head model file (a path or URI). UserError where the file is missing, is not an `.npz` archive, or its
+    arrays are inconsistent.
     """
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
             missing = [f.name for f in fields(Head) if f.name not in archive]
             if missing:
                 raise UserError(
-                    f"{path} is not a head model: it has no array '{missing[0]}'; make one with `twfer corpus head "
+                    f"{path} is not a head model: array '{missing[0]}' is missing; make one with `twfer corpus head "
                     "DIR`."
                 )
             head = Head(**{f.name: archive[f.name] for f in fields(Head)})
@@ -100,7 +100,7 @@ def load_head(path: str) -> Head:
         ) from error
     fault = _fault(head)
     if fault:
-        raise UserError(f"{path} is not a head model: {fault}; make it again with `twfer corpus head DIR`.")
+        raise UserError(f"{path} is not a head model: {fault}; make one with `twfer corpus head DIR`.")
     return head
 
 
@@ -121,10 +121,10 @@ def _fault(head: Head) -> str:
     }.items():
         values = getattr(head, name)
         if values.size and not (0 <= values.min() and values.max() < limit):
-            return f"array '{name}' points outside 0 to {limit - 1}"
+            return f"array '{name}' has indices outside 0 to {limit - 1}"
     for name in ("neutral_vertices", "expression_deltas", "identity_deltas"):
         if not np.isfinite(getattr(head, name)).all():
-            return f"array '{name}' holds values that are not finite"
+            return f"array '{name}' has values that are not finite"
     return ""
 
 
@@ -138,38 +138,26 @@ def head_digest(path: str) -> str:
         ) from None
 
 
-def make_head(source_dir: str, out: str) -> Head:
+def make_head(distribution: str, out: str) -> Head:
     """Pack ICT-FaceKit's distribution into the file `out` and return the head.
 
-    source_dir: a checkout of ICT-FaceKit or its `FaceXModel` folder, with `generic_neutral_mesh.obj`, `identity000.obj`
-    and on, and an OBJ file an expression shape. Quads are split into two triangles. Problem names a file that is
-    missing or whose mesh is another one.
+    distribution: a checkout of ICT-FaceKit or its `FaceXModel` folder, with `generic_neutral_mesh.obj`,
+    `identity000.obj` and so on, and an OBJ file per expression shape. Quads are split into two triangles. UserError
+    where a file is missing or holds another mesh.
     """
-    folder = Path(source_dir)
+    folder = Path(distribution)
     folder = folder / "FaceXModel" if (folder / "FaceXModel").is_dir() else folder
-    vertices, uv, polygons = _read_obj(folder / "generic_neutral_mesh.obj")
-    ends = np.array(list(PARTS.values()))
-    if (len(vertices), len(polygons)) != tuple(ends[-1]):
-        raise UserError(
-            f"{folder / 'generic_neutral_mesh.obj'} has {len(vertices)} vertices and {len(polygons)} polygons, "
-            "ICT-FaceKit's light "
-            f"model has {ends[-1][0]} and {ends[-1][1]}: take the FaceXModel folder of the public repository."
-        )
-    corners, polygon_of = [], []
-    for number, polygon in enumerate(polygons):
-        for second in range(1, len(polygon) - 1):
-            corners.append((polygon[0], polygon[second], polygon[second + 1]))
-            polygon_of.append(number)
-    triangles = np.array(corners, np.int32)  # (M, 3, 2): vertex, texture coordinate
+    vertices, uv, triangles, polygon_of = _read_neutral(folder)
     identities = sorted(path.stem for path in folder.glob("identity[0-9][0-9][0-9].obj"))
     if not identities:
-        raise UserError(f"{folder} has no identity000.obj: take the FaceXModel folder of the public repository.")
+        raise UserError(f"{folder} has no identity000.obj: use the FaceXModel folder of the public repository.")
+    ends = np.array(list(PARTS.values()))
     jaw_line = np.array(LANDMARKS_68, np.int32)
     jaw_line[: len(JAW_LINE)] = JAW_LINE
     head = Head(
         neutral_vertices=vertices,
         faces=triangles[..., 0],
-        face_polygon=np.array(polygon_of, np.int32),
+        face_polygon=polygon_of,
         face_part=np.searchsorted(ends[:, 1], polygon_of, side="right").astype(np.uint8),
         vertex_part=np.searchsorted(ends[:, 0], np.arange(len(vertices)), side="right").astype(np.uint8),
         part_names=np.array(list(PARTS)),
@@ -187,6 +175,26 @@ def make_head(source_dir: str, out: str) -> Head:
     return head
 
 
+def _read_neutral(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The neutral mesh: vertices (N, 3), texture coordinates (U, 2), triangles int32 (M, 3, 2) of vertex and texture
+    coordinate, and the polygon of each triangle, int32 (M,).
+    """
+    file = folder / "generic_neutral_mesh.obj"
+    vertices, uv, polygons = _read_obj(file)
+    expected = list(PARTS.values())[-1]
+    if (len(vertices), len(polygons)) != expected:
+        raise UserError(
+            f"{file} has {len(vertices)} vertices and {len(polygons)} polygons, but ICT-FaceKit's light model has "
+            f"{expected[0]} and {expected[1]}: use the FaceXModel folder of the public repository."
+        )
+    corners, polygon_of = [], []
+    for number, polygon in enumerate(polygons):
+        for second in range(1, len(polygon) - 1):
+            corners.append((polygon[0], polygon[second], polygon[second + 1]))
+            polygon_of.append(number)
+    return vertices, uv, np.array(corners, np.int32), np.array(polygon_of, np.int32)
+
+
 def save_head(head: Head, out: str) -> None:
     """Write a head model file."""
     Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +208,7 @@ def _deltas(folder: Path, names: tuple[str, ...] | list[str], neutral: np.ndarra
         vertices = _read_obj(folder / f"{name}.obj", vertices_only=True)[0]
         if vertices.shape != neutral.shape:
             raise UserError(
-                f"{folder / name}.obj has {len(vertices)} vertices, the neutral mesh has {len(neutral)}: take files "
+                f"{folder / name}.obj has {len(vertices)} vertices, the neutral mesh has {len(neutral)}: use files "
                 "of one version."
             )
         deltas[row] = vertices - neutral
@@ -221,11 +229,11 @@ def _read_obj(path: Path, vertices_only: bool = False) -> tuple[np.ndarray, np.n
         return vertices, uv, [[(int(c[0]) - 1, int(c[1]) - 1) for c in polygon] for polygon in corners]
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist: take the FaceXModel folder of ICT-FaceKit's public repository."
+            f"{path} does not exist: use the FaceXModel folder of ICT-FaceKit's public repository."
         ) from None
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path} is not an OBJ mesh with texture coordinates ({error}): take it from ICT-FaceKit again."
+            f"{path} is not an OBJ mesh with texture coordinates ({error}): download it from ICT-FaceKit again."
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""What figures are made of: procedural relief and colour of terracotta, stone, bronze, and of skin.
+"""What figures are made of: procedural relief and colour of terracotta, stone, bronze and skin.
 
-Everything is a function of the place on the head model's mean head (`template`), so that it sticks to the figure when
+Everything is a function of the position on the head model's mean head (`template`), so that it stays on the figure when
 the face moves. Colours are linear RGB, 0 to 1.
 """
 
@@ -20,11 +20,11 @@ BLOTCH, GRAIN, RIDGE, PITS = range(4)
 
 @dataclass(frozen=True)
 class Material:
-    """Base colours, of which a scene mixes one, and how the surface answers light."""
+    """Base colours, which a scene mixes into one, and the surface's response to light."""
 
     colours: tuple[tuple[float, float, float], ...]
     stain: tuple[float, float, float]  # of blotches: soot, veins, verdigris
-    stained: float  # how much of the surface, 0 to 1
+    stained: float  # share of the surface, 0 to 1
     dust: tuple[float, float, float]  # in hollows
     dusty: float
     gloss: float  # strength of the highlight
@@ -52,8 +52,8 @@ MATERIALS = {"terracotta": Material(((0.30, 0.15, 0.085), (0.34, 0.20, 0.12), (0
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a living face looks: 0 to 1, but for the pupil in model units."""
+class Complexion:
+    """The colours of a living face, 0 to 1, and its pupils in model units."""
 
     sclera: float = 0.53
     iris: float = 0.16
@@ -66,8 +66,8 @@ class Look:
 
 @lru_cache(maxsize=4)
 def _tiles(blur: float) -> np.ndarray:
-    """The four textures (512, 512, 4) float32, tileable, mean 0, deviation about 1, with detail under `blur` pixels
-    removed.
+    """The four textures, float32 (512, 512, 4): tileable, mean 0, deviation about 1, without detail under `blur`
+    pixels.
     """
     rng = np.random.default_rng(20)
     frequency = np.hypot(np.fft.fftfreq(TEXTURE)[:, None], np.fft.rfftfreq(TEXTURE)[None]) + 1e-9
@@ -87,25 +87,21 @@ def _tiles(blur: float) -> np.ndarray:
 
 
 def textures(template: np.ndarray, normals: np.ndarray, footprint: float, shift: np.ndarray) -> np.ndarray:
-    """The four textures (P, 4) float32 at places on the figure, laid on from three sides.
+    """The four textures, float32 (P, 4), at positions on the figure, projected from three sides.
 
-    template: (P, 3). normals: (P, 3) of the figure. footprint: model units a pixel. shift: (3,) moves the pattern.
+    template: (P, 3). normals: (P, 3) of the figure. footprint: model units per pixel. shift: (3,) moves the pattern.
     """
     tiles = _tiles(2.0 ** round(np.log2(max(1.0, footprint * TEXTURE / TILE))))
     weights = np.abs(normals) ** 3 + 1e-4
     weights /= weights.sum(1, keepdims=True)
-    place = (template + shift) * np.float32(TEXTURE / TILE)
-    total = np.zeros((len(place), 4), np.float32)
+    position = (template + shift) * np.float32(TEXTURE / TILE)
+    total = np.zeros((len(position), 4), np.float32)
     for axis, (u, v) in enumerate(((2, 1), (0, 2), (0, 1))):
         chosen = np.flatnonzero(weights[:, axis] > 0.02)
-        columns, rows = (
-            np.mod(place[chosen, u], TEXTURE).astype(np.int32),
-            np.mod(place[chosen, v], TEXTURE).astype(np.int32),
-        )
-        total[chosen] += (
-            tiles.reshape(-1, 4)[np.minimum(rows, TEXTURE - 1) * TEXTURE + np.minimum(columns, TEXTURE - 1)]
-            * weights[chosen, axis, None]
-        )
+        columns = np.mod(position[chosen, u], TEXTURE).astype(np.int32)
+        rows = np.mod(position[chosen, v], TEXTURE).astype(np.int32)
+        texel = np.minimum(rows, TEXTURE - 1) * TEXTURE + np.minimum(columns, TEXTURE - 1)
+        total[chosen] += tiles.reshape(-1, 4)[texel] * weights[chosen, axis, None]
     return total
 
 
@@ -118,7 +114,7 @@ def relief(
     texture: np.ndarray,
     folds: np.ndarray,
 ) -> np.ndarray:
-    """Height (P,) float32 in model units that the sculptor and time added to the surface; folds: see `wrinkles`."""
+    """Height, float32 (P,), in model units that carving and age add to the surface. folds: see `wrinkles`."""
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
     height = material.grain * texture[:, GRAIN] - material.pits * texture[:, PITS] - material.cracks * texture[:, RIDGE]
     skin, hair = kind == SKIN, kind == HAIR
@@ -162,11 +158,11 @@ def _brow(x: np.ndarray, y: np.ndarray, template: np.ndarray) -> np.ndarray:
 
 
 def wrinkles(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Height (P,) of the folds that Action Units throw in skin, at places (|x|, y) of the mean head's front.
+    """Height (P,) of the skin folds of Action Units, at positions (|x|, y) of the mean head's front.
 
-    folds: (17,), how deep each unit's are, 0 to 1. The head model's shapes are smooth; in flesh, and under a sculptor's
-    knife, the forehead, the root of the nose, the corners of the eyes, the cheeks and the chin fold (Ekman, Friesen and
-    Hager 2002).
+    folds: (17,), the depth of each unit's, 0 to 1. The head model's shapes are smooth; in people and in sculpture the
+    forehead, the root of the nose, the corners of the eyes, the cheeks and the chin fold (Ekman, Friesen and Hager
+    2002).
     """
     depth = dict(zip(ACTION_UNITS, folds, strict=True))
 
@@ -209,7 +205,7 @@ def facial_hair(style: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _plates(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Lamellae in staggered rows with a rivet each."""
+    """Lamellae in staggered rows, each with a rivet."""
     row = np.floor(y / 2.6)
     across, down = np.mod(x / 2.2 + 0.5 * np.mod(row, 2), 1.0), np.mod(y / 2.6, 1.0)
     seam = np.minimum(np.minimum(across, 1 - across) * 2.2, down * 2.6)
@@ -237,12 +233,12 @@ def albedo(
     hollow: np.ndarray,
     colour: np.ndarray,
     stained: float,
-    look: Look,
+    complexion: Complexion,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (P, 3) of the surface and how much of it is bare, clean material (P,), 0 to 1.
+    """Colour (P, 3) of the surface and the share of bare, clean material (P,), 0 to 1.
 
-    hollow: (P,) 0 to 1, how deep a place lies. colour: (3,) of this figure. stained: 0 to 1, how weathered it is.
-    look: of a living material.
+    hollow: (P,), 0 to 1, how recessed a position is. colour: (3,) of this figure. stained: 0 to 1, how weathered it is.
+    complexion: of a living material.
     """
     tone = 1 + 0.08 * texture[:, BLOTCH] + 0.05 * texture[:, GRAIN] - 0.25 * texture[:, RIDGE] - 0.10 * texture[:, PITS]
     result = colour * np.clip(tone, 0.4, 1.6)[:, None]
@@ -255,19 +251,19 @@ def albedo(
     )
     result += (np.array(material.dust, np.float32) - result) * dust[:, None]
     if material.living:
-        result = _living(result, kind, template, look)
+        result = _living(result, kind, template, complexion)
     result *= np.where((kind == HAIR), 0.78, 1.0)[:, None]
     result *= np.where(kind == MOUTH, 0.10, 1.0)[:, None]
     if dress.facial_hair != "none":
         cover = facial_hair(dress.facial_hair, np.abs(template[:, 0]), template[:, 1]) * (
             (kind == SKIN) & (template[:, 2] > 4)
         )
-        result *= (1 - (look.brows if material.living else 0.25) * cover)[:, None]
+        result *= (1 - (complexion.brows if material.living else 0.25) * cover)[:, None]
     return result.astype(np.float32), (1 - np.clip(patches + dust, 0, 1)).astype(np.float32)
 
 
-def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray, look: Look) -> np.ndarray:
-    """Colour (P, 3) with the eyes, brows, lips, hair and teeth that skin has and stone has not."""
+def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray, complexion: Complexion) -> np.ndarray:
+    """Colour (P, 3) with the eyes, brows, lips, hair and teeth of a living face."""
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
     front = (kind == SKIN) & (z > 4)
     lips = front * np.clip(3 - 3 * ((x / 2.5) ** 2 + ((y + 3.4) / 1.02) ** 2), 0, 1)
@@ -276,13 +272,13 @@ def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray, look: Lo
     lashes = front * np.maximum(upper, lower) * ((x > 1.8) & (x < 4.7))
     away = np.hypot(x - 3.1, y - 3.6)
     eye = kind == EYE
-    result = colour * ((1 - look.brows * brows) * (1 - look.lashes * lashes))[:, None]
-    result += lips[:, None] * (colour * np.array([0.95, 1 - look.lips, 1 - look.lips], np.float32) - result)
-    result[eye] = look.sclera * np.array([1.04, 1.0, 0.95], np.float32)
-    result[eye & (away < 0.62)] = look.iris * look.sclera
-    result[eye & (away < look.pupil)] = 0.01
-    result[kind == HAIR] = look.hair * np.array([0.9, 0.7, 0.5], np.float32)
-    result[kind == TEETH] = 0.9 * look.sclera
+    result = colour * ((1 - complexion.brows * brows) * (1 - complexion.lashes * lashes))[:, None]
+    result += lips[:, None] * (colour * np.array([0.95, 1 - complexion.lips, 1 - complexion.lips], np.float32) - result)
+    result[eye] = complexion.sclera * np.array([1.04, 1.0, 0.95], np.float32)
+    result[eye & (away < 0.62)] = complexion.iris * complexion.sclera
+    result[eye & (away < complexion.pupil)] = 0.01
+    result[kind == HAIR] = complexion.hair * np.array([0.9, 0.7, 0.5], np.float32)
+    result[kind == TEETH] = 0.9 * complexion.sclera
     return result
 
 

@@ -1,6 +1,4 @@
-"""Which figures, scenes and expressions a rendered corpus has: the plan, and all that chance decides, seeded from
-ids.
-"""
+"""The figures, scenes and expressions of a rendered corpus: its plan, and every random choice, seeded from ids."""
 
 import dataclasses
 import hashlib
@@ -15,14 +13,14 @@ from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY, NEUTRAL, POSTUR
 from twfer_dist.engine.config import Range, Settings, shown
 from twfer_dist.rendering.dress import EYES, Dress
 from twfer_dist.rendering.facs import free, performed, varied
-from twfer_dist.rendering.material import MATERIALS, Look
+from twfer_dist.rendering.material import MATERIALS, Complexion
 from twfer_dist.rendering.render import Scene
 
-_ANYWHERE = ("changes", "units")
+_VARIED = ("changes", "units")  # plans with old and young figures, clutter and any light
 CLAY = ("terracotta", "marble", "bronze", "basalt")
 
 POSTURE_FIGURES = {"kneeling": 18, "general": 25, "vertical": 17, "cavalry": 6, "civil": 19}
-"""How many figures of each posture the paper's second corpus has (85)."""
+"""Figures of each posture in the paper's second corpus, 85 in all."""
 
 POSTURE_EXPRESSIONS = {
     #            surprise, fear, disgust, happiness, sadness, anger, neutral
@@ -32,15 +30,13 @@ POSTURE_EXPRESSIONS = {
     "cavalry": (0.10, 0.05, 0.05, 0.25, 0.10, 0.20, 0.25),
     "civil": (0.05, 0.03, 0.04, 0.38, 0.15, 0.05, 0.30),
 }
-"""From which the expression of a figure of each posture is drawn: ours, chosen so that postures differ; not a
-finding.
-"""
+"""Probabilities of expressions by posture. We chose them so that postures differ; they are not a finding."""
 
 GRADES = (0.35, 0.5, 0.65, 0.8, 1.0)
-"""The intensities of expressions in a corpus to look at, from hardly to fully shown."""
+"""The intensities of expressions in the plans `expressions` and `postures`, from faint to full."""
 
 FREE_SHARE = 0.4
-"""Of the expressive pictures for training, how many show free Action Units and no one expression."""
+"""The share of expressive training images with free Action Units instead of one expression."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +44,20 @@ class ClayConfig(Settings):
     """A rendered corpus.
 
     plan: "pairs" (each scene neutral and with `states - 1` other expressions or free Action Units, to train on),
-    "changes" (the same, with Action Units in any company, old and young figures, before cluttered walls and in any
-    light), "expressions" (each figure neutral and with the six expressions), "postures" (85 figures in five postures, a
-    picture each; `figures` and `states` are not asked) or "units" (Action Units in any company, before cluttered walls,
-    to learn the units from).
+    "changes" (the same with arbitrary combinations of Action Units, old and young figures, cluttered walls and any
+    light), "expressions" (each figure neutral and with the six expressions), "postures" (85 figures in five postures,
+    one image each; `figures` and `states` are ignored) or "units" (arbitrary combinations of Action Units before
+    cluttered walls, to learn the units from).
     """
 
     plan: Literal["pairs", "changes", "expressions", "postures", "units"] = "pairs"
     figures: Annotated[int, Range(1, 100_000)] = 1000
     scenes: Annotated[int, Range(1, 100)] = 2  # of each figure
-    states: Annotated[int, Range(1, 100)] = 6  # pictures of each scene
+    states: Annotated[int, Range(1, 100)] = 6  # images of each scene
     size: Annotated[int, Range(16, 1024)] = 64  # pixels a side
-    # as networks see faces, slightly off; with room around; head and shoulders
+    # a slightly misaligned face crop; the same with a margin; head and shoulders
     framing: Literal["crop", "loose", "portrait"] = "crop"
-    materials: tuple[str, ...] = CLAY  # equally likely; name one twice to have more of it
+    materials: tuple[str, ...] = CLAY  # equally likely; list one twice to double its share
     yaw: Annotated[float, Range(0, 60)] = 9.0  # standard deviation in degrees; pitch has half of it, roll a quarter
     quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
@@ -72,12 +68,12 @@ class ClayConfig(Settings):
 
 
 def seeded(*words: object) -> np.random.Generator:
-    """A random generator that belongs to the words alone."""
+    """A random generator that depends on `words` alone."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256("\0".join(map(str, words)).encode()).digest()[:8]))
 
 
 def plan(config: ClayConfig) -> pa.Table:
-    """One row a picture: image_id, figure, scene, label (1 to 7 or null), intensity (0 to 1 or null), posture (or
+    """One row per image: image_id, figure_id, scene, label (1 to 7 or null), intensity (0 to 1 or null), posture (or
     empty).
     """
     rows = []
@@ -99,7 +95,7 @@ def plan(config: ClayConfig) -> pa.Table:
 def _states(config: ClayConfig, scene: str, number: int, posture: str) -> list[tuple[int | None, float | None]]:
     rng = seeded("states", config.seed, scene)
     if config.plan == "expressions":
-        # Each expression meets each grade equally often over the figures.
+        # Over the figures, each expression has each grade equally often.
         return [
             (label, 0.0 if label == NEUTRAL else GRADES[(number + 2 * label) % len(GRADES)])
             for label in range(1, NEUTRAL + 1)
@@ -121,19 +117,17 @@ def _states(config: ClayConfig, scene: str, number: int, posture: str) -> list[t
 def action_units(
     config: ClayConfig, image_id: str, label: int | None, intensity: float | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The 17 intensities (float32, 0 to 5) that the picture shows, and how they lean to a side (`facs.shape_weights`),
-    if they do.
-    """
+    """The 17 intensities (float32, 0 to 5) that the image shows, and their asymmetry (`facs.shape_weights`) if any."""
     rng = seeded("units", config.seed, image_id)
     if config.plan == "units":
         return varied(rng)
     if label is None or intensity is None:
-        # A lean is not part of what is asked of a generator.
+        # A generator is never asked for asymmetry.
         return (varied(rng)[0] if config.plan == "changes" else free(rng)), None
     return performed(EXPRESSIONS[label - 1], intensity, rng), None
 
 
-_BESIDE = {
+_INCIDENTAL = {
     "eyeLook": 0.5,
     "jaw": 0.25,
     "cheekPuff": 0.5,
@@ -145,24 +139,24 @@ _BESIDE = {
 
 
 def incidental_shapes(config: ClayConfig, image_id: str, names: np.ndarray) -> np.ndarray:
-    """Weights (E,) float32 of shapes that are no Action Units of ours: looks, a pushed jaw, full cheeks. In plan
-    "changes" the same in all pictures of a scene; none in plans without clutter.
+    """Weights, float32 (E,), of shapes outside our Action Units: gaze, a shifted jaw, puffed cheeks. In plan "changes"
+    the same in all images of a scene; zero in plans without clutter.
     """
     weights = np.zeros(len(names), np.float32)
-    if config.plan in _ANYWHERE:
+    if config.plan in _VARIED:
         rng = seeded("beside", config.seed, image_id if config.plan == "units" else image_id.rpartition("-")[0])
         for number, name in enumerate(names):
-            most = next((w for start, w in _BESIDE.items() if str(name).startswith(start) and name != "jawOpen"), 0.0)
-            weights[number] = rng.uniform(0, most) * (rng.random() < 0.12)
+            prefixes = (w for prefix, w in _INCIDENTAL.items() if str(name).startswith(prefix) and name != "jawOpen")
+            weights[number] = rng.uniform(0, next(prefixes, 0.0)) * (rng.random() < 0.12)
     return weights
 
 
 def folds(config: ClayConfig, figure_id: str, units: np.ndarray) -> np.ndarray:
-    """How deep the folds of each unit are (17,), 0 to 1 (`material.wrinkles`): the older a figure, the deeper. None in
+    """The depth of each unit's skin folds (17,), 0 to 1 (`material.wrinkles`): the older a figure, the deeper. Zero in
     plans without clutter.
     """
     rng = seeded("age", config.seed, figure_id)
-    age = rng.uniform(0.1, 1) * (rng.random() < 0.75) if config.plan in _ANYWHERE else 0.0
+    age = rng.uniform(0.1, 1) * (rng.random() < 0.75) if config.plan in _VARIED else 0.0
     return (age * units / MAX_INTENSITY).astype(np.float32)
 
 
@@ -176,7 +170,7 @@ _POSTURE_HEADGEAR = {
 
 
 def dress(config: ClayConfig, figure_id: str, posture: str) -> Dress:
-    """What a figure wears. A posture has its own headgear, as the warriors have."""
+    """What a figure wears. Each posture has its headgear, as among the warriors."""
     rng = seeded("dress", config.seed, figure_id)
     hair = str(rng.choice(("none", "moustache", "goatee", "beard"), p=(0.40, 0.28, 0.20, 0.12)))
     eyes, teeth = str(rng.choice(EYES, p=(0.5, 0.3, 0.2))), bool(rng.random() < 0.6)
@@ -213,7 +207,7 @@ def scene(config: ClayConfig, name: str) -> Scene:
     side = rng.choice((-1, 1))
     wall = rng.choice((0.015, 0.05, 0.16, 0.42)) * rng.uniform(0.7, 1.3)
     tint = 1 + rng.normal(0, 0.03, 3)
-    made = Scene(
+    museum = Scene(
         material=kind,
         colour=_floats(colour),
         stained=float(rng.uniform(0.2, 1)),
@@ -229,14 +223,14 @@ def scene(config: ClayConfig, name: str) -> Scene:
         noise_seed=int(rng.integers(1 << 31)),
         noise=float(rng.uniform(0.5, 2.0)),
     )
-    return _anywhere(made, rng) if config.plan in _ANYWHERE else made
+    return _with_variety(museum, rng) if config.plan in _VARIED else museum
 
 
-def _anywhere(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene outside a museum too: things behind the head, living looks, and, in half of the pictures, light from
-    anywhere.
+def _with_variety(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene as it may be outside a museum too: clutter behind the head, a random complexion, and, in half of the
+    scenes, light from any direction.
     """
-    look = Look(
+    complexion = Complexion(
         sclera=float(rng.uniform(0.2, 0.75)),
         iris=float(rng.uniform(0.03, 0.6)),
         pupil=float(rng.uniform(0.15, 0.38)),
@@ -245,7 +239,7 @@ def _anywhere(scene: Scene, rng: np.random.Generator) -> Scene:
         lashes=float(rng.uniform(0, 0.9)),
         hair=float(rng.uniform(0.01, 0.5)),
     )
-    scene = dataclasses.replace(scene, clutter=int(rng.integers(0, 12)), look=look)
+    scene = dataclasses.replace(scene, clutter=int(rng.integers(0, 12)), complexion=complexion)
     if rng.random() < 0.5:
         return scene
     return dataclasses.replace(
@@ -269,10 +263,10 @@ def _direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
 
 
 def view(config: ClayConfig, name: str, points: np.ndarray) -> np.ndarray:
-    """The matrix (2, 3) from projected model units to pixels of a scene's pictures.
+    """The matrix (2, 3) from projected model units to pixels of a scene's images.
 
-    points: (68, 2), the projected points of the neutral face. A crop is `framing.crop_matrix` of their box, off by a
-    few percent as a detector's is; a portrait shows about twice as much, with room above for headgear.
+    points: (68, 2), the projected points of the neutral face. A crop is `crop.crop_matrix` of their box, misaligned by
+    a few percent as a detector's; a portrait shows about twice as much, with room above for headgear.
     """
     low, high = points.min(0), points.max(0)
     matrix = crop_matrix(np.concatenate([low, high - low]), config.size)

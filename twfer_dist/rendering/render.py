@@ -1,6 +1,4 @@
-"""Draw a figure: one z-buffer pass, then light, shadow and material at each pixel (deferred shading), in numpy and
-cv2.
-"""
+"""Render a figure: one z-buffer pass, then light, shadow and material at each pixel (deferred shading)."""
 
 from dataclasses import dataclass
 
@@ -10,18 +8,18 @@ import numpy as np
 from twfer_dist.core.landmarks import INNER_LIPS_MIDDLE
 from twfer_dist.rendering.dress import MOUTH, TEETH
 from twfer_dist.rendering.figure import Figure
-from twfer_dist.rendering.material import MATERIALS, Look, Material, albedo, box_blur, relief, textures
+from twfer_dist.rendering.material import MATERIALS, Complexion, Material, albedo, box_blur, relief, textures
 from twfer_dist.rendering.raster import rasterise
 
-OVERSAMPLE = 2  # pixels drawn in each direction for one of the picture
+OVERSAMPLE = 2  # rendered pixels per image pixel in each direction
 _DISTANCE = 75.0  # of the camera from the head, model units
 _SHADOW_GRID, _SHADOW_REACH = 112, 26.0
-_MOUTH_PARTED = 0.12  # gap of the lips in model units from which the inside of the mouth is drawn
+_MOUTH_PARTED = 0.12  # gap of the lips in model units from which the inside of the mouth is rendered
 
 
 @dataclass(frozen=True)
 class Scene:
-    """All of a picture but figure and expression."""
+    """Everything in an image but figure and expression."""
 
     material: str
     colour: tuple[float, float, float]
@@ -34,13 +32,12 @@ class Scene:
     fill_strength: float
     ambient: float
     warmth: float  # -1 to 1, of the main light
-    ground: tuple[
-        tuple[float, float, float], tuple[float, float, float]
-    ]  # linear colours of the background, top and bottom
+    # linear colours of the background, top and bottom
+    ground: tuple[tuple[float, float, float], tuple[float, float, float]]
     noise_seed: int
     noise: float  # of the camera, standard deviation in grey levels of 255
-    clutter: int = 0  # things before the wall
-    look: Look = Look()
+    clutter: int = 0  # objects in front of the wall
+    complexion: Complexion = Complexion()
 
 
 def rotation(pose: tuple[float, float, float]) -> np.ndarray:
@@ -62,10 +59,10 @@ def project(vertices: np.ndarray, pose: tuple[float, float, float]) -> tuple[np.
 def draw(
     figure: Figure, vertices: np.ndarray, folds: np.ndarray, scene: Scene, view: np.ndarray, size: int
 ) -> np.ndarray:
-    """A picture: uint8 (size, size, 3) RGB.
+    """The image, uint8 (size, size, 3) RGB.
 
     vertices: float32 (V, 3) of the figure with its expression. folds: (17,), see `material.wrinkles`. view: (2, 3),
-    projected model units -> pixels of the picture.
+    projected model units -> pixels of the image.
     """
     grid = size * OVERSAMPLE
     turned, flat = project(vertices, scene.pose)
@@ -78,28 +75,30 @@ def draw(
     at = np.einsum("pc,pcn->pn", weights, attributes[corners])
     position, normal, template = at[:, :3], at[:, 3:6], at[:, 6:]
     kind = figure.kind[keep][which]
-    footprint = 1 / (np.hypot(view[0, 0], view[1, 0]) * OVERSAMPLE)  # model units a drawn pixel
+    footprint = 1 / (np.hypot(view[0, 0], view[1, 0]) * OVERSAMPLE)  # model units per rendered pixel
 
     material = MATERIALS[scene.material]
     texture = textures(template, normal @ rotation(scene.pose), footprint, np.array(scene.shift, np.float32))
     height = relief(figure.dress, material, kind, template, figure.knot, texture, folds)
-    # At the outline everything near is nearer, though it is no hollow.
+    # Along the outline the surroundings are nearer, which does not make a hollow.
     hollow = _hollows(position[:, 2] + 0.7 * height, seen, grid, footprint) * np.clip(1.8 * normal[:, 2], 0, 1)
     normal = _carved(normal, height, position[:, 2], seen, grid, footprint)
     base = np.array(scene.colour, np.float32)
-    colour, clean = albedo(material, kind, figure.dress, template, texture, hollow, base, scene.stained, scene.look)
+    colour, clean = albedo(
+        material, kind, figure.dress, template, texture, hollow, base, scene.stained, scene.complexion
+    )
     shadow = _shadow(turned, triangles, position, np.array(scene.key, np.float32))
 
     canvas = _background(scene, grid)
     canvas.reshape(-1, 3)[seen] = _light(scene, material, colour, clean, normal, hollow, shadow)
     picture = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    grey = (1 - np.exp(-1.35 * np.clip(picture, 0, None))) ** (1 / 2.2) * 255  # film: bright places keep their shape
+    grey = (1 - np.exp(-1.35 * np.clip(picture, 0, None))) ** (1 / 2.2) * 255  # film: highlights keep their shape
     grey += np.random.default_rng(scene.noise_seed).normal(0, scene.noise, grey.shape)
     return np.clip(grey + 0.5, 0, 255).astype(np.uint8)
 
 
 def _drawn(figure: Figure, vertices: np.ndarray) -> np.ndarray:
-    """The triangles to draw: not the inside of a closed mouth."""
+    """The triangles to render: all but the inside of a closed mouth."""
     upper, lower = vertices[figure.landmarks[list(INNER_LIPS_MIDDLE)]]
     if upper[1] - lower[1] > _MOUTH_PARTED:
         return np.arange(len(figure.kind))
@@ -115,7 +114,7 @@ def _normals(vertices: np.ndarray, figure: Figure) -> np.ndarray:
 
 
 def _spread(values: np.ndarray, seen: np.ndarray, grid: int) -> np.ndarray:
-    """Values of the seen pixels as an image, 0 elsewhere."""
+    """Values of the visible pixels as an image, 0 elsewhere."""
     image = np.zeros(grid * grid, np.float32)
     image[seen] = values
     return image.reshape(grid, grid)
@@ -124,12 +123,8 @@ def _spread(values: np.ndarray, seen: np.ndarray, grid: int) -> np.ndarray:
 def _carved(
     normal: np.ndarray, height: np.ndarray, depth: np.ndarray, seen: np.ndarray, grid: int, footprint: float
 ) -> np.ndarray:
-    """Normals bent by the slope of the relief, as far as it is on one surface (Blinn 1978)."""
-    image, depths, mask = (
-        _spread(height, seen, grid),
-        _spread(depth, seen, grid),
-        _spread(np.ones_like(height), seen, grid),
-    )
+    """Normals perturbed by the slope of the relief where it is continuous (Blinn 1978)."""
+    image, depths, mask = (_spread(values, seen, grid) for values in (height, depth, np.ones_like(height)))
     slopes = []
     for along in (1, 0):
         step = np.roll(image, -1, along) - np.roll(image, 1, along)
@@ -155,7 +150,7 @@ def _hollows(depth: np.ndarray, seen: np.ndarray, grid: int, footprint: float) -
 
 
 def _shadow(vertices: np.ndarray, triangles: np.ndarray, position: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """How much of the main light is kept from each pixel, 0 to 1, from a coarse depth map seen from the light."""
+    """How much of the main light each pixel is shaded from, 0 to 1, by a coarse depth map seen from the light."""
     across = np.cross((0, 1, 0), key)
     across /= np.linalg.norm(across)
     frame = np.stack([across, np.cross(key, across), key], 1).astype(np.float32)
@@ -169,11 +164,11 @@ def _shadow(vertices: np.ndarray, triangles: np.ndarray, position: np.ndarray, k
         cv2.morphologyEx(depth.reshape(_SHADOW_GRID, _SHADOW_GRID), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     )
     lit = position @ frame
-    place = ((lit[:, :2] + _SHADOW_REACH) * scale - 0.5).astype(np.float32)
+    cell = ((lit[:, :2] + _SHADOW_REACH) * scale - 0.5).astype(np.float32)
     total = np.zeros(len(lit), np.float32)
     for right, down in ((-0.7, -0.3), (0.3, -0.7), (0.7, 0.3), (-0.3, 0.7)):
-        column = np.clip(place[:, 0] + right + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
-        row = np.clip(place[:, 1] + down + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
+        column = np.clip(cell[:, 0] + right + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
+        row = np.clip(cell[:, 1] + down + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
         total += np.clip((nearest[row, column] - lit[:, 2] - 0.7) / 0.5, 0, 1)
     return total / 4
 
@@ -217,7 +212,7 @@ def _light(
 
 
 def _background(scene: Scene, grid: int) -> np.ndarray:
-    """A plain wall, linear float32 (grid, grid, 3), a little uneven."""
+    """A plain, slightly uneven wall with clutter: linear float32 (grid, grid, 3)."""
     top, bottom = (np.array(c, np.float32) for c in scene.ground)
     down = np.linspace(0, 1, grid, dtype=np.float32)[:, None, None]
     rng = np.random.default_rng(scene.noise_seed + 1)

@@ -1,4 +1,4 @@
-"""Simple closed surfaces to dress a head with: shells and bands that follow the skull, superellipsoids, rings.
+"""Simple closed surfaces to dress a head: shells and bands that follow the skull, superellipsoids, rings.
 
 A solid is its vertices (float32 (K, 3), model units) and its triangles (int32 (L, 3), counter-clockwise from outside).
 """
@@ -23,14 +23,14 @@ class Skull:
     columns, rows = 120, 80
 
     def __init__(self, head: Head) -> None:
-        place = head.neutral_vertices - _CENTRE
-        ears = (np.abs(place[:, 0]) > 6.6) & (place[:, 1] < 0) & (place[:, 2] < 3.6) & (place[:, 1] > -8)
-        self.vertices = np.flatnonzero((head.vertex_part <= 1) & ~ears & (place[:, 1] > -12))
+        offset = head.neutral_vertices - _CENTRE
+        ears = (np.abs(offset[:, 0]) > 6.6) & (offset[:, 1] < 0) & (offset[:, 2] < 3.6) & (offset[:, 1] > -8)
+        self.vertices = np.flatnonzero((head.vertex_part <= 1) & ~ears & (offset[:, 1] > -12))
         around, up = np.meshgrid(
             np.linspace(-np.pi, np.pi, self.columns, endpoint=False), np.radians(np.linspace(_TOP, _BOTTOM, self.rows))
         )
         direction = np.stack([np.cos(up) * np.sin(around), np.sin(up), np.cos(up) * np.cos(around)], -1).reshape(-1, 3)
-        unit = place[self.vertices] / np.linalg.norm(place[self.vertices], axis=1, keepdims=True)
+        unit = offset[self.vertices] / np.linalg.norm(offset[self.vertices], axis=1, keepdims=True)
         distance, self.near = cKDTree(unit).query(direction, 6)
         weight = 1 / (distance + 0.01)
         self.weight = weight / weight.sum(1, keepdims=True)
@@ -41,7 +41,7 @@ class Skull:
         return (np.linalg.norm(skin[self.vertices] - _CENTRE, axis=1)[self.near] * self.weight).sum(1)
 
     def height(self, skin: np.ndarray, x: float, z: float) -> float:
-        """y of the top of a figure's skull over the point x, z."""
+        """y of the top of a figure's skull above the point x, z."""
         points = skin[self.vertices[skin[self.vertices, 1] > _CENTRE[1]]]
         near = np.argsort(np.hypot(points[:, 0] - x, points[:, 2] - z))[:8]
         return float(points[near, 1].mean())
@@ -65,7 +65,7 @@ class Skull:
     def shell(self, skin: np.ndarray, line: Line, thickness: float, soft: float, ragged: float = 0) -> Solid:
         """A layer above a line.
 
-        soft: degrees in which the layer grows to its thickness. ragged: degrees by which locks break the line.
+        soft: degrees over which the layer grows to its thickness. ragged: degrees by which locks break the line.
         """
         radius = self.radius(skin)
         locks = np.sin(self.around * 0.42) + np.sin(self.around * 0.19 + self.up * 0.25)
@@ -119,7 +119,7 @@ def ring(
     tilt: float = 0,
     dip: float = 0,
 ) -> Solid:
-    """A torus around y, lifted in front by `tilt` degrees, its front drawn down to a point by `dip`."""
+    """A torus around y, raised in front by `tilt` degrees, its front pulled down to a point by `dip`."""
     around, across = np.meshgrid(np.linspace(-np.pi, np.pi, 64, endpoint=False), np.linspace(np.pi, -np.pi, 13))
     x = (radii[0] + thick * np.cos(across)) * np.sin(around)
     z = (radii[1] + thick * np.cos(across)) * np.cos(around)

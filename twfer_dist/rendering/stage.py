@@ -1,5 +1,8 @@
 """The rendered corpus as a stage on Ray Data."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -29,7 +32,7 @@ ROWS_PER_SHARD = 120
 
 
 class Studio:
-    """Renders the planned pictures of a part."""
+    """Renders the planned images of a shard."""
 
     def __init__(self, head: str, config: ClayConfig) -> None:
         cv2.setNumThreads(1)
@@ -37,45 +40,43 @@ class Studio:
         self.config = config
 
     def __call__(self, plan: pa.Table) -> pa.Table:
-        rows, figure_id, place = [], "", ""
+        rows, figure_id, scene_id = [], "", ""
         for planned in plan.to_pylist():
-            # A figure's pictures follow each other, and so do a scene's.
+            # The images of a figure, and of a scene, are consecutive.
             if planned["figure_id"] != figure_id:
                 figure_id = planned["figure_id"]
                 figure = self._figure(figure_id, planned["posture"])
-            if planned["scene"] != place:
-                place = planned["scene"]
-                scene = plans.scene(self.config, place)
-                view = plans.view(self.config, place, project(figure.vertices, scene.pose)[1][figure.landmarks])
-            rows.append(self._picture(planned, figure, scene, view))
+            if planned["scene"] != scene_id:
+                scene_id = planned["scene"]
+                scene = plans.scene(self.config, scene_id)
+                view = plans.view(self.config, scene_id, project(figure.vertices, scene.pose)[1][figure.landmarks])
+            rows.append(self._row(planned, figure, scene, view))
         return pa.Table.from_pylist(rows, schema=schema.RENDERED)
 
     def _figure(self, figure_id: str, posture: str) -> Figure:
         dress = plans.dress(self.config, figure_id, posture)
         return self.workshop.figure(dress, plans.seeded("figure", self.config.seed, figure_id))
 
-    def _picture(self, planned: dict, figure: Figure, scene: Scene, view: np.ndarray) -> dict:
+    def _row(self, planned: Mapping[str, Any], figure: Figure, scene: Scene, view: np.ndarray) -> dict[str, Any]:
         config, image_id = self.config, planned["image_id"]
         units, lean = plans.action_units(config, image_id, planned["label"], planned["intensity"])
         names = self.workshop.head.expression_names
-        vertices = self.workshop.posed(
-            figure, shape_weights(units, names, lean) + plans.incidental_shapes(config, image_id, names)
-        )
-        picture = draw(figure, vertices, plans.folds(config, planned["figure_id"], units), scene, view, config.size)
+        weights = shape_weights(units, names, lean) + plans.incidental_shapes(config, image_id, names)
+        vertices = self.workshop.posed(figure, weights)
+        image = draw(figure, vertices, plans.folds(config, planned["figure_id"], units), scene, view, config.size)
         points = resample_jawline(apply_affine(project(vertices[figure.landmarks], scene.pose)[1], view))
-        groups = {"material": scene.material, "headgear": figure.dress.headgear} | (
-            {"posture": planned["posture"]} if planned["posture"] else {}
-        )
+        groups = {"material": scene.material, "headgear": figure.dress.headgear}
+        if planned["posture"]:
+            groups["posture"] = planned["posture"]
+        has_votes = config.plan in ("expressions", "postures")
         return {
             **{name: planned[name] for name in ("image_id", "figure_id", "scene", "label", "intensity")},
-            "votes": ""
-            if config.plan in ("pairs", "changes", "units")
-            else votes(units, plans.seeded("votes", config.seed, image_id)),
+            "votes": votes(units, plans.seeded("votes", config.seed, image_id)) if has_votes else "",
             "groups": sorted(groups.items()),
             "action_units": units,
             "landmarks68": points.astype(np.float32).reshape(-1),
             "pose": scene.pose,
-            "image": images.encode_jpeg(picture, config.quality),
+            "image": images.encode_jpeg(image, config.quality),
             "width": config.size,
             "height": config.size,
             "status": OK,
@@ -84,13 +85,11 @@ class Studio:
 
 
 def rendered_job(head: str, config: ClayConfig, *, actors: int | None = None) -> StageSpec:
-    """The stage that renders a corpus with the head model file `head` (a path or URI; table ".": RENDERED, every row
-    ok).
-    """
+    """The stage that renders a corpus with the head model file `head` (a path or URI). Table ".": RENDERED, all ok."""
 
-    def do(work: StageOutput) -> None:
+    def do(output: StageOutput) -> None:
         step = Step(Studio, {"head": storage.absolute(head), "config": config}, actors=actors)
-        work.map(plans.plan(config), [step], rows_per_shard=ROWS_PER_SHARD)
+        output.map(plans.plan(config), [step], rows_per_shard=ROWS_PER_SHARD)
 
     models = {"head": head_digest(head), "facs": str(TABLE_VERSION)}
     return StageSpec("render", VERSION, {}, config, models, {".": schema.RENDERED}, do)
@@ -99,36 +98,30 @@ def rendered_job(head: str, config: ClayConfig, *, actors: int | None = None) ->
 def make_corpora(recipe: str, head: str, out: str) -> list[str]:
     """Render the corpora of a recipe and write each to `<out>/<name>` with a sheet `<out>/<name>.jpg`; the folders.
 
-    recipe: a YAML file, `corpora: {name: {fields of ClayConfig}}`. The rendered tables lie in `<out>/rendered`: a start
-    that was interrupted goes on from there.
+    recipe: a YAML file, `corpora: {name: {fields of ClayConfig}}`. The rendered tables are kept in `<out>/rendered`, so
+    that an interrupted run resumes there.
     """
     folders = []
-    load_head(head)  # a wrong file is told of before workers start
+    load_head(head)  # a wrong file is reported before workers start
     for name, config in _read_recipe(recipe).items():
-        finished = run_stage(rendered_job(head, config), storage.join(out, "rendered"))
-        table = finished.table(".", schema.RENDERED)
+        rendered = run_stage(rendered_job(head, config), storage.join(out, "rendered"))
+        table = rendered.table(".", schema.RENDERED)
         folders.append(storage.join(out, name))
         export_corpus(table, folders[-1])
         storage.write_bytes(storage.join(out, f"{name}.jpg"), sheet(table))
     return folders
 
 
-def _read_recipe(place: str) -> dict[str, ClayConfig]:
-    given, _ = read_yaml(place)
-    corpora = given.get("corpora") if isinstance(given, dict) else None
-    if (
-        not isinstance(corpora, dict)
-        or not corpora
-        or not all(isinstance(settings, dict) for settings in corpora.values())
-    ):
-        raise UserError(
-            f"{place} names no corpora to render: write `corpora:`, and under each one's name its settings."
-        )
+def _read_recipe(path: str) -> dict[str, ClayConfig]:
+    content, _ = read_yaml(path)
+    corpora = content.get("corpora") if isinstance(content, dict) else None
+    if not isinstance(corpora, dict) or not corpora or not all(isinstance(value, dict) for value in corpora.values()):
+        raise UserError(f"{path} names no corpora to render: write `corpora:` and, under each name, its settings.")
     configs = {}
     for name, settings in corpora.items():
         if "/" in str(name) or str(name) in ("", ".", "..", "rendered"):
-            raise UserError(f"{place}: '{name}' cannot be the name of a corpus: choose another word.")
-        configs[str(name)] = fill(ClayConfig, settings, f"{place}, corpus '{name}'")
+            raise UserError(f"{path}: '{name}' cannot be the name of a corpus: choose another word.")
+        configs[str(name)] = fill(ClayConfig, settings, f"{path}, corpus '{name}'")
     return configs
 
 

@@ -1,8 +1,8 @@
 """What an accuracy must beat: a constant answer, and a linear model that sees 17 Action Units and no picture.
 
-The linear model is a multinomial logistic regression on the Action Units of the
-data set's training images. For animated images these are the Action Units that were *asked for*, not measured ones,
-so there it knows the recipe of the picture; its score says how far the labels follow from the Action Units alone.
+The linear model is a multinomial logistic regression on the Action Units of a data set's training images. For animated
+images these are the Action Units that were requested, not measured ones: there the model knows the recipe of the
+picture, and its score says how far the labels follow from the Action Units alone.
 """
 
 import warnings
@@ -24,8 +24,8 @@ LINEAR = "linear model on Action Units"
 _COLUMNS = ["corpus", "figure_id", "split", "label", "action_units"]
 
 
-def always(evaluation: Evaluation) -> Evaluation:
-    """The best constant answer to the same images: always their most common true expression (the majority class)."""
+def majority(evaluation: Evaluation) -> Evaluation:
+    """The best constant answer to the same images: their most common true expression (the majority class)."""
     total = evaluation.total
     answer = int(total.sum(0).argmax())
     right, confusion = np.zeros_like(total), np.zeros_like(evaluation.confusion)
@@ -38,9 +38,8 @@ def always(evaluation: Evaluation) -> Evaluation:
 
 
 def fit(dataset: Artifact) -> LogisticRegression | None:
-    """The linear model (17 values of 0 to 1 -> label 1 to 7) of a data set's training images.
-
-    None where fewer than two expressions have images with Action Units.
+    """The linear model (17 values of 0 to 1 -> label 1 to 7) of a data set's training images; None where fewer than two
+    expressions have images with Action Units.
     """
     train = _rows(dataset.scan(".", DATASET).to_table(columns=_COLUMNS, filter=pc.field("split") == "train"))
     if pc.count_distinct(train["label"]).as_py() < 2:
@@ -51,7 +50,7 @@ def fit(dataset: Artifact) -> LogisticRegression | None:
 
 
 def on_dataset(model: LogisticRegression, dataset: Artifact) -> pa.Table:
-    """The model's answers to the data set's images with Action Units, as a count table (see tables.count)."""
+    """The model's answers to the data set's images with Action Units, as a count table (see metrics.count)."""
     return _answers(model, _rows(dataset.scan(".", DATASET).to_table(columns=_COLUMNS)))
 
 

@@ -15,59 +15,63 @@ from twfer_dist.study.metrics import GROUP, figure_codes
 from twfer_dist.study.shares import corrected
 
 SMALL = 30
-"""Below so many figures (figures, photographs) in a group its shares are marked as a small sample."""
+"""Below this many figures the shares of a group are marked as a small sample."""
 
 REGROUPINGS = 999
 """Random regroupings of the figures in the test of difference; its smallest p is 1 in 1,000."""
 
 MOST_VALUES = 20
 LEAST_FIGURES = 3
-"""A column with more values than MOST_VALUES, or with fewer figures for each value than LEAST_FIGURES, names things
-rather than groups them: it is left out unless it is asked for, and the report says so.
+"""A column with more values than MOST_VALUES, or with fewer than LEAST_FIGURES figures for each value, names things
+rather than grouping them: it is compared only if a person names it, and the report says so.
 """
 
 MOST_CODES, MOST_DIGITS = 8, 2
-"""Whole numbers of so few values and digits may be codes (pit 1 to 3); other numbers are measurements, years or ids."""
+"""Whole numbers with at most this many values and digits may be codes (pit 1 to 3); other numbers are measurements,
+years or ids.
+"""
 
 MOST_NAMED = 100
-"""Values of a column that is asked for, at most."""
+"""How many values a column that a person names may have."""
 
 
-def distributions(counts: pa.Table, confusion: Confusion | None = None, asked: Sequence[str] = ()) -> list[dict]:
-    """The expressions by each grouping column, of one model's count table over photographs.
+def distributions(
+    counts: pa.Table, confusion: Confusion | None = None, named: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The expressions by each grouping column, from one model's count table over photographs.
 
-    A JSON-like entry for each column: column, values (see `overall`), ungrouped (faces with no value), and `test` (see
-    `difference`). A column that groups nothing (MOST_VALUES, `measured`) has `values` empty and `distinct` says how
-    many there are. asked: columns that a person named; they are compared all the same.
+    A JSON-like entry for each column: column, distinct (how many values), measured (whether they are measurements),
+    ungrouped (faces without a value), values (see `overall`) and test (see `difference`); the last two are empty for a
+    column that groups nothing. named: the columns that a person named, which are compared whatever they hold.
     """
     columns = [name.removeprefix(GROUP) for name in counts.column_names if name.startswith(GROUP)]
-    found = [_distribution(name, counts[GROUP + name], counts, confusion, name in asked) for name in columns]
+    entries = [_distribution(name, counts[GROUP + name], counts, confusion, name in named) for name in columns]
     if pc.count_distinct(counts["corpus"]).as_py() > 1:
-        found.insert(0, _distribution("corpus", counts["corpus"], counts, confusion, True))
-    return [entry for entry in found if entry["distinct"] > 1]
+        entries.insert(0, _distribution("corpus", counts["corpus"], counts, confusion, True))
+    return [entry for entry in entries if entry["distinct"] > 1]
 
 
-def overall(counts: pa.Table, confusion: Confusion | None = None) -> dict:
-    """All faces together: value, faces, answered, accepted, figures, small, and for each of the seven expressions
+def overall(counts: pa.Table, confusion: Confusion | None = None) -> dict[str, Any]:
+    """All faces together: value, faces, answered, accepted, figures, small, and for each of the seven expressions:
 
-    k, n, share: the answers, of all faces that have one, sure or not: shares of the sure ones would be those that the
-    model is sure of most easily. low, high, corrected: the share of faces that show it, corrected by how the model
-    errs, with 95 % intervals that hold together for the seven; None without a `confusion`. labelled: the share by
-    people's labels, of the faces that have one; empty where none has.
+    k, n, share: the answers, of all faces that have one. Accepted answers alone would be biased towards the expressions
+    that the model is most easily sure of. corrected, low, high: the share of faces that show the expression, corrected
+    for the model's errors, with simultaneous 95 % confidence intervals for the seven; None without a `confusion`.
+    labelled: the share by people's labels, of the faces that have one; empty where none has.
     """
     return _group("all", counts, confusion)
 
 
 def _distribution(
-    column: str, values: pa.ChunkedArray, counts: pa.Table, confusion: Confusion | None, asked: bool
-) -> dict:
-    held = pc.is_valid(values)
-    ungrouped = int(pc.sum(counts["n"].filter(pc.invert(held))).as_py() or 0)
-    counts, values = counts.filter(held), values.filter(held)
-    order = {value: place for place, value in enumerate(POSTURES)} if column == "posture" else {}
+    column: str, values: pa.ChunkedArray, counts: pa.Table, confusion: Confusion | None, named: bool
+) -> dict[str, Any]:
+    grouped = pc.is_valid(values)
+    ungrouped = int(pc.sum(counts["n"].filter(pc.invert(grouped))).as_py() or 0)
+    counts, values = counts.filter(grouped), values.filter(grouped)
+    order = {posture: k for k, posture in enumerate(POSTURES)} if column == "posture" else {}
     names = sorted(pc.unique(values).to_pylist(), key=lambda v: (order.get(v, len(order)), v))
-    measured = not asked and _measured(names)
-    entry = {
+    measured = not named and _are_measurements(names)
+    entry: dict[str, Any] = {
         "column": column,
         "distinct": len(names),
         "measured": measured,
@@ -75,15 +79,15 @@ def _distribution(
         "values": [],
         "test": None,
     }
-    most = MOST_NAMED if asked else min(MOST_VALUES, max(2, figure_codes(counts)[1] // LEAST_FIGURES))
+    most = MOST_NAMED if named else min(MOST_VALUES, max(2, figure_codes(counts)[1] // LEAST_FIGURES))
     if 1 < len(names) <= most and not measured:
         entry["values"] = [_group(name, counts.filter(pc.equal(values, name)), confusion) for name in names]
         entry["test"] = difference(counts, values)
     return entry
 
 
-def _measured(names: Sequence[str]) -> bool:
-    """Whether these values are numbers that measure, date or count things rather than stand for groups."""
+def _are_measurements(names: Sequence[str]) -> bool:
+    """Whether these values are numbers that measure, date or identify things rather than codes of groups."""
     try:
         numbers = [float(name.replace(",", ".")) for name in names]
     except ValueError:
@@ -92,14 +96,14 @@ def _measured(names: Sequence[str]) -> bool:
     return not whole or len(names) > MOST_CODES
 
 
-def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict:
+def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict[str, Any]:
     rows = counts.filter(pc.is_valid(counts["predicted"]))
     answers, labels = _by_figure(rows, "predicted"), _by_figure(counts.filter(pc.is_valid(counts["label"])), "label")
     estimate = corrected(answers, confusion) if confusion and len(rows) else None
     z = simultaneous(len(EXPRESSIONS))
     expressions: list[dict[str, Any]] = []
     for c, name in enumerate(EXPRESSIONS):
-        entry = {
+        entry: dict[str, Any] = {
             "expression": name,
             **as_dict(share(answers[:, c], answers.sum(1))),
             "corrected": None,
@@ -111,12 +115,12 @@ def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict:
             entry |= {key: round(float(number), 6) for key, number in values.items()}
         entry["labelled"] = as_dict(share(labels[:, c], labels.sum(1), z)) if len(labels) else {}
         expressions.append(entry)
-    sure = rows.filter(pc.equal(rows["status"], OK))
+    accepted = rows.filter(pc.equal(rows["status"], OK))
     return {
         "value": value,
         "faces": int(pc.sum(counts["n"]).as_py() or 0),
         "answered": int(answers.sum()),
-        "accepted": int(pc.sum(sure["n"]).as_py() or 0),
+        "accepted": int(pc.sum(accepted["n"]).as_py() or 0),
         "figures": len(answers),
         "small": len(answers) < SMALL,
         "expressions": expressions,
@@ -125,19 +129,18 @@ def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict:
 
 def _by_figure(rows: pa.Table, column: str) -> np.ndarray:
     """[figures, 7]: faces of each figure by the expression in a column of labels."""
-    figure_id, figure_ids = figure_codes(rows)
-    found = np.zeros((figure_ids, len(EXPRESSIONS)), np.int64)
-    np.add.at(found, (figure_id, rows[column].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
-    return found
+    figure, figures = figure_codes(rows)
+    faces = np.zeros((figures, len(EXPRESSIONS)), np.int64)
+    np.add.at(faces, (figure, rows[column].to_numpy().astype(np.int64) - 1), rows["n"].to_numpy())
+    return faces
 
 
-def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
-    """Do the groups differ by more than chance? A permutation test of Pearson's chi-squared, over whole figures.
+def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict[str, Any] | None:
+    """Whether the groups differ by more than chance: a permutation test of Pearson's chi-squared over whole figures.
 
     The table of group by answered expression, of all faces with an answer, is compared with REGROUPINGS tables in which
-    the figures were dealt to the groups at random, so that many faces of one figure count once. `as_large` of them
-    differ at least as much; p = (as_large + 1) / (regroupings + 1). None where only one group or one expression is
-    left.
+    the figures are dealt to the groups at random, so that many faces of one figure count once. `as_large` of them
+    differ at least as much; p = (as_large + 1) / (regroupings + 1). None with only one group or one expression.
     """
     answered = pc.is_valid(counts["predicted"])
     rows, values = counts.filter(answered), values.filter(answered)
@@ -154,9 +157,8 @@ def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
     # Figures with equal rows are interchangeable, so dealing how many of each kind a group gets is dealing the figures.
     kinds, number = np.unique(table, axis=0, return_counts=True)
     observed = _chi_squared(np.add.reduceat(table, np.cumsum(sizes) - sizes))
-    as_large = sum(
-        bool(_chi_squared(_deal(number, sizes, random) @ kinds) >= observed - 1e-9) for _ in range(REGROUPINGS)
-    )
+    dealt = (_chi_squared(_deal(number, sizes, random) @ kinds) for _ in range(REGROUPINGS))
+    as_large = sum(chi_squared >= observed - 1e-9 for chi_squared in dealt)
     return {
         "chi_squared": round(observed, 4),
         "as_large": as_large,
@@ -167,7 +169,7 @@ def difference(counts: pa.Table, values: pa.ChunkedArray) -> dict | None:
 
 
 def _deal(number: np.ndarray, sizes: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """[groups, kinds]: `number` things of each kind dealt at random into groups of `sizes` things."""
+    """[groups, kinds]: `number` figures of each kind, dealt at random into groups of `sizes` figures."""
     left, dealt = number.copy(), np.empty((len(sizes), len(number)), np.int64)
     for group, size in enumerate(sizes):
         dealt[group] = random.multivariate_hypergeometric(left, size, method="marginals")

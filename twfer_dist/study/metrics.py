@@ -1,11 +1,12 @@
 """Accuracy tables as in the paper, and confusion matrices, from tables of predictions of any length.
 
 Predictions are counted batch by batch into a *count table*: one row for each combination of model, corpus, figure,
-split, label, predicted expression, status and grouping columns, with `n` images. All scores come from it.
+split, label, predicted expression, status and grouping columns, with `n` images. All scores are computed from it.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from twfer_dist.engine.artifact import Artifact
 SPLITS = ("train", "validation", "test")
 COUNTED = ("model", "corpus", "figure_id", "split", "label", "predicted", "status")
 GROUP = "group:"
-"""Before the name of a grouping column in a count table."""
+"""The prefix of a grouping column's name in a count table."""
 
 _BATCH = 1 << 16
 _CLASSES = len(EXPRESSIONS)
@@ -31,10 +32,10 @@ _CLASSES = len(EXPRESSIONS)
 class Evaluation:
     """How one model answered the labelled images of one split.
 
-    right, total: [figures, 7] images of each figure and true expression, and those answered right.
+    right, total: [figures, 7] correct answers and images, of each figure and true expression.
     confusion: [7, 7] images by true (row) and predicted (column) expression.
-    accepted, accepted_right: images whose answer the model itself calls accepted, and those answered right.
-    unanswered: labelled images without any answer (no pixels to read); in none of the other counts.
+    accepted, accepted_right: images whose answer the model accepts (status "ok"), and those answered correctly.
+    unanswered: labelled images without an answer (unreadable or refused); in none of the other counts.
     """
 
     model: str
@@ -47,44 +48,43 @@ class Evaluation:
     unanswered: int
 
     @property
-    def images(self) -> Share:
-        """The share of images answered right (the paper's average in Tables 2, 5 and 6)."""
+    def accuracy(self) -> Share:
+        """The share of images answered correctly (the paper's average in Tables 2, 5 and 6)."""
         return share(self.right.sum(1), self.total.sum(1))
 
     @property
-    def classes(self) -> list[Share]:
-        """The share of images answered right of each true expression."""
+    def by_expression(self) -> list[Share]:
+        """The accuracy on the images of each true expression."""
         return [share(self.right[:, c], self.total[:, c]) for c in range(_CLASSES)]
 
     @property
-    def mean(self) -> Mean | None:
-        """The mean of the classes' shares (the paper's average in Table 7)."""
-        return balanced_accuracy(self.classes)
+    def balanced_accuracy(self) -> Mean | None:
+        """The mean accuracy over the expressions that have images (the paper's average in Table 7)."""
+        return balanced_accuracy(self.by_expression)
 
 
 def count(predictions: Iterable[Artifact], images: pa.Table, groups: Sequence[str] = ()) -> pa.Table:
-    """The count table of the answers to `images` (columns image_id and split, the one that an image is counted under).
+    """The count table of the answers to `images`, a table of image_id and the split under which an image counts.
 
-    Its columns are COUNTED, `group:<name>` for each grouping column (of `groups`, where these are named), and `n`.
-    Answers to other images are left out. Problem where a named column is in none of the photographs.
+    Its columns are COUNTED, `group:<name>` for each grouping column (only those in `groups`, unless that is empty), and
+    `n`. Answers to other images are left out. UserError where no photograph has a column of `groups`.
     """
     known: set[str] = set()
     ids, splits = images["image_id"].combine_chunks(), images["split"].combine_chunks()
     pieces: list[pa.Table] = []
-    for finished in predictions:
-        for batch in finished.scan(".", PREDICTIONS).to_batches(
-            columns=["image_id", *COUNTED, "groups"], batch_size=_BATCH
-        ):
-            place = pc.index_in(batch["image_id"], ids)
-            batch = batch.filter(pc.is_valid(place))
-            columns = {key: batch[key] for key in COUNTED} | {"split": splits.take(place.drop_null())}
+    for output in predictions:
+        scanned = output.scan(".", PREDICTIONS)
+        for batch in scanned.to_batches(columns=["image_id", *COUNTED, "groups"], batch_size=_BATCH):
+            index = pc.index_in(batch["image_id"], ids)
+            batch = batch.filter(pc.is_valid(index))
+            columns = {key: batch[key] for key in COUNTED} | {"split": splits.take(index.drop_null())}
             known |= set(pc.unique(batch["groups"].keys).to_pylist())
             for name in sorted(known & set(groups or known)):
                 columns[GROUP + name] = pc.map_lookup(batch["groups"], query_key=pa.scalar(name), occurrence="first")
             pieces.append(pa.table(columns).group_by(list(columns)).aggregate([([], "count_all")]))
     if foreign := [name for name in groups if name not in known]:
         raise UserError(
-            f"The photographs are not grouped by '{foreign[0]}': their columns are "
+            f"The photographs have no column '{foreign[0]}' to group by: choose one of "
             f"{', '.join(sorted(known)) or 'none'}."
         )
     empty = pa.schema([*(PREDICTIONS.field(name) for name in COUNTED), ("count_all", pa.int64())]).empty_table()
@@ -95,21 +95,19 @@ def count(predictions: Iterable[Artifact], images: pa.Table, groups: Sequence[st
 
 
 def evaluate(counts: pa.Table) -> list[Evaluation]:
-    """One evaluation for each model and split with labelled images, by model and split in the order train, validation,
-    test.
-    """
+    """One evaluation for each model and split with labelled images, sorted by model, then train, validation, test."""
     counts = counts.filter(pc.is_valid(counts["label"]))
     models, splits = counts["model"].to_pylist(), pc.fill_null(counts["split"], "").to_pylist()
     pairs = sorted(set(zip(models, splits, strict=True)), key=lambda pair: (pair[0], split_order(pair[1])))
-    found = []
+    evaluations = []
     for model, split in pairs:
         rows = counts.filter(pa.array([m == model and s == split for m, s in zip(models, splits, strict=True)]))
-        found.append(_evaluation(model, split, rows))
-    return found
+        evaluations.append(_evaluation(model, split, rows))
+    return evaluations
 
 
 def split_order(split: str) -> tuple[int, str]:
-    """Sorts train, validation and test in this order, and any other word after them."""
+    """A sort key: train, validation and test in this order, then any other word."""
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
@@ -133,15 +131,18 @@ def _evaluation(model: str, split: str, rows: pa.Table) -> Evaluation:
 
 
 def figure_codes(rows: pa.Table) -> tuple[np.ndarray, int]:
-    """A number from 0 for the figure of each row (figures of two corpora are two), and how many there are."""
+    """A number from 0 for the figure of each row, and how many figures there are. Equal names in two corpora are two
+    figures.
+    """
     if not len(rows):
         return np.zeros(0, np.int64), 0
     encoded = figures(rows).dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
 
 
-def scores(evaluations: Sequence[Evaluation], *, baseline: str = "") -> list[dict]:
-    """Both averages and the share of each expression, as JSON-like rows in the order of `evaluations`.
+def scores(evaluations: Sequence[Evaluation], *, baseline: str = "") -> list[dict[str, Any]]:
+    """Accuracy, balanced accuracy and the accuracy on each expression, as JSON-like rows in the order of
+    `evaluations`.
 
     baseline: the kind of baseline that answered, empty for a model.
     """
@@ -151,11 +152,13 @@ def scores(evaluations: Sequence[Evaluation], *, baseline: str = "") -> list[dic
             "row": baseline or e.model,
             "baseline": bool(baseline),
             "split": e.split,
-            "images": as_dict(e.images),
-            "mean": as_dict(e.mean),
+            "accuracy": as_dict(e.accuracy),
+            "balanced_accuracy": as_dict(e.balanced_accuracy),
             "accepted": {"k": e.accepted_right, "n": e.accepted},
             "unanswered": e.unanswered,
-            "expressions": [{"expression": name, **as_dict(s)} for name, s in zip(EXPRESSIONS, e.classes, strict=True)],
+            "expressions": [
+                {"expression": name, **as_dict(s)} for name, s in zip(EXPRESSIONS, e.by_expression, strict=True)
+            ],
         }
         for e in evaluations
     ]

@@ -1,9 +1,10 @@
-"""What a reader should know of how photographs were found and read: files that were passed over, annotators, notes on
-single files.
+"""What a reader should know about how photographs were found and read: files that were ignored, annotators, notes on
+single photographs and faces.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.compute as pc
@@ -11,31 +12,33 @@ import pyarrow.compute as pc
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
 from twfer_dist.engine.artifact import Artifact
 
-KINDS = 12
-"""Different notes that are listed, at most; the most frequent first."""
+MOST_NOTES = 12
+"""How many different notes are listed at most, the most frequent first."""
 
 
-def notes(faces: Sequence[Artifact]) -> dict[str, Any]:
-    """said: sentences on what was passed over; agreement: of each corpus with several annotators; rows: the notes on
-    photographs and faces, each with how many have it and the path of the first; more: how many other notes there are.
-    """
-    corpora = {name: about for finished in faces for name, about in finished.results.get("corpora", {}).items()}
-    counted, first = Counter[str](), dict[str, str]()
-    for finished in faces:
+@dataclass(frozen=True)
+class Notes:
+    remarks: list[str]  # sentences on how the corpora were read
+    agreement: list[dict[str, Any]]  # of each corpus with several annotators
+    rows: list[dict[str, Any]]  # note, count (how many rows have it), first (corpus and path of the first)
+    more: int  # how many other notes there are
+
+
+def collect_notes(faces: Sequence[Artifact]) -> Notes:
+    """The notes on photographs and faces, and how their corpora were read."""
+    corpora = {name: facts for output in faces for name, facts in output.results.get("corpora", {}).items()}
+    counts, first = Counter[str](), dict[str, str]()
+    for output in faces:
         for table, schema in (("photographs", PHOTOGRAPHS), ("faces", FACES)):
-            scanned = finished.scan(table, schema)
-            for batch in scanned.to_batches(
-                columns=["corpus", "path", "note"], filter=pc.utf8_length(pc.field("note")) > 0
-            ):
+            noted = pc.utf8_length(pc.field("note")) > 0
+            for batch in output.scan(table, schema).to_batches(columns=["corpus", "path", "note"], filter=noted):
                 for row in batch.to_pylist():
-                    counted[row["note"]] += 1
+                    counts[row["note"]] += 1
                     first.setdefault(row["note"], f"{row['corpus']}: {row['path']}")
-    listed = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-    return {
-        "said": [sentence for about in corpora.values() for sentence in about.get("said", [])],
-        "agreement": [
-            {"corpus": name, **about["agreement"]} for name, about in corpora.items() if about.get("agreement")
-        ],
-        "rows": [{"note": note, "count": count, "first": first[note]} for note, count in listed[:KINDS]],
-        "more": len(listed[KINDS:]),
-    }
+    listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return Notes(
+        remarks=[sentence for facts in corpora.values() for sentence in facts.get("remarks", [])],
+        agreement=[{"corpus": n, **facts["agreement"]} for n, facts in corpora.items() if facts.get("agreement")],
+        rows=[{"note": note, "count": count, "first": first[note]} for note, count in listed[:MOST_NOTES]],
+        more=len(listed[MOST_NOTES:]),
+    )

@@ -1,92 +1,108 @@
-"""The answer in three plain sentences: what the faces show, whether groups differ, how far to believe it."""
+"""The answer at the head of the page: what the faces show, whether groups differ, how far to believe it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twfer_dist.core.status import NO_FACE, OK
-from twfer_dist.study.report_data import ALL, NEW, SEEN
+from twfer_dist.study.accuracy import PHOTOGRAPHS
+from twfer_dist.study.inputs import ALL, NEW, SEEN
+from twfer_dist.study.report_data import Study
 
 LEVEL = 0.05
 """The chance of calling groups different that are not, over all grouping columns together (Bonferroni)."""
 
 
-def say(share: Mapping[str, Any]) -> str:
-    """A share as words: never a percentage without k of n and its interval."""
-    if not share["n"]:
-        return "none of 0"
-    low, high = 100 * share["low"], 100 * share["high"]
-    return f"{share['k']:,} of {share['n']:,} ({100 * share['share']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %)"
+def summary(study: Study) -> list[str]:
+    """Three paragraphs for the head of the page; one where no photograph gave a face."""
+    if not study.overall and not study.faces["rows"] and study.photographs["rows"]:
+        return [_no_face(study.photographs)]
+    return [_expressions(study), _group_differences(study), _reliability(study)]
 
 
-def answer(study: Mapping[str, Any]) -> list[str]:
-    """Three sentences for the head of the page, from `examine`'s data; one where no photograph gave a face."""
-    if not study["overall"] and not study["faces"]["rows"] and study["photographs"]["rows"]:
-        return [_no_face(study["photographs"])]
-    return [_shown(study), _groups(study), _belief(study)]
+def significance_level(groups: Sequence[Mapping[str, Any]]) -> float:
+    """The p below which one grouping column's difference counts as more than chance."""
+    return LEVEL / max(1, sum(1 for g in groups if g["test"]))
 
 
-def _shown(study: Mapping[str, Any]) -> str:
-    everything = study["overall"]
-    if not everything:
-        return "No photographs were given to a model, so there is no answer about any."
-    photographs, faces = study["photographs"]["rows"], everything["faces"]
-    place = (
-        f"In {_n(photographs - _unread(study['photographs']), 'photograph')}" if photographs else "In what was given"
-    )
-    found = f"{place} the program found {_n(faces, 'face')}"
-    if not everything["answered"]:
-        return f'{found}, and none of them is fit to be read: the reasons are below, under "What is not known".'
-    estimated = everything["expressions"][0]["corrected"] is not None
-    size = "corrected" if estimated else "k"
-    first, second = sorted(everything["expressions"], key=lambda e: -e[size])[:2]
-    read = f"{study['model']} answered for {everything['answered']:,} of them"
-    if not estimated:
-        then = f", then {second['expression']}, {_counted(second)}" if second["k"] else ""
-        unknown = "what share of the faces shows it is not known, since nothing tells how the model errs on them"
-        if study["correction"]["foreign"]:
-            outside = study["correction"]["out_of_distribution"]
-            unknown = (
-                f"but {outside['k']:,} of these {outside['n']:,} faces are unlike all that it learned from, so its "
-                "answers say little of "
-                "them: train a model on images that are more like these, and ask that one"
-            )
-        return f"{found}, and {read}: most often {first['expression']}, {_counted(first)}{then}; {unknown}."
-    then = f", then {second['expression']}, {_estimated(second)}" if second["corrected"] else ""
+# What the faces show
+
+
+def _expressions(study: Study) -> str:
+    overall = study.overall
+    if not overall:
+        return "No photographs were given to a model, so there is no answer."
+    found = _faces_found(study.photographs, overall["faces"])
+    if not overall["answered"]:
+        return (
+            f"{found}, but none of them is good enough to classify. "
+            "The reasons are listed below, under “What is not known”."
+        )
+    count = f"{found}, and {study.model} gave an answer for {overall['answered']:,} of them."
+    corrected = overall["expressions"][0]["corrected"] is not None
+    size = "corrected" if corrected else "k"
+    first, second = sorted(overall["expressions"], key=lambda e: -e[size])[:2]
+    if corrected:
+        then = f" Next is {_estimate(second, 'with')}" if second["corrected"] else ""
+        return (
+            f"The most frequent expression is {_estimate(first, 'shown by')}{then} "
+            f"These estimates are corrected for the model's errors. {count}"
+        )
+    then = f" Next is {second['expression']}, for {_counts(second)}." if second["k"] else ""
+    return f"The most frequent answer is {first['expression']}, for {_counts(first)}.{then} {_unknown(study)} {count}"
+
+
+def _unknown(study: Study) -> str:
+    """Why uncorrected answers do not tell what the faces show."""
+    if not study.correction.foreign:
+        return (
+            "What share of the faces really shows each expression is not known, "
+            "because nothing tells how the model errs on them."
+        )
+    outside = study.correction.out_of_distribution
     return (
-        f"{found}, and {read}; corrected for how it errs, the most frequent is {first['expression']}, "
-        f"{_estimated(first)}{then}."
+        f"But {outside['k']:,} of these {outside['n']:,} faces are unlike anything in the training images, "
+        "so the answers say little about them. Train a model on images more like these, and ask that one."
     )
 
 
-def _counted(e: Mapping[str, Any]) -> str:
-    return f"{e['k']:,} of {e['n']:,} ({100 * e['share']:.1f} %)"
+def _counts(e: Mapping[str, Any]) -> str:
+    return f"{e['k']:,} of {e['n']:,} faces ({100 * e['share']:.1f} %)"
 
 
-def _estimated(e: Mapping[str, Any]) -> str:
-    """A corrected share as words, with its interval, the answers and the labels of the same faces."""
+def _estimate(e: Mapping[str, Any], verb: str) -> str:
+    """A corrected share in words, with its interval, and the answers and labels for the same faces."""
     labels = e["labelled"]
-    people = f", people of {labels['k']:,} of {labels['n']:,}" if labels.get("n") else ""
-    low, high = 100 * e["low"], 100 * e["high"]
-    estimate = f"an estimated {100 * e['corrected']:.1f} % (95 % interval {low:.1f} to {high:.1f} %"
-    return f"{estimate}; the model says so of {e['k']:,} of {e['n']:,}{people})"
+    people = f", and people labelled {labels['k']:,} of {labels['n']:,} that way" if labels.get("n") else ""
+    interval = f"95 % interval {100 * e['low']:.1f} to {100 * e['high']:.1f} %"
+    return (
+        f"{e['expression']}, {verb} an estimated {100 * e['corrected']:.1f} % of the faces ({interval}). "
+        f"The model answered {e['expression']} for {e['k']:,} of {e['n']:,}{people}."
+    )
+
+
+# Faces and photographs
+
+
+def _faces_found(photographs: Mapping[str, Any], faces: int) -> str:
+    if not photographs["rows"]:
+        return f"The study covers {_n(faces, 'face')}"
+    return f"The program found {_n(faces, 'face')} in {_n(photographs['rows'] - _unread(photographs), 'photograph')}"
 
 
 def _unread(photographs: Mapping[str, Any]) -> int:
-    """How many photographs no detector saw: missing, damaged, too small."""
+    """How many photographs no detector examined: missing, damaged, too small."""
     return photographs["rows"] - sum(photographs["status"].get(status, 0) for status in (OK, NO_FACE))
 
 
 def _no_face(photographs: Mapping[str, Any]) -> str:
-    """What there is to say where no photograph gave a face."""
     unread, rows = _unread(photographs), photographs["rows"]
     if unread == rows:
-        none = f"None of the {rows:,} photographs could" if rows > 1 else "The photograph could not"
-        return f"{none} be read, so there is no answer: the table below says why."
+        none = f"None of the {rows:,} photographs could be read" if rows > 1 else "The photograph could not be read"
+        return f"{none}, so there is no answer. The table below says why."
     rest = f"; {unread:,} more could not be read" if unread else ""
-    seen = _n(rows - unread, "photograph")
     return (
-        f"No face was found in {seen}{rest}, so there is no answer. Check that they show faces, and show them "
-        "large enough."
+        f"No face was found in {_n(rows - unread, 'photograph')}{rest}, so there is no answer. "
+        "Check that the photographs show faces, and that the faces are large enough."
     )
 
 
@@ -94,60 +110,70 @@ def _n(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def level(study: Mapping[str, Any]) -> float:
-    """The p below which one grouping column's difference is called more than chance."""
-    return LEVEL / max(1, sum(1 for g in study["groups"] if g["test"]))
+# Whether groups differ
 
 
-def _groups(study: Mapping[str, Any]) -> str:
-    tested = [g for g in study["groups"] if g["test"]]
-    if not tested and not (study["overall"] or {}).get("answered"):
+def _group_differences(study: Study) -> str:
+    tested = [g for g in study.groups if g["test"]]
+    if not tested and not (study.overall or {}).get("answered"):
         return "No groups could be compared, because no face has an answer."
     if not tested:
         return (
-            "No groups could be compared: that takes a column such as posture with at least two values among the "
+            "No groups could be compared. That takes a column, such as posture, with at least two values among the "
             "faces that have an answer."
         )
-    bound = level(study)
-    differ = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] < bound]
-    alike = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] >= bound]
+    level = significance_level(study.groups)
+    differ = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] < level]
+    alike = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] >= level]
     if not differ:
         return (
-            f"Groups do not differ by more than chance explains: {_list(alike)}; with few figures, this is no "
-            "proof that they are alike."
+            f"The answers differ by no more than chance explains when faces are grouped by {_list(alike, 'or')}. "
+            "With few figures, this does not prove that the groups are alike."
         )
-    rest = f", but not by {_list(alike, 'or')}" if alike else ""
-    return f"The answers differ by more than chance explains by {_list(differ)}{rest}."
+    rest = f", but not when grouped by {_list(alike, 'or')}" if alike else ""
+    return f"The answers differ by more than chance explains when faces are grouped by {_list(differ, 'and')}{rest}."
 
 
-def _list(words: list[str], last: str = "and") -> str:
+def _list(words: list[str], last: str) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
-def _belief(study: Mapping[str, Any]) -> str:
-    """The score on photographs, new figures before seen ones, and on the test images of the data sets."""
-    told = []
-    for entry in study["accuracy"]:
-        splits = {s["split"] for s in entry["scores"] if s["images"]["n"]}
-        split = next((split for split in (NEW, ALL, SEEN, "test") if split in splits), None)
-        here = [s for s in entry["scores"] if s["split"] == split]
-        own = next((s for s in here if s["model"] == study["model"]), None)
-        if own:
-            labelled = "labelled photographs" if split == ALL else f"labelled photographs ({split})"
-            where = f"the test images of its {entry['kind']}" if split == "test" else labelled
-            constant = next(s for s in here if s["baseline"])
-            least = (
-                f"where {constant['model'].replace('always', 'always answering')} is right in "
-                f"{constant['images']['k']:,}"
-            )
-            sure = f", and in {own['accepted']['k']:,} of the {own['accepted']['n']:,} that it is sure of"
-            told.append(f"on {where} it is right in {say(own['images'])}{sure}, {least}")
-    if not told:
-        tests = [r["test"] for r in study["recognisers"] if r["model"] == study["model"] and r["test"]]
-        own = "".join(
-            f"; on the test images of its own training it was right in {t['k']:,} of {t['n']:,}" for t in tests
-        )
-        return f"How far to believe this is not known: no labelled faces were given to the model{own}."
-    if study["accuracy"][-1]["kind"] != "photographs":
-        told.append("how often it is right on other photographs is not known, for none of them has a label")
-    return f"How far to believe {study['model']}: {'; '.join(reversed(told))}."
+# How far to believe it
+
+
+def _reliability(study: Study) -> str:
+    """The accuracy on photographs, new figures before seen ones, and on the test images of the data sets."""
+    scores = [sentences for entry in reversed(study.accuracy) if (sentences := _accuracy(study.model, entry))]
+    if not scores:
+        tests = [r["test"] for r in study.recognisers if r["model"] == study.model and r["test"]]
+        own = [f" On the test images of its own training it was correct for {t['k']:,} of {t['n']:,}." for t in tests]
+        return f"How far to believe this is not known, because the model was given no labelled faces.{''.join(own)}"
+    if study.accuracy[-1]["kind"] != PHOTOGRAPHS:
+        scores.append("How often it is correct on other photographs is not known, because none of them has a label.")
+    return " ".join(scores)
+
+
+def _accuracy(model: str | None, entry: Mapping[str, Any]) -> str:
+    """How often the model is correct on the most telling split of one kind of images; empty where it has no score."""
+    splits = {s["split"] for s in entry["scores"] if s["accuracy"]["n"]}
+    split = next((split for split in (NEW, ALL, SEEN, "test") if split in splits), None)
+    scores = [s for s in entry["scores"] if s["split"] == split]
+    own = next((s for s in scores if s["model"] == model and s["accuracy"]["n"]), None)
+    if own is None:
+        return ""
+    photographs = "labelled photographs" if split == ALL else f"labelled photographs ({split})"
+    where = f"the test images of its {entry['kind']}" if split == "test" else photographs
+    constant = next(s for s in scores if s["baseline"])
+    accepted = own["accepted"]
+    return (
+        f"On {where}, {model} is correct for {_share(own['accuracy'])}. "
+        f"Among the answers that it accepts, it is correct for {accepted['k']:,} of {accepted['n']:,}. "
+        f"{constant['model'].replace('always', 'Always answering')} would be correct for "
+        f"{constant['accuracy']['k']:,} of {constant['accuracy']['n']:,}."
+    )
+
+
+def _share(share: Mapping[str, Any]) -> str:
+    """A share in words: never a percentage without k of n and its interval."""
+    low, high = 100 * share["low"], 100 * share["high"]
+    return f"{share['k']:,} of {share['n']:,} ({100 * share['share']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %)"

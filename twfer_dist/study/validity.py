@@ -1,11 +1,12 @@
 """The paper's validity test (Table 7) and its mirror: does an animated face show its expression as a real one does?
 
-A recogniser that learned from real faces is asked about real expressive faces and about animated neutral ones. In the
-mirror, one that learned from animated faces is asked about real ones, beside the one that learned from real ones.
+A recogniser trained on real faces is tested on real expressive faces and on animated neutral ones. In the mirror, one
+trained on animated faces is tested on real ones, beside the one trained on real faces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -24,12 +25,12 @@ from twfer_dist.study import metrics
 
 VERSION = 1
 ORIGINS = {"real": "photograph", "animated": "animated"}
-"""What the images of the two data sets are (DATASET's column origin)."""
+"""The origin (column of DATASET) of the images in the two data sets."""
 
 
 @dataclass(frozen=True)
 class ValidityConfig(Settings):
-    """Nothing is set: the inputs decide."""
+    """Without settings: the inputs decide everything."""
 
 
 def validity_job(
@@ -39,103 +40,111 @@ def validity_job(
     predictions: Sequence[Artifact],
     config: ValidityConfig,
 ) -> StageSpec:
-    """Score each model on the test images of both data sets: per expression, both averages, n, 95 % intervals.
+    """Score each model on the test images of both data sets: accuracy by expression and overall, n, 95 % intervals.
 
-    real: a data set of labelled photographs. animated: one of animated neutral faces. models: trainings on either, one
-    on `real` at least. predictions: the models' answers to both data sets. A test image whose figure is among the
-    model's own training images is left out. `results["scores"]`: for each model, those on `real` first, and each data
-    set, `tables.scores`, with trained_on and asked_about ("real" or "animated") and left_out. Problem where an input is
-    of another kind, or answers are missing.
+    real: a data set of labelled photographs. animated: one of animated neutral faces. models: trainings on either, at
+    least one of them on `real`. predictions: the models' answers to both data sets. Test images whose figure is in the
+    model's own training images are left out. `results["scores"]`: for each model, those trained on `real` first, and
+    each data set, a row of `metrics.scores` with trained_on and asked_about ("real" or "animated") and left_out.
+    UserError where an input is of another kind, or answers are missing.
     """
     datasets = {"real": real, "animated": animated}
-    for name, dataset in datasets.items():
-        if dataset.manifest.stage != "dataset":
-            raise UserError(
-                f"{dataset.uri} is given as the {name} faces and is the output of stage "
-                f"'{dataset.manifest.stage}': name a data set."
-            )
-    known = {dataset.digest: name for name, dataset in datasets.items()}
-    for model in models:
-        if model.manifest.stage != "train" or model.manifest.inputs["dataset"] not in known:
-            raise UserError(
-                f"{model.uri} is no training on the real or on the animated faces of this validity test: name others."
-            )
-    learned = sorted(((known[m.manifest.inputs["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
-    if not learned or learned[0][0] != "real":
-        raise UserError(
-            f"The validity test has no model that learned from {real.uri}: name a training on the real faces."
-        )
-
-    def do(work: StageOutput) -> None:
-        asked = {name: _images(name, dataset) for name, dataset in datasets.items()}
-        found = [
-            {"trained_on": trained_on, **_score(model, datasets[trained_on], name, images, predictions)}
-            for trained_on, model in learned
-            for name, images in asked.items()
-        ]
-        work.results = {"scores": found, "summary": [_say(one) for one in found]}
-
+    trained = _by_training_set(datasets, models)
     inputs = {
         **datasets,
         **{f"model-{k}": m for k, m in enumerate(models)},
         **{f"predictions-{k}": p for k, p in enumerate(predictions)},
     }
+    do = partial(_write, datasets=datasets, trained=trained, predictions=predictions)
     return StageSpec("validity", VERSION, inputs, config, {}, {}, do)
 
 
-def _images(name: str, dataset: Artifact) -> pa.Table:
-    """The test images of a data set: image_id, figure (with its corpus). Problem where there are none, or of another
-    origin.
+def _by_training_set(datasets: Mapping[str, Artifact], models: Sequence[Artifact]) -> list[tuple[str, Artifact]]:
+    """Each model with the name of the data set that it was trained on, "real" first. UserError for wrong inputs."""
+    for name, dataset in datasets.items():
+        if (stage := dataset.manifest.stage) != "dataset":
+            raise UserError(
+                f"{dataset.uri} is given as the {name} faces but is the output of stage '{stage}': name a data set."
+            )
+    names = {dataset.digest: name for name, dataset in datasets.items()}
+    for model in models:
+        if model.manifest.stage != "train" or model.manifest.inputs["dataset"] not in names:
+            raise UserError(
+                f"{model.uri} is not a training on the real or animated faces of this validity test: name one that is."
+            )
+    trained = sorted(((names[m.manifest.inputs["dataset"]], m) for m in models), key=lambda pair: pair[0] != "real")
+    if not trained or trained[0][0] != "real":
+        raise UserError(
+            f"The validity test has no model trained on {datasets['real'].uri}: add a training on the real faces."
+        )
+    return trained
+
+
+def _write(
+    output: StageOutput,
+    *,
+    datasets: Mapping[str, Artifact],
+    trained: Sequence[tuple[str, Artifact]],
+    predictions: Sequence[Artifact],
+) -> None:
+    images = {name: _test_images(name, dataset) for name, dataset in datasets.items()}
+    scores = [
+        {"trained_on": trained_on, **_score(model, datasets[trained_on], name, images[name], predictions)}
+        for trained_on, model in trained
+        for name in datasets
+    ]
+    output.results = {"scores": scores, "summary": [_summary(score) for score in scores]}
+
+
+def _test_images(name: str, dataset: Artifact) -> pa.Table:
+    """image_id and figure_id (with its corpus) of a data set's test images. UserError where there are none, or some are
+    of another origin.
     """
     columns = ["image_id", "corpus", "figure_id", "origin", "split"]
-    rows = dataset.scan(".", DATASET).to_table(
-        columns=columns, filter=(pc.field("status") == OK) & (pc.field("split") == "test")
-    )
+    wanted = (pc.field("status") == OK) & (pc.field("split") == "test")
+    rows = dataset.scan(".", DATASET).to_table(columns=columns, filter=wanted)
     if not len(rows):
-        raise UserError(f"{dataset.uri} has no test images: split it into train and test at least.")
+        raise UserError(f"{dataset.uri} has no test images: split the data set into at least train and test.")
     if foreign := sorted(set(rows["origin"].to_pylist()) - {ORIGINS[name]}):
         raise UserError(
-            f"{dataset.uri} is given as the {name} faces and holds images of origin '{foreign[0]}': name another "
+            f"{dataset.uri} is given as the {name} faces but holds images of origin '{foreign[0]}': name another "
             "data set."
         )
     return pa.table({"image_id": rows["image_id"], "figure_id": figures(rows)})
 
 
 def _score(
-    model: Artifact, learned_from: Artifact, name: str, images: pa.Table, predictions: Sequence[Artifact]
+    model: Artifact, training_set: Artifact, name: str, images: pa.Table, predictions: Sequence[Artifact]
 ) -> dict[str, Any]:
-    """How the model answers those of `images` whose figures it did not learn from."""
-    train = learned_from.scan(".", DATASET).to_table(
+    """The model's score on those of `images` whose figures are not in its training images."""
+    train = training_set.scan(".", DATASET).to_table(
         columns=["corpus", "figure_id"], filter=pc.field("split") == "train"
     )
     new = images.filter(pc.invert(pc.is_in(images["figure_id"], pc.unique(figures(train)))))
-    left_out = len(images) - len(new)
     if not len(new):
         raise UserError(
-            f"Every figure of the {name} test images is among the training images of {model.uri}: split both data "
+            f"Every figure in the {name} test images is also in the training images of {model.uri}: split both data "
             "sets by the same figures."
         )
-    asked = pa.table({"image_id": new["image_id"], "split": pa.array([name] * len(new), pa.string())})
-    counts = metrics.count(predictions, asked)
-    answers = metrics.evaluate(counts.filter(pc.equal(counts["model"], name_of(model))))
-    told_of = int(answers[0].total.sum()) + answers[0].unanswered if answers else 0
-    if told_of != len(new):
+    counted = pa.table({"image_id": new["image_id"], "split": pa.array([name] * len(new), pa.string())})
+    counts = metrics.count(predictions, counted)
+    evaluations = metrics.evaluate(counts.filter(pc.equal(counts["model"], name_of(model))))
+    answers = int(evaluations[0].total.sum()) + evaluations[0].unanswered if evaluations else 0
+    if answers != len(new):
         raise UserError(
-            f"The predictions hold {told_of} answers of {name_of(model)} to {len(new)} {name} test images: let one "
-            "predict stage ask it "
-            "about both data sets."
+            f"The predictions hold {answers} answers of {name_of(model)} to {len(new)} {name} test images: predict "
+            "both data sets with this model in one stage."
         )
-    (told,) = metrics.scores(answers)
-    return {"asked_about": name, **told, "left_out": left_out}
+    (score,) = metrics.scores(evaluations)
+    return {"asked_about": name, **score, "left_out": len(images) - len(new)}
 
 
-def _say(one: dict[str, Any]) -> str:
-    images, mean = one["images"], one["mean"]
+def _summary(score: Mapping[str, Any]) -> str:
+    accuracy, balanced = score["accuracy"], score["balanced_accuracy"]
     return (
-        f"{one['model']}, trained on {one['trained_on']}, asked about {one['asked_about']}: "
-        f"{100 * images['share']:.1f} % "
-        f"({images['k']} of {images['n']}), mean of classes {mean['value']:.3f} ({mean['low']:.3f} to "
-        f"{mean['high']:.3f})"
+        f"{score['model']}, trained on {score['trained_on']} faces, tested on {score['asked_about']} faces: accuracy "
+        f"{100 * accuracy['share']:.1f} % ({accuracy['k']} of {accuracy['n']}), balanced accuracy "
+        f"{balanced['value']:.3f} ({balanced['low']:.3f} to {balanced['high']:.3f})"
     )
 
 

@@ -108,7 +108,7 @@ def paired_loss(
 
 @torch.no_grad()
 def _keep_warped(colour: Tensor, moved: Tensor, truth: Tensor) -> Tensor:
-    """The target of attention (B, 1, S, S): near 0 where paint is nearer to the truth than the warped input by MARGIN."""
+    """The target of attention, (B, 1, S, S): near 0 where paint beats the warped input by MARGIN."""
     errors = [
         F.avg_pool2d((picture - truth).abs().mean(1, keepdim=True), 3, stride=1, padding=1)
         for picture in (colour, moved)

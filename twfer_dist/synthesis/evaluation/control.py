@@ -4,7 +4,7 @@ import numpy as np
 
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
-from twfer_dist.measurement.analyzer import FaceAnalyzer
+from twfer_dist.measurement.face import FaceAnalyzer
 from twfer_dist.measurement.identity import whole_crop
 
 

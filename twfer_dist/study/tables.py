@@ -1,0 +1,76 @@
+"""The numbers of a report as CSV, for spreadsheets and other programs."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.engine.spreadsheet import rows_to_csv
+from twfer_dist.study.report_data import Study
+
+_INTERVAL = ("low", "high")
+_NUMBERS = ("k", "n", "value", *_INTERVAL)
+_SCORES = ("images", "model", "split", "of", *_NUMBERS)
+_CONFUSION = ("images", "model", "split", "truth", *EXPRESSIONS)
+_GROUPS = ("column", "group", "faces", "figures", "expression", "answered", "of", "share", *_INTERVAL, "labelled",
+    "labels")  # fmt: skip
+
+Rows = Iterator[dict[str, Any]]
+
+
+def csv_files(study: Study) -> dict[str, bytes]:
+    """The CSV files of a report by name."""
+    return {
+        "accuracy.csv": rows_to_csv(_SCORES, _score_rows(study.accuracy)),
+        "validity.csv": rows_to_csv(_SCORES, _score_rows(_validity_entries(study.validity))),
+        "confusion.csv": rows_to_csv(_CONFUSION, _confusion_rows(study.accuracy)),
+        "groups.csv": rows_to_csv(_GROUPS, _group_rows(study.groups)),
+    }
+
+
+def _score_rows(entries: Iterable[Mapping[str, Any]]) -> Rows:
+    """One row for each expression, one for the accuracy and one for the balanced accuracy."""
+    for entry in entries:
+        for score in entry["scores"]:
+            base = {"images": entry["images"], "model": score["model"], "split": score["split"]}
+            for e in score["expressions"]:
+                yield {**base, "of": e["expression"], **_numbers(e, "share")}
+            yield {**base, "of": "accuracy", **_numbers(score["accuracy"], "share")}
+            yield {**base, "of": "balanced accuracy", **_numbers(score["balanced_accuracy"], "value")}
+
+
+def _validity_entries(tests: Iterable[Mapping[str, Any]]) -> Rows:
+    for test in tests:
+        for s in test["scores"]:
+            yield {"images": f"{s['asked_about']} faces, model trained on {s['trained_on']} faces", "scores": [s]}
+
+
+def _confusion_rows(entries: Iterable[Mapping[str, Any]]) -> Rows:
+    for entry in entries:
+        for c in entry["confusion"]:
+            base = {"images": entry["images"], "model": c["model"], "split": c["split"]}
+            for truth, row in zip(EXPRESSIONS, c["matrix"], strict=True):
+                yield {**base, "truth": truth, **dict(zip(EXPRESSIONS, row, strict=True))}
+
+
+def _group_rows(groups: Sequence[Mapping[str, Any]]) -> Rows:
+    for column in groups:
+        for group in column["values"]:
+            for e in group["expressions"]:
+                yield {
+                    "column": column["column"],
+                    "group": group["value"],
+                    "faces": group["faces"],
+                    "figures": group["figures"],
+                    "expression": e["expression"],
+                    "answered": e["k"],
+                    "of": e["n"],
+                    "share": e["corrected"],
+                    "low": e["low"],
+                    "high": e["high"],
+                    "labelled": e["labelled"].get("k"),
+                    "labels": e["labelled"].get("n"),
+                }
+
+
+def _numbers(score: Mapping[str, Any], value: str) -> dict[str, Any]:
+    return {name: score.get(value if name == "value" else name) for name in _NUMBERS}
