@@ -1,4 +1,4 @@
-"""A synthetic data set of pictures that seven labels can be learned from in a few steps."""
+"""A synthetic data set whose seven labels can be learned in a few steps."""
 
 import cv2
 import numpy as np
@@ -12,28 +12,28 @@ from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.training import TrainConfig
 
 SMALL = TrainConfig(network="resnet18", size=32, epochs=2, batch=14, learning_rate=1e-3)
-"""Learns the pictures below in seconds."""
+"""Learns the images below in seconds."""
 
-PLACES = ((0.2, 0.2), (0.5, 0.2), (0.8, 0.2), (0.2, 0.5), (0.8, 0.5), (0.35, 0.8), (0.65, 0.8))
+SPOTS = ((0.2, 0.2), (0.5, 0.2), (0.8, 0.2), (0.2, 0.5), (0.8, 0.5), (0.35, 0.8), (0.65, 0.8))
 
 
 def picture(label: int, seed: int, size: int = 64) -> bytes:
-    """A noisy grey square with a bright blob at the label's place, as JPEG."""
+    """A noisy grey square with a bright blob at the label's spot, as JPEG."""
     random = np.random.default_rng([label, seed])
     pixels = random.normal(90, 12, (size, size, 3))
-    x, y = (int(size * v + random.integers(-3, 4)) for v in PLACES[label - 1])
+    x, y = (int(size * v + random.integers(-3, 4)) for v in SPOTS[label - 1])
     cv2.circle(pixels, (x, y), size // 8, (230, 230, 230), -1)
     return cv2.imencode(".jpg", np.clip(pixels, 0, 255).astype(np.uint8))[1].tobytes()
 
 
 def rows(counts: dict[str, int], figure_ids: int = 3) -> pa.Table:
-    """DATASET rows: `counts[split]` images of each expression, from `figures` figures a split."""
-    found = []
+    """DATASET rows: `counts[split]` images of each expression, from `figure_ids` figures in each split."""
+    table = []
     for split, count in counts.items():
         for label in range(1, 8):
             for k in range(count):
                 image_id = f"{split}-{label}-{k:03d}"
-                found.append(
+                table.append(
                     {
                         "image_id": image_id,
                         "split": split,
@@ -51,7 +51,7 @@ def rows(counts: dict[str, int], figure_ids: int = 3) -> pa.Table:
                         "error": "",
                     }
                 )
-    return pa.Table.from_pylist(found, schema.DATASET)
+    return pa.Table.from_pylist(table, schema.DATASET)
 
 
 def hash_of(name: str) -> int:
@@ -59,10 +59,10 @@ def hash_of(name: str) -> int:
 
 
 def dataset(out: str, counts: dict[str, int], *, table: pa.Table | None = None) -> Artifact:
-    """A finished data set in `out`."""
+    """The output of a dataset stage in `out`."""
     table = rows(counts) if table is None else table
 
-    def do(work: StageOutput) -> None:
-        work.write_table(".", table)
+    def do(output: StageOutput) -> None:
+        output.write_table(".", table)
 
     return run_stage(StageSpec("dataset", 1, {}, counts, {}, {".": schema.DATASET}, do), out, quiet=True)

@@ -19,7 +19,7 @@ ROOMS = (
     "core", "engine", "training", "corpus", "rendering", "measurement", "faces", "annotation", "synthesis", "dataset",
     "recognition", "study", "bench", "recipe", "cli",
 )  # fmt: skip
-RAY_FILES = {"stage", "train_stage", "sweep_stage"}
+RAY_FILES = {"stage", "train_stage", "sweep_stage", "workers"}
 """Outside the engine, Ray is imported in files of these names alone."""
 
 

@@ -18,7 +18,7 @@ from engine_jobs import Adder, Config, numbers_job
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import ray_folder, resources
-from twfer_dist.engine.ray_cluster import probe, train, train_device
+from twfer_dist.engine.ray_cluster import probe
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.synthesis.stage import Animator
@@ -117,21 +117,6 @@ def test_a_gpu_that_pytorch_does_not_find_is_refused(ray_cluster: None, monkeypa
     assert resources.device(0) == "cpu"
     with pytest.raises(UserError, match="asks for GPUs and PyTorch finds none on .*: install a driver"):
         Animator("nowhere.safetensors", batch=16, gpus=0.5, bfloat16=False)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_training_with_gpus_never_runs_on_the_cpu(ray_cluster: None, tmp_path: Path, workers: int) -> None:
-    """Ray counts a logical GPU here, whether or not the machine has one."""
-
-    def worker(arguments: dict[str, bool]) -> tuple[int, str]:
-        return os.getpid(), str(train_device(arguments["gpu"]))
-
-    if torch.cuda.is_available():
-        process, device = train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
-        assert process != os.getpid() and device.startswith("cuda")
-    else:
-        with pytest.raises(UserError, match="PyTorch finds none"):
-            train(worker, {"gpu": True}, str(tmp_path), workers=workers, gpu=True)
 
 
 class OnGpu(Adder):

@@ -8,18 +8,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import ray_folder, resources, storage
+from twfer_dist.engine import ray_folder, resources
 from twfer_dist.engine.journal import without_password
-
-MAX_FAILURES = 2
-"""How often a training's group of workers is started again after one of them died."""
-MAX_STARTS = 5
-"""How often the cluster is asked for the workers, for a minute each time: nodes that start on demand need a few."""
 
 PROBE_SECONDS = 3.0
 """How long `RAY_ADDRESS` may take to answer; it is tried twice."""
@@ -179,83 +174,3 @@ def _stderr_silenced() -> Iterator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-
-
-def train_device(gpu: bool) -> Any:
-    """Where a worker of `train` computes: Ray Train shows each worker of a machine the GPUs of all, and one of them is
-    its own.
-    """
-    from ray.train.torch import get_device
-
-    return get_device() if resources.device(gpu) == "cuda" else "cpu"
-
-
-def train(
-    worker: Callable[[dict[str, Any]], Any],
-    arguments: dict[str, Any],
-    uri: str,
-    *,
-    workers: int,
-    gpu: bool,
-    cpus: float = 1,
-) -> Any:
-    """Run `worker(arguments)` on Ray Train, and return what rank 0 returned.
-
-    workers: processes with `cpus` each, and a GPU each with `gpu`; 0 is this process, or one worker with `gpu`: this
-    process may run where there is no GPU. uri: where Ray Train keeps its own notes, a folder that all nodes reach; the
-    workers keep their checkpoints themselves, because in this process Ray Train keeps none.
-    """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    workers = max(workers, int(gpu))
-    if gpu:
-        start()
-        resources.check_gpus(1)
-    elif workers:
-        start()
-    else:
-        import torch
-
-        torch.set_num_threads(
-            min(torch.get_num_threads(), resources.cores())
-        )  # PyTorch counts the machine's, whatever the container's limit
-    logging.getLogger("ray.train").setLevel(logging.ERROR)  # it prints every metric otherwise
-    fs, path = storage.resolve(uri)
-    sentence = storage.join(uri, "problem.txt")
-    storage.write_bytes(sentence, b"")
-
-    def tell() -> Any:
-        """The worker, with its arguments: those of `train_loop_config` Ray Train would keep and show. A Problem is
-        written down, and a group that is started again does not meet it again.
-        """
-        if storage.read_bytes(sentence):
-            return None
-        try:
-            return worker(arguments)
-        except UserError as problem:
-            storage.write_bytes(sentence, str(problem).encode())
-            raise
-
-    failures = FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_STARTS)  # type: ignore[call-arg]
-    trainer = TorchTrainer(
-        tell,
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus, "GPU": int(gpu)} if workers else None
-        ),
-        run_config=RunConfig(name="workers", storage_path=path, storage_filesystem=fs, failure_config=failures),
-    )
-    returned = None
-    try:
-        returned = trainer.fit().return_value  # type: ignore[attr-defined]
-    except Exception as error:
-        if hasattr(error, "controller_failure"):
-            raise UserError(
-                f"The cluster did not start {workers} workers with {cpus:g} CPU{' and a GPU' if gpu else ''} each "
-                f"({error.controller_failure}): ask for fewer, or add nodes."
-            ) from None
-        if not storage.read_bytes(sentence):
-            raise
-    if told := storage.read_bytes(sentence):
-        raise UserError(told.decode())
-    return returned

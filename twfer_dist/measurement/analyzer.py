@@ -15,6 +15,7 @@ from twfer_dist.engine.config import package_path
 from twfer_dist.measurement import checkpoint
 from twfer_dist.measurement.face import Face, FaceAnalyzer, sharpness
 from twfer_dist.measurement.network import SIZE, FaceNetwork, predict_batch
+from twfer_dist.training import weights
 
 WEIGHTS = "faces.safetensors"
 SHIPPED = package_path("package:weights/faces.safetensors")
@@ -70,16 +71,16 @@ class NetworkAnalyzer:
 
 def to_bytes(network: nn.Module, factors: np.ndarray, *, recipe: str) -> bytes:
     """The weights as `checkpoint.to_bytes` writes them, with the interval factors."""
-    return checkpoint.to_bytes(network, recipe=recipe, beside={_FACTORS: torch.from_numpy(factors)})
+    return checkpoint.to_bytes(network, recipe=recipe, extra={_FACTORS: torch.from_numpy(factors)})
 
 
 def open_network(uri: str) -> NetworkAnalyzer:
     """The network in a file of `to_bytes`. UserError where the file is missing, damaged or of another model."""
     remedy = "name the weights of a network that measures faces, or leave it out"
-    state, sha256 = checkpoint.read(uri, remedy)
-    factors = state.pop(_FACTORS, torch.zeros(0)).numpy()
+    file = weights.read(uri, remedy)
+    factors = file.tensors.pop(_FACTORS, torch.zeros(0)).numpy()
     network = FaceNetwork()
     has_factors = factors.shape == (len(ACTION_UNITS),)
-    checkpoint.fill(network, state if has_factors else {}, uri, remedy)
+    checkpoint.fill(network, file.tensors if has_factors else {}, uri, remedy)
     network.eval().to(memory_format=torch.channels_last)
-    return NetworkAnalyzer(network, factors, sha256)
+    return NetworkAnalyzer(network, factors, file.sha256)

@@ -1,9 +1,8 @@
-"""The network that tells figures apart, in whatever light, material and expression they are shown: is an animated
-figure still itself?
+"""The network that identifies figures in any light, material and expression: does an animated figure keep its identity?
 
-It learns from rendered heads, whose figures are known: of each figure of a batch two pictures are shown, and each must
-be told from all others of the batch by its embedding's cosine with the other's (Chen et al. 2020, NT-Xent). Plain
-PyTorch.
+It is trained on rendered heads, whose figures are known, with the contrastive loss NT-Xent (Chen et al. 2020): a batch
+shows each figure in two pictures, and the cosine of their embeddings must exceed that with all other pictures of the
+batch. Plain PyTorch.
 """
 
 from collections.abc import Callable
@@ -22,26 +21,27 @@ from twfer_dist.measurement.analyzer import SHIPPED, open_network
 from twfer_dist.measurement.augmentation import Examples, Heads
 from twfer_dist.measurement.network import SIZE, FaceNetwork, standardised
 from twfer_dist.measurement.training import FaceNetworkConfig, TrainingObjective
+from twfer_dist.training import weights
 
 WEIGHTS = "identity.safetensors"
 EMBEDDING = 128
-_SHARPNESS = 10.0  # cosines are multiplied by it before the softmax, which could not become sure of -1 to 1 otherwise
-_NECK = 64 * 49  # numbers of the trunk's output
+_INVERSE_TEMPERATURE = 10.0  # on cosines before the softmax: values in -1 to 1 alone could never give a confident one
+_NECK = 64 * 49  # size of the trunk's output
 
 
 class IdentityNetwork(nn.Module):
     """The trunk of the network that measures faces, and an embedding.
 
-    forward(crop (B, 1, 112, 112), float32, each with mean 0 and deviation 1) gives (B, EMBEDDING), each of length 1:
-    what a figure's pictures have in common.
+    forward(crop (B, 1, 112, 112), float32, each with mean 0 and standard deviation 1) gives (B, EMBEDDING), each of
+    length 1.
     """
 
     def __init__(self) -> None:
         super().__init__()
         face = FaceNetwork()
         self.stem, self.body, self.neck = face.stem, face.body, face.neck
-        # What all faces have in common is taken away: else all cosines are near 1, and nothing is learned (as in
-        # ArcFace's heads).
+        # Batch norm removes what all faces share, as in ArcFace's heads: otherwise all cosines are near 1, and the
+        # network does not learn.
         self.last = nn.Sequential(nn.Linear(_NECK, EMBEDDING, bias=False), nn.BatchNorm1d(EMBEDDING, affine=False))
 
     def forward(self, crop: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class IdentityNetwork(nn.Module):
 
 
 def new_network() -> IdentityNetwork:
-    """A network on the trunk of the shipped one that measures faces: from random weights it hardly begins to learn."""
+    """A network on the trunk of the shipped one that measures faces: from random weights it hardly learns."""
     network, face = IdentityNetwork(), open_network(SHIPPED).network
     for name in ("stem", "body", "neck"):
         getattr(network, name).load_state_dict(getattr(face, name).state_dict())
@@ -57,53 +57,49 @@ def new_network() -> IdentityNetwork:
 
 
 def paired_batches(heads: Heads, config: FaceNetworkConfig) -> Callable[[int], np.ndarray]:
-    """Which heads a step shows: a function of the step to int64 (batch,), of which the second half shows the figures of
-    the first half again, in the same order. Each epoch shows each figure once, in its own order. Problem where no
-    figure has two pictures, or too few have.
+    """A function from a step to the heads that it shows, int64 (batch,): the second half shows the figures of the first
+    half in other pictures, in the same order. Each epoch shows each figure once, in the epoch's own order. Raises
+    UserError if fewer figures than half a batch have two pictures.
     """
     order = np.argsort(heads.figure_ids, kind="stable")
     _, first, number = np.unique(heads.figure_ids[order], return_index=True, return_counts=True)
     first, number = first[number > 1], number[number > 1]
     if not len(first):
         raise UserError(
-            "The rendered heads show each figure once, and nothing tells what makes it itself: render more scenes "
-            "of each."
+            "The rendered heads show each figure once, which does not identify it: render more scenes of each."
         )
     half = config.batch // 2
     if half > len(first):
         raise UserError(
-            f"A batch of {config.batch} shows {half} figures twice and there are {len(first)}: choose a smaller batch."
+            f"A batch of {config.batch} shows {half} figures twice and there are {len(first)}: use a smaller batch."
         )
 
-    def rows(step: int) -> np.ndarray:
-        epoch, place = divmod(step, len(first) // half)
-        figures = np.random.default_rng((config.seed, 1, epoch)).permutation(len(first))[
-            place * half : (place + 1) * half
-        ]
+    def rows_of(step: int) -> np.ndarray:
+        epoch, batch_index = divmod(step, len(first) // half)
+        permutation = np.random.default_rng((config.seed, 1, epoch)).permutation(len(first))
+        figures = permutation[batch_index * half : (batch_index + 1) * half]
         rng = np.random.default_rng((config.seed, 3, step))
         one = rng.integers(number[figures])
         other = (one + rng.integers(1, number[figures])) % number[figures]
         return order[np.concatenate([first[figures] + one, first[figures] + other])]
 
-    return rows
+    return rows_of
 
 
 def contrastive_objective(
     heads: Heads, config: FaceNetworkConfig, device: torch.device | str = "cpu"
 ) -> TrainingObjective:
-    """The lesson of this network: the cross entropy of each picture's other one (`two_of_each`) among all other
-    pictures of the batch. Each of several workers tells its own share of the batch apart. The pictures stay as they
-    were rendered: what else a photograph would do to them hides the little by which figures differ.
+    """The objective of this network: the cross entropy of each picture's counterpart (`paired_batches`) among all other
+    pictures of the batch; several workers each compare within their own share. Pictures are shown as rendered:
+    augmenting them would hide the small differences between figures.
     """
 
-    def loss_of(found: Tensor, truth: Examples) -> dict[str, Tensor]:
-        same = torch.eye(len(found), dtype=torch.bool, device=found.device)
-        cosines = (found @ found.T).masked_fill(same, -torch.inf)
-        return {
-            "figures": F.cross_entropy(
-                _SHARPNESS * cosines, torch.arange(len(found), device=found.device).roll(len(found) // 2)
-            )
-        }
+    def loss_of(embedded: Tensor, truth: Examples) -> dict[str, Tensor]:
+        count, device = len(embedded), embedded.device
+        itself = torch.eye(count, dtype=torch.bool, device=device)
+        cosines = (embedded @ embedded.T).masked_fill(itself, -torch.inf)
+        counterparts = torch.arange(count, device=device).roll(count // 2)
+        return {"figures": F.cross_entropy(_INVERSE_TEMPERATURE * cosines, counterparts)}
 
     return TrainingObjective(paired_batches(heads, config), augmentation.jittered, loss_of)
 
@@ -114,37 +110,37 @@ def embeddings(network: IdentityNetwork, crops: Tensor, batch: int = 64) -> np.n
     network.eval()
     device = next(network.parameters()).device
     parts = [
-        network(standardised(some.to(device)).contiguous(memory_format=torch.channels_last))
-        for some in crops.split(batch)
+        network(standardised(piece.to(device)).contiguous(memory_format=torch.channels_last))
+        for piece in crops.split(batch)
     ]
     return torch.cat(parts).cpu().numpy()
 
 
-def rank1_hits(asked: np.ndarray, figures: np.ndarray, gallery: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Whether the nearest of the gallery is of the same figure (rank 1), bool (N,).
+def rank1_hits(
+    queries: np.ndarray, figures: np.ndarray, gallery: np.ndarray, gallery_figures: np.ndarray
+) -> np.ndarray:
+    """Whether the nearest embedding of the gallery shows the query's figure, bool (N,).
 
-    asked (N, EMBEDDING) and gallery (M, EMBEDDING) are embeddings, figures (N,) and known (M,) whose they are.
+    queries (N, EMBEDDING) and gallery (M, EMBEDDING) are embeddings of the figures (N,) and gallery_figures (M,).
     """
-    return known[(asked @ gallery.T).argmax(1)] == figures
+    return gallery_figures[(queries @ gallery.T).argmax(1)] == figures
 
 
 def scores(network: IdentityNetwork, heads: Heads) -> dict[str, float]:
-    """identity_rank1: of the figures of `heads`, the share whose last picture is nearest to their own first one;
-    figures: how many.
+    """identity_rank1: the share of figures whose last picture is nearest to their own first one; figures: their number.
 
-    The rows of `heads` are sorted by id: a figure's first and last pictures are of different scenes, where it has
-    several.
+    Heads are sorted by id, so a figure's first and last pictures come from different scenes if it has several.
     """
-    known, first, number = np.unique(heads.figure_ids, return_index=True, return_counts=True)
+    figures, first, number = np.unique(heads.figure_ids, return_index=True, return_counts=True)
     last = first + number - 1
-    found = embeddings(network, augmentation.aligned(heads.of(np.concatenate([first, last]))).crops)
-    hits = rank1_hits(found[len(first) :], known, found[: len(first)], known)
-    return {"identity_rank1": float(hits.mean()), "figures": float(len(known))}
+    embedded = embeddings(network, augmentation.aligned(heads.of(np.concatenate([first, last]))).crops)
+    hits = rank1_hits(embedded[len(first) :], figures, embedded[: len(first)], figures)
+    return {"identity_rank1": float(hits.mean()), "figures": float(len(figures))}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The network in inference mode, and the sha256 of its file."""
+    """The network in inference mode, with the sha256 of its file."""
 
     network: IdentityNetwork
     sha256: str
@@ -156,18 +152,18 @@ class Identity:
 
 
 def whole_crop(side: int) -> np.ndarray:
-    """The matrix (2, 3) that takes a crop of `side` pixels to one of SIZE: both show the same."""
+    """The matrix (2, 3) that scales a whole crop of `side` pixels to SIZE."""
     scale = SIZE / side
     return np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5]], np.float32)
 
 
 def open_identity(uri: str) -> Identity:
-    """The network in a file that `checkpoint.to_bytes` made. Problem where the file is missing, broken or of another
-    model.
+    """The network in a file that `checkpoint.to_bytes` wrote. Raises UserError if the file is missing, broken, or
+    another model's.
     """
     remedy = "name the weights of an identity-network stage"
-    state, sha256 = checkpoint.read(uri, remedy)
+    file = weights.read(uri, remedy)
     network = IdentityNetwork()
-    checkpoint.fill(network, state, uri, remedy)
+    checkpoint.fill(network, file.tensors, uri, remedy)
     network.eval().to(memory_format=torch.channels_last)
-    return Identity(network, sha256)
+    return Identity(network, file.sha256)

@@ -1,4 +1,4 @@
-"""The network that measures a face: 68 points, 17 Action Units, head pose, and how sure it is of each.
+"""The network that measures a face: 68 points, 17 Action Units, head pose, and the expected errors of the first two.
 
 A small residual network (He et al. 2016) over a grey crop. Plain PyTorch.
 """
@@ -12,22 +12,20 @@ from twfer_dist.core.landmarks import MIRRORED
 from twfer_dist.core.taxonomy import ACTION_UNITS, MAX_INTENSITY
 
 SIZE = 112
-"""Pixels a side of the crop that the network reads."""
+"""Side of the network's input crop in pixels."""
 
 POINTS = 68
 UNITS = len(ACTION_UNITS)
 POSE = 3
-_POSE_DEGREES = 20.0  # what a pose output of 1 means
-_PIXELS = 10.0  # what a points output of 1 means, away from the middle of the crop
+_POSE_DEGREES = 20.0  # of a pose output of 1
+_PIXELS = 10.0  # of a points output of 1, from the middle of the crop
 _WIDTHS = (32, 64, 128, 192)
-_LEAST_SCALE = 1e-3
+_MIN_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the network says of B faces. A scale is that of a Laplace distribution: the mean absolute error it
-    expects.
-    """
+    """The network's output for B faces. A scale is that of a Laplace distribution: the expected absolute error."""
 
     points: Tensor  # (B, 68, 2): x, y in pixels of the crop, iBUG's order
     point_scales: Tensor  # (B, 68), pixels
@@ -36,7 +34,7 @@ class Measured:
     pose: Tensor  # (B, 3): yaw (to the subject's left), pitch (up), roll in degrees
 
     def mirrored(self) -> "Measured":
-        """What it says of the mirror images."""
+        """The measurements of the mirror images."""
         points = torch.stack([SIZE - 1 - self.points[..., 0], self.points[..., 1]], -1)[:, list(MIRRORED)]
         turned = self.pose * torch.tensor([-1.0, 1.0, -1.0], device=self.pose.device)
         return Measured(points, self.point_scales[:, list(MIRRORED)], self.units, self.unit_scales, turned)
@@ -58,7 +56,7 @@ class _Block(nn.Module):
 
 
 class FaceNetwork(nn.Module):
-    """forward(crop (B, 1, 112, 112), float32, each with mean 0 and deviation 1) gives `Measured`. 3.0 million
+    """forward(crop (B, 1, 112, 112), float32, each with mean 0 and standard deviation 1) gives `Measured`. 3.0 million
     parameters.
     """
 
@@ -77,20 +75,20 @@ class FaceNetwork(nn.Module):
         self.scales = nn.Linear(256, POINTS + UNITS)
 
     def forward(self, crop: Tensor) -> Measured:
-        found = self.hidden(self.neck(self.body(self.stem(crop)))).float()
-        scales = nn.functional.softplus(self.scales(found)) + _LEAST_SCALE
+        features = self.hidden(self.neck(self.body(self.stem(crop)))).float()
+        scales = nn.functional.softplus(self.scales(features)) + _MIN_SCALE
         return Measured(
-            SIZE / 2 + _PIXELS * self.points(found).view(-1, POINTS, 2),
+            SIZE / 2 + _PIXELS * self.points(features).view(-1, POINTS, 2),
             scales[:, :POINTS],
-            MAX_INTENSITY / 4 + self.units(found),
+            MAX_INTENSITY / 4 + self.units(features),
             scales[:, POINTS:],
-            _POSE_DEGREES * self.pose(found),
+            _POSE_DEGREES * self.pose(features),
         )
 
 
 def standardised(grey: Tensor) -> Tensor:
-    """Grey crops, uint8 (B, S, S), as the network takes them: float32 (B, 1, S, S), each with mean 0 and deviation
-    1.
+    """Grey crops, uint8 (B, S, S), as the network's input: float32 (B, 1, S, S), each with mean 0 and standard
+    deviation 1.
     """
     x = grey.float().unsqueeze(1)
     deviation, mean = torch.std_mean(x, (2, 3), keepdim=True)
@@ -99,8 +97,8 @@ def standardised(grey: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def predict_batch(network: nn.Module, grey: Tensor) -> Measured:
-    """What a network in inference mode says of crops, uint8 (B, S, S), and of their mirror images, averaged: no side is
-    favoured.
+    """The output of a network in inference mode for crops, uint8 (B, S, S), averaged with that for their mirror images,
+    so that neither side is favoured.
     """
     both = standardised(torch.cat([grey, grey.flip(2)])).contiguous(memory_format=torch.channels_last)
     parts = [value.chunk(2) for value in vars(network(both)).values()]

@@ -1,44 +1,34 @@
-"""The stages that train the network that measures faces and the one that tells figures apart, data-parallel on Ray
-Train.
-"""
+"""The stages that train the network that measures faces, and the one that identifies figures."""
 
-import contextlib
 import dataclasses
-import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import ray_cluster, storage
-from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, Request, StageKind
-from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.progress import ProgressReporter
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement import analyzer, augmentation, checkpoint, identity, training
 from twfer_dist.measurement.augmentation import Heads
 from twfer_dist.measurement.network import FaceNetwork
 from twfer_dist.measurement.training import FaceNetworkConfig, State, TrainingObjective
-from twfer_dist.training.checkpoint import keep_checkpoint, set_aside_damaged
 from twfer_dist.training.loop import check_divisible
+from twfer_dist.training.observer import LOG, Observer, Record, log_lines
+from twfer_dist.training.run import Trained, run_training
+from twfer_dist.training.workers import Workers
 
 VERSION = 1
 IDENTITY_VERSION = 2
 
-LOG = "training.jsonl"
-CHECKPOINT = "checkpoint.pt"
-
-LOG_EVERY = 20  # seconds
-LOOK_EVERY = 120  # seconds between checkpoints and scores of a running training
-LOOK_HEADS = 512
+SCORED_HEADS = 512  # with each checkpoint
 
 
 def face_network_job(
@@ -49,225 +39,173 @@ def face_network_job(
     test: Artifact | None = None,
     workers: int = 0,
     gpu: bool = False,
+    checkpoint_seconds: float = 120,
 ) -> StageSpec:
-    """Train the network that measures faces on the heads of `rendered` and choose its intervals on figures that it has
-    not seen.
+    """Train the network that measures faces on the heads of `rendered`, and calibrate its intervals on held-out
+    figures.
 
-    Writes faces.safetensors (float16, with what `measure.open_network` needs) and training.jsonl. `results`: scores on
-    the held-out figures (`learning.scores`) and, where given, on the heads of `test`; the number of heads; the MLflow
-    run's id. workers: processes of Ray Train, 0 for this one. A training that was killed goes on from its last
-    checkpoint, at most two minutes old.
+    Writes faces.safetensors (float16, for `analyzer.open_network`) and training.jsonl. `results`: scores
+    (`training.scores`) on the held-out figures and, if given, on the heads of `test`; the number of heads; the MLflow
+    run's id. workers: processes of Ray Train, 0 for this one. A killed training resumes from its last checkpoint, at
+    most `checkpoint_seconds` old.
     """
     check_batch(config.batch, workers, pairs=False)
+    task = _Task(rendered, config, FaceNetwork, training.measurement_objective, _measurement_scores)
 
-    def do(work: StageOutput) -> None:
-        with _trained(work, _MEASURE, rendered, config, tracking, workers, gpu) as (run, state, held_out):
-            _finish_measuring(work, run, state, held_out, test)
+    def do(output: StageOutput) -> None:
+        with run_training(
+            output,
+            task,
+            tracking,
+            Workers(workers, gpu),
+            params=dataclasses.asdict(config),
+            checkpoint_seconds=checkpoint_seconds,
+        ) as trained:
+            _finish(output, task, trained)
+            _finish_measurement(output, task, trained, test)
 
     inputs = {"rendered": rendered, **({"test": test} if test else {})}
     return StageSpec("face-network", VERSION, inputs, config, {}, {}, do)
 
 
 def identity_network_job(
-    rendered: Artifact, config: FaceNetworkConfig, tracking: Tracking, *, workers: int = 0, gpu: bool = False
+    rendered: Artifact,
+    config: FaceNetworkConfig,
+    tracking: Tracking,
+    *,
+    workers: int = 0,
+    gpu: bool = False,
+    checkpoint_seconds: float = 120,
 ) -> StageSpec:
-    """Train the network that tells figures apart on the heads of `rendered`, of each figure in several scenes.
+    """Train the network that identifies figures on the heads of `rendered`, which shows each figure in several scenes.
 
-    Writes identity.safetensors (float16, for `identity.open_identity`) and training.jsonl. `results`: scores on the
-    held-out figures (`identity.scores`), the number of heads, the MLflow run's id. All else as in `face_network_job`.
+    Writes identity.safetensors (float16, for `identity.open_identity`) and training.jsonl. `results`: scores
+    (`identity.scores`) on the held-out figures, the number of heads, the MLflow run's id. Everything else as in
+    `face_network_job`.
     """
     check_batch(config.batch, workers, pairs=True)
+    task = _Task(rendered, config, identity.new_network, identity.contrastive_objective, identity.scores)
 
-    def do(work: StageOutput) -> None:
-        with _trained(work, _TELL_APART, rendered, config, tracking, workers, gpu) as (run, state, held_out):
-            weights = checkpoint.to_bytes(state.network, recipe=work.spec.fingerprint)
-            work.write_file(identity.WEIGHTS, weights)
-            scores = identity.scores(
-                identity.open_identity(storage.join(work.directory, identity.WEIGHTS)).network, held_out
-            )
-            figures = round(scores["figures"])
-            run.log_metrics({f"held_out_{key}": value for key, value in scores.items()})
-            work.results |= {
-                "scores": {"held_out": scores},
-                "summary": [
-                    (
-                        f"held out: {round(scores['identity_rank1'] * figures)} of {figures} figures known again in "
-                        "another scene"
-                    )
-                ],
-            }
+    def do(output: StageOutput) -> None:
+        with run_training(
+            output,
+            task,
+            tracking,
+            Workers(workers, gpu),
+            params=dataclasses.asdict(config),
+            checkpoint_seconds=checkpoint_seconds,
+        ) as trained:
+            _finish(output, task, trained)
+            _finish_identity(output, task, trained)
 
     return StageSpec("identity-network", IDENTITY_VERSION, {"rendered": rendered}, config, {}, {}, do)
 
 
 def check_batch(batch: int, workers: int, *, pairs: bool) -> None:
-    """Problem where a batch cannot be dealt to the workers. pairs: two pictures of each figure, which one worker
-    gets.
+    """Raise UserError if a batch cannot be split among the workers. pairs: it holds two pictures of each figure, for
+    the same worker.
     """
     if not pairs:
         return check_divisible(batch, workers)
     if batch % 2:
-        raise UserError(f"A batch of {batch} cannot show each of its figures twice: choose an even one.")
+        raise UserError(f"A batch of {batch} cannot show each of its figures twice: use an even number.")
     check_divisible(batch // 2, workers, "pairs of images")
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What a network is trained for. The functions are a module's own: they travel to workers by name."""
+    """A network of faces in training, see `run.TrainingTask`."""
 
-    make: Callable[[], nn.Module]
-    lesson: Callable[[Heads, FaceNetworkConfig, Any], TrainingObjective]  # for the heads to learn from, and the device
-    look: Callable[[Any, Heads], dict[str, float]]  # scores on held-out heads
+    rendered: Artifact
+    config: FaceNetworkConfig
+    build: Callable[[], nn.Module]
+    objective: Callable[[Heads, FaceNetworkConfig, Any], TrainingObjective]  # of the training heads, and the device
+    scores: Callable[[Any, Heads], Mapping[str, float]]  # of a network on held-out heads
 
+    @property
+    def datasets(self) -> Sequence[Artifact]:
+        return (self.rendered,)
 
-def _measuring_scores(network: nn.Module, held_out: Heads) -> dict[str, float]:
-    found = training.answers(network, augmentation.aligned(held_out))
-    told = found.scores(training.interval_factors(found))
-    return {name: value for name, value in told.items() if isinstance(value, float)}
+    def heads(self) -> tuple[Heads, Heads]:
+        """To train on, and held out."""
+        return training.split(augmentation.load_heads(self.rendered), self.config.held_out, self.config.seed)
 
+    def new_state(self, device: torch.device | str = "cpu") -> State:
+        return training.new_state(self.config, device, self.build)
 
-_MEASURE = _Task(FaceNetwork, training.measurement_objective, _measuring_scores)
-_TELL_APART = _Task(identity.new_network, identity.contrastive_objective, identity.scores)
+    def train(self, state: State, record: Record | None) -> None:
+        from ray.train.torch import prepare_model
 
+        heads, held_out = self.heads()
+        sample = held_out.of(np.arange(min(SCORED_HEADS, len(held_out.units))))  # sorted by figure: whole figures
 
-@contextlib.contextmanager
-def _trained(
-    work: StageOutput,
-    task: _Task,
-    rendered: Artifact,
-    config: FaceNetworkConfig,
-    tracking: Tracking,
-    workers: int,
-    gpu: bool,
-) -> Iterator[tuple[Run, State, Heads]]:
-    """Train to the end: the open MLflow run, the last state, and the held-out heads; the training's log is written
-    afterwards.
-    """
-    tags = {"stage": work.spec.stage, "fingerprint": work.spec.fingerprint}
-    with tracking.start(
-        f"{work.spec.stage}-{work.spec.fingerprint}", work.out, tags=tags, params=dataclasses.asdict(config)
-    ) as run:
-        run.log_dataset(rendered, context="training")
-        checkpoint = storage.join(work.directory, WORK, CHECKPOINT)
-        set_aside_damaged(checkpoint, lambda: training.new_state(config, make=task.make))
-        arguments: dict[str, Any] = {
-            "task": task,
-            "rendered": rendered,
-            "config": config,
-            "run": run,
-            "gpu": gpu,
-            "checkpoint": checkpoint,
-            "told": storage.join(work.directory, WORK, "progress.txt"),
-        }
-        with work.progress(100, "%").follow(arguments["told"]):
-            ray_cluster.train(_worker, arguments, storage.join(work.directory, WORK, "ray"), workers=workers, gpu=gpu)
-        _, held_out = training.split(augmentation.load_heads(rendered), config.held_out, config.seed)
-        state = training.new_state(config, make=task.make)
-        state.load(storage.read_bytes(arguments["checkpoint"]))
-        yield run, state, held_out
-        work.write_file(LOG, _lines(state.log))
-        work.results |= {
-            "rendered": rendered.manifest.rows["."],
-            "precision": " and ".join(state.precisions),
-            "run_id": run.id,
-        }
-
-
-def _worker(arguments: dict[str, Any]) -> None:
-    """What each worker runs: the same batches, its own share of each; rank 0 logs, looks and keeps the checkpoint."""
-    import ray.train
-    from ray.train.torch import prepare_model
-
-    task: _Task = arguments["task"]
-    config: FaceNetworkConfig = arguments["config"]
-    heads, held_out = training.split(augmentation.load_heads(arguments["rendered"]), config.held_out, config.seed)
-    device = ray_cluster.train_device(arguments["gpu"])
-    state = training.new_state(config, device, task.make)
-    if storage.exists(arguments["checkpoint"]):
-        state.load(storage.read_bytes(arguments["checkpoint"]))
-    observer = None
-    if ray.train.get_context().get_world_rank() == 0:
-        looked_at = held_out.of(np.arange(min(LOOK_HEADS, len(held_out.units))))  # sorted by figure: whole ones
-        observer = _Observer(
-            arguments["run"],
-            partial(task.look, state.network, looked_at),
-            arguments["checkpoint"],
-            ProgressReporter(arguments["told"]),
-        )
-    lesson = task.lesson(heads, config, device)
-    training.fit(
-        state,
-        prepare_model(state.network, move_to_device=False),
-        config,
-        heads,
-        lesson,
-        observer or (lambda state, values: None),
-    )
-    if observer:
-        observer.keep(state)
-
-
-class _Observer:
-    """Logs losses every `LOG_EVERY` seconds; every `LOOK_EVERY` seconds scores and keeps a checkpoint."""
-
-    def __init__(self, run: Run, look: Callable[[], dict[str, float]], checkpoint: str, tell: ProgressReporter) -> None:
-        self.run, self.look, self.checkpoint, self.tell = run, look, checkpoint, tell
-        self.waiting: list[dict[str, float]] = []
-        self.logged = self.looked = time.monotonic()
-
-    def __call__(self, state: State, values: dict[str, float]) -> None:
-        self.waiting.append(values)
-        self.tell(100 * values["progress"])
-        now = time.monotonic()
-        if now - self.logged > LOG_EVERY or values["progress"] >= 1:
-            names = self.waiting[0].keys() - {"progress"}
-            self.note(
-                state, {name: float(np.mean([values[name] for values in self.waiting])) for name in sorted(names)}
-            )
-            self.waiting, self.logged = [], now
-        if now - self.looked > LOOK_EVERY:
-            self.note(state, self.look())
+        def scores() -> Mapping[str, float]:
+            measured = self.scores(state.network, sample)
             state.network.train()
-            self.keep(state)
-            self.looked = time.monotonic()
+            return measured
 
-    def note(self, state: State, values: dict[str, float]) -> None:
-        rounded = {key: float(f"{value:.5g}") for key, value in values.items()}
-        state.log.append({"step": state.step, "seconds": round(state.seconds, 1), **rounded})
-        self.run.log_metrics(values, step=state.step)
-
-    def keep(self, state: State) -> None:
-        keep_checkpoint(self.checkpoint, state.to_bytes())
-        storage.write_bytes(self.checkpoint.replace(CHECKPOINT, LOG), _lines(state.log))
+        observer = Observer[State](record, scores) if record else None
+        objective = self.objective(heads, self.config, next(state.network.parameters()).device)
+        network = prepare_model(state.network, move_to_device=False)
+        training.fit(state, network, self.config, heads, objective, observer)
+        if observer:
+            observer.save(state)
 
 
-def _finish_measuring(work: StageOutput, run: Run, state: State, held_out: Heads, test: Artifact | None) -> None:
-    """Intervals, the weights as they are shipped, and scores of these weights."""
-    found = training.answers(state.network, augmentation.aligned(held_out))
-    factors = training.interval_factors(found)
-    work.write_file(analyzer.WEIGHTS, analyzer.to_bytes(state.network, factors, recipe=work.spec.fingerprint))
-    shipped = analyzer.open_network(storage.join(work.directory, analyzer.WEIGHTS))
-    scores = {"held_out": training.answers(shipped.network, augmentation.aligned(held_out)).scores(factors)}
+def _measurement_scores(network: nn.Module, held_out: Heads) -> dict[str, float]:
+    predictions = training.predict(network, augmentation.aligned(held_out))
+    scores = predictions.scores(training.interval_factors(predictions))
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+
+def _finish(output: StageOutput, task: _Task, trained: Trained[State, None]) -> None:
+    """What both networks leave besides weights and scores."""
+    output.write_file(LOG, log_lines(trained.state.log))
+    output.results |= {
+        "rendered": task.rendered.manifest.rows["."],
+        "precision": trained.state.precision,
+        "run_id": trained.run.id,
+    }
+
+
+def _finish_measurement(output: StageOutput, task: _Task, trained: Trained[State, None], test: Artifact | None) -> None:
+    """Calibrate the intervals, write the weights as they ship, and score the network that this file holds."""
+    held_out = augmentation.aligned(task.heads()[1])
+    network = trained.state.network
+    factors = training.interval_factors(training.predict(network, held_out))
+    output.write_file(analyzer.WEIGHTS, analyzer.to_bytes(network, factors, recipe=output.spec.fingerprint))
+    shipped = analyzer.open_network(storage.join(output.directory, analyzer.WEIGHTS)).network
+    scores = {"held_out": training.predict(shipped, held_out).scores(factors)}
     if test:
-        scores["test"] = training.answers(shipped.network, augmentation.aligned(augmentation.load_heads(test))).scores(
-            factors
+        heads = augmentation.aligned(augmentation.load_heads(test))
+        scores["test"] = training.predict(shipped, heads).scores(factors)
+    for split, measured in scores.items():
+        trained.run.log_metrics(
+            {f"{split}_{key}": value for key, value in measured.items() if isinstance(value, float)}
         )
-    for split, one in scores.items():
-        run.log_metrics({f"{split}_{key}": value for key, value in one.items() if isinstance(value, float)})
-    work.results |= {"scores": scores, "summary": [_say(s, one) for s, one in scores.items()]}
+    output.results |= {"scores": scores, "summary": [_summary(split, measured) for split, measured in scores.items()]}
 
 
-def _say(split: str, scores: dict[str, Any]) -> str:
+def _summary(split: str, scores: Mapping[str, Any]) -> str:
     return (
-        f"{split.replace('_', ' ')}: Action Units r {scores['au_pearson_mean']:.3f} (least "
-        f"{min(scores['au_pearson'].values()):.2f}), "
-        f"off by {scores['au_mae_present']:.2f} where there; points {scores['points_nme']:.4f} of the eyes' "
-        f"distance; n = {scores['n']}"
+        f"{split.replace('_', ' ')}: Action Units r {scores['au_pearson_mean']:.3f} (lowest "
+        f"{min(scores['au_pearson'].values()):.2f}), mean error {scores['au_mae_present']:.2f} where present; "
+        f"points {scores['points_nme']:.4f} of the inter-ocular distance; n = {scores['n']}"
     )
 
 
-def _lines(log: list[dict[str, float]]) -> bytes:
-    return "".join(json.dumps(line) + "\n" for line in log).encode()
+def _finish_identity(output: StageOutput, task: _Task, trained: Trained[State, None]) -> None:
+    """Write the weights, and score the network that this file holds."""
+    output.write_file(identity.WEIGHTS, checkpoint.to_bytes(trained.state.network, recipe=output.spec.fingerprint))
+    network = identity.open_identity(storage.join(output.directory, identity.WEIGHTS)).network
+    scores = identity.scores(network, task.heads()[1])
+    trained.run.log_metrics({f"held_out_{key}": value for key, value in scores.items()})
+    figures = round(scores["figures"])
+    hits = round(scores["identity_rank1"] * figures)
+    output.results |= {
+        "scores": {"held_out": scores},
+        "summary": [f"held out: {hits} of {figures} figures recognised in another scene"],
+    }
 
 
 def _build(request: Request) -> StageSpec:

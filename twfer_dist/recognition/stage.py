@@ -167,7 +167,7 @@ class Predictor:
             # Missing images and missing rows are filled with black: the batch size shows in a prediction's last bits.
             filled = [p or black for p in pixels[group]] + [black] * (self.batch - count)
             images = np.stack([np.frombuffer(p, np.uint8).reshape(size, size, 3) for p in filled])
-            of_batch, distances_of_batch = self.recogniser.answer(images, self.device)
+            of_batch, distances_of_batch = self.recogniser.predict(images, self.device)
             probabilities[group], distances[group] = of_batch[:count], distances_of_batch[:count]
         return probabilities, distances
 

@@ -1,12 +1,11 @@
-"""The stage that compares settings of the sigmoid focal loss on Ray Tune; each trial is an MLflow run under the
+"""The stage that compares settings of the sigmoid focal loss on Ray Tune; each trial is an MLflow run nested under the
 sweep's.
 """
 
 import contextlib
 import dataclasses
-import itertools
 import os
-import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
@@ -27,8 +26,10 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition import recogniser, training
 from twfer_dist.recognition.training import TrainConfig
-from twfer_dist.training.checkpoint import keep_checkpoint, set_aside_damaged
+from twfer_dist.training.checkpoint import set_aside_damaged
 from twfer_dist.training.loop import Diverged
+from twfer_dist.training.observer import Record, Recorder, log_line
+from twfer_dist.training.state import LogLine
 
 VERSION = 2
 
@@ -39,27 +40,27 @@ SWEPT = ("alpha", "gamma", "learning_rate")
 
 @dataclass(frozen=True)
 class SweepConfig(Settings):
-    """Which settings are tried: `trials` points spread evenly (Latin hypercube) over the ranges, low to high."""
+    """Which settings are tried: `trials` points of a Latin hypercube over the ranges, each from low to high."""
 
-    train: TrainConfig = field(default_factory=TrainConfig)  # what all trials share
+    train: TrainConfig = field(default_factory=TrainConfig)  # shared by all trials
     trials: Annotated[int, Range(1, 10_000)] = 12
     alpha: tuple[Annotated[float, Range(0, 1)], ...] = (0.1, 0.9)
     gamma: tuple[Annotated[float, Range(0, 20)], ...] = (0.0, 4.0)
-    learning_rate: tuple[Annotated[float, Range(0, 1, above=True)], ...] = (3e-5, 1e-3)  # spread over its logarithm
+    learning_rate: tuple[Annotated[float, Range(0, 1, above=True)], ...] = (3e-5, 1e-3)  # on a logarithmic scale
     patience: Annotated[int, Range(1, 100_000)] = 2  # epochs of each trial before ASHA may stop it
-    reduction: Annotated[int, Range(2, 100)] = 3  # ASHA lets the best 1 of so many go on
+    reduction: Annotated[int, Range(2, 100)] = 3  # ASHA lets the best 1 in this many continue
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
     def agree(self) -> None:
         if self.train.loss != "sigmoid":
-            raise ValueError("a sweep needs the sigmoid loss: an alpha before a softmax changes nothing under Adam")
+            raise ValueError("a sweep needs the sigmoid loss: an alpha before a softmax has no effect under Adam")
         for name in SWEPT:
             ends = getattr(self, name)
             if len(ends) != 2 or ends[0] > ends[1]:
                 raise ValueError(f"{name} is {shown(list(ends))}; use two numbers, the lowest and the highest")
 
     def points(self) -> list[TrainConfig]:
-        """What each trial trains."""
+        """The configuration of each trial."""
         low, high = self.learning_rate
         return [
             dataclasses.replace(
@@ -90,100 +91,104 @@ def sweep_job(
     cpus: float = 1,
     checkpoint_seconds: float = 120,
 ) -> StageSpec:
-    """Train each of the config's points on the data set, at most `concurrency` (as many as fit) at a time, each in one
-    process with `cpus` (and a GPU with `gpu`); ASHA stops those that fall behind.
+    """Train each of the config's points on the data set, at most `concurrency` (default: as many as fit) at a time,
+    each in one process with `cpus` (and a GPU with `gpu`); ASHA stops those that fall behind.
 
     Writes trials.json. `results`: trials (in order: alpha, gamma, learning_rate, epochs done, and the metrics of the
     best epoch, or `diverged`, a sentence), best (the number of the one with the best accuracy on the validation
-    images), best_config (its TrainConfig), validation_images (how many these are), run_id, say. How many epochs ASHA
-    grants a trial depends on which trials are done before it, so with a concurrency over 1 two sweeps may stop
-    different trials. A killed sweep trains only what its checkpoints do not hold.
+    images), best_config (its TrainConfig), validation_images (their number), run_id, summary. How many epochs ASHA
+    grants a trial depends on which trials finished before it, so with a concurrency over 1 two sweeps may stop
+    different trials. A killed sweep resumes each trial from its last checkpoint, at most `checkpoint_seconds` and one
+    epoch old.
     """
-    recogniser.build(config.train.network, config.train.size)
+    recogniser.build(config.train.network, config.train.size)  # UserError if ARM cannot read such images
 
-    def do(work: StageOutput) -> None:
+    def do(output: StageOutput) -> None:
         validation = loader.splits(dataset, seed=config.train.seed).ids["validation"]
         ray_cluster.start()
         if gpu:
             resources.check_gpus(1)
-        name = f"sweep-{work.spec.fingerprint}"
-        with contextlib.ExitStack() as stack:
-            tags = {"stage": "sweep", "fingerprint": work.spec.fingerprint, "network": config.train.network}
-            params = dataclasses.asdict(config.train) | {
-                k: v for k, v in dataclasses.asdict(config).items() if k != "train"
-            }
-            run = stack.enter_context(tracking.start(name, work.out, tags=tags, params=params))
-            run.log_dataset(dataset, context="training")
-            trials: list[Trial] = []
-            # The runs are opened and closed here: a trial that ASHA stops has no chance to close its own.
-            for number, trial in enumerate(config.points()):
-                label, params = f"trial-{number:03d}", dataclasses.asdict(trial)
-                nested = stack.enter_context(
-                    tracking.start(label, work.out, parent=run, tags={"stage": "trial"}, params=params)
-                )
-                nested.log_dataset(dataset, context="training")
-                trials.append(Trial(number, trial, nested))
-                set_aside_damaged(
-                    _checkpoint(storage.join(work.directory, WORK), number), partial(training.new_state, trial)
-                )
-            shared = {
-                "dataset": dataset,
-                "trials": trials,
-                "work": storage.join(work.directory, WORK),
-                "seconds": checkpoint_seconds,
-                "gpu": gpu,
-            }
+        with _open_runs(output, dataset, config, tracking, checkpoint_seconds) as (run, records):
+            trials = _Trials(dataset, tuple(config.points()), records, gpu)
             at_once = concurrency or resources.slots(cpus, int(gpu))
-            ends = _tune(
-                trials, shared, config, at_once, {"cpu": cpus, "gpu": int(gpu)}, work.progress(len(trials), "trials")
-            )
-            table = [_row(trial.config, end) for trial, end in zip(trials, ends, strict=True)]
-            diverged = {number: str(row["diverged"]) for number, row in enumerate(table) if "diverged" in row}
-            for number, sentence in diverged.items():
-                trials[number].run.log_text(sentence, "diverged.txt")
-            if len(diverged) == len(table):
-                raise UserError(
-                    f"All {len(table)} trials diverged: lower both ends of the sweep's learning_rate. Trial 0: "
-                    f"{diverged[0]}"
-                )
-            done = [k for k in range(len(table)) if k not in diverged]
-            best = max(done, key=lambda k: (table[k][METRIC], -table[k]["loss/validation"], -k))
-            work.write_file(TRIALS, (storage.json_text(table, indent=2) + "\n").encode())
-            chosen = {key: table[best][key] for key in SWEPT}
-            work.results |= {
-                "trials": table,
-                "best": best,
-                "best_config": dataclasses.asdict(trials[best].config),
-                "validation_images": len(validation),
-                "run_id": run.id,
-                "summary": [
-                    f"best of {len(table)} trials: number {best} with "
-                    f"{', '.join(f'{k} {v:g}' for k, v in chosen.items())}: "
-                    f"{100 * table[best][METRIC]:.1f} % of the validation images",
-                    *(f"trial {number} is out: {sentence}" for number, sentence in diverged.items()),
-                ],
-            }
-            run.log_metrics({key: value for key, value in table[best].items() if "/" in key} | {"best_trial": best})
-            run.log_text(storage.json_text(table, indent=2), TRIALS)
+            per_trial = {"cpu": cpus, "gpu": int(gpu)}
+            progress = output.progress(len(records), "trials")
+            ends = _tune(trials, config, at_once, per_trial, storage.join(output.directory, WORK, "tune"), progress)
+            _finish(output, run, trials, ends, len(validation))
 
     return StageSpec("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One trial on its way to a worker."""
+class _Trials:
+    """All trials on their way to the workers."""
 
-    number: int
-    config: TrainConfig
-    run: Run
-
-
-def _checkpoint(work: str, number: int) -> str:
-    return storage.join(work, f"trial-{number:03d}.pt")
+    dataset: Artifact
+    configs: tuple[TrainConfig, ...]
+    records: tuple[Record, ...]
+    gpu: bool
 
 
-def _row(config: TrainConfig, end: list[dict[str, float]] | Diverged) -> dict[str, Any]:
-    swept = {key: getattr(config, key) for key in SWEPT}
+@contextlib.contextmanager
+def _open_runs(
+    output: StageOutput, dataset: Artifact, config: SweepConfig, tracking: Tracking, checkpoint_seconds: float
+) -> Iterator[tuple[Run, tuple[Record, ...]]]:
+    """The sweep's run, and the records of its trials, whose runs are nested in it. They are opened and closed here,
+    because a trial that ASHA stops has no chance to close its own.
+    """
+    spec = output.spec
+    tags = {"stage": "sweep", "fingerprint": spec.fingerprint, "network": config.train.network}
+    own = {name: value for name, value in dataclasses.asdict(config).items() if name != "train"}
+    params = dataclasses.asdict(config.train) | own
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(tracking.start(f"sweep-{spec.fingerprint}", output.out, tags=tags, params=params))
+        run.log_dataset(dataset, context="training")
+        records = []
+        for number, trial in enumerate(config.points()):
+            name, params = f"trial-{number:03d}", dataclasses.asdict(trial)
+            nested = stack.enter_context(
+                tracking.start(name, output.out, parent=run, tags={"stage": "trial"}, params=params)
+            )
+            nested.log_dataset(dataset, context="training")
+            records.append(Record(nested, storage.join(output.directory, WORK, name), checkpoint_seconds))
+            set_aside_damaged(records[-1].checkpoint_uri, partial(training.new_state, trial))
+        yield run, tuple(records)
+
+
+def _finish(
+    output: StageOutput, run: Run, trials: _Trials, ends: Sequence[Sequence[LogLine] | Diverged], images: int
+) -> None:
+    """Choose the best trial. Raises UserError if all have diverged."""
+    table = [_row(config, end) for config, end in zip(trials.configs, ends, strict=True)]
+    diverged = {number: str(end) for number, end in enumerate(ends) if isinstance(end, Diverged)}
+    for number, sentence in diverged.items():
+        trials.records[number].run.log_text(sentence, "diverged.txt")
+    if len(diverged) == len(table):
+        raise UserError(
+            f"All {len(table)} trials diverged: lower both ends of the sweep's learning_rate. Trial 0: {diverged[0]}"
+        )
+    done = [number for number in range(len(table)) if number not in diverged]
+    best = max(done, key=lambda number: (table[number][METRIC], -table[number]["loss/validation"], -number))
+    output.write_file(TRIALS, (storage.json_text(table, indent=2) + "\n").encode())
+    settings = ", ".join(f"{name} {table[best][name]:g}" for name in SWEPT)
+    output.results |= {
+        "trials": table,
+        "best": best,
+        "best_config": dataclasses.asdict(trials.configs[best]),
+        "validation_images": images,
+        "run_id": run.id,
+        "summary": [
+            f"best of {len(table)} trials: number {best} with {settings}: accuracy {100 * table[best][METRIC]:.1f} % "
+            "on the validation images",
+            *(f"trial {number} is out: {sentence}" for number, sentence in diverged.items()),
+        ],
+    }
+    run.log_metrics({key: value for key, value in table[best].items() if "/" in key} | {"best_trial": best})
+    run.log_text(storage.json_text(table, indent=2), TRIALS)
+
+
+def _row(config: TrainConfig, end: Sequence[LogLine] | Diverged) -> dict[str, Any]:
+    swept = {name: getattr(config, name) for name in SWEPT}
     if isinstance(end, Diverged):
         return {"diverged": str(end)} | swept
     best = training.best_epoch(end)
@@ -191,20 +196,20 @@ def _row(config: TrainConfig, end: list[dict[str, float]] | Diverged) -> dict[st
 
 
 def _tune(
-    trials: list[Trial],
-    shared: dict[str, Any],
+    trials: _Trials,
     config: SweepConfig,
     concurrency: int,
-    resources: dict[str, float],
+    resources: Mapping[str, float],
+    uri: str,
     progress: Progress,
-) -> list[list[dict[str, float]] | Diverged]:
-    """Run the trials; the history of each, or how it diverged."""
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints a table of the settings in spite of verbose=0
+) -> list[list[LogLine] | Diverged]:
+    """Run the trials; the metrics of each one's epochs, or how it diverged. uri: where Ray Tune keeps its notes."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints a table of the settings in spite of verbose=0
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
     class Shown(tune.Callback):
-        """An epoch of one trial is a share of the progress, and the end of a trial, early or not, is the rest of it."""
+        """An epoch of a trial is a fraction of a trial's progress; its end, early or not, is the rest."""
 
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
             progress.advance(1 / epochs)
@@ -212,41 +217,38 @@ def _tune(
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
             progress.advance(1 - trial.last_result["epoch"] / epochs)
 
-    fs, path = storage.resolve(storage.join(shared["work"], "tune"))
+    fs, path = storage.resolve(uri)
     epochs = config.train.epochs
     scheduler = ASHAScheduler(
         time_attr="epoch", max_t=epochs, grace_period=min(config.patience, epochs), reduction_factor=config.reduction
     )
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_trial, shared=shared), resources),
-        param_space={"trial": tune.grid_search(list(range(len(trials))))},
+        tune.with_resources(tune.with_parameters(_trial, trials=trials), dict(resources)),
+        param_space={"trial": tune.grid_search(list(range(len(trials.configs))))},
         tune_config=tune.TuneConfig(metric=METRIC, mode="max", scheduler=scheduler, max_concurrent_trials=concurrency),
         run_config=tune.RunConfig(
             name="trials", storage_path=path, storage_filesystem=fs, verbose=0, callbacks=[Shown()]
         ),
     )
-    ends: dict[int, list[dict[str, float]] | Diverged] = {}
     results = tuner.fit()
     progress.close()
-    for result in (results[k] for k in range(len(results))):
-        if result.error:
-            raise _problem_in(result.error) or result.error
-        reported = result.metrics_dataframe
-        assert reported is not None and result.config is not None
-        number = result.config["trial"]
-        if "diverged" in reported.columns:
-            ends[number] = Diverged(reported["diverged"].iloc[-1])
-            continue
-        names = [
-            "learning_rate",
-            *(name for name in reported.columns if name.rpartition("/")[2] in ("train", "validation")),
-        ]
-        ends[number] = reported[names].to_dict("records")
-    return [ends[number] for number in range(len(trials))]
+    ends = dict(_end(results[number]) for number in range(len(results)))
+    return [ends[number] for number in range(len(ends))]
 
 
-def _problem_in(error: BaseException | None) -> UserError | None:
-    """The Problem that a trial raised, out of Ray's wrappings."""
+def _end(result: Any) -> tuple[int, list[LogLine] | Diverged]:
+    """A trial's number, and the metrics of its epochs, or how it diverged. Raises the trial's error."""
+    if result.error:
+        raise _user_error_in(result.error) or result.error
+    number, reported = result.config["trial"], result.metrics_dataframe
+    if "diverged" in reported.columns:
+        return number, Diverged(reported["diverged"].iloc[-1])
+    metrics = [name for name in reported.columns if name.rpartition("/")[2] in ("train", "validation")]
+    return number, reported[["learning_rate", *metrics]].to_dict("records")
+
+
+def _user_error_in(error: BaseException | None) -> UserError | None:
+    """The UserError that a trial raised, taken out of Ray's wrappers."""
     while error is not None:
         if isinstance(error, UserError):
             return UserError(str(error))
@@ -254,31 +256,28 @@ def _problem_in(error: BaseException | None) -> UserError | None:
     return None
 
 
-def _trial(given: dict[str, Any], shared: dict[str, Any]) -> None:
-    """One trial in a process of its own: the epochs of an earlier start are told again, and the rest is trained."""
+def _trial(params: Mapping[str, int], trials: _Trials) -> None:
+    """One trial in its own process: epochs of an earlier start are reported again, and the rest is trained."""
     from ray import tune
 
     torch.set_num_threads(1)
-    trial: Trial = shared["trials"][given["trial"]]
-    config = trial.config
-    splits = loader.splits(shared["dataset"], seed=config.seed)
-    train, validation = (loader.load(shared["dataset"], splits.ids[split]) for split in ("train", "validation"))
-    state = training.new_state(config, resources.device(shared["gpu"]))
-    checkpoint = _checkpoint(shared["work"], trial.number)
-    if storage.exists(checkpoint):
-        state.load(storage.read_bytes(checkpoint))
-    told, saved = list(state.history), time.monotonic()
-    epoch = 0
+    config, record = trials.configs[params["trial"]], trials.records[params["trial"]]
+    splits = loader.splits(trials.dataset, seed=config.seed)
+    train, validation = (loader.load(trials.dataset, splits.ids[split]) for split in ("train", "validation"))
+    state = training.new_state(config, resources.device(trials.gpu))
+    record.resume(state)
+    record.replay_log(state)
+    recorder = Recorder[training.State](record)
     try:
-        for metrics in itertools.chain(told, training.fit(state, state.network, config, train, validation)):
-            epoch += 1
-            if epoch > len(told) and time.monotonic() - saved >= shared["seconds"]:
-                keep_checkpoint(checkpoint, state.to_bytes())
-                saved = time.monotonic()
-            trial.run.log_metrics(metrics, step=epoch)
-            tune.report(metrics | {"epoch": epoch})
+        for line in list(state.log):
+            tune.report(line)
+        for line in training.fit(state, state.network, config, train, validation):
+            if recorder.checkpoint_due():
+                recorder.save(state)
+            log_line(record.run, line)
+            tune.report(line)
     except Diverged as diverged:  # the worst of all trials, and no reason to end the others
-        tune.report({METRIC: 0.0, "epoch": epoch + 1, "diverged": str(diverged)})
+        tune.report({METRIC: 0.0, "epoch": len(state.log) + 1, "diverged": str(diverged)})
 
 
 def _build(request: Request) -> StageSpec:

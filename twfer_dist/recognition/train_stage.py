@@ -2,30 +2,34 @@
 
 import dataclasses
 import time
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
-from twfer_dist.engine import ray_cluster, storage
-from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.progress import ProgressReporter
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recognition import calibration, recogniser, training
-from twfer_dist.recognition.training import Answers, TrainConfig
-from twfer_dist.training.checkpoint import keep_checkpoint, set_aside_damaged
+from twfer_dist.recognition import calibration, recogniser, results, training
+from twfer_dist.recognition.training import Predictions, State, TrainConfig
+from twfer_dist.training import weights
+from twfer_dist.training.distributed import rank_and_world_size
 from twfer_dist.training.loop import check_divisible
+from twfer_dist.training.observer import Record, Recorder, log_line
+from twfer_dist.training.run import Trained, run_training
+from twfer_dist.training.workers import Workers
 
 VERSION = 3
 
 HISTORY = "history.jsonl"
-CHECKPOINT = "checkpoint.pt"
 
 
 def train_job(
@@ -44,206 +48,180 @@ def train_job(
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
     scores (for each split loss, accuracy, balanced_accuracy, n and a confusion matrix), best_epoch, temperature,
-    threshold, novelty, images (of each split), validation_held_out, held_out (see `_held_out`), precision (of the
-    products while learning), run_id, say.
+    threshold, novelty, images (of each split), validation_held_out, held_out (`results.held_out_errors`), precision (of
+    the products during training), run_id, summary.
 
-    initial: a file of weights to start from (recogniser.load_weights). trunk: a finished training whose trunk to start
+    initial: a file of weights to start from (`recogniser.load_weights`). trunk: a training's output to take the trunk
     from: the papers' networks start from one that has seen many faces. workers: processes of Ray Train with `cpus`
-    each, and a GPU each with `gpu`; 0 trains in this process. A training that was killed goes on from its last
-    checkpoint, at most `checkpoint_seconds` and one epoch old, and ends as it would have ended.
+    each, and a GPU each with `gpu`; 0 trains in this process. A killed training resumes from its last checkpoint, at
+    most `checkpoint_seconds` and one epoch old, and ends as an unbroken one would.
     """
-    initial = storage.absolute(initial) if initial else None
-    network = recogniser.build(config.network, config.size)
-    if initial and trunk:
-        raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
-    models = {"initial": recogniser.load_weights(network, initial)} if initial else {}
-    if trunk:
-        recogniser.load_trunk(network, trunk)
+    task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk)
     inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
-
-    def do(work: StageOutput) -> None:
-        loader.splits(dataset, seed=config.seed)  # Problem where there is nothing to learn from or to validate with
-        name, checkpoint = f"train-{work.spec.fingerprint}", storage.join(work.directory, WORK, CHECKPOINT)
-        set_aside_damaged(checkpoint, lambda: training.new_state(config))
-        tags = {"stage": "train", "fingerprint": work.spec.fingerprint, "network": config.network}
-        params = dataclasses.asdict(config) | {"workers": workers, "initial": initial, "trunk": trunk and trunk.uri}
-        with tracking.start(name, work.out, tags=tags, params=params) as run:
-            run.log_dataset(dataset, context="training")
-            arguments: dict[str, Any] = {
-                "dataset": dataset,
-                "config": config,
-                "initial": initial,
-                "trunk": trunk,
-                "run": run,
-                "gpu": gpu,
-                "checkpoint": checkpoint,
-                "checkpoint_seconds": checkpoint_seconds,
-                "told": storage.join(work.directory, WORK, "progress.txt"),
-            }
-            with work.progress(config.epochs, "epochs").follow(arguments["told"]):
-                place = storage.join(work.directory, WORK, "ray")
-                found = ray_cluster.train(_worker, arguments, place, workers=workers, gpu=gpu, cpus=cpus)
-            _finish(work, run, dataset, config, found)
-
-    return StageSpec("train", VERSION, inputs, config, models, {}, do)
+    do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
+    return StageSpec("train", VERSION, inputs, config, task.check(), {}, do)
 
 
-def _worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """What each worker runs on its share of the images. Rank 0 logs, keeps the checkpoint, and returns the best
-    network.
-    """
-    import ray.train
-    from ray.train.torch import prepare_model
+def _do(task: "_Task", tracking: Tracking, workers: Workers, checkpoint_seconds: float, output: StageOutput) -> None:
+    config, trunk = task.config, task.trunk
+    loader.splits(task.dataset, seed=config.seed)  # UserError if there are no images to train on or to validate with
+    start = {"initial": task.initial, "trunk": trunk.uri if trunk else None}
+    with run_training(
+        output,
+        task,
+        tracking,
+        workers,
+        params=dataclasses.asdict(config) | {"workers": workers.count, **start},
+        tags={"network": config.network},
+        checkpoint_seconds=checkpoint_seconds,
+        total=(config.epochs, "epochs"),
+    ) as trained:
+        _finish(output, task, trained)
 
-    config: TrainConfig = arguments["config"]
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), max(1, context.get_world_size())
-    splits = loader.splits(arguments["dataset"], seed=config.seed)
-    share = {split: loader.load(arguments["dataset"], ids, rank=rank, world=world) for split, ids in splits.ids.items()}
-    state = training.new_state(config, ray_cluster.train_device(arguments["gpu"]))
-    if arguments["initial"]:
-        recogniser.load_weights(state.network, arguments["initial"])
-    if arguments["trunk"]:
-        recogniser.load_trunk(state.network, arguments["trunk"])
-    if storage.exists(arguments["checkpoint"]):
-        state.load(storage.read_bytes(arguments["checkpoint"]))
-    run = arguments["run"] if rank == 0 else None
-    if run and state.run_id != run.key:
-        for epoch, metrics in enumerate(state.history, start=1):
-            run.log_metrics(metrics, step=epoch)
-        state.run_id = run.key
-    tell = ProgressReporter(arguments["told"]) if rank == 0 else lambda epochs: None
-    saved = started = time.monotonic()
-    for metrics in training.fit(
-        state, prepare_model(state.network, move_to_device=False), config, share["train"], share["validation"], tell
-    ):
-        now, epoch = time.monotonic(), len(state.history)
-        if run:
-            if now - saved >= arguments["checkpoint_seconds"] or epoch == config.epochs:
-                keep_checkpoint(arguments["checkpoint"], state.to_bytes())
-                saved = time.monotonic()
-            run.log_metrics(metrics | {"images_per_second": len(splits.ids["train"]) / (now - started)}, step=epoch)
-        ray.train.report(metrics)
+
+@dataclass(frozen=True)
+class _Result:
+    """What rank 0 returns: the best network's predictions for each split, and what the splits are."""
+
+    predictions: dict[str, Predictions]
+    figures: dict[str, list[str]]  # of each split, in the order of the predictions
+    held_out: bool  # the validation images are taken from the training split
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A recogniser in training, see `run.TrainingTask`."""
+
+    dataset: Artifact
+    config: TrainConfig
+    initial: str | None
+    trunk: Artifact | None
+
+    @property
+    def datasets(self) -> Sequence[Artifact]:
+        return (self.dataset,)
+
+    def check(self) -> dict[str, str]:
+        """The sha256 of initial weights. Raises UserError if the network cannot start as configured."""
+        network = recogniser.build(self.config.network, self.config.size)
+        if self.initial and self.trunk:
+            raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
+        models = {"initial": recogniser.load_weights(network, self.initial)} if self.initial else {}
+        if self.trunk:
+            recogniser.load_trunk(network, self.trunk)
+        return models
+
+    def new_state(self, device: torch.device | str = "cpu") -> State:
+        state = training.new_state(self.config, device)
+        if self.initial:
+            recogniser.load_weights(state.network, self.initial)
+        if self.trunk:
+            recogniser.load_trunk(state.network, self.trunk)
+        return state
+
+    def train(self, state: State, record: Record | None) -> _Result:
+        import ray.train
+        from ray.train.torch import prepare_model
+
+        rank, world = rank_and_world_size()
+        splits = loader.splits(self.dataset, seed=self.config.seed)
+        share = {split: loader.load(self.dataset, ids, rank=rank, world=world) for split, ids in splits.ids.items()}
+        recorder = Recorder[State](record) if record else None
+        report = recorder.report if recorder else lambda epochs: None
+        network = prepare_model(state.network, move_to_device=False)
         started = time.monotonic()
-    state.network.load_state_dict(state.best)
-    found = {
-        split: training.answers(
-            state.network, config, images, features_of=calibration.NOVELTY_IMAGES if split != "test" else 1
-        )
-        for split, images in share.items()
-        if splits.ids[split]
-    }
-    if rank:
-        return None
+        for line in training.fit(state, network, self.config, share["train"], share["validation"], report):
+            speed = len(splits.ids["train"]) / (time.monotonic() - started)
+            if recorder:
+                if recorder.checkpoint_due() or line["epoch"] == self.config.epochs:
+                    recorder.save(state)
+                log_line(recorder.record.run, line | {"images_per_second": speed})
+            ray.train.report(line)
+            started = time.monotonic()
+        state.network.load_state_dict(state.best)
+        predictions = {
+            split: training.predict(
+                state.network, self.config, images, features_of=1 if split == "test" else calibration.NOVELTY_IMAGES
+            )
+            for split, images in share.items()
+            if splits.ids[split]
+        }
+        return _Result(predictions, _figures(splits, world), splits.held_out)
+
+
+def _figures(splits: loader.Splits, world: int) -> dict[str, list[str]]:
+    """The figure of each image, in the order in which the workers' shares are joined."""
     return {
-        "weights": recogniser.to_bytes(state.network),
-        "history": state.history,
-        "best_epoch": training.best_epoch(state.history),
-        "answers": found,
-        "held_out": splits.held_out,
-        "precision": " and ".join(state.precisions),
-        "figures": {
-            split: [f for start in range(world) for f in figures[start::world]]
-            for split, figures in splits.figures.items()
-        },
+        split: [figure for rank in range(world) for figure in figures[rank::world]]
+        for split, figures in splits.figures.items()
     }
 
 
-def _finish(work: StageOutput, run: Run, dataset: Artifact, config: TrainConfig, found: dict[str, Any]) -> None:
-    """Calibrate on the validation images, write the files, note and log the scores."""
-    answers: dict[str, Answers] = found["answers"]
-    validation, train = answers["validation"], answers["train"]
+@dataclass(frozen=True)
+class _Calibration:
+    temperature: float
+    threshold: calibration.Threshold
+    novelty: calibration.Novelty
+
+
+def _calibrate(train: Predictions, validation: Predictions, accuracy_target: float) -> _Calibration:
     temperature = calibration.temperature(validation.logits, validation.labels)
-    confident = calibration.probabilities(validation.logits, temperature).max(1)
-    threshold = calibration.threshold(
-        confident, validation.logits.argmax(1) == validation.labels, config.accuracy_target
+    confidence = calibration.probabilities(validation.logits, temperature).max(1)
+    correct = validation.logits.argmax(1) == validation.labels
+    return _Calibration(
+        temperature,
+        calibration.threshold(confidence, correct, accuracy_target),
+        calibration.novelty(train.features, train.feature_labels, validation.features),
     )
-    novelty = calibration.novelty(train.features, train.feature_labels, validation.features)
 
-    work.write_file(recogniser.WEIGHTS, found["weights"])
-    work.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(novelty))
-    work.write_file(
-        recogniser.DESCRIPTION,
-        recogniser.describe(config.network, config.size, temperature, threshold, dataset, found["best_epoch"]),
+
+def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) -> None:
+    """Calibrate on the validation images, write the files, and record the scores."""
+    config, state, predictions = task.config, trained.state, trained.result.predictions
+    train, validation = predictions["train"], predictions["validation"]
+    fitted = _calibrate(train, validation, config.accuracy_target)
+    best_epoch = training.best_epoch(state.log)
+    description = recogniser.describe(
+        config.network, config.size, fitted.temperature, fitted.threshold, task.dataset, best_epoch
     )
-    lines = [storage.json_text({"epoch": k, **metrics}) + "\n" for k, metrics in enumerate(found["history"], start=1)]
-    work.write_file(HISTORY, "".join(lines).encode())
-
-    scores = {split: _scores(split, one, config) for split, one in answers.items()}
-    test = training.scores("test", answers["test"], config) if "test" in answers else {}
-    work.results |= {
+    state.network.load_state_dict(state.best)
+    output.write_file(recogniser.WEIGHTS, weights.encode(state.network))
+    output.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(fitted.novelty))
+    output.write_file(recogniser.DESCRIPTION, description)
+    output.write_file(HISTORY, "".join(storage.json_text(line) + "\n" for line in state.log).encode())
+    scores = {split: results.scores_of(split, found, config) for split, found in predictions.items()}
+    output.results |= {
         "scores": scores,
-        "best_epoch": found["best_epoch"],
-        "temperature": temperature,
-        "threshold": dataclasses.asdict(threshold),
+        "best_epoch": best_epoch,
+        "temperature": fitted.temperature,
+        "threshold": dataclasses.asdict(fitted.threshold),
         "novelty": {
-            "limit": novelty.limit,
+            "limit": fitted.novelty.limit,
             "percentile": calibration.NOVELTY_PERCENTILE,
             "images": len(train.features),
             "held_out": len(validation.features),
         },
-        "images": {split: len(one.labels) for split, one in answers.items()},
-        "validation_held_out": found["held_out"],
-        "precision": found["precision"],
-        "held_out": _held_out(answers, found["figures"]),
-        "run_id": run.id,
-        "summary": _say(config, scores, found),
+        "images": {split: len(found.labels) for split, found in predictions.items()},
+        "validation_held_out": trained.result.held_out,
+        "precision": state.precision,
+        "held_out": results.held_out_errors(predictions, trained.result.figures),
+        "run_id": trained.run.id,
+        "summary": results.summary(config, scores, best_epoch),
     }
-    run.log_metrics(test | {"temperature": temperature, "best_epoch": found["best_epoch"]}, step=found["best_epoch"])
-    run.log_text(storage.json_text(work.results, indent=2), "scores.json")
-    run.log_text(_confusion_page(scores), "confusion.html")
+    _log_result(output, trained.run, config, trained.result)
+
+
+def _log_result(output: StageOutput, run: Run, config: TrainConfig, result: _Result) -> None:
+    """Log the result to MLflow: metrics, scores, confusion matrices, and the network as its file holds it."""
+    metrics = {name: output.results[name] for name in ("temperature", "best_epoch")}
+    if "test" in result.predictions:
+        metrics |= training.scores("test", result.predictions["test"], config)
+    run.log_metrics(metrics, step=output.results["best_epoch"])
+    run.log_text(storage.json_text(output.results, indent=2), "scores.json")
+    run.log_text(results.confusion_page(output.results["scores"]), "confusion.html")
     network = recogniser.build(config.network, config.size)
-    recogniser.load_weights(network, storage.join(work.directory, recogniser.WEIGHTS))
+    recogniser.load_weights(network, storage.join(output.directory, recogniser.WEIGHTS))
     run.log_model(network.eval(), name=config.network, example=np.zeros((2, 3, config.size, config.size), np.float32))
-
-
-def _scores(split: str, found: Answers, config: TrainConfig) -> dict[str, Any]:
-    measured = {name.partition("/")[0]: value for name, value in training.scores(split, found, config).items()}
-    return measured | {"n": len(found.labels), "confusion": training.confusion_of(found).tolist()}
-
-
-def _held_out(answers: dict[str, Answers], figures: dict[str, list[str]]) -> dict[str, Any] | None:
-    """How the network errs on figures that it did not learn from: the confusion of the validation and test images of
-    such figures, and what these images are worth (`calibration.Confusion`). None where there are none.
-    """
-    learned = np.unique(figures["train"])
-    names = np.concatenate([np.array(figures[split], np.str_) for split in answers if split != "train"])
-    truth, answered = (
-        np.concatenate([values(one) for split, one in answers.items() if split != "train"])
-        for values in (lambda one: one.labels, lambda one: one.logits.argmax(1))
-    )
-    new = ~np.isin(names, learned)
-    if not new.any():
-        return None
-    figure = np.unique(names[new], return_inverse=True)[1]
-    return calibration.confusion(truth[new], answered[new], figure).as_dict()
-
-
-def _say(config: TrainConfig, scores: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """The lines that the command line prints."""
-    lines = [f"{recogniser.NAMES[config.network]}, epoch {found['best_epoch']} of {config.epochs}"]
-    for split, one in scores.items():
-        right = sum(row[k] for k, row in enumerate(one["confusion"]))
-        lines.append(
-            f"{split}: {100 * one['accuracy']:.1f} % ({right} of {one['n']}), mean of classes "
-            f"{100 * one['balanced_accuracy']:.1f} %"
-        )
-    return lines if "test" in scores else [*lines, "no test images: how good it is on new images is not measured"]
-
-
-def _confusion_page(scores: dict[str, Any]) -> str:
-    """The confusion matrices as a page: images by true (row) and answered (column) expression."""
-    parts = ["<meta charset='utf-8'><style>td, th { text-align: right; padding: 0.2em 0.6em }</style>"]
-    head = "".join(f"<th>{name}</th>" for name in EXPRESSIONS)
-    for split, one in scores.items():
-        rows = (
-            f"<tr><th>{name}</th>{''.join(f'<td>{n}</td>' for n in row)}</tr>"
-            for name, row in zip(EXPRESSIONS, one["confusion"], strict=True)
-        )
-        parts.append(
-            f"<h2>{split}, n = {one['n']}</h2><table><tr><th>true \\ answered</th>{head}</tr>{''.join(rows)}</table>"
-        )
-    return "\n".join(parts)
 
 
 def _check(request: Request) -> None:

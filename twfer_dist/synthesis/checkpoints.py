@@ -1,27 +1,22 @@
-"""Generators and critics in files: our safetensors, and the public state dicts of GANimation (`.pth`)."""
+"""Weight files of generators and critics: this project's, and the public state dicts of GANimation."""
 
-import io
-import json
-import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import ACTION_UNITS
-from twfer_dist.engine import storage
 from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator
+from twfer_dist.training import weights
+from twfer_dist.training.weights import Weights
 
-PUBLIC_SIZE = 128  # of the images that the public checkpoints were trained on; their files do not say it
+PUBLIC_SIZE = 128  # pixels of the public checkpoints' training images, which their files do not state
+_REMEDY = "name a .safetensors or .pth file of weights"
 
 
 @dataclass(frozen=True)
 class LoadedGenerator:
-    """A generator in inference mode, the size in pixels of the images it was trained on, and the sha256 of its file."""
+    """A generator in inference mode, the size in pixels of its training images, and the sha256 of its file."""
 
     network: AnyGenerator
     size: int
@@ -29,88 +24,62 @@ class LoadedGenerator:
 
 
 def save(network: nn.Module, *, size: int, half: bool = False) -> bytes:
-    """The network's weights as a safetensors file that notes the image size; float16 where `half`, else float32."""
-    kind = torch.float16 if half else torch.float32
-    weights = {name: value.detach().to("cpu", kind).contiguous() for name, value in network.state_dict().items()}
-    return safetensors.torch.save(weights, {"size": str(size)})
+    """A safetensors file of the network's weights, float16 with `half`, else float32, with the image size in its
+    metadata.
+    """
+    return weights.encode(network, half=half, metadata={"size": str(size)})
 
 
 def load_generator(uri: str) -> LoadedGenerator:
-    """The generator in a file (path or URI), ours or public; its width and blocks are read from the shapes.
+    """The generator in a file (path or URI) of either layout; its width and depth follow from the shapes.
 
-    Problem where the file is missing, broken, of another model, or of other Action Units than our 17.
+    Raises UserError if the file is missing, broken, of another model, or for other Action Units than our 17.
     """
-    data = _read(uri)
-    state, size = _state(data, uri)
-    state = {name.replace("attention_reg.", "attetion_reg."): value for name, value in state.items()}
+    file = weights.read(uri, _REMEDY)
+    # The public code spells it "attetion", and so do our networks; some copies correct the spelling.
+    tensors = {name.replace("attention_reg.", "attetion_reg."): value for name, value in file.tensors.items()}
     try:
-        network: AnyGenerator
-        if "flow.weight" in state:
-            units = state["blocks.0.first_style.weight"].shape[1]
-            blocks = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
-            network = WarpingGenerator(state["flow.weight"].shape[1], units, blocks)
-        else:
-            width, channels = state["main.0.weight"].shape[:2]
-            units = channels - 3
-            blocks = len({name.split(".")[1] for name in state if name.startswith("main.") and ".main.0." in name})
-            network = Generator(width, units, blocks)
-        network.load_state_dict(state)
+        network, units = _build_generator(tensors)
+        network.load_state_dict(tensors)
+        size = _size(file)
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"{uri} does not hold a GANimation generator ({_first_line(error)}): name the generator's checkpoint."
+            f"{uri} does not hold a GANimation generator ({weights.reason(error)}): name a generator's weights."
         ) from None
     if units != len(ACTION_UNITS):
         raise UserError(
-            f"{uri} holds a generator for {units} Action Units and this program uses OpenFace's "
-            f"{len(ACTION_UNITS)}: name another."
+            f"{uri} holds a generator for {units} Action Units, and {len(ACTION_UNITS)} (OpenFace's) are needed: name "
+            "another."
         )
-    return LoadedGenerator(network.eval(), size, storage.sha256(data))
+    return LoadedGenerator(network.eval(), size, file.sha256)
 
 
 def load_critic(uri: str) -> Critic:
-    """The critic in a file (path or URI), ours or public. Problem as in `load_generator`."""
-    state, size = _state(_read(uri), uri)
+    """The critic in a file (path or URI) of either layout. Raises UserError as `load_generator`."""
+    tensors = weights.read(uri, _REMEDY).tensors
     try:
-        width = state["main.0.weight"].shape[0]
-        depth = sum(name.startswith("main.") and name.endswith(".weight") for name in state)
-        units, _, kernel, _ = state["conv2.weight"].shape
+        width = tensors["main.0.weight"].shape[0]
+        depth = sum(name.startswith("main.") and name.endswith(".weight") for name in tensors)
+        units, _, kernel, _ = tensors["conv2.weight"].shape
         network = Critic(kernel << depth, width, units, depth)
-        network.load_state_dict(state)
+        network.load_state_dict(tensors)
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"{uri} does not hold a GANimation critic ({_first_line(error)}): name the critic's checkpoint."
+            f"{uri} does not hold a GANimation critic ({weights.reason(error)}): name a critic's weights."
         ) from None
     return network.eval()
 
 
-def _read(uri: str) -> bytes:
-    try:
-        return storage.read_bytes(uri)
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{uri} is not there: name the file of a checkpoint.") from None
+def _build_generator(tensors: dict[str, Tensor]) -> tuple[AnyGenerator, int]:
+    """A generator with the shapes of these weights, and its number of Action Units."""
+    if "flow.weight" in tensors:
+        units = tensors["blocks.0.first_style.weight"].shape[1]
+        blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+        return WarpingGenerator(tensors["flow.weight"].shape[1], units, blocks), units
+    width, channels = tensors["main.0.weight"].shape[:2]
+    blocks = len({name.split(".")[1] for name in tensors if name.startswith("main.") and ".main.0." in name})
+    return Generator(width, channels - 3, blocks), channels - 3
 
 
-def _state(data: bytes, uri: str) -> tuple[dict[str, Tensor], int]:
-    """The tensors of a file in float32, without the `module.` of data-parallel training, and the image size."""
-    size = PUBLIC_SIZE
-    try:
-        if data[8:9] == b"{":  # safetensors: the length of a JSON header in eight bytes, then the header
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            size = int(header.get("__metadata__", {}).get("size", PUBLIC_SIZE))
-            state: object = safetensors.torch.load(data)
-        else:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{uri} is not a checkpoint of weights alone ({_first_line(error)}): name a .safetensors or .pth file."
-        ) from None
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{uri} holds something else than a network's weights: name a state dict.")
-    return {str(name).removeprefix("module."): value.float() for name, value in state.items()}, size
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:160] if lines else type(error).__name__
+def _size(file: Weights) -> int:
+    return int(file.metadata.get("size", PUBLIC_SIZE))

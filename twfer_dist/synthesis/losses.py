@@ -1,8 +1,8 @@
 """GANimation's losses (arXiv 1807.09251, section 4.2), and those of supervised pairs.
 
-Every loss is a mean over images of a value of one image, so that the mean over the workers' equal shares of a batch is
-the value of the whole batch. The public code has two sums over the batch instead: the Action Unit loss is weighted
-4000 / B, and the smoothness is summed over the batch. Both are held at their value for the paper's B = 25.
+Every loss is a mean over images, so that the mean over the workers' equal shares of a batch is the loss of the whole
+batch. The public code depends on the batch size B in two places: the Action Unit loss is weighted 4000 / B, and the
+smoothness is summed over the batch. Both are fixed at their value for the paper's B = 25.
 """
 
 from collections.abc import Callable
@@ -15,36 +15,36 @@ from twfer_dist.synthesis.networks import fuse, warp
 
 PUBLIC_BATCH = 25
 GRADIENT_PENALTY = 10.0
-ACTION_UNITS = 4000.0 / PUBLIC_BATCH  # 160, whatever the batch and however it is split
+ACTION_UNITS = 4000.0 / PUBLIC_BATCH  # 160, for any batch and any split of it
 CYCLE = 10.0
 ATTENTION = 0.1
 SMOOTHNESS = 1e-5 * PUBLIC_BATCH
 
 NOISE, CHANGE = 0.05, 0.15
-"""Differences of input and truth up to 6 of 255 levels are grain and JPEG; beyond, how fast they count in `change` (in
--1..1).
+"""Of `change`, in -1..1: differences of input and truth up to NOISE (6 of 255 levels) are grain and JPEG, and CHANGE is
+the scale on which larger ones count.
 """
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """E[(|grad_x D(x)|_2 - 1)^2] on x = mix * real + (1 - mix) * fake (equation 2, third term).
 
-    critic: images to scores of any shape, summed over patches before the gradient is taken, as the public code does.
-    real, fake: (B, 3, S, S). mix: (B, 1, 1, 1) uniform in 0..1. Differentiable with respect to the critic.
+    critic: images to scores of any shape, whose sum over patches is differentiated, as in the public code. real, fake:
+    (B, 3, S, S). mix: (B, 1, 1, 1) uniform in 0..1. Differentiable with respect to the critic.
     """
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
-def action_unit_loss(seen: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared difference of regressed and wanted Action Units, (B, U) both (equation 4)."""
-    return F.mse_loss(seen, wanted)
+def action_unit_loss(units: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared difference of regressed and wanted Action Units, both (B, U) (equation 4)."""
+    return F.mse_loss(units, wanted)
 
 
 def smoothness(attention: Tensor) -> Tensor:
     """Total variation of the attention masks (B, 1, S, S) (equation 3): absolute differences of neighbours, summed over
-    an image, mean over images.
+    each image and averaged over the images.
     """
     down = (attention[:, :, 1:] - attention[:, :, :-1]).abs().sum()
     right = (attention[:, :, :, 1:] - attention[:, :, :, :-1]).abs().sum()
@@ -52,18 +52,17 @@ def smoothness(attention: Tensor) -> Tensor:
 
 
 def change(image: Tensor, truth: Tensor) -> Tensor:
-    """How much `truth` differs from `image`, both (B, 3, S, S) in -1..1: 1 - exp(-(d - NOISE) / CHANGE) in 0..1, (B, 1,
-    S, S).
+    """How much `truth` differs from `image`, both (B, 3, S, S) in -1..1: (B, 1, S, S) in 0..1.
 
-    d is the largest difference of a channel among a pixel and its neighbours.
+    1 - exp(-(d - NOISE) / CHANGE), where d is the largest difference of a channel at a pixel and its neighbours.
     """
     largest = F.max_pool2d((truth - image).abs().amax(dim=1, keepdim=True), 3, stride=1, padding=1)
     return 1 - torch.exp(-(largest - NOISE).clamp(min=0) / CHANGE)
 
 
 MARGIN, SPREAD = 0.06, 0.02
-"""By how much nearer to the truth (mean difference of channels, in -1..1) paint must be than what was moved, and how
-sharp the limit is.
+"""How much nearer to the truth (mean difference of channels, in -1..1) paint must be than the warped input to replace
+it, and how soft this threshold is.
 """
 
 
@@ -78,14 +77,14 @@ def paired_loss(
 ) -> dict[str, Tensor]:
     """The losses of a generated image whose truth is known (not in the paper: its photographs have no such pairs).
 
-    image, truth and colour (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1. With m = `change`(image, truth),
-        the losses are pixels: |fused - truth|, each pixel weighted 1 + change_weight * m;
-        edges: the same of the differences of neighbouring pixels, which L1 alone leaves soft;
-        attention: binary cross entropy of attention with 1 - m: keep the input's pixel as far as it does not change.
-    Where pixels are moved (flow (B, 2, S, S) in halves of the side), attention is asked to keep a pixel but where
-    paint is nearer to the truth than what was moved there, by MARGIN, and there are two more:
-        colour: |colour - truth|, each pixel weighted m: paint is learned also where nothing is painted yet;
-        bend: the mean absolute difference of neighbouring flows in pixels: what is near moves together.
+    image, truth and colour (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1. With m = `change`(image, truth):
+        pixels: |fused - truth|, each pixel weighted 1 + change_weight * m;
+        edges: the same of the differences of neighbouring pixels, which L1 alone leaves blurred;
+        attention: binary cross entropy of attention with 1 - m: keep an input pixel to the degree it does not change.
+    If the generator warps its input (flow (B, 2, S, S) in halves of the side), the target of attention is to keep the
+    warped pixel unless paint is nearer to the truth by MARGIN, and there are two more:
+        colour: |colour - truth|, each pixel weighted m: paint is trained even where it is not used yet;
+        bend: the mean absolute difference of neighbouring flows in pixels: neighbours move together.
     """
     changed = change(image, truth)
     weight = 1 + change_weight * changed
@@ -98,15 +97,20 @@ def paired_loss(
     attention = attention.clamp(1e-4, 1 - 1e-4)
     if flow is None:
         return parts | {"attention": F.binary_cross_entropy(attention, 1 - changed)}
-    with torch.no_grad():
-        off = [
-            F.avg_pool2d((picture - truth).abs().mean(1, keepdim=True), 3, stride=1, padding=1)
-            for picture in (colour, moved)
-        ]
-        keep = torch.sigmoid((off[0] - off[1] + MARGIN) / SPREAD)
+    keep = _keep_warped(colour, moved, truth)
     bend = (flow[:, :, 1:] - flow[:, :, :-1]).abs().mean() + (flow[:, :, :, 1:] - flow[:, :, :, :-1]).abs().mean()
     return parts | {
         "attention": F.binary_cross_entropy(attention, keep),
         "colour": (changed * (colour - truth).abs()).mean(),
         "bend": bend * flow.shape[-1] / 2,
     }
+
+
+@torch.no_grad()
+def _keep_warped(colour: Tensor, moved: Tensor, truth: Tensor) -> Tensor:
+    """The target of attention, (B, 1, S, S): near 0 where paint beats the warped input by MARGIN."""
+    errors = [
+        F.avg_pool2d((picture - truth).abs().mean(1, keepdim=True), 3, stride=1, padding=1)
+        for picture in (colour, moved)
+    ]
+    return torch.sigmoid((errors[0] - errors[1] + MARGIN) / SPREAD)

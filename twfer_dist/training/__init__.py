@@ -1,1 +1,1 @@
-"""What all trainings share."""
+"""The harness that every training runs on: state, loop, checkpoints, observer, Ray Train workers."""

@@ -1,8 +1,8 @@
-"""What all trainings have in common: checkpoints that are whole or set aside, and a divergence that is noticed."""
+"""Checkpoints with a checksum: a damaged one is set aside, and the training resumes from the one before it."""
 
 import io
+import logging
 import pickle
-import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -10,70 +10,68 @@ import torch
 
 from twfer_dist.engine import storage
 
-_DIGEST = 64  # hex digits before what torch saved: torch does not notice a byte that has changed
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+
+_DIGEST = 64  # hex digits in front of PyTorch's bytes: PyTorch does not notice a changed byte
 
 
-class Damaged(ValueError):
-    """Bytes that are not what `pack` gave."""
+class DamagedCheckpoint(ValueError):
+    """Bytes that differ from what `pack` returned."""
 
 
-class State(Protocol):
-    """What a training goes on from."""
-
+class _Loadable(Protocol):
     def load(self, saved: bytes) -> None: ...
 
 
 def pack(state: dict[str, Any]) -> bytes:
-    """A checkpoint as bytes that tell whether they are whole."""
+    """A checkpoint as bytes that carry their own checksum."""
     stream = io.BytesIO()
     torch.save(state, stream)
     return storage.sha256(stream.getvalue()).encode() + stream.getvalue()
 
 
 def unpack(saved: bytes) -> dict[str, Any]:
-    """What was packed, on the CPU."""
+    """What was packed, with its tensors on the CPU. Raises DamagedCheckpoint."""
     if saved[:_DIGEST] != storage.sha256(saved[_DIGEST:]).encode():
-        raise Damaged("its bytes are not those that were written")
+        raise DamagedCheckpoint("its bytes have changed since it was written")
     return torch.load(io.BytesIO(saved[_DIGEST:]), map_location="cpu", weights_only=True)
 
 
-def keep_checkpoint(uri: str, saved: bytes) -> None:
-    """Write a checkpoint; the one before it stays beside."""
+def save_checkpoint(uri: str, saved: bytes) -> None:
+    """Write a checkpoint and keep the previous one beside it."""
     if storage.exists(uri):
-        _copy(uri, _before(uri))
+        _copy(uri, _with_suffix(uri, ".before"))
     storage.write_bytes(uri, saved)
 
 
-def set_aside_damaged(uri: str, fresh: Callable[[], State]) -> None:
-    """See to it that `uri` is a checkpoint that a `fresh` state can load, or that there is none: the last one, else the
-    one before it. What cannot be loaded is set aside, and that is said.
+def set_aside_damaged(uri: str, new_state: Callable[[], _Loadable]) -> None:
+    """Leave at `uri` the newest checkpoint that a new state can load, or none. Others are renamed to `.damaged`, with a
+    warning.
     """
-    aside = []
-    for place in (uri, _before(uri)):
-        if not storage.exists(place):
+    faults = []
+    for candidate in (uri, _with_suffix(uri, ".before")):
+        if not storage.exists(candidate):
             continue
         try:
-            fresh().load(storage.read_bytes(place))
-        except (Damaged, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            reason = str(error) if isinstance(error, Damaged) else "it belongs to another training"
-            _move(place, _named(place, ".damaged"))
-            aside.append(f"{place} cannot be used ({reason}) and is now called {storage.name_of(place)}.damaged")
+            new_state().load(storage.read_bytes(candidate))
+        except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            reason = str(error) if isinstance(error, DamagedCheckpoint) else "it belongs to another training"
+            _move(candidate, _with_suffix(candidate, ".damaged"))
+            faults.append(f"{candidate} cannot be used ({reason}); renamed to {storage.name_of(candidate)}.damaged")
         else:
-            if place != uri:
-                _move(place, uri)
+            if candidate != uri:
+                _move(candidate, uri)
             break
-    if aside:
-        rest = "the checkpoint before it" if storage.exists(uri) else "the start"
-        print(f"twfer: {'; '.join(aside)}: the training goes on from {rest}.", file=sys.stderr, flush=True)
+    if faults:
+        origin = "from the previous checkpoint" if storage.exists(uri) else "from the start"
+        logger.warning("%s: the training continues %s.", "; ".join(faults), origin)
 
 
-def _before(uri: str) -> str:
-    return _named(uri, ".before")
-
-
-def _named(uri: str, ending: str) -> str:
+def _with_suffix(uri: str, suffix: str) -> str:
     base, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
-    return f"{base}{ending}{mark}{query}"
+    return f"{base}{suffix}{mark}{query}"
 
 
 def _copy(uri: str, to: str) -> None:

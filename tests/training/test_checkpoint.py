@@ -1,0 +1,50 @@
+"""Damaged checkpoints are set aside, and the previous one is used."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from twfer_dist.engine import log
+from twfer_dist.training.checkpoint import pack, save_checkpoint, set_aside_damaged
+from twfer_dist.training.state import SteppedState
+
+
+class State(SteppedState):
+    def __init__(self, width: int = 8) -> None:
+        super().__init__(step=3)
+        self.network = torch.nn.Linear(64, width)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda saved: saved[: len(saved) // 2],
+    "empty": lambda saved: b"",
+    "zeros": lambda saved: bytes(len(saved)),
+    "garbage": lambda saved: np.random.default_rng(0).bytes(1000),
+    "flipped": lambda saved: saved[:999] + bytes([saved[999] ^ 1]) + saved[1000:],
+    "another training's": lambda saved: pack({"network": {}, "optimizer": {}, "step": 3}),
+    "another network's": lambda saved: State(width=9).to_bytes(),
+}
+
+
+@pytest.mark.parametrize(("damage", "previous"), [*((damage, True) for damage in DAMAGES), ("truncated", False)])
+def test_a_damaged_checkpoint_is_set_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, previous: bool
+) -> None:
+    log.configure()
+    whole, path = State().to_bytes(), tmp_path / "checkpoint.pt"
+    damaged = DAMAGES[damage](whole)
+    if previous:
+        save_checkpoint(str(path), whole)
+    save_checkpoint(str(path), damaged)
+    set_aside_damaged(str(path), State)
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and f"{path} cannot be used" in message
+    assert "renamed to checkpoint.pt.damaged" in message
+    assert f"continues from the {'previous checkpoint' if previous else 'start'}." in message
+    assert (tmp_path / "checkpoint.pt.damaged").read_bytes() == damaged
+    assert path.exists() == previous and (not previous or path.read_bytes() == whole)
+    set_aside_damaged(str(path), State)
+    assert not capsys.readouterr().err

@@ -1,0 +1,62 @@
+"""The results of a trained recogniser: scores of each split, errors on new figures, confusion matrices."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.recognition import calibration, recogniser, training
+from twfer_dist.recognition.training import Predictions, TrainConfig
+
+
+def scores_of(split: str, predictions: Predictions, config: TrainConfig) -> dict[str, Any]:
+    """The metrics of a split under plain names, with n and the confusion matrix."""
+    scores = training.scores(split, predictions, config)
+    named = {name.partition("/")[0]: value for name, value in scores.items()}
+    return named | {"n": len(predictions.labels), "confusion": training.confusion_of(predictions).tolist()}
+
+
+def held_out_errors(
+    predictions: Mapping[str, Predictions], figures: Mapping[str, Sequence[str]]
+) -> dict[str, Any] | None:
+    """The errors of the network on figures that it was not trained on: the confusion matrix of their validation and
+    test images, and how many independent images these are worth (`calibration.Confusion`). None without such images.
+    """
+    splits = [split for split in predictions if split != "train"]
+    names = np.concatenate([np.array(figures[split], np.str_) for split in splits])
+    truth = np.concatenate([predictions[split].labels for split in splits])
+    predicted = np.concatenate([predictions[split].logits.argmax(1) for split in splits])
+    new = ~np.isin(names, np.unique(figures["train"]))
+    if not new.any():
+        return None
+    figure = np.unique(names[new], return_inverse=True)[1]
+    return calibration.confusion(truth[new], predicted[new], figure).as_dict()
+
+
+def summary(config: TrainConfig, scores: Mapping[str, Mapping[str, Any]], best_epoch: int) -> list[str]:
+    """The lines that the command line prints."""
+    lines = [f"{recogniser.NAMES[config.network]}, epoch {best_epoch} of {config.epochs}"]
+    for split, measured in scores.items():
+        correct = sum(row[k] for k, row in enumerate(measured["confusion"]))
+        lines.append(
+            f"{split}: accuracy {100 * measured['accuracy']:.1f} % ({correct} of {measured['n']}), balanced accuracy "
+            f"{100 * measured['balanced_accuracy']:.1f} %"
+        )
+    return lines if "test" in scores else [*lines, "no test images: accuracy on new images is not measured"]
+
+
+def confusion_page(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """The confusion matrices as a page: images by true (row) and predicted (column) expression."""
+    parts = ["<meta charset='utf-8'><style>td, th { text-align: right; padding: 0.2em 0.6em }</style>"]
+    head = "".join(f"<th>{name}</th>" for name in EXPRESSIONS)
+    for split, measured in scores.items():
+        rows = (
+            f"<tr><th>{name}</th>{''.join(f'<td>{n}</td>' for n in row)}</tr>"
+            for name, row in zip(EXPRESSIONS, measured["confusion"], strict=True)
+        )
+        parts.append(
+            f"<h2>{split}, n = {measured['n']}</h2><table><tr><th>true \\ predicted</th>{head}</tr>{''.join(rows)}"
+            "</table>"
+        )
+    return "\n".join(parts)
