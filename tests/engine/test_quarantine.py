@@ -78,7 +78,7 @@ def test_rows_that_crash_only_together_are_all_done() -> None:
     assert [row_id for piece in pieces for row_id in piece["rows"]["id"].to_pylist()] == IDS["id"].to_pylist()
 
 
-def test_rows_of_a_worker_killed_from_outside_are_redone_together() -> None:
+def test_rows_of_a_worker_killed_from_outside_are_redone() -> None:
     crashes = [WorkerCrash("from outside")]
 
     def attempt(rows: pa.Table, task: str) -> Tables | WorkerCrash:
