@@ -12,19 +12,19 @@ from study_tables import World
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.study.report import ReportConfig, report_job
+from twfer_dist.study.report import ReportConfig, report_spec
 
 
 def write_report(world: World, out: str, **changed: Any) -> Artifact:
     """The report on a world, with some of its inputs changed."""
     inputs = {"faces": [world.faces], "animated": [world.animated], "datasets": [world.dataset], **changed}
-    spec = report_job(world.predictions, **inputs, config=ReportConfig(faces=12, strips=2))
+    spec = report_spec(world.predictions, **inputs, config=ReportConfig(faces=12, strips=2))
     return run_stage(spec, out, quiet=True)
 
 
 def report_on(out: str, faces: Artifact, *predictions: Artifact, **inputs: Any) -> Artifact:
     """The report on one output of faces."""
-    return run_stage(report_job(predictions, faces=[faces], **inputs, config=ReportConfig()), out, quiet=True)
+    return run_stage(report_spec(predictions, faces=[faces], **inputs, config=ReportConfig()), out, quiet=True)
 
 
 def html_of(report: Artifact) -> str:

@@ -12,11 +12,11 @@ from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.measurement.train_stage import face_network_job, identity_network_job
+from twfer_dist.measurement.train_stage import face_network_spec, identity_network_spec
 from twfer_dist.measurement.training import FaceNetworkConfig
-from twfer_dist.recognition.train_stage import train_job
+from twfer_dist.recognition.train_stage import train_spec
 from twfer_dist.rendering.plan import ClayConfig
-from twfer_dist.synthesis.train_stage import train_generator_job
+from twfer_dist.synthesis.train_stage import generator_spec
 from twfer_dist.synthesis.training import GeneratorConfig
 
 KINDS = ("generator", "face-network", "identity-network", "train")
@@ -38,13 +38,13 @@ def data(kind: str, out: str) -> Artifact:
 def spec(kind: str, data: Artifact, tracking: Tracking, checkpoint_seconds: float) -> StageSpec:
     match kind:
         case "generator":
-            return train_generator_job(data, GENERATOR, tracking, checkpoint_seconds=checkpoint_seconds)
+            return generator_spec(data, GENERATOR, tracking, checkpoint_seconds=checkpoint_seconds)
         case "face-network":
-            return face_network_job(data, FACES, tracking, checkpoint_seconds=checkpoint_seconds)
+            return face_network_spec(data, FACES, tracking, checkpoint_seconds=checkpoint_seconds)
         case "identity-network":
-            return identity_network_job(data, FACES, tracking, checkpoint_seconds=checkpoint_seconds)
+            return identity_network_spec(data, FACES, tracking, checkpoint_seconds=checkpoint_seconds)
         case _:
-            return train_job(data, RECOGNISER, tracking, checkpoint_seconds=checkpoint_seconds)
+            return train_spec(data, RECOGNISER, tracking, checkpoint_seconds=checkpoint_seconds)
 
 
 if __name__ == "__main__":

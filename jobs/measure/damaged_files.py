@@ -8,7 +8,7 @@ from typing import Any
 from twfer_dist.core.schema import PHOTOGRAPHS
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.faces.stage import FacesConfig, faces_job
+from twfer_dist.faces.stage import FacesConfig, faces_spec
 
 ORIGINALS = Path(__file__).parents[2] / "tests" / "data" / "malformed"
 
@@ -23,7 +23,7 @@ def find_faces(folder: Path, count: int, seed: int) -> dict[str, Any]:
         path = chance.choice(originals)
         damaged = damage(path.read_bytes(), chance.choice(originals), chance)
         (photographs / f"{number:04d}{path.suffix}").write_bytes(damaged)
-    spec = faces_job([open_corpus(str(photographs))], FacesConfig())
+    spec = faces_spec([open_corpus(str(photographs))], FacesConfig())
     table = run_stage(spec, str(folder / "out"), quiet=True).table(
         "photographs", PHOTOGRAPHS, columns=["path", "status"]
     )

@@ -11,7 +11,7 @@ import pytest
 import study_tables
 from click.testing import CliRunner
 
-from twfer_dist.annotation.corrections import CorrectedConfig, corrected_job
+from twfer_dist.annotation.corrections import CorrectedConfig, corrected_spec
 from twfer_dist.annotation.page import page
 from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
@@ -155,6 +155,6 @@ def test_a_wrong_table_is_one_sentence(faces: Artifact, tmp_path: Path, text: st
     face = faces.table("faces", FACES, columns=["face_id"])["face_id"][0].as_py()
     (tmp_path / "corrections.csv").write_text(text.replace("FACE", face))
     with pytest.raises(UserError, match=words):
-        corrected_job(faces, CorrectedConfig(), str(tmp_path / "corrections.csv"))
+        corrected_spec(faces, CorrectedConfig(), str(tmp_path / "corrections.csv"))
     with pytest.raises(UserError, match="none.csv does not exist: save the table"):
-        corrected_job(faces, CorrectedConfig(), str(tmp_path / "none.csv"))
+        corrected_spec(faces, CorrectedConfig(), str(tmp_path / "none.csv"))

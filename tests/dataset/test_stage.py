@@ -11,7 +11,7 @@ from dataset_tables import animated_of, face_rows, faces_of
 from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.dataset import splits
-from twfer_dist.dataset.stage import DatasetConfig, dataset_job
+from twfer_dist.dataset.stage import DatasetConfig, dataset_spec
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 
@@ -40,7 +40,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 def test_a_balanced_data_set_by_figure(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(include=("animated", "photographs"), per_expression=30, ratios=(7, 1, 2))
-    dataset = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
+    dataset = run_stage(dataset_spec([warriors, people], [animated], config), str(tmp_path), quiet=True)
     found = dataset.table(".", schema.DATASET)
     assert np.bincount(found["label"].to_numpy()).tolist() == [0] + [30] * 7
     keys = [f"{c}: {s}" for c, s in zip(found["corpus"].to_pylist(), found["figure_id"].to_pylist(), strict=True)]
@@ -70,7 +70,7 @@ def test_all_images_of_one_corpus_within_figures(ray_cluster: None, inputs: Inpu
     config = DatasetConfig(
         include=("photographs", "animated"), split="within_figure", ratios=(70, 30), corpora=("warriors",)
     )
-    found = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
+    found = run_stage(dataset_spec([warriors, people], [animated], config), str(tmp_path), quiet=True)
     assert found.results["reached"] == {"train": 239, "test": 102}
     assert found.results["summary"][0].endswith("239 train + 102 test as requested")
     assert found.results["left_out"]["of another corpus"] == 68
@@ -79,35 +79,37 @@ def test_all_images_of_one_corpus_within_figures(ray_cluster: None, inputs: Inpu
 
 def test_equal_figure_names_in_two_corpora_are_two_figures(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     config = DatasetConfig(include=("photographs",), ratios=(7, 3))
-    dataset = run_stage(dataset_job(inputs[:2], [], config), str(tmp_path), quiet=True)
+    dataset = run_stage(dataset_spec(inputs[:2], [], config), str(tmp_path), quiet=True)
     assert dataset.results["figures"] == {"train": 52, "test": 22}
 
 
 def test_the_given_split_is_kept(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(include=("photographs", "animated"), split="given")
-    dataset = run_stage(dataset_job([warriors, people], [animated], config), str(tmp_path), quiet=True)
+    dataset = run_stage(dataset_spec([warriors, people], [animated], config), str(tmp_path), quiet=True)
     rows = dataset.table(".", schema.DATASET).to_pylist()
     assert {r["split"] for r in rows if int(r["figure_id"][1:]) % 3 == 0} == {"test"}
     assert {r["split"] for r in rows if int(r["figure_id"][1:]) % 3} == {"train"}
     assert list(dataset.results["reached"]) == ["train", "test"]
     assert dataset.results["figures_on_several_sides"] == 0
     # Animated faces have the split of their face; without the faces it is not known.
-    dataset = run_stage(dataset_job([warriors], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
+    dataset = run_stage(dataset_spec([warriors], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
     assert dataset.results["reached"] == {"train": 224, "test": 111}
     with pytest.raises(UserError, match="335 images of the data set have no split of their own"):
-        run_stage(dataset_job([people], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
+        run_stage(dataset_spec([people], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
 
 
 def test_output_depends_on_the_seed_and_not_on_the_directory(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(per_expression=20, ratios=(7, 3))
-    first = run_stage(dataset_job([warriors], [animated], config), str(tmp_path / "a"), quiet=True)
+    first = run_stage(dataset_spec([warriors], [animated], config), str(tmp_path / "a"), quiet=True)
     again = run_stage(
-        dataset_job([people], [animated], config), str(tmp_path / "b"), quiet=True
+        dataset_spec([people], [animated], config), str(tmp_path / "b"), quiet=True
     )  # faces are not used here
     assert (again.digest, again.manifest.fingerprint) == (first.digest, first.manifest.fingerprint)
-    other = run_stage(dataset_job([], [animated], dataclasses.replace(config, seed=1)), str(tmp_path / "a"), quiet=True)
+    other = run_stage(
+        dataset_spec([], [animated], dataclasses.replace(config, seed=1)), str(tmp_path / "a"), quiet=True
+    )
     assert other.digest != first.digest
 
 
@@ -126,9 +128,9 @@ def test_output_depends_on_the_seed_and_not_on_the_directory(ray_cluster: None, 
 def test_impossible_settings_are_refused(inputs: Inputs, tmp_path: Path, config: DatasetConfig, says: str) -> None:
     warriors, _, animated = inputs
     with pytest.raises(UserError, match=says):
-        run_stage(dataset_job([warriors], [animated], config), str(tmp_path), quiet=True)
+        run_stage(dataset_spec([warriors], [animated], config), str(tmp_path), quiet=True)
 
 
 def test_an_input_given_twice_is_refused(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the same images twice"):
-        run_stage(dataset_job([], [inputs[2], inputs[2]], DatasetConfig(ratios=(7, 3))), str(tmp_path), quiet=True)
+        run_stage(dataset_spec([], [inputs[2], inputs[2]], DatasetConfig(ratios=(7, 3))), str(tmp_path), quiet=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from engine_jobs import NUMBERS
+from engine_stages import NUMBERS
 
 from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from engine_jobs import TABLES, Config, numbers_job
+from engine_stages import TABLES, Config, numbers_spec
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine.inspect import EXAMPLES, inspect, is_output, planned_rows
@@ -30,7 +30,7 @@ def test_rows_are_counted_by_status_with_examples(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_output_is_inspected(ray_cluster: None, tmp_path: Path) -> None:
-    spec = numbers_job(Config(rows=40))
+    spec = numbers_spec(Config(rows=40))
 
     def stop(output: StageOutput) -> None:
         spec.do(output)

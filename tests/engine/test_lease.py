@@ -8,9 +8,9 @@ import threading
 import time
 from pathlib import Path
 
-import engine_jobs
+import engine_stages
 import pytest
-from engine_jobs import Config, numbers_job
+from engine_stages import Config, numbers_spec
 from s3_server import Server
 
 from twfer_dist.core.errors import UserError
@@ -53,11 +53,11 @@ def leases(folder: Path) -> list[Path]:
 
 def test_a_second_run_waits_and_finds_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
-    child = subprocess.Popen([sys.executable, engine_jobs.__file__, tmp_path, "0.2"], start_new_session=True)
+    child = subprocess.Popen([sys.executable, engine_stages.__file__, tmp_path, "0.2"], start_new_session=True)
     while not leases(tmp_path):
         assert child.poll() is None
         time.sleep(0.05)
-    output = run_stage(numbers_job(Config(), step=Step(int)), str(tmp_path))  # its step would fail if it ran
+    output = run_stage(numbers_spec(Config(), step=Step(int)), str(tmp_path))  # its step would fail if it ran
     assert child.wait() == 0
     assert output.manifest.rows["numbers"] == 200
     (line,) = capsys.readouterr().err.splitlines()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from engine_jobs import DIGITS, NUMBERS, Adder, Config, CrashOn, CrashOnLoad, Refuse, doubled_or_killed, numbers_job
+from engine_stages import DIGITS, NUMBERS, Adder, Config, CrashOn, CrashOnLoad, Refuse, doubled_or_killed, numbers_spec
 
 from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
@@ -25,12 +25,12 @@ IDS = pa.table({"id": [f"{k:02d}" for k in range(10)]})
 
 
 def value(row_id: str) -> int:
-    """As in the plan of `numbers_job`."""
+    """As in the plan of `numbers_spec`."""
     return ROWS - 1 - int(row_id)
 
 
 def job(step: Step, first: Step | None = None) -> StageSpec:
-    return numbers_job(Config(rows=ROWS), step=step, first=first, rows_per_shard=ROWS_PER_SHARD)
+    return numbers_spec(Config(rows=ROWS), step=step, first=first, rows_per_shard=ROWS_PER_SHARD)
 
 
 @pytest.fixture(scope="module")

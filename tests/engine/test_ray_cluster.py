@@ -14,7 +14,7 @@ import pytest
 import ray._common.utils
 import ray._private.utils
 import torch
-from engine_jobs import Adder, Config, numbers_job
+from engine_stages import Adder, Config, numbers_spec
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import ray_folder, resources
@@ -129,5 +129,5 @@ class OnGpu(Adder):
 
 def test_two_actors_share_a_gpu(ray_cluster: None, tmp_path: Path) -> None:
     step = Step(OnGpu, {"add": 1}, gpus=0.5, actors=2)
-    output = run_stage(numbers_job(Config(rows=40), step=step), str(tmp_path), quiet=True)
+    output = run_stage(numbers_spec(Config(rows=40), step=step), str(tmp_path), quiet=True)
     assert output.manifest.rows["numbers"] == 40

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from engine_jobs import DIGITS, NUMBERS, TABLES, Config, FlakyReader, Input, doubled, numbers_job
+from engine_stages import DIGITS, NUMBERS, TABLES, Config, FlakyReader, Input, doubled, numbers_spec
 from s3_server import Server
 
 from twfer_dist.core import schema
@@ -22,7 +22,7 @@ from twfer_dist.engine.reuse import keep_permanent
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.faces.stage import FacesConfig, faces_job
+from twfer_dist.faces.stage import FacesConfig, faces_spec
 
 DISK_AND_S3 = pytest.mark.parametrize("place", ["disk", pytest.param("s3", marks=pytest.mark.long)])
 
@@ -48,7 +48,7 @@ class Source:
 
     def plain_job(self) -> StageSpec:
         """70 rows, none of them reusable."""
-        return numbers_job(Config(rows=70), step=self.step())
+        return numbers_spec(Config(rows=70), step=self.step())
 
     def job(self, rows: int, *, changed: int | None = None, interrupted: bool = False) -> StageSpec:
         """`rows` reusable rows; the value of the row `changed` is another one."""
@@ -237,7 +237,7 @@ def test_only_added_or_changed_photographs_are_read(ray_cluster: None, tmp_path:
     folder.mkdir()
 
     def run() -> Artifact:
-        return run_stage(faces_job([open_corpus(str(folder))], FacesConfig(size=64)), str(tmp_path / "out"))
+        return run_stage(faces_spec([open_corpus(str(folder))], FacesConfig(size=64)), str(tmp_path / "out"))
 
     for number, path in enumerate(shipped[:3]):
         shutil.copyfile(path, folder / f"{number}.jpg")

@@ -10,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import engine_jobs
+import engine_stages
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
-from engine_jobs import DIGITS, NUMBERS, Config, LogStart, Refuse, log_end, numbers_job
+from engine_stages import DIGITS, NUMBERS, Config, LogStart, Refuse, log_end, numbers_spec
 from s3_server import Server
 
 from twfer_dist.core.errors import UserError
@@ -28,8 +28,8 @@ from twfer_dist.engine.stage import find_output, run_stage
 
 @pytest.fixture(scope="module")
 def numbers(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """The output of `numbers_job`, undisturbed."""
-    return run_stage(numbers_job(Config()), str(tmp_path_factory.mktemp("undisturbed")))
+    """The output of `numbers_spec`, undisturbed."""
+    return run_stage(numbers_spec(Config()), str(tmp_path_factory.mktemp("undisturbed")))
 
 
 def file_digests(output: Artifact) -> dict[str, str]:
@@ -52,10 +52,10 @@ def test_every_planned_id_is_a_row_counted_by_status(numbers: Artifact) -> None:
 def test_a_finished_stage_is_not_run_again(numbers: Artifact) -> None:
     out = Path(numbers.uri).parent
     (Path(numbers.uri) / "_work" / "numbers").mkdir(parents=True)  # as a run leaves it that is killed at its very end
-    assert run_stage(numbers_job(Config()), str(out)).build_id == numbers.build_id
+    assert run_stage(numbers_spec(Config()), str(out)).build_id == numbers.build_id
     assert [path.name for path in out.iterdir()] == [numbers.name]
     assert not (Path(numbers.uri) / "_work").exists()
-    assert numbers_job(Config(add=2)).name != numbers.name  # another configuration is another directory
+    assert numbers_spec(Config(add=2)).name != numbers.name  # another configuration is another directory
 
 
 def test_bytes_do_not_depend_on_actors_or_block_sizes(
@@ -65,24 +65,24 @@ def test_bytes_do_not_depend_on_actors_or_block_sizes(
 
     monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 512)  # bytes, less than a shard has
     monkeypatch.setattr(DataContext.get_current(), "target_min_block_size", 1)
-    other = run_stage(numbers_job(Config(), actors=4, seconds=0.01), str(tmp_path))
+    other = run_stage(numbers_spec(Config(), actors=4, seconds=0.01), str(tmp_path))
     assert file_digests(other) == file_digests(numbers)
     assert other.digest == numbers.digest
 
 
 def test_bytes_are_the_same_on_s3(numbers: Artifact, s3: Server) -> None:
     out = s3.uri("runs/there")
-    there = run_stage(numbers_job(Config()), out)
+    there = run_stage(numbers_spec(Config()), out)
     assert there.digest == numbers.digest
     assert there.table("numbers", NUMBERS).equals(numbers.table("numbers", NUMBERS))
-    assert run_stage(numbers_job(Config()), out).build_id == there.build_id
+    assert run_stage(numbers_spec(Config()), out).build_id == there.build_id
     files = [artifact.MANIFEST, *file_digests(numbers)]
     assert storage.list_files(out, recursive=True) == sorted(f"{numbers.name}/{name}" for name in files)
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(numbers: Artifact, tmp_path: Path) -> None:
     """Here this process may not write files of more than 512 bytes once the shards are finished."""
-    spec = numbers_job(Config())
+    spec = numbers_spec(Config())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_disk(output: StageOutput) -> None:
@@ -106,7 +106,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(numbers: Artifact, tmp_pa
 
 
 def test_a_damaged_shard_is_named_and_redone_once_deleted(numbers: Artifact, tmp_path: Path) -> None:
-    spec = numbers_job(Config())
+    spec = numbers_spec(Config())
     redone: list[Path] = []
 
     def damage(output: StageOutput) -> None:
@@ -146,7 +146,7 @@ def test_actors_on_every_cpu_leave_room_for_later_steps(ray_cluster: None, tmp_p
 @pytest.mark.parametrize("place", ["disk", pytest.param("s3", marks=pytest.mark.long)])
 def test_a_killed_run_resumes_without_losing_a_row(numbers: Artifact, s3: Server, tmp_path: Path, place: str) -> None:
     """SIGKILL for the driver and all its Ray processes in the middle: finished shards are kept as they are."""
-    spec = numbers_job(Config())
+    spec = numbers_spec(Config())
     out = str(tmp_path / "killed") if place == "disk" else s3.uri("killed")
     fs, shards = storage.resolve(storage.join(out, spec.name, "_work", "numbers"))
 
@@ -156,7 +156,7 @@ def test_a_killed_run_resumes_without_losing_a_row(numbers: Artifact, s3: Server
         return {info.path: info.mtime_ns for info in infos if info.path.endswith(".parquet")}
 
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    command = [sys.executable, engine_jobs.__file__, out, "0.5"]
+    command = [sys.executable, engine_stages.__file__, out, "0.5"]
     child = subprocess.Popen(command, env=environment, start_new_session=True)
     deadline = time.monotonic() + 120
     while len(kept := finished()) < 2:
@@ -179,7 +179,7 @@ def test_a_killed_run_resumes_without_losing_a_row(numbers: Artifact, s3: Server
 
 @pytest.mark.parametrize("where", ["constructor", "call"])
 def test_a_user_error_in_a_worker_reaches_the_user(ray_cluster: None, tmp_path: Path, where: str) -> None:
-    spec = numbers_job(Config(rows=20), step=Step(Refuse, {"where": where}, actors=1))
+    spec = numbers_spec(Config(rows=20), step=Step(Refuse, {"where": where}, actors=1))
     with pytest.raises(UserError, match=r"^weights\.bin is not a model: name another file\.$"):
         run_stage(spec, str(tmp_path))
 
@@ -190,7 +190,7 @@ def test_a_bug_in_a_constructor_ends_the_run(ray_cluster: None, tmp_path: Path) 
             raise ValueError("a bug of the constructor")
 
     with pytest.raises(Exception, match="a bug of the constructor"):
-        run_stage(numbers_job(Config(rows=20), step=Step(Broken, actors=1)), str(tmp_path))
+        run_stage(numbers_spec(Config(rows=20), step=Step(Broken, actors=1)), str(tmp_path))
 
 
 def test_a_step_that_loses_a_row_ends_the_run(ray_cluster: None, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_step_that_loses_a_row_ends_the_run(ray_cluster: None, tmp_path: Path)
             return {"numbers": rows.slice(1), "digits": DIGITS.empty_table()}
 
     with pytest.raises(Exception, match="exactly the planned ids"):
-        run_stage(numbers_job(Config(rows=20), step=Step(Loses, actors=1)), str(tmp_path))
+        run_stage(numbers_spec(Config(rows=20), step=Step(Loses, actors=1)), str(tmp_path))
 
 
 def test_a_rebuilt_input_makes_its_dependents_stale(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from twfer_dist.core.status import MISSING, OK, UNREACHABLE
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import storage
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.faces.stage import FacesConfig, faces_job
+from twfer_dist.faces.stage import FacesConfig, faces_spec
 
 PICTURE = Path(__file__).parents[1] / "data" / "malformed" / "gray.jpg"
 
@@ -28,10 +28,10 @@ def test_photographs_on_failing_storage(ray_cluster: None, s3: Server) -> None:
         pafs.copy_files(
             str(PICTURE), f"{path}/{name}.jpg", source_filesystem=pafs.LocalFileSystem(), destination_filesystem=fs
         )
-    job = faces_job([open_corpus(s3.uri("photographs"))], FacesConfig(aligned=True, measure=False))
+    spec = faces_spec([open_corpus(s3.uri("photographs"))], FacesConfig(aligned=True, measure=False))
     fs.delete_file(f"{path}/gone.jpg")
     s3.failing |= {"/dead.jpg": 10**6, "/flaky.jpg": 4}  # the client itself tries three times
-    output = run_stage(job, s3.uri("out"))
+    output = run_stage(spec, s3.uri("out"))
     rows = {row["path"]: row for row in output.table("photographs", schema.PHOTOGRAPHS).to_pylist()}
     assert {name: row["status"] for name, row in rows.items()} == {
         "dead.jpg": UNREACHABLE, "flaky.jpg": OK, "gone.jpg": MISSING, "steady.jpg": OK
@@ -51,9 +51,9 @@ def test_photographs_are_read_several_at_a_time(ray_cluster: None, s3: Server) -
     for number in range(8):
         name = f"{path}/{number}.jpg"
         pafs.copy_files(str(PICTURE), name, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=fs)
-    job = faces_job([open_corpus(s3.uri("far-away"))], FacesConfig(aligned=True, measure=False))
+    spec = faces_spec([open_corpus(s3.uri("far-away"))], FacesConfig(aligned=True, measure=False))
     s3.meeting[".jpg"] = threading.Barrier(4)
-    output = run_stage(job, s3.uri("far-away-out"))
+    output = run_stage(spec, s3.uri("far-away-out"))
     assert output.manifest.counts["photographs"] == {OK: 8}
 
 

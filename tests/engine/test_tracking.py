@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from engine_jobs import Config, doubled, numbers_job
+from engine_stages import Config, doubled, numbers_spec
 
 from twfer_dist.engine import log
 from twfer_dist.engine.shards import Step
@@ -14,8 +14,8 @@ from twfer_dist.engine.tracking import Tracking
 
 def test_mlflow_gets_the_figures_of_the_progress_line(ray_cluster: None, mlflow_uri: str, tmp_path: Path) -> None:
     tracking = Tracking(mlflow_uri, "tracked")
-    output = run_stage(numbers_job(Config()), str(tmp_path / "out"), tracking=tracking)
-    assert run_stage(numbers_job(Config()), str(tmp_path / "out"), tracking=tracking).build_id == output.build_id
+    output = run_stage(numbers_spec(Config()), str(tmp_path / "out"), tracking=tracking)
+    assert run_stage(numbers_spec(Config()), str(tmp_path / "out"), tracking=tracking).build_id == output.build_id
     (run,) = tracking.client.search_runs([tracking.experiment_id()])  # the second start has no run
     assert run.info.status == "FINISHED" and run.info.run_name == output.name
     assert run.data.tags["fingerprint"] == output.manifest.fingerprint and run.data.params["add"] == "1"
@@ -34,7 +34,7 @@ def test_a_store_that_breaks_during_the_work_stops_nothing(
 ) -> None:
     log.configure()
     database = mlflow_uri.removeprefix("sqlite:///")
-    spec = numbers_job(Config(), first=Step(spoil_database, {"database": database}))
+    spec = numbers_spec(Config(), first=Step(spoil_database, {"database": database}))
     output = run_stage(spec, str(tmp_path / "out"), tracking=Tracking(mlflow_uri, "tracked"))
     assert output.manifest.rows["numbers"] == 200
     lines = capsys.readouterr().err

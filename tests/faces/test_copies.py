@@ -16,13 +16,13 @@ from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.dataset import splits
-from twfer_dist.dataset.stage import DatasetConfig, dataset_job
+from twfer_dist.dataset.stage import DatasetConfig, dataset_spec
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces import copies
-from twfer_dist.faces.stage import FacesConfig, faces_job
-from twfer_dist.study.report import ReportConfig, report_job
+from twfer_dist.faces.stage import FacesConfig, faces_spec
+from twfer_dist.study.report import ReportConfig, report_spec
 
 COPIES = TRIALS / "copies"  # eight pictures under three names each
 PLAIN = FacesConfig(aligned=True, measure=False, size=48)
@@ -139,7 +139,7 @@ def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Artifa
         names = sorted(path.name for path in (folder / "heads").glob("*.jpg"))
         lines = [f"{name},{int(name[:2]) % 7 + 1},{'test' if 'copy' in name else 'train'}" for name in names]
         (folder / "heads" / "manifest.csv").write_text("\n".join(["path,label,split", *lines]))
-        output = run_stage(faces_job([open_corpus(str(folder / "heads"))], PLAIN), str(folder / "out"), quiet=True)
+        output = run_stage(faces_spec([open_corpus(str(folder / "heads"))], PLAIN), str(folder / "out"), quiet=True)
     assert output.manifest.reused is not None and output.manifest.reused.rows == 18
     return output
 
@@ -158,13 +158,13 @@ def test_copies_count_as_one_figure_and_are_listed(faces: Artifact, tmp_path: Pa
     listed = list(csv.DictReader(io.StringIO(storage.read_bytes(faces.path("copies.csv")).decode("utf-8-sig"))))
     assert len(listed) == 16 and listed[0]["path"] == "00 copy.jpg" and listed[0]["copy_of"] == "00 (1).jpg"
     corpus = open_corpus(str(Path(faces.uri).parent.parent / "heads"))
-    fresh = run_stage(faces_job([corpus], PLAIN, actors=2), str(tmp_path), quiet=True)
+    fresh = run_stage(faces_spec([corpus], PLAIN, actors=2), str(tmp_path), quiet=True)
     assert fresh.manifest.reused is None and fresh.digest == faces.digest  # reused rows were revised too
 
 
 def test_copies_are_in_one_part_of_a_split(faces: Artifact, tmp_path: Path) -> None:
     config = DatasetConfig(include=("photographs",), split="by_figure", ratios=(7, 3))
-    dataset = run_stage(dataset_job([faces], [], config), str(tmp_path), quiet=True)
+    dataset = run_stage(dataset_spec([faces], [], config), str(tmp_path), quiet=True)
     assert dataset.results["summary"][0].startswith("24 images of 8 figures")
     assert dataset.results["figures_on_several_sides"] == 0
     splits_of: dict[bytes, set[str]] = {}
@@ -175,13 +175,13 @@ def test_copies_are_in_one_part_of_a_split(faces: Artifact, tmp_path: Path) -> N
 
 def test_copies_in_both_parts_of_a_given_split_are_reported(faces: Artifact, tmp_path: Path) -> None:
     config = DatasetConfig(include=("photographs",), split="given")
-    dataset = run_stage(dataset_job([faces], [], config), str(tmp_path), quiet=True)
+    dataset = run_stage(dataset_spec([faces], [], config), str(tmp_path), quiet=True)
     assert dataset.results["summary"][0].startswith("24 images of 8 figures: 16 train + 8 test")
     assert dataset.results["summary"][1].startswith("8 of 8 figures")
 
 
 def test_the_report_mentions_copies(faces: Artifact, tmp_path: Path) -> None:
-    report = run_stage(report_job([], faces=[faces], config=ReportConfig(faces=1)), str(tmp_path), quiet=True)
+    report = run_stage(report_spec([], faces=[faces], config=ReportConfig(faces=1)), str(tmp_path), quiet=True)
     page = storage.read_bytes(report.path("index.html")).decode()
     assert "24 photographs are 8 pictures under several names" in page
 

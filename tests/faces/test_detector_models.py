@@ -10,7 +10,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine.storage import sha256
 from twfer_dist.faces import detector_models
-from twfer_dist.faces.stage import FacesConfig, faces_job
+from twfer_dist.faces.stage import FacesConfig, faces_spec
 
 
 def test_auto_without_a_model_says_what_runs_and_why() -> None:
@@ -30,7 +30,7 @@ def test_a_wrong_model_is_one_sentence(tmp_path: Path) -> None:
         file = tmp_path / "face_detection.onnx"
         file.write_bytes(data)
         with pytest.raises(UserError, match=r"face_detection\.onnx is given\) is not a yunet model") as caught:
-            faces_job([open_corpus(str(MALFORMED))], FacesConfig(), model=str(file))
+            faces_spec([open_corpus(str(MALFORMED))], FacesConfig(), model=str(file))
         assert "\n" not in str(caught.value)
 
 

@@ -20,7 +20,7 @@ from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.storage import sha256
 from twfer_dist.faces import detector_models
 from twfer_dist.faces.finder import FaceFinder
-from twfer_dist.faces.stage import FacesConfig, faces_job
+from twfer_dist.faces.stage import FacesConfig, faces_spec
 from twfer_dist.measurement.analyzer import SHIPPED
 
 
@@ -38,7 +38,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="module")
 def output(ray_cluster: None, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return run_stage(faces_job([corpus], FacesConfig()), str(tmp_path_factory.mktemp("out")), quiet=True)
+    return run_stage(faces_spec([corpus], FacesConfig()), str(tmp_path_factory.mktemp("out")), quiet=True)
 
 
 def test_every_planned_photograph_is_one_row(output: Artifact) -> None:
@@ -106,14 +106,14 @@ def test_what_decides_the_faces_is_in_the_fingerprint(tmp_path: Path) -> None:
     shutil.copy(MALFORMED / "gray.jpg", tmp_path / "a")
     corpus, config = open_corpus(str(tmp_path / "a")), FacesConfig()
     jobs = [
-        faces_job([corpus], config),
-        faces_job([corpus], config, detector="haar"),
-        faces_job([corpus], dataclasses.replace(config, aligned=True)),
-        faces_job([corpus], dataclasses.replace(config, threshold=0.5)),
-        faces_job([open_corpus(str(MALFORMED))], config),
+        faces_spec([corpus], config),
+        faces_spec([corpus], config, detector="haar"),
+        faces_spec([corpus], dataclasses.replace(config, aligned=True)),
+        faces_spec([corpus], dataclasses.replace(config, threshold=0.5)),
+        faces_spec([open_corpus(str(MALFORMED))], config),
     ]
-    assert len({job.fingerprint for job in jobs}) == len(jobs)
-    assert faces_job([corpus], config, detector="centerface", actors=3).fingerprint == jobs[0].fingerprint
+    assert len({spec.fingerprint for spec in jobs}) == len(jobs)
+    assert faces_spec([corpus], config, detector="centerface", actors=3).fingerprint == jobs[0].fingerprint
     # Another decoder may read otherwise.
     assert jobs[0].models.keys() >= {"pillow", "pillow-heif", "pillow-jxl-plugin"}
 
@@ -121,9 +121,9 @@ def test_what_decides_the_faces_is_in_the_fingerprint(tmp_path: Path) -> None:
 def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     corpus, config = open_corpus(str(MALFORMED)), FacesConfig()
     with pytest.raises(UserError, match="Two corpora are called 'malformed'"):
-        faces_job([corpus, corpus], config)
+        faces_spec([corpus, corpus], config)
     with pytest.raises(UserError, match=r"other.safetensors"):
-        faces_job([corpus], config, network=str(tmp_path / "other.safetensors"))
+        faces_spec([corpus], config, network=str(tmp_path / "other.safetensors"))
     for wrong in ({"keep": "some"}, {"size": 0}, {"side": 333}, {"smallest": 0}, {"max_pixels": 10**12}):
         with pytest.raises(ValueError):
             dataclasses.replace(config, **wrong)
@@ -143,7 +143,7 @@ def test_one_worker_and_two_give_the_same_bytes(ray_cluster: None, tmp_path: Pat
         corpus, table=corpus.table.set_column(index, schema.CORPUS.field(index), pa.array([4] * 66, pa.int8()))
     )
     one, two = (
-        run_stage(faces_job([corpus], FacesConfig(side=320), actors=n), str(tmp_path / f"out{n}"), quiet=True)
+        run_stage(faces_spec([corpus], FacesConfig(side=320), actors=n), str(tmp_path / f"out{n}"), quiet=True)
         for n in (1, 2)
     )
     assert one.digest == two.digest and one.manifest.fingerprint == two.manifest.fingerprint

@@ -9,7 +9,7 @@ from tiny_head import rendered as render
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.measurement.train_stage import face_network_job
+from twfer_dist.measurement.train_stage import face_network_spec
 from twfer_dist.measurement.training import FaceNetworkConfig
 from twfer_dist.rendering.plan import ClayConfig
 
@@ -30,4 +30,4 @@ def trained(rendered: Artifact, migrated_database: Path, tmp_path_factory: pytes
     shutil.copy(migrated_database, out / "mlflow.db")
     tracking = Tracking(f"sqlite:///{out}/mlflow.db", "faces")
     config = FaceNetworkConfig(steps=6, batch=8, held_out=0.3)
-    return run_stage(face_network_job(rendered, config, tracking, test=rendered), str(out), quiet=True)
+    return run_stage(face_network_spec(rendered, config, tracking, test=rendered), str(out), quiet=True)

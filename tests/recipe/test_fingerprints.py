@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from engine_jobs import make_artifact
+from engine_stages import make_artifact
 
 import twfer_dist
 from twfer_dist.corpus.corpus import open_corpus

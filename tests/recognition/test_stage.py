@@ -16,8 +16,8 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition.recogniser import open_recogniser
-from twfer_dist.recognition.stage import PredictConfig, predict_job
-from twfer_dist.recognition.train_stage import train_job
+from twfer_dist.recognition.stage import PredictConfig, predict_spec
+from twfer_dist.recognition.train_stage import train_spec
 
 CONFIG = PredictConfig(batch=8)
 
@@ -34,7 +34,7 @@ def model(images: Artifact, migrated_database: Path, tmp_path_factory: pytest.Te
     out = tmp_path_factory.mktemp("trained")
     (out / "mlflow.db").write_bytes(migrated_database.read_bytes())
     tracking = Tracking(sqlite_uri(f"{out}/mlflow.db"), "recognition")
-    return run_stage(train_job(images, SMALL, tracking), str(out), quiet=True)
+    return run_stage(train_spec(images, SMALL, tracking), str(out), quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def outputs(
     """Predictions of the faces, and then of the faces and the data set, on two actors."""
     out = str(tmp_path_factory.mktemp("predicted"))
     return [
-        run_stage(predict_job(inputs, model, CONFIG, actors=2), out, quiet=True)
+        run_stage(predict_spec(inputs, model, CONFIG, actors=2), out, quiet=True)
         for inputs in ([faces], [faces, images])
     ]
 
@@ -135,16 +135,16 @@ def test_one_actor_and_two_predict_the_same(
     ray_cluster: None, outputs: list[Artifact], model: Artifact, faces: Artifact, images: Artifact, tmp_path: Path
 ) -> None:
     """Though other rows are neighbours where some are reused."""
-    one = run_stage(predict_job([images, faces], model, CONFIG, actors=1), str(tmp_path), quiet=True)
+    one = run_stage(predict_spec([images, faces], model, CONFIG, actors=1), str(tmp_path), quiet=True)
     assert one.manifest.fingerprint == outputs[-1].manifest.fingerprint and one.digest == outputs[-1].digest
 
 
 def test_wrong_inputs_are_refused(model: Artifact, images: Artifact, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no recogniser"):
-        predict_job([images], images, CONFIG)
+        predict_spec([images], images, CONFIG)
     with pytest.raises(UserError, match="'train', which holds no images to predict: name outputs of faces, corrected"):
-        predict_job([model], model, CONFIG)
+        predict_spec([model], model, CONFIG)
     with pytest.raises(UserError, match="no images to predict: name 'inputs'"):
-        predict_job([], model, CONFIG)
+        predict_spec([], model, CONFIG)
     with pytest.raises(UserError, match="the same images twice"):
-        run_stage(predict_job([images, images], model, CONFIG), str(tmp_path), quiet=True)
+        run_stage(predict_spec([images, images], model, CONFIG), str(tmp_path), quiet=True)

@@ -11,7 +11,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recognition.sweep_stage import SweepConfig, sweep_job
+from twfer_dist.recognition.sweep_stage import SweepConfig, sweep_spec
 from twfer_dist.recognition.training import TrainConfig
 
 
@@ -27,7 +27,7 @@ def test_a_sweep_nests_its_trials_and_survives_divergence(
     config = SweepConfig(train=SMALL, trials=2, patience=1, learning_rate=(1e-5, 1.0), gamma=(0.0, 0.0), seed=3)
     points = config.points()
     results = run_stage(
-        sweep_job(images, config, Tracking(mlflow_uri, "sweep"), concurrency=1, cpus=0.5), str(tmp_path), quiet=True
+        sweep_spec(images, config, Tracking(mlflow_uri, "sweep"), concurrency=1, cpus=0.5), str(tmp_path), quiet=True
     ).results
     good, bad = sorted(range(2), key=lambda number: points[number].learning_rate)
     trial, diverged = results["trials"][good], results["trials"][bad]
@@ -60,7 +60,7 @@ def test_a_sweep_whose_trials_all_diverge_is_an_error(
     with pytest.raises(
         UserError, match="All 1 trials diverged: lower both ends of the sweep's learning_rate. Trial 0: The"
     ):
-        run_stage(sweep_job(images, config, Tracking(mlflow_uri, "x"), cpus=0.5), str(tmp_path), quiet=True)
+        run_stage(sweep_spec(images, config, Tracking(mlflow_uri, "x"), cpus=0.5), str(tmp_path), quiet=True)
 
 
 def test_trials_are_spread_evenly_over_the_ranges() -> None:

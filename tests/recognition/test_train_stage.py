@@ -25,7 +25,7 @@ from twfer_dist.engine.stage import find_output, run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recipe.status import recipe_status
 from twfer_dist.recognition import recogniser
-from twfer_dist.recognition.train_stage import train_job
+from twfer_dist.recognition.train_stage import train_spec
 from twfer_dist.recognition.training import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,7 +47,7 @@ def trained(images: Artifact, migrated_database: Path, tmp_path_factory: pytest.
     (out / "mlflow.db").write_bytes(migrated_database.read_bytes())
     tracking = Tracking(sqlite_uri(f"{out}/mlflow.db"), "recognition")
     config = TrainConfig(network="arm", size=96, epochs=2, batch=14, learning_rate=1e-3)
-    return run_stage(train_job(images, config, tracking), str(out), quiet=True), tracking
+    return run_stage(train_spec(images, config, tracking), str(out), quiet=True), tracking
 
 
 def test_the_stage_writes_a_model_scores_and_history(trained: Trained, images: Artifact) -> None:
@@ -125,8 +125,8 @@ def test_a_training_survives_the_death_of_a_worker(
     ray_cluster: None, images: Artifact, mlflow_uri: str, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(SMALL, epochs=8)
-    job = train_job(images, config, Tracking(mlflow_uri, "workers"), workers=2, cpus=0.5, checkpoint_seconds=0)
-    checkpoint = tmp_path / f"train-{job.fingerprint}" / "_work" / "checkpoint.pt"
+    spec = train_spec(images, config, Tracking(mlflow_uri, "workers"), workers=2, cpus=0.5, checkpoint_seconds=0)
+    checkpoint = tmp_path / f"train-{spec.fingerprint}" / "_work" / "checkpoint.pt"
     killed: list[int] = []
 
     def kill_one() -> None:
@@ -141,7 +141,7 @@ def test_a_training_survives_the_death_of_a_worker(
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    output = run_stage(job, str(tmp_path), quiet=True)
+    output = run_stage(spec, str(tmp_path), quiet=True)
     killer.join()
     assert killed
     history = [json.loads(line) for line in storage.read_bytes(output.path("history.jsonl")).splitlines()]
@@ -158,9 +158,9 @@ def test_a_training_starts_from_the_trunk_of_another(trained: Trained, mlflow_ur
     tracking, trunk = Tracking(mlflow_uri, "trunk"), trained[0]
     few = dataset(str(tmp_path), {"train": 2, "validation": 1})
     config = dataclasses.replace(SMALL, epochs=1, learning_rate=1e-9)
-    job = train_job(few, config, tracking, trunk=trunk)
-    assert job.fingerprint != train_job(few, config, tracking).fingerprint
-    output = run_stage(job, str(tmp_path), quiet=True)
+    spec = train_spec(few, config, tracking, trunk=trunk)
+    assert spec.fingerprint != train_spec(few, config, tracking).fingerprint
+    output = run_stage(spec, str(tmp_path), quiet=True)
     states = [recogniser.open_recogniser(artifact).network.state_dict() for artifact in (output, trunk)]
     for name in ("features.0.weight", "features.7.1.conv2.weight"):
         torch.testing.assert_close(states[0][name], states[1][name], atol=1e-6, rtol=0)
@@ -171,18 +171,18 @@ def test_a_training_starts_from_the_trunk_of_another(trained: Trained, mlflow_ur
 def test_a_training_that_cannot_start_is_refused(trained: Trained, images: Artifact, tmp_path: Path) -> None:
     tracking = Tracking("sqlite:////nowhere.db", "x")
     with pytest.raises(UserError, match="from 'initial' or from a 'trunk'"):
-        train_job(images, SMALL, tracking, initial="weights.pth", trunk=trained[0])
+        train_spec(images, SMALL, tracking, initial="weights.pth", trunk=trained[0])
     with pytest.raises(UserError, match="none.pth does not exist"):
-        train_job(images, SMALL, tracking, initial=str(tmp_path / "none.pth"))
+        train_spec(images, SMALL, tracking, initial=str(tmp_path / "none.pth"))
 
 
 def test_a_diverged_training_leaves_no_output(images: Artifact, mlflow_uri: str, tmp_path: Path) -> None:
-    job = train_job(images, dataclasses.replace(SMALL, learning_rate=1.0), Tracking(mlflow_uri, "x"))
+    spec = train_spec(images, dataclasses.replace(SMALL, learning_rate=1.0), Tracking(mlflow_uri, "x"))
     with pytest.raises(
         UserError, match="diverged at .*epoch.*: its loss is .* for an untrained network; lower learning_rate"
     ):
-        run_stage(job, str(tmp_path), quiet=True)
-    assert find_output(job, str(tmp_path)) is None
+        run_stage(spec, str(tmp_path), quiet=True)
+    assert find_output(spec, str(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
@@ -197,4 +197,4 @@ def test_data_sets_without_a_needed_split_are_refused(
 ) -> None:
     images = dataset(str(tmp_path), counts, table=rows(counts, figure_ids))
     with pytest.raises(UserError, match=message):
-        run_stage(train_job(images, SMALL, Tracking(mlflow_uri, "x")), str(tmp_path), quiet=True)
+        run_stage(train_spec(images, SMALL, Tracking(mlflow_uri, "x")), str(tmp_path), quiet=True)

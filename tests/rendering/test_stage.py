@@ -20,12 +20,12 @@ from twfer_dist.engine.stage import run_stage
 from twfer_dist.rendering import plan
 from twfer_dist.rendering.head import save_head
 from twfer_dist.rendering.plan import ClayConfig
-from twfer_dist.rendering.stage import Studio, make_corpora, rendered_job
+from twfer_dist.rendering.stage import Studio, make_corpora, render_spec
 
 
 def test_the_stage_renders_what_its_worker_renders(ray_cluster: None, head_file: str, tmp_path: Path) -> None:
     config = ClayConfig(figures=11, scenes=2, states=6, size=32)
-    output = run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True)
+    output = run_stage(render_spec(head_file, config), str(tmp_path), quiet=True)
     table = output.table(".", schema.RENDERED)
     assert len(table) == 132 and set(table["status"].to_pylist()) == {OK}
     # Across the border of two shards, starting in the middle of a scene.
@@ -36,15 +36,15 @@ def test_the_stage_renders_what_its_worker_renders(ray_cluster: None, head_file:
         assert not any(first["action_units"]) and any(second["action_units"]) and first["label"] == NEUTRAL
         assert first["votes"] == ""
     assert len({row["image"] for row in table.to_pylist()[::6]}) == 22  # no two scenes look the same
-    assert run_stage(rendered_job(head_file, config), str(tmp_path), quiet=True).build_id == output.build_id
+    assert run_stage(render_spec(head_file, config), str(tmp_path), quiet=True).build_id == output.build_id
 
 
 def test_another_head_or_another_seed_is_another_output(head_file: str, tmp_path: Path) -> None:
     other = str(tmp_path / "other.npz")
     save_head(dataclasses.replace(tiny_head(), uv=np.ones((1, 2), np.float32)), other)
-    job = rendered_job(head_file, ClayConfig())
-    others = rendered_job(other, ClayConfig()), rendered_job(head_file, ClayConfig(seed=1))
-    assert len({job.fingerprint, *(other_job.fingerprint for other_job in others)}) == 3
+    spec = render_spec(head_file, ClayConfig())
+    others = render_spec(other, ClayConfig()), render_spec(head_file, ClayConfig(seed=1))
+    assert len({spec.fingerprint, *(other_job.fingerprint for other_job in others)}) == 3
 
 
 def test_a_recipe_becomes_corpora_that_can_be_read(ray_cluster: None, head_file: str, tmp_path: Path) -> None:

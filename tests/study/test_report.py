@@ -24,7 +24,7 @@ from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study.inputs import NEW, SEEN
-from twfer_dist.study.report import ReportConfig, report_job
+from twfer_dist.study.report import ReportConfig, report_spec
 
 
 def test_page_is_complete_and_loads_nothing(report: Artifact) -> None:
@@ -119,7 +119,7 @@ def test_formulas_in_group_names_are_quoted_in_csv(tmp_path: Path) -> None:
         for k in range(12)
     ]
     predictions = output(str(tmp_path), "predict", {".": (PREDICTIONS, rows)})
-    report = run_stage(report_job([predictions], config=ReportConfig()), str(tmp_path), quiet=True)
+    report = run_stage(report_spec([predictions], config=ReportConfig()), str(tmp_path), quiet=True)
     assert {row["group"] for row in csv_of(report, "groups.csv")} == {"'=HYPERLINK(1)", "'-civil"}
 
 

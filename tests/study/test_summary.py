@@ -14,7 +14,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.recognition.training import TrainConfig
-from twfer_dist.study.report import ReportConfig, report_job
+from twfer_dist.study.report import ReportConfig, report_spec
 
 ARM = TrainConfig(network="arm", size=96)
 
@@ -42,7 +42,7 @@ def test_without_labels_the_score_of_the_training_is_given(world: World, tmp_pat
 def test_predictions_alone_and_nothing_at_all(world: World, tmp_path: Path) -> None:
     alone = write_report(world, str(tmp_path), faces=[], animated=[], datasets=[])
     assert "How often the models are correct" in words_of(alone)
-    empty = run_stage(report_job([], config=ReportConfig()), str(tmp_path), quiet=True)
+    empty = run_stage(report_spec([], config=ReportConfig()), str(tmp_path), quiet=True)
     assert "No photographs were given to a model, so there is no answer." in words_of(empty)
 
 

@@ -22,7 +22,7 @@ from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.recognition.training import TrainConfig
-from twfer_dist.study.validity import ValidityConfig, validity_job
+from twfer_dist.study.validity import ValidityConfig, validity_spec
 
 RESNET = TrainConfig(network="resnet18", size=96)
 
@@ -64,7 +64,7 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> Pairings:
 
 def run(tested: Pairings, out: Path, **changed: Any) -> Artifact:
     inputs = {key: getattr(tested, key) for key in ("real", "animated", "models", "predictions")}
-    return run_stage(validity_job(**{**inputs, **changed}, config=ValidityConfig()), str(out), quiet=True)
+    return run_stage(validity_spec(**{**inputs, **changed}, config=ValidityConfig()), str(out), quiet=True)
 
 
 def test_every_model_is_scored_on_both_data_sets(tested: Pairings, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.synthesis import checkpoints, stage
 from twfer_dist.synthesis.networks import Generator
-from twfer_dist.synthesis.stage import AnimateConfig, Animator, animate_job, rows_per_shard
+from twfer_dist.synthesis.stage import AnimateConfig, Animator, animate_spec, rows_per_shard
 from twfer_dist.training import precision
 
 CONFIG = AnimateConfig(size=80, batch=5)
@@ -45,7 +45,7 @@ def animated(
     ray_cluster: None, some_faces: Artifact, generator: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:
     out = str(tmp_path_factory.mktemp("animated"))
-    return run_stage(animate_job([some_faces], CONFIG, generator, actors=2), out, quiet=True)
+    return run_stage(animate_spec([some_faces], CONFIG, generator, actors=2), out, quiet=True)
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_a_crop_that_cannot_be_decoded_is_unreadable(animated: Artifact) -> None
 def test_one_actor_and_two_write_the_same_bytes(
     ray_cluster: None, animated: Artifact, some_faces: Artifact, generator: str, tmp_path: Path
 ) -> None:
-    one = run_stage(animate_job([some_faces], CONFIG, generator, actors=1), str(tmp_path), quiet=True)
+    one = run_stage(animate_spec([some_faces], CONFIG, generator, actors=1), str(tmp_path), quiet=True)
     assert one.manifest.fingerprint == animated.manifest.fingerprint and one.digest == animated.digest
 
 
@@ -112,8 +112,8 @@ def test_unlabelled_faces_start_from_zeros(
 ) -> None:
     warriors = faces(str(tmp_path / "warriors"), 2, corpus="warriors", expressions=False, units=False)
     config = AnimateConfig(size=64, levels=2, drop_last=False, references=2, reference_corpora=("drawn",))
-    job = animate_job([some_faces, warriors], config, generator, actors=1)
-    animated = run_stage(job, str(tmp_path / "out"), quiet=True)
+    spec = animate_spec([some_faces, warriors], config, generator, actors=1)
+    animated = run_stage(spec, str(tmp_path / "out"), quiet=True)
     table = animated.table(".", ANIMATED)
     assert len(table) == 5 * 7 * 2 * 2
     assert animated.results["faces_without_own_action_units"] == 2
@@ -137,14 +137,14 @@ def test_no_face_to_animate_is_refused(some_faces: Artifact, generator: str, tmp
     only = some_faces.table("faces", FACES).filter(pc.field("label") == 1)
     surprised = artifact(str(tmp_path), "surprised", "faces", only, FACES)
     with pytest.raises(UserError, match="No face to animate"):
-        run_stage(animate_job([surprised], AnimateConfig(), generator), str(tmp_path), quiet=True)
+        run_stage(animate_spec([surprised], AnimateConfig(), generator), str(tmp_path), quiet=True)
 
 
 def test_auto_uses_the_precision_of_all_nodes(
     ray_cluster: None, animated: Artifact, some_faces: Artifact, generator: str, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(CONFIG, precision="auto")
-    auto = run_stage(animate_job([some_faces], config, generator, actors=1), str(tmp_path), quiet=True)
+    auto = run_stage(animate_spec([some_faces], config, generator, actors=1), str(tmp_path), quiet=True)
     expected = precision.choose_precision("auto", [precision.device_without_bfloat16("cpu")])
     assert auto.results["precision"] == expected
     same = auto.table(".", ANIMATED).equals(animated.table(".", ANIMATED))
@@ -155,12 +155,12 @@ def test_more_gpus_than_the_cluster_has_are_refused(
     ray_cluster: None, some_faces: Artifact, generator: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="asks for 3 GPU per actor and the cluster has 1"):
-        run_stage(animate_job([some_faces], AnimateConfig(), generator, gpus=3), str(tmp_path), quiet=True)
+        run_stage(animate_spec([some_faces], AnimateConfig(), generator, gpus=3), str(tmp_path), quiet=True)
 
 
 def test_another_generator_is_another_fingerprint(some_faces: Artifact, generator: str, tmp_path: Path) -> None:
     other, same = tmp_path / "other.safetensors", tmp_path / "copy.safetensors"
     other.write_bytes(checkpoints.save(Generator(8), size=64))
     same.write_bytes(Path(generator).read_bytes())
-    prints = [animate_job([some_faces], CONFIG, str(path)).fingerprint for path in (generator, same, other)]
+    prints = [animate_spec([some_faces], CONFIG, str(path)).fingerprint for path in (generator, same, other)]
     assert prints[0] == prints[1] != prints[2]

@@ -13,7 +13,7 @@ from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.synthesis.strips import StripsConfig, file_names, strips_job
+from twfer_dist.synthesis.strips import StripsConfig, file_names, strips_spec
 
 
 def test_strips_are_named_by_their_photograph() -> None:
@@ -54,8 +54,8 @@ def test_each_figure_gets_a_strip_a_gif_and_photographs(animated: Artifact, face
         (tmp_path / "drawn" / str(figure)).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "drawn" / str(figure) / "neutral.png"), drawn(figure, np.zeros(17)))
     corpus = open_corpus(str(tmp_path / "drawn"))
-    job = strips_job([animated], [faces], StripsConfig(side=48), corpora=[corpus])
-    shown = run_stage(job, str(tmp_path), quiet=True)
+    spec = strips_spec([animated], [faces], StripsConfig(side=48), corpora=[corpus])
+    shown = run_stage(spec, str(tmp_path), quiet=True)
     files = {file.path for file in shown.manifest.files}
     assert {file for file in files if file.endswith(".png")} == {"0-neutral.png", "1-neutral.png"}
     assert {"0-neutral.gif", "1-neutral.gif"} <= files
@@ -71,10 +71,10 @@ def test_each_figure_gets_a_strip_a_gif_and_photographs(animated: Artifact, face
 
 def test_an_animated_face_that_is_not_given_is_refused(animated: Artifact, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is in none of the given faces"):
-        run_stage(strips_job([animated], [], StripsConfig()), str(tmp_path), quiet=True)
+        run_stage(strips_spec([animated], [], StripsConfig()), str(tmp_path), quiet=True)
 
 
 def test_nothing_animated_is_refused(faces: Artifact, tmp_path: Path) -> None:
     nothing = artifact(str(tmp_path), "animate", ".", ANIMATED.empty_table(), ANIMATED)
     with pytest.raises(UserError, match="holds no animated face"):
-        run_stage(strips_job([nothing], [faces], StripsConfig()), str(tmp_path), quiet=True)
+        run_stage(strips_spec([nothing], [faces], StripsConfig()), str(tmp_path), quiet=True)

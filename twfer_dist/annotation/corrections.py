@@ -80,7 +80,7 @@ def read_corrections(uri: str) -> dict[str, Correction]:
     return corrections
 
 
-def corrected_job(faces: Artifact, config: CorrectedConfig, uri: str) -> StageSpec:
+def corrected_spec(faces: Artifact, config: CorrectedConfig, uri: str) -> StageSpec:
     """The stage that applies the corrections of the CSV table at `uri` to the output `faces`; nothing is detected or
     measured again.
 
@@ -141,5 +141,5 @@ KIND = StageKind(
     config=CorrectedConfig,
     inputs=(Input("faces", ("faces", "corrected")),),
     files=(InputFile("corrections", "name the table that the page of `twfer inspect --html` saves"),),
-    build=lambda request: corrected_job(request.one("faces"), request.config, request.files["corrections"]),
+    build=lambda request: corrected_spec(request.one("faces"), request.config, request.files["corrections"]),
 )

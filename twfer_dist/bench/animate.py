@@ -14,11 +14,11 @@ from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.faces.stage import FacesConfig, faces_job
+from twfer_dist.faces.stage import FacesConfig, faces_spec
 from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.checkpoints import PUBLIC_SIZE, LoadedGenerator, load_generator
 from twfer_dist.synthesis.networks import Generator
-from twfer_dist.synthesis.stage import AnimateConfig, animate_job, rows_per_shard
+from twfer_dist.synthesis.stage import AnimateConfig, animate_spec, rows_per_shard
 from twfer_dist.training import precision
 
 GENERATOR = package_path("package:weights/generator.safetensors")
@@ -44,12 +44,12 @@ def bench_animate(images: int, actors: int | None) -> dict[str, Any]:
     of_one_face = len(EXPRESSIONS) * len(intensities(config.levels, config.drop_last))
     with tempfile.TemporaryDirectory() as folder:
         photographs = copy_photographs(folder, round(_SPARE * 2 * size.half / of_one_face) + 1)
-        faces = run_stage(faces_job([photographs], FacesConfig()), folder, quiet=True)
+        faces = run_stage(faces_spec([photographs], FacesConfig()), folder, quiet=True)
 
         def job(rows: int) -> StageSpec:
             # Rounded down: a shard with a few rows costs a whole batch.
             config = AnimateConfig(select="unlabelled", per_expression=rows // len(EXPRESSIONS))
-            return animate_job([faces], config, GENERATOR, actors=actors)
+            return animate_spec([faces], config, GENERATOR, actors=actors)
 
         return asdict(compare.compare(job, size, folder)) | asdict(_generator_rates(config.batch))
 

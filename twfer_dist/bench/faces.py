@@ -25,7 +25,7 @@ def bench_faces(images: int, actors: int | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
 
         def job(count: int) -> StageSpec:
-            return stage.faces_job([copy_photographs(folder, count)], stage.FacesConfig(), actors=actors)
+            return stage.faces_spec([copy_photographs(folder, count)], stage.FacesConfig(), actors=actors)
 
         return bench(SHIPPED) | asdict(compare(job, size, folder))
 

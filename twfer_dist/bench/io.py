@@ -32,8 +32,8 @@ def bench_io(images: int, actors: int | None, out: str | None) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as temporary:
         folder = storage.join(storage.absolute(out), f"bench-{uuid.uuid4().hex[:8]}") if out else temporary
         try:
-            comparison = compare(lambda rows: _job(rows, actors), size, folder)
-            written = run_stage(_job(images, actors), storage.join(folder, "read"), quiet=True)
+            comparison = compare(lambda rows: _spec(rows, actors), size, folder)
+            written = run_stage(_spec(images, actors), storage.join(folder, "read"), quiet=True)
             started = time.perf_counter()
             read_rate = written.table(".", ROWS).nbytes / (time.perf_counter() - started)
         finally:
@@ -46,7 +46,7 @@ def bench_io(images: int, actors: int | None, out: str | None) -> dict[str, Any]
     }
 
 
-def _job(rows: int, actors: int | None) -> StageSpec:
+def _spec(rows: int, actors: int | None) -> StageSpec:
     plan = pa.table({"id": [f"{k:09d}" for k in range(rows)]})
     step = Step(with_images, actors=actors)
 

@@ -83,7 +83,7 @@ class Split:
     wanted: dict[str, int]
 
 
-def dataset_job(faces: Sequence[Artifact], animated: Sequence[Artifact], config: DatasetConfig) -> StageSpec:
+def dataset_spec(faces: Sequence[Artifact], animated: Sequence[Artifact], config: DatasetConfig) -> StageSpec:
     """The stage that makes the table DATASET from finished outputs of `faces` and `animate`.
 
     Of `faces` the largest face of each labelled photograph is a candidate, of `animated` every image. Rows without a
@@ -238,6 +238,6 @@ KIND = StageKind(
         Input("faces", ("faces", "corrected"), several=True, optional=True),
         Input("animated", ("animate",), several=True, optional=True),
     ),
-    build=lambda request: dataset_job(request.all("faces"), request.all("animated"), request.config),
+    build=lambda request: dataset_spec(request.all("faces"), request.all("animated"), request.config),
     check=_check,
 )

@@ -30,7 +30,7 @@ VERSION = 6
 ROWS_PER_SHARD = 64
 
 
-def faces_job(
+def faces_spec(
     corpora: Sequence[Corpus],
     config: FacesConfig,
     *,
@@ -110,7 +110,7 @@ def _check(request: Request) -> None:
 
 
 def _build(request: Request) -> StageSpec:
-    return faces_job(
+    return faces_spec(
         request.all("corpora"),
         request.config,
         detector=request.options.get("detector", "auto"),

@@ -31,7 +31,7 @@ IDENTITY_VERSION = 2
 SCORED_HEADS = 512  # with each checkpoint
 
 
-def face_network_job(
+def face_network_spec(
     rendered: Artifact,
     config: FaceNetworkConfig,
     tracking: Tracking,
@@ -68,7 +68,7 @@ def face_network_job(
     return StageSpec("face-network", VERSION, inputs, config, {}, {}, do)
 
 
-def identity_network_job(
+def identity_network_spec(
     rendered: Artifact,
     config: FaceNetworkConfig,
     tracking: Tracking,
@@ -81,7 +81,7 @@ def identity_network_job(
 
     Writes identity.safetensors (float16, for `identity.open_identity`) and training.jsonl. `results`: scores
     (`identity.scores`) on the held-out figures, the number of heads, the MLflow run's id. Everything else as in
-    `face_network_job`.
+    `face_network_spec`.
     """
     check_batch(config.batch, workers, pairs=True)
     task = _Task(rendered, config, identity.new_network, identity.contrastive_objective, identity.scores)
@@ -209,7 +209,7 @@ def _finish_identity(output: StageOutput, task: _Task, trained: Trained[State, N
 
 
 def _build(request: Request) -> StageSpec:
-    return face_network_job(
+    return face_network_spec(
         request.one("rendered"),
         request.config,
         request.tracking,
@@ -221,7 +221,7 @@ def _build(request: Request) -> StageSpec:
 
 def _build_identity(request: Request) -> StageSpec:
     compute = request.compute
-    return identity_network_job(
+    return identity_network_spec(
         request.one("rendered"), request.config, request.tracking, workers=compute.workers, gpu=compute.gpus > 0
     )
 

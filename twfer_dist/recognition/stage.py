@@ -44,7 +44,7 @@ class PredictConfig(Settings):
     batch: Annotated[int, Range(1, 4096)] = 32  # images that the network processes together
 
 
-def predict_job(
+def predict_spec(
     inputs: Sequence[Artifact], model: Artifact, config: PredictConfig, *, actors: int | None = None, gpus: float = 0
 ) -> StageSpec:
     """Predictions of the recogniser `model`, the output of a training, for every row of `inputs`: table PREDICTIONS.
@@ -183,7 +183,7 @@ class Predictor:
 
 def _build(request: Request) -> StageSpec:
     compute = request.compute
-    return predict_job(
+    return predict_spec(
         request.all("inputs"), request.one("model"), request.config, gpus=compute.gpus, actors=compute.actors
     )
 

@@ -81,7 +81,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def sweep_job(
+def sweep_spec(
     dataset: Artifact,
     config: SweepConfig,
     tracking: Tracking,
@@ -282,7 +282,7 @@ def _trial(params: Mapping[str, int], trials: _Trials) -> None:
 
 def _build(request: Request) -> StageSpec:
     compute = request.compute
-    return sweep_job(
+    return sweep_spec(
         request.one("dataset"), request.config, request.tracking, concurrency=compute.actors, gpu=compute.gpus > 0
     )
 

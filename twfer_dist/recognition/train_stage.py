@@ -32,7 +32,7 @@ VERSION = 3
 HISTORY = "history.jsonl"
 
 
-def train_job(
+def train_spec(
     dataset: Artifact,
     config: TrainConfig,
     tracking: Tracking,
@@ -231,7 +231,7 @@ def _check(request: Request) -> None:
 
 
 def _build(request: Request) -> StageSpec:
-    return train_job(
+    return train_spec(
         request.one("dataset"),
         request.config,
         request.tracking,

@@ -84,7 +84,7 @@ class Studio:
         }
 
 
-def rendered_job(head: str, config: ClayConfig, *, actors: int | None = None) -> StageSpec:
+def render_spec(head: str, config: ClayConfig, *, actors: int | None = None) -> StageSpec:
     """The stage that renders a corpus with the head model file `head` (a path or URI). Table ".": RENDERED, all ok."""
 
     def do(output: StageOutput) -> None:
@@ -104,7 +104,7 @@ def make_corpora(recipe: str, head: str, out: str) -> list[str]:
     folders = []
     load_head(head)  # a wrong file is reported before workers start
     for name, config in _read_recipe(recipe).items():
-        rendered = run_stage(rendered_job(head, config), storage.join(out, "rendered"))
+        rendered = run_stage(render_spec(head, config), storage.join(out, "rendered"))
         table = rendered.table(".", schema.RENDERED)
         folders.append(storage.join(out, name))
         export_corpus(table, folders[-1])
@@ -129,5 +129,5 @@ KIND = StageKind(
     "render",
     config=ClayConfig,
     files=(InputFile("head", "name the head model that `twfer corpus head` makes"),),
-    build=lambda request: rendered_job(request.files["head"], request.config, actors=request.compute.actors),
+    build=lambda request: render_spec(request.files["head"], request.config, actors=request.compute.actors),
 )

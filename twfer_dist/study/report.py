@@ -71,7 +71,7 @@ class Shown:
     strips: list[AnimatedFace]
 
 
-def report_job(
+def report_spec(
     predictions: Sequence[Artifact],
     *,
     faces: Sequence[Artifact] = (),
@@ -153,7 +153,7 @@ def render(study: Study, answer: Sequence[str], shown: Shown, config: ReportConf
 
 def _build(request: Request) -> StageSpec:
     config = replace(request.config, recipe=request.config.recipe or request.recipe)
-    return report_job(**{i.name: request.all(i.name) for i in KIND.inputs}, config=config)
+    return report_spec(**{i.name: request.all(i.name) for i in KIND.inputs}, config=config)
 
 
 KIND = StageKind(

@@ -33,7 +33,7 @@ class ValidityConfig(Settings):
     """Without settings: the inputs decide everything."""
 
 
-def validity_job(
+def validity_spec(
     real: Artifact,
     animated: Artifact,
     models: Sequence[Artifact],
@@ -157,7 +157,7 @@ KIND = StageKind(
         Input("models", ("train",), several=True),
         Input("predictions", ("predict",), several=True),
     ),
-    build=lambda request: validity_job(
+    build=lambda request: validity_spec(
         request.one("real"), request.one("animated"), request.all("models"), request.all("predictions"), request.config
     ),
 )

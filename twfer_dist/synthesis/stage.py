@@ -62,7 +62,7 @@ class AnimateConfig(Settings):
             )
 
 
-def animate_job(
+def animate_spec(
     faces: Sequence[Artifact], config: AnimateConfig, generator: str, *, actors: int | None = None, gpus: float = 0
 ) -> StageSpec:
     """Animate the faces with status ok that `config.select` names: table ANIMATED, ids
@@ -205,7 +205,7 @@ class Animator:
 
 def _build(request: Request) -> StageSpec:
     compute = request.compute
-    return animate_job(
+    return animate_spec(
         request.all("faces"), request.config, request.files["generator"], gpus=compute.gpus, actors=compute.actors
     )
 

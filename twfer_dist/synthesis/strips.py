@@ -55,7 +55,7 @@ class _AnimatedFace:
         return {row["label"]: row for row in self.rows}
 
 
-def strips_job(
+def strips_spec(
     animated: Sequence[Artifact], faces: Sequence[Artifact], config: StripsConfig, *, corpora: Sequence[Corpus] = ()
 ) -> StageSpec:
     """Pictures of the first figures of `animated`, by id, with one face for each figure.
@@ -175,7 +175,7 @@ KIND = StageKind(
         Input("faces", ("faces", "corrected"), several=True),
         Input("corpora", several=True, optional=True),
     ),
-    build=lambda request: strips_job(
+    build=lambda request: strips_spec(
         request.all("animated"), request.all("faces"), request.config, corpora=request.all("corpora")
     ),
 )

@@ -36,7 +36,7 @@ SCORED_PAIRS = 48  # with each checkpoint
 SHEET_SECONDS = 900  # between two sample sheets that MLflow keeps
 
 
-def train_generator_job(
+def generator_spec(
     rendered: Artifact | None,
     config: GeneratorConfig,
     tracking: Tracking,
@@ -233,7 +233,7 @@ def _check(request: Request) -> None:
 
 
 def _build(request: Request) -> StageSpec:
-    return train_generator_job(
+    return generator_spec(
         request.one("rendered"),
         request.config,
         request.tracking,

@@ -149,7 +149,7 @@ class Refuse:
         raise UserError("weights.bin is not a model: name another file.")
 
 
-def numbers_job(
+def numbers_spec(
     config: Config,
     *,
     inputs: Mapping[str, HasDigest] | None = None,
@@ -177,4 +177,4 @@ if __name__ == "__main__":  # <out> <seconds for each shard>: a run for a test t
     from twfer_dist.engine import log
 
     log.configure()
-    run_stage(numbers_job(Config(), seconds=float(sys.argv[2])), sys.argv[1])
+    run_stage(numbers_spec(Config(), seconds=float(sys.argv[2])), sys.argv[1])
