@@ -45,6 +45,6 @@ def test_nothing_corrects_without_a_fitting_record(tmp_path: Path, record: dict[
     assert "too few labelled faces" in few.why and "no interval is claimed" in few.why
     foreign, none = choose(face_counts(tmp_path, 0, 0.85, status="out_of_distribution"), record)
     assert foreign.foreign and foreign.by is None and none is None
-    assert "186 of the 280 faces with an answer are unlike anything in the training images" in foreign.why
+    assert "186 of the 280 faces with an answer are out of distribution" in foreign.why
     unknown, none = choose(face_counts(tmp_path, 0, 0.85), None)
     assert unknown.by is None and none is None and "is not known" in unknown.why

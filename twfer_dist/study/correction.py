@@ -118,7 +118,7 @@ def _why_not_held_out(
         return "How the model errs on new figures is not known: its training was not given or kept no record of it."
     if outside:
         return (
-            f"{outside['k']:,} of the {outside['n']:,} faces with an answer are unlike anything in the training images."
+            f"{outside['k']:,} of the {outside['n']:,} faces with an answer are out of distribution."
             " The held-out images therefore say nothing about the model's errors on them."
         )
     if p < LEVEL and here:

@@ -17,6 +17,7 @@ from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.recognition.calibration import NOVELTY_PERCENTILE
 from twfer_dist.study.figures import PRESENT, AnimatedFace, Card, Sheet, animated_strips, contact_sheets, sample_cards
 from twfer_dist.study.groups import LEAST_FIGURES, MOST_NAMED, MOST_VALUES, SMALL
 from twfer_dist.study.inputs import ReportInputs, photograph_splits
@@ -28,19 +29,27 @@ from twfer_dist.study.units import HIGH
 VERSION = 3
 UNCERTAIN = {
     "low_confidence": "below the confidence threshold",
-    "out_of_distribution": "unlike anything in the training images",
+    "out_of_distribution": (
+        f"out of distribution (less like the training images than {NOVELTY_PERCENTILE:g} in 100 validation images)"
+    ),
     "unreadable": "with a crop that cannot be decoded",
     "low_quality": "too small, too blurred, cut off or turned too far for their landmarks to be trusted",
     "rejected": "marked as wrong by a person",
+    "killed": "that crashed the program",
 }
 """How the page describes faces without an accepted answer, by their status in PREDICTIONS."""
 
 FACELESS = {
     "no_face": "without a detectable face",
+    "missing": "listed but not found",
+    "outside_corpus": "listed but outside the folder",
     "unreadable": "damaged or not an image",
     "unreachable": "unreachable in storage",
+    "too_large": "with more pixels than the settings allow",
+    "too_small": "smaller than the smallest face that is searched for",
+    "killed": "that crashed the program",
 }
-"""How the page describes photographs without a face, by their status in PHOTOGRAPHS; else by the status itself."""
+"""How the page describes photographs without a face, by their status in PHOTOGRAPHS."""
 
 _TEMPLATES = ("report.html.j2", "report.css.j2", "macros.html.j2", "unknown.html.j2", "notes.html.j2", "faces.html.j2",
     "accuracy.html.j2", "validity.html.j2", "groups.html.j2", "models.html.j2")  # fmt: skip

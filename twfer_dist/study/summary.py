@@ -60,7 +60,7 @@ def _unknown(study: Study) -> str:
         )
     outside = study.correction.out_of_distribution
     return (
-        f"But {outside['k']:,} of these {outside['n']:,} faces are unlike anything in the training images, "
+        f"But {outside['k']:,} of these {outside['n']:,} faces are out of distribution (explained below), "
         "so the answers say little about them. Train a model on images more like these, and ask that one."
     )
 
@@ -149,7 +149,9 @@ def _reliability(study: Study) -> str:
         own = [f" On the test images of its own training it was correct for {t['k']:,} of {t['n']:,}." for t in tests]
         return f"How far to believe this is not known, because the model was given no labelled faces.{''.join(own)}"
     if study.accuracy[-1]["kind"] != PHOTOGRAPHS:
-        scores.append("How often it is correct on other photographs is not known, because none of them has a label.")
+        scores.append(
+            "How often it is correct on other photographs is not known, because none of these faces has a label."
+        )
     return " ".join(scores)
 
 
