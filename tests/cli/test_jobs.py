@@ -1,4 +1,4 @@
-"""`ray job submit` as the README writes it, against a real local cluster with token authentication on."""
+"""`ray job submit` as docs/cluster.md writes it, against a real local cluster with token authentication on."""
 
 import json
 import os

@@ -223,7 +223,7 @@ def test_recipe_of_the_wrong_shape_is_one_sentence(little: Path, tmp_path: Path,
 def test_duplicate_key_in_a_recipe_is_one_sentence(little: Path, tmp_path: Path) -> None:
     text = (little / "road.yaml").read_text()
     (tmp_path / "twice.yaml").write_text(text + "  faces: {kind: faces, corpora: [little]}\n")
-    assert f"line {text.count(chr(10)) + 1}: 'faces' is there twice" in refused("run", tmp_path / "twice.yaml")
+    assert f"line {text.count(chr(10)) + 1}: 'faces' appears twice" in refused("run", tmp_path / "twice.yaml")
 
 
 def test_unreachable_mlflow_is_reported_and_loses_nothing(made: dict, little: Path, tmp_path: Path) -> None:

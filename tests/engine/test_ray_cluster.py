@@ -63,6 +63,7 @@ def test_the_dashboard_is_not_a_cluster(web_page: str) -> None:
         probe(web_page)
 
 
+@pytest.mark.long
 def test_ray_starts_in_a_narrow_place(tmp_path: Path) -> None:
     """A long name of the temporary folder, no home, and one processor of several."""
     program = (
@@ -127,6 +128,7 @@ class OnGpu(Adder):
         return super().__call__(table)
 
 
+@pytest.mark.long
 def test_two_actors_share_a_gpu(ray_cluster: None, tmp_path: Path) -> None:
     step = Step(OnGpu, {"add": 1}, gpus=0.5, actors=2)
     output = run_stage(numbers_spec(Config(rows=40), step=step), str(tmp_path), quiet=True)

@@ -148,6 +148,7 @@ def first_table(tables: dict[str, pa.Table]) -> pa.Table:
     return tables["numbers"]
 
 
+@pytest.mark.long
 def test_a_planned_row_is_retried_without_its_relatives(source: Source, tmp_path: Path) -> None:
     """As the predictions for a face and for its animated images are."""
     ids = ["00000", "00000-1", "00000-2", "00001"]

@@ -128,6 +128,7 @@ def test_a_damaged_shard_is_named_and_redone_once_deleted(numbers: Artifact, tmp
     assert redone == [shard]
 
 
+@pytest.mark.long
 def test_actors_on_every_cpu_leave_room_for_later_steps(ray_cluster: None, tmp_path: Path) -> None:
     """Otherwise no shard would be finished before the last one was started, and the object store would fill up."""
     log = tmp_path / "log"

@@ -45,6 +45,7 @@ def test_photographs_on_failing_storage(ray_cluster: None, s3: Server) -> None:
     )
 
 
+@pytest.mark.long
 def test_photographs_are_read_several_at_a_time(ray_cluster: None, s3: Server) -> None:
     """To hide the latency of remote storage: here it answers only once four photographs are requested at once."""
     fs, path = storage.resolve(s3.uri("far-away"))

@@ -90,14 +90,17 @@ def test_the_sheet_shows_every_face_and_frames_the_refused(measured: dict[str, R
         assert (edge[0] > edge[1] + 60) == (row["status"] == LOW_QUALITY), row["path"]
 
 
-def test_action_units_of_the_corpus_win_over_the_network(heads: Heads, tmp_path: Path) -> None:
+def test_what_the_corpus_knows_belongs_to_the_largest_face(heads: Heads, tmp_path: Path) -> None:
     page = np.concatenate(
         [heads[0][0], np.ascontiguousarray(heads[1][0][::2, ::2].repeat(2, 0)[: len(heads[0][0])])], 1
     )
     known = [float(k % 6) for k in range(17)]
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "manifest.csv").write_text("path,label\ntwo.png,anger\n")
     photographs, faces = find_faces(tmp_path / "two", {"two.png": page}, units=known, keep="all")
     large, small = faces["two.png"]
     assert photographs["two.png"]["faces"] == 2 and (large["rank"], small["rank"]) == (0, 1)
+    assert (large["label"], small["label"]) == (6, None)
     assert (large["action_units"], large["action_units_from"]) == (known, "openface")
     assert large["action_units_half_width_90"] is None and len(large["landmarks68"]) == 68
     assert small["action_units_from"] == "network" and len(small["action_units_half_width_90"]) == 17

@@ -131,6 +131,7 @@ def test_predictions_are_reused_when_inputs_are_added(outputs: list[Artifact]) -
     assert more.manifest.reused == Reused(few.name, 5)
 
 
+@pytest.mark.long
 def test_one_actor_and_two_predict_the_same(
     ray_cluster: None, outputs: list[Artifact], model: Artifact, faces: Artifact, images: Artifact, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_crop_that_cannot_be_decoded_is_unreadable(animated: Artifact) -> None
             assert (row["width"], row["height"]) == (80, 80)
 
 
+@pytest.mark.long
 def test_one_actor_and_two_write_the_same_bytes(
     ray_cluster: None, animated: Artifact, some_faces: Artifact, generator: str, tmp_path: Path
 ) -> None:

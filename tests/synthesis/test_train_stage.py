@@ -103,6 +103,7 @@ def test_a_training_that_cannot_start_is_refused(
         )
 
 
+@pytest.mark.long
 def test_two_workers_train_what_one_trains(ray_cluster: None, tmp_path: Path, mlflow_uri: str) -> None:
     scenes = rendered(str(tmp_path))
     tracking = Tracking(mlflow_uri, "synthesis")

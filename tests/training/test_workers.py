@@ -21,5 +21,5 @@ def test_a_training_with_gpus_never_runs_on_a_processor(ray_cluster: None, tmp_p
         process, device = run_workers(work, Workers(count, gpu=True), str(tmp_path))
         assert process != os.getpid() and device.startswith("cuda")
     else:
-        with pytest.raises(UserError, match="PyTorch sees none"):
+        with pytest.raises(UserError, match="PyTorch finds none"):
             run_workers(work, Workers(count, gpu=True), str(tmp_path))

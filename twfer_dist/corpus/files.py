@@ -144,7 +144,7 @@ def _list(walk: Walk, fact: Callable[[str], Fact | None], links: list[str]) -> L
     facts: dict[str, Fact] = {}
     seen = _Names()
     for folder, folders, files in walk:
-        if folder and (artifact.MANIFEST in files or artifact.WORK in folders):
+        if folder and artifact.is_in_output(files, folders):
             seen.left_out[OUTPUTS] += 1
             folders.clear()
             continue

@@ -177,6 +177,11 @@ class Artifact:
             ) from error
 
 
+def is_in_output(files: Iterable[str], folders: Iterable[str]) -> bool:
+    """Whether a directory with these files and folders is the output of a stage, finished or not."""
+    return MANIFEST in files or WORK in folders
+
+
 def open_artifact(uri: str) -> Artifact:
     """The finished output at `uri`. UserError where there is none, or another version of the program wrote it."""
     path = join(uri, MANIFEST)

@@ -54,7 +54,7 @@ class StageOutput:
     def progress(self, total: float, unit: str = "", log: Log | None = None) -> Progress:
         return Progress(self.spec.stage, total, unit=unit, quiet=self._quiet, log=log)
 
-    def scratch(self, name: str) -> str:
+    def scratch(self, name: str = ".") -> str:
         """The URI of a file or folder that lives until the output is finished, such as a checkpoint to resume from."""
         return storage.join(self.directory, WORK, name)
 

@@ -1,4 +1,4 @@
-"""Start or join Ray, and run data-parallel trainings on it."""
+"""Start Ray on this machine, or join a cluster."""
 
 import contextlib
 import logging

@@ -27,7 +27,7 @@ _ESSENTIAL = ("the eyes", "one eye", "the mouth")
 
 @dataclass(frozen=True)
 class Gate(Settings):
-    """What a face needs to be measured; README.md says how these limits were found."""
+    """What a face needs to be measured; docs/photographs.md says how these limits were found."""
 
     # least distance between the outer corners of the eyes, in pixels of the photograph
     eyes: Annotated[float, Range(0, 10_000)] = 16.0

@@ -16,7 +16,7 @@ from scipy.stats import qmc
 from twfer_dist.core.errors import UserError
 from twfer_dist.dataset import loader
 from twfer_dist.engine import ray_cluster, resources, storage
-from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings, shown
 from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.mlflow_run import Run
@@ -113,7 +113,7 @@ def sweep_spec(
             at_once = concurrency or resources.slots(cpus, int(gpu))
             per_trial = {"cpu": cpus, "gpu": int(gpu)}
             progress = output.progress(len(records), "trials")
-            ends = _tune(trials, config, at_once, per_trial, storage.join(output.directory, WORK, "tune"), progress)
+            ends = _tune(trials, config, at_once, per_trial, output.scratch("tune"), progress)
             _finish(output, run, trials, ends, len(validation))
 
     return StageSpec("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
@@ -150,7 +150,7 @@ def _open_runs(
                 tracking.start(name, output.out, parent=run, tags={"stage": "trial"}, params=params)
             )
             nested.log_dataset(dataset, context="training")
-            records.append(Record(nested, storage.join(output.directory, WORK, name), checkpoint_seconds))
+            records.append(Record(nested, output.scratch(name), checkpoint_seconds))
             set_aside_damaged(records[-1].checkpoint_uri, partial(training.new_state, trial))
         yield run, tuple(records)
 

@@ -15,7 +15,7 @@ from twfer_dist.core.schema import ANIMATED, FACES
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import NEUTRAL
 from twfer_dist.engine import ray_cluster, resources, storage
-from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
@@ -145,9 +145,9 @@ def _precision_of_cluster(output: StageOutput, wanted: Precision, gpus: float) -
     if gpus:
         resources.check_gpus(gpus)
     chosen = precision.choose_precision(wanted, _devices_without_bfloat16(gpus))
-    note = storage.join(output.directory, WORK, "precision.txt")
+    note = output.scratch("precision.txt")
     if storage.exists(note) and storage.read_bytes(note).decode() != chosen:
-        storage.delete_folder(storage.join(output.directory, WORK))
+        storage.delete_folder(output.scratch())
     storage.write_bytes(note, chosen.encode())
     return chosen
 

@@ -10,7 +10,7 @@ import torch
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.images import encode_png
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
@@ -211,7 +211,7 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, None]) -> 
 
 def _write_kept(output: StageOutput, config: GeneratorConfig) -> None:
     for step in config.keep_at:
-        kept = storage.join(output.directory, WORK, _kept(step))
+        kept = output.scratch(_kept(step))
         if storage.exists(kept):  # its minutes may have ended the phase earlier
             output.write_file(_kept(step), storage.read_bytes(kept))
 

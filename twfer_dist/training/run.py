@@ -8,8 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import WORK, Artifact
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.tracking import Tracking
@@ -70,16 +69,16 @@ def run_training(
     The checkpoint is at most `checkpoint_seconds`, and one step or epoch, old. total: the amount of progress at the
     end, with its unit.
     """
-    spec, directory = output.spec, storage.join(output.directory, WORK)
+    spec = output.spec
     tags = {"stage": spec.stage, "fingerprint": spec.fingerprint} | dict(tags or {})
     with tracking.start(f"{spec.stage}-{spec.fingerprint}", output.out, tags=tags, params=params) as run:
         for dataset in task.datasets:
             run.log_dataset(dataset, context="training")
-        record = Record(run, directory, checkpoint_seconds)
+        record = Record(run, output.scratch(), checkpoint_seconds)
         set_aside_damaged(record.checkpoint_uri, task.new_state)
         with output.progress(*total).follow(record.progress_uri):
             work = partial(_work, task, record, workers.gpu)
-            result = run_workers(work, workers, storage.join(directory, "ray"))
+            result = run_workers(work, workers, output.scratch("ray"))
         state = task.new_state()
         record.resume(state)
         yield Trained(run, state, result)

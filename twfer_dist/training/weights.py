@@ -54,7 +54,8 @@ def read(uri: str, remedy: str) -> Weights:
     try:
         state, metadata = _decode(data)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{uri} is not a weight file ({reason(error)}): {remedy}.") from None
+        fault = "it holds more than weights" if isinstance(error, pickle.UnpicklingError) else reason(error)
+        raise UserError(f"{uri} is not a weight file ({fault}): {remedy}.") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{uri} holds something other than a network's weights: {remedy}.")
     tensors = {

@@ -146,7 +146,7 @@ def assert_one_sentence(result: Result, words: str) -> None:
         ("public", None, "none.pth"),
         ("reference-analyzer", "identity", "weights of another model"),
         ("identity", "reference-analyzer", "weights of another model"),
-        ("reference-analyzer", "broken", "is not a safetensors file"),
+        ("reference-analyzer", "broken", "is not a weight file"),
     ],
 )
 def test_weights_of_another_kind_are_one_sentence(
