@@ -60,7 +60,7 @@ def test_the_folder_of_a_recipe_lists_its_stages(tmp_path: Path) -> None:
     output(str(tmp_path / "none"), "dataset", {})
     refused = twfer("inspect", tmp_path / "none", "--html", tmp_path / "page.html")
     assert refused.exit_code == 2
-    assert "holds no finished output of faces: run the stage of kind faces first." in refused.stderr
+    assert "holds no finished output of faces: run its stage of kind faces first." in refused.stderr
 
 
 def test_each_table_has_counts_and_few_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
