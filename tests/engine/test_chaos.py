@@ -54,6 +54,7 @@ def finished_shards(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in paths}
 
 
+@pytest.mark.timeout(900)
 def test_killed_runs_leave_what_an_undisturbed_run_leaves() -> None:
     kinds = ["worker", "actor", "raylet"]
     results = chaos("--points", "1", "--shards", "24", *kinds)
