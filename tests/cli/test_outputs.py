@@ -63,6 +63,19 @@ def test_the_folder_of_a_recipe_lists_its_stages(tmp_path: Path) -> None:
     assert "holds no finished output of faces: run its stage of kind faces first." in refused.stderr
 
 
+def test_outputs_of_another_version_are_listed_not_read(tmp_path: Path) -> None:
+    older = output(str(tmp_path), "faces", {"faces": (FACES, [{"face_id": "a"}]), "photographs": (PHOTOGRAPHS, [])})
+    manifest = Path(older.uri) / "_manifest.json"
+    values = json.loads(manifest.read_text())
+    del values["build_id"]
+    manifest.write_text(json.dumps(values))
+    made = output(str(tmp_path), "faces", {"faces": (FACES, [{"face_id": "b"}]), "photographs": (PHOTOGRAPHS, [])})
+    printed = twfer("status", tmp_path).stdout
+    assert f"outdated  faces              {older.name}" in printed
+    assert "1 finished, 0 unfinished, 1 of another version" in printed
+    assert find_faces(str(tmp_path)) == made.uri
+
+
 def test_each_table_has_counts_and_few_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photographs = [{"photo_id": f"{k}", "status": s} for k, s in enumerate(("ok", "ok", "no_face"))]
     faces = [{"face_id": f"{k}", "status": s} for k, s in enumerate(("ok", "low_quality"))]

@@ -22,7 +22,8 @@ def status_command(folder: str, as_json: bool) -> None:
         return
     for stage in status["stages"]:
         print_stage(stage)
-    click.echo(f"\n{status['finished']} finished, {status['unfinished']} unfinished, in {folder}")
+    outdated = f", {status['outdated']} of another version" if status["outdated"] else ""
+    click.echo(f"\n{status['finished']} finished, {status['unfinished']} unfinished{outdated}, in {folder}")
 
 
 @main.command("inspect")

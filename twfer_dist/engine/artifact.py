@@ -182,8 +182,12 @@ def is_in_output(files: Iterable[str], folders: Iterable[str]) -> bool:
     return MANIFEST in files or WORK in folders
 
 
+class OutdatedError(UserError):
+    """Another version of the program wrote an output."""
+
+
 def open_artifact(uri: str) -> Artifact:
-    """The finished output at `uri`. UserError where there is none, or another version of the program wrote it."""
+    """The finished output at `uri`. UserError where there is none, OutdatedError where another version wrote it."""
     path = join(uri, MANIFEST)
     try:
         return Artifact(uri, Manifest.from_json(json.loads(read_bytes(path))))
@@ -194,7 +198,7 @@ def open_artifact(uri: str) -> Artifact:
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error}): delete the directory and run the stage again.") from None
     except KeyError as error:
-        raise UserError(
+        raise OutdatedError(
             f"{path} was written by another version of twfer_dist, as it lacks {error}: delete the directory and run "
             "the stage again, or use the version that wrote it."
         ) from None

@@ -46,10 +46,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage: it was found finished, was made, or is still to do. artifact: None where unfinished."""
+    """What became of a stage: it was found finished, was made, or is still to do. artifact: None where there is none,
+    or where another version of the program wrote it ("outdated").
+    """
 
     stage: Stage
-    state: Literal["finished", "made", "to do", "unfinished"]
+    state: Literal["finished", "made", "to do", "unfinished", "outdated"]
     artifact: Artifact | None
 
     def summary(self) -> dict[str, Any]:

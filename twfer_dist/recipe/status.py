@@ -1,11 +1,13 @@
 """What lies in the output folder of a recipe."""
 
+import contextlib
 import json
+from collections import Counter
 from typing import Any
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import INDEX, Artifact
+from twfer_dist.engine.artifact import INDEX, OutdatedError
 from twfer_dist.engine.inspect import inspect, is_output, planned_rows
 from twfer_dist.recipe.recipe import Outcome, Stage
 
@@ -54,8 +56,11 @@ def find_faces(folder: str) -> str:
     if is_output(folder) or not has_stages(folder):
         return folder
     current = read_index(folder)
-    outputs = [artifact.open_artifact(directory) for directory in _directories(folder) if _is_finished(directory)]
-    outputs = [output for output in outputs if not current or output.name in current]
+    outputs = []
+    for directory in _directories(folder):
+        if _is_finished(directory) and (not current or storage.name_of(directory) in current):
+            with contextlib.suppress(OutdatedError):
+                outputs.append(artifact.open_artifact(directory))
     corrected = [output for output in outputs if output.manifest.stage == "corrected"]
     superseded = {digest for output in corrected for digest in output.manifest.inputs.values()}
     faces = [output for output in outputs if output.manifest.stage == "faces"] + corrected
@@ -79,19 +84,23 @@ def recipe_status(folder: str) -> dict[str, Any]:
         kind = name.rpartition("-")[0]
         if _is_finished(directory):
             if ".replaced-" not in name:
-                stages.append(_finished(artifact.open_artifact(directory), names.get(name, kind), kind))
+                stages.append(_finished(directory, Stage(names.get(name, kind), kind, {}, {})))
         elif is_output(directory):
             stages.append(_unfinished(directory, kind))
     if not stages:
         raise UserError(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")
     order = list(names)
     stages.sort(key=lambda s: order.index(d) if (d := storage.name_of(s["output"])) in order else len(order))
-    finished = sum(stage["state"] == "finished" for stage in stages)
-    return {"out": folder, "finished": finished, "unfinished": len(stages) - finished, "stages": stages}
+    counts = Counter(stage["state"] for stage in stages)
+    return {"out": folder} | {s: counts[s] for s in ("finished", "unfinished", "outdated")} | {"stages": stages}
 
 
-def _finished(output: Artifact, name: str, kind: str) -> dict[str, Any]:
-    return Outcome(Stage(name, kind, {}, {}), "finished", output).summary()
+def _finished(directory: str, stage: Stage) -> dict[str, Any]:
+    """The summary of a finished output; one of another version of the program is named, not read."""
+    try:
+        return Outcome(stage, "finished", artifact.open_artifact(directory)).summary()
+    except OutdatedError:
+        return Outcome(stage, "outdated", None).summary() | {"output": directory}
 
 
 def _unfinished(directory: str, kind: str) -> dict[str, Any]:
