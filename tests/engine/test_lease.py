@@ -51,6 +51,7 @@ def leases(folder: Path) -> list[Path]:
     return list(folder.glob("*.lease"))
 
 
+@pytest.mark.long
 def test_a_second_run_waits_and_finds_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
     child = subprocess.Popen([sys.executable, engine_stages.__file__, tmp_path, "0.2"], start_new_session=True)

@@ -39,6 +39,7 @@ def undisturbed(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.parametrize("where", ["actor", pytest.param("task", marks=pytest.mark.long)])
+@pytest.mark.long
 def test_poison_rows_are_isolated(undisturbed: Artifact, tmp_path: Path, where: str) -> None:
     deadly = tuple(value(row_id) for row_id in POISON)
     if where == "actor":

@@ -22,6 +22,7 @@ from twfer_dist.faces.stage import FacesConfig, faces_spec
 PICTURE = Path(__file__).parents[1] / "data" / "malformed" / "gray.jpg"
 
 
+@pytest.mark.long
 def test_photographs_on_failing_storage(ray_cluster: None, s3: Server) -> None:
     fs, path = storage.resolve(s3.uri("photographs"))
     for name in ("dead", "flaky", "gone", "steady"):
