@@ -38,7 +38,7 @@ def undisturbed(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> 
     return run_stage(job(Step(CrashOn, {"deadly": ()}, actors=1)), str(tmp_path_factory.mktemp("undisturbed")))
 
 
-@pytest.mark.parametrize("where", ["actor", pytest.param("task", marks=pytest.mark.long)])
+@pytest.mark.parametrize("where", ["actor", "task"])
 @pytest.mark.long
 def test_poison_rows_are_isolated(undisturbed: Artifact, tmp_path: Path, where: str) -> None:
     deadly = tuple(value(row_id) for row_id in POISON)
