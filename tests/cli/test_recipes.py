@@ -111,6 +111,7 @@ def test_status_lists_the_stages(made: dict, little: Path) -> None:
     assert all(stage["counts"] == told["counts"] for stage, told in zip(status["stages"], made["stages"], strict=True))
 
 
+@pytest.mark.long
 def test_deleted_output_and_its_dependents_are_made_again(made: dict, little: Path) -> None:
     outputs = {stage["name"]: stage["output"] for stage in made["stages"]}
     shutil.rmtree(outputs["read"])

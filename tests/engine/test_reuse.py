@@ -99,6 +99,7 @@ def test_only_failed_rows_are_retried(source: Source, s3: Server, tmp_path: Path
 
 
 @DISK_AND_S3
+@pytest.mark.long
 def test_unchanged_rows_of_another_output_are_reused(
     source: Source, s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_planned_row_is_retried_without_its_relatives(source: Source, tmp_path
     assert retried.table(".", NUMBERS)["id"].to_pylist() == ids and retried.manifest.counts["."] == {OK: 4}
 
 
+@pytest.mark.long
 def test_no_rows_of_a_changed_output_are_reused(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
