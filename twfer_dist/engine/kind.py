@@ -77,10 +77,6 @@ class Request:
         return self.store
 
 
-def _nothing_to_check(request: Request) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class StageKind:
     """A kind of stage.
@@ -95,7 +91,7 @@ class StageKind:
     inputs: tuple[Input, ...] = ()
     files: tuple[InputFile, ...] = ()
     options: tuple[str, ...] = ()
-    check: Callable[[Request], None] = _nothing_to_check
+    check: Callable[[Request], None] = lambda request: None
     tracked: bool = False
 
     @property
