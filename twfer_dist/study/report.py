@@ -21,12 +21,16 @@ from twfer_dist.recognition.calibration import NOVELTY_PERCENTILE
 from twfer_dist.study.figures import PRESENT, AnimatedFace, Card, Sheet, animated_strips, contact_sheets, sample_cards
 from twfer_dist.study.groups import LEAST_FIGURES, MOST_NAMED, MOST_VALUES, SMALL
 from twfer_dist.study.inputs import ReportInputs, photograph_splits
+from twfer_dist.study.measured import read_measured
+from twfer_dist.study.permutation import REGROUPINGS
+from twfer_dist.study.plates import OPEN, Plate, plates
+from twfer_dist.study.profile import standing_out
 from twfer_dist.study.report_data import Study, collect
 from twfer_dist.study.summary import significance_level, summary
 from twfer_dist.study.tables import csv_files
 from twfer_dist.study.units import HIGH
 
-VERSION = 3
+VERSION = 4
 UNCERTAIN = {
     "low_confidence": "below the confidence threshold",
     "out_of_distribution": (
@@ -52,7 +56,8 @@ FACELESS = {
 """How the page describes photographs without a face, by their status in PHOTOGRAPHS."""
 
 _TEMPLATES = ("report.html.j2", "report.css.j2", "macros.html.j2", "unknown.html.j2", "notes.html.j2", "faces.html.j2",
-    "accuracy.html.j2", "validity.html.j2", "groups.html.j2", "models.html.j2")  # fmt: skip
+    "accuracy.html.j2", "validity.html.j2", "groups.html.j2", "units.html.j2", "models.html.j2",
+    "units.css.j2")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Shown:
     cards: list[Card]
     sheets: list[Sheet]
     strips: list[AnimatedFace]
+    plates: list[Plate]
 
 
 def report_spec(
@@ -91,7 +97,7 @@ def report_spec(
     config: ReportConfig,
 ) -> StageSpec:
     """The stage that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`,
-    `confusion.csv` and `groups.csv`.
+    `confusion.csv`, `groups.csv` and `units_by_group.csv`.
 
     predictions: outputs of `predict`. Answers to images of `datasets` give the accuracy on each split; answers to faces
     of `faces` are the study. animated: for the strips. models: finished trainings and sweeps. validity: finished
@@ -112,16 +118,19 @@ def _template(name: str) -> str:
 
 def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -> None:
     images = photograph_splits(inputs)
-    study = collect(inputs, images, columns=config.groups, examples=config.examples)
+    measured = read_measured(inputs.faces)
+    study = collect(inputs, images, measured, columns=config.groups, examples=config.examples)
     shown = Shown(
         cards=sample_cards(inputs.predictions, inputs.faces, images, study.model, config.faces),
         sheets=contact_sheets(inputs.faces),
         strips=animated_strips(inputs.animated, inputs.faces, config.strips),
+        plates=plates(measured, inputs.faces),
     )
     answer = summary(study)
     output.write_file("index.html", render(study, answer, shown, config, output.name).encode())
     sample = [{key: value for key, value in asdict(card).items() if key != "image"} for card in shown.cards]
     report = {"title": config.title, "question": config.question, **asdict(study), "answer": answer, "sample": sample}
+    report["plates"] = [plate.as_json() for plate in shown.plates]
     output.write_file("report.json", json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
     for file, data in csv_files(study).items():
         output.write_file(file, data)
@@ -151,12 +160,14 @@ def render(study: Study, answer: Sequence[str], shown: Shown, config: ReportConf
         MOST_NAMED=MOST_NAMED,
         HIGH=HIGH,
         PRESENT=PRESENT,
+        REGROUPINGS=REGROUPINGS,
+        OPEN_PLATES=OPEN,
         version=twfer_dist.__version__,
     )
     page = {"title": config.title, "question": config.question, "recipe": config.recipe, "output": output}
     level = significance_level(study.groups)
     return environment.get_template(_TEMPLATES[0]).render(
-        **vars(study), **vars(shown), **page, answer=answer, level=level
+        **vars(study), **vars(shown), **page, answer=answer, level=level, standing=standing_out(study.profile)
     )
 
 

@@ -11,7 +11,10 @@ from twfer_dist.study import correction, groups, metrics, models, provenance
 from twfer_dist.study.accuracy import accuracy_entries
 from twfer_dist.study.correction import Correction
 from twfer_dist.study.inputs import ReportInputs, output_name, predictions_of
+from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
+from twfer_dist.study.profile import Profile, profile
+from twfer_dist.study.repeatability import repeatability_of
 from twfer_dist.study.units import UnitSources, action_units
 
 
@@ -36,13 +39,16 @@ class Study:
     made_from: list[dict[str, Any]]  # see provenance.provenance
     notes: Notes
     units: list[UnitSources]
+    profile: Profile
 
 
-def collect(inputs: ReportInputs, images: pa.Table, *, columns: Sequence[str], examples: int) -> Study:
+def collect(
+    inputs: ReportInputs, images: pa.Table, measured: MeasuredFaces, *, columns: Sequence[str], examples: int
+) -> Study:
     """The numbers of a study.
 
-    images: `inputs.photograph_splits`. columns: those that faces are compared by, all where empty. examples: about how
-    many photographs without a face are listed.
+    images: `inputs.photograph_splits`. measured: the faces' Action Units. columns: those that faces are compared by,
+    all where empty. examples: about how many photographs without a face are listed.
     """
     counts = metrics.count(predictions_of(inputs.predictions, inputs.faces), images, columns)
     accuracy = accuracy_entries(counts, inputs)
@@ -52,6 +58,8 @@ def collect(inputs: ReportInputs, images: pa.Table, *, columns: Sequence[str], e
     answers = counts.filter(pc.equal(counts["model"], model)) if model else counts
     record = next((r["held_out"] for r in recognisers if r["model"] == model), None)
     corrected_by, confusion = correction.choose(answers, record)
+    units = action_units(inputs.faces)
+    doubtful = sorted({unit.unit for source in units for unit in source.far})
     return Study(
         model=model,
         model_rule=rule,
@@ -69,7 +77,8 @@ def collect(inputs: ReportInputs, images: pa.Table, *, columns: Sequence[str], e
         sweeps=[models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
         made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
         notes=collect_notes(inputs.faces),
-        units=action_units(inputs.faces),
+        units=units,
+        profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
     )
 
 
