@@ -211,7 +211,8 @@ def _differences(profile: Profile) -> str:
         names = " or ".join(column["column"] for column in profile.columns)
         return f"No movement differs by more than chance explains when figures are grouped by {names}."
     column, test = max(found, key=lambda pair: (bool(pair[1]["beyond"]), pair[1]["difference"]))
-    more = f" {len(found) - 1} other differences are in the tables below." if len(found) > 2 else ""
+    others = len(found) - 1
+    more = f" The tables below have {others:,} other difference{'s' if others > 1 else ''}." if others else ""
     return (
         f"By {column}, {test['name']} ({test['unit']}) differs by more than chance explains (p = {test['p']:.3f}): on "
         f"average it is {test['difference']:.1f} of {MAX_INTENSITY:g} higher in {test['highest']} than in "
