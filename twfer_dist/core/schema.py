@@ -136,11 +136,7 @@ FACE_COLUMNS = (
     _HEIGHT,
     _STATUS,
     _ERROR,
-    Column(
-        "note",
-        pa.string(),
-        "Remarks on how the face was found and measured, in sentences; mostly empty.",
-    ),
+    Column("note", pa.string(), "Remarks on how the face was found and measured, in sentences; mostly empty."),
 )
 
 RENDERED_COLUMNS = (
@@ -208,15 +204,28 @@ PREDICTION_COLUMNS = (
     _SPLIT,
     Column("label", pa.int8(), "The true expression, 1 to 7; null where unknown."),
     _GROUPS,
-    Column(
-        "probabilities",
-        pa.list_(pa.float32()),
-        "Calibrated, of the seven expressions; null without an image.",
-    ),
+    Column("probabilities", pa.list_(pa.float32()), "Calibrated, of the seven expressions; null without an image."),
     Column("predicted", pa.int8(), "The most probable expression, 1 to 7; null where no image could be read."),
     Column("confidence", pa.float32(), "Calibrated probability of `predicted`."),
     Column("status", pa.string(), "`ok`, `low_confidence`, `out_of_distribution`, or the status of the input row."),
     _ERROR,
+)
+
+READING_COLUMNS = (
+    Column("face_id", pa.string(), "The face that was read; its prediction has the same id in `image_id`."),
+    Column(
+        "intensities",
+        pa.list_(pa.float32()),
+        "How strongly each of the seven expressions is shown, 0 to 1; null where the face was not read.",
+    ),
+    Column("reason", pa.string(), "The Action Units that decided the answer, in words; empty where there is none."),
+    Column(
+        "relative_probabilities",
+        pa.list_(pa.float32()),
+        "Probabilities of the seven expressions once the corpus's median face is taken for neutral; null where there "
+        "is no such reading.",
+    ),
+    Column("relative_predicted", pa.int8(), "The most probable expression of the relative reading, 1 to 7; or null."),
 )
 
 CORPUS = stamped(*CORPUS_COLUMNS)
@@ -226,6 +235,7 @@ RENDERED = stamped(*RENDERED_COLUMNS)
 ANIMATED = stamped(*ANIMATED_COLUMNS)
 DATASET = stamped(*DATASET_COLUMNS)
 PREDICTIONS = stamped(*PREDICTION_COLUMNS)
+READINGS = stamped(*READING_COLUMNS)
 
 
 SEVERAL_CORPORA = "copies in several corpora: "
