@@ -104,8 +104,7 @@ def _answers(
 ) -> Answers:
     """records: the errors on unseen images that each model recorded."""
     rows = counts.filter(pc.equal(counts["model"], model)) if model else counts
-    images = "rendered heads" if model == roads.READER else correction.HELD_OUT
-    corrected_by, confusion = correction.choose(rows, records.get(model), images)
+    corrected_by, confusion = correction.choose(rows, records.get(model), roads.held_out_images(model))
     summed = rows.group_by("status").aggregate([("n", "sum")]).sort_by("status")
     return Answers(
         model=model,

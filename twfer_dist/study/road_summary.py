@@ -9,7 +9,7 @@ from twfer_dist.study.accuracy import PHOTOGRAPHS
 from twfer_dist.study.agreement import Comparison
 from twfer_dist.study.correction import HELD_OUT
 from twfer_dist.study.report_data import Answers, Study
-from twfer_dist.study.roads import READER, at_start, called, is_cross_fitted, is_road
+from twfer_dist.study.roads import READER, at_start, called, held_out_images, is_cross_fitted, is_road
 from twfer_dist.study.summary import (
     accuracy_words,
     counted,
@@ -66,7 +66,7 @@ def _every_guess(road: Answers, overall: Mapping[str, Any]) -> Iterator[str]:
             f"{first['n']:,} faces ({100 * first['share']:.1f} %){f', {others}' if others else ''}."
         )
     if road.correction.by:
-        images = road.correction.by.replace(HELD_OUT, "rendered heads" if road.model == READER else HELD_OUT)
+        images = road.correction.by.replace(HELD_OUT, held_out_images(road.model))
         largest = max(overall["expressions"], key=lambda e: e["corrected"])
         yield (
             f"Corrected for its errors on {images}, an estimated {100 * largest['corrected']:.1f} % of the faces "
@@ -126,7 +126,12 @@ def _reliability(study: Study) -> str:
     )
     sentences = [learned] if study.model == READER else []
     entries: Sequence[Mapping[str, Any]] = [entry for entry in study.accuracy if entry["kind"] == PHOTOGRAPHS]
-    scores = [words for entry in entries for model in models if (words := accuracy_words(model, entry))]
+    scores = [
+        words
+        for entry in entries
+        for model in models
+        if (words := accuracy_words(model, entry, baseline=model == models[-1]))
+    ]
     if scores:
         return " ".join([*sentences, *scores])
     both = "they are" if len(models) > 1 else "it is"

@@ -5,11 +5,12 @@ own faces and cross-fitted, so that no face is read by what it taught.
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from twfer_dist.engine.artifact import Artifact
-from twfer_dist.recognition.calibration import Confusion, confusion_from
+from twfer_dist.recognition.calibration import Confusion
 from twfer_dist.recognition.recogniser import NAMES
+from twfer_dist.study.correction import HELD_OUT
 from twfer_dist.study.inputs import ReportInputs
 
 READER = "reader"
@@ -46,21 +47,26 @@ def at_start(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def held_out_images(model: str | None) -> str:
+    """What the images are, in words, on which a model's errors are recorded."""
+    return "rendered heads" if model == READER else "animated faces" if is_cross_fitted(model) else HELD_OUT
+
+
 def held_out(model: str, inputs: ReportInputs) -> dict[str, Any] | None:
     """The errors of a road on images that it had not seen (`Confusion.as_dict`); None where none are recorded.
 
     The reader's are `results["held_out"]` of the stage that read. Those of a cross-fitted recogniser are its
-    trainings', pooled: each tested its network on other figures.
+    trainings', pooled over their test images alone, so that each figure counts once: its validation images in another
+    fold are left out.
     """
     if model == READER:
         records = (p.results.get("held_out") for p in inputs.predictions if p.manifest.stage == "read")
         return next((record for record in records if record), None)
-    errors = [confusion_from(record) for t in _trainings(model, inputs) if (record := t.results.get("held_out"))]
+    figures = {e["training"]: e["test_figures"] for p in inputs.predictions for e in p.results.get("cross_fitted", [])}
+    errors = [
+        Confusion(np.array(test["confusion"]), record["design_effect"], figures[training.digest])
+        for training in inputs.models
+        if training.digest in figures and NAMES[training.manifest.config["network"]] + CROSS_FITTED == model
+        if (record := training.results.get("held_out")) and (test := training.results["scores"].get("test"))
+    ]
     return reduce(Confusion.pooled, errors).as_dict() if errors else None
-
-
-def _trainings(model: str, inputs: ReportInputs) -> list[Artifact]:
-    """The trainings behind a cross-fitted recogniser that are among the models of the report."""
-    digests = {entry["training"] for p in inputs.predictions for entry in p.results.get("cross_fitted", [])}
-    known = [m for m in inputs.models if m.manifest.stage == "train" and m.digest in digests]
-    return [m for m in known if NAMES[m.manifest.config["network"]] + CROSS_FITTED == model]

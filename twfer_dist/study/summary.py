@@ -163,8 +163,11 @@ def _reliability(study: Study) -> str:
     return " ".join(scores)
 
 
-def accuracy_words(model: str | None, entry: Mapping[str, Any]) -> str:
-    """How often the model is correct on the most telling split of one kind of images; empty where it has no score."""
+def accuracy_words(model: str | None, entry: Mapping[str, Any], baseline: bool = True) -> str:
+    """How often the model is correct on the most telling split of one kind of images; empty where it has no score.
+
+    baseline: whether the best constant answer is named too.
+    """
     splits = {s["split"] for s in entry["scores"] if s["accuracy"]["n"]}
     split = next((split for split in (NEW, ALL, SEEN, "test") if split in splits), None)
     scores = [s for s in entry["scores"] if s["split"] == split]
@@ -175,11 +178,14 @@ def accuracy_words(model: str | None, entry: Mapping[str, Any]) -> str:
     where = f"the test images of its {entry['kind']}" if split == "test" else photographs
     constant = next(s for s in scores if s["baseline"])
     accepted = own["accepted"]
+    always = (
+        f" {constant['model'].replace('always', 'Always answering')} would be correct for "
+        f"{constant['accuracy']['k']:,} of {constant['accuracy']['n']:,}."
+    )
     return (
         f"On {where}, {called(model)} is correct for {share_words(own['accuracy'])}. "
-        f"Among the answers that it accepts, it is correct for {accepted['k']:,} of {accepted['n']:,}. "
-        f"{constant['model'].replace('always', 'Always answering')} would be correct for "
-        f"{constant['accuracy']['k']:,} of {constant['accuracy']['n']:,}."
+        f"Among the answers that it accepts, it is correct for {accepted['k']:,} of {accepted['n']:,}."
+        f"{always if baseline else ''}"
     )
 
 
