@@ -161,6 +161,19 @@ RENDERED_COLUMNS = (
     _ERROR,
 )
 
+MEASURED_COLUMNS = (
+    Column("image_id", pa.string(), "The `image_id` of the rendered head."),
+    Column("figure_id", pa.string(), "The figure: one identity of the head model."),
+    Column("label", pa.int8(), "The expression that was rendered, 1 to 7; null for free Action Units."),
+    Column("intensity", pa.float32(), "Strength of the expression, 0 to 1; null for free Action Units."),
+    Column("action_units_rendered", _UNITS, "The 17 intensities that were rendered, 0 to 5."),
+    Column("action_units", _UNITS, "The 17 intensities that were measured, 0 to 5; null where no face was found."),
+    Column("action_units_half_width_90", _UNITS, "Half the width of each unit's 90 % interval."),
+    Column("pose", pa.list_(pa.float32()), "Measured yaw (to the subject's left), pitch (up) and roll in degrees."),
+    _STATUS,
+    _ERROR,
+)
+
 ANIMATED_COLUMNS = (
     Column("image_id", pa.string(), "`<face_id>-<expression>-<reference number>-<level>`."),
     Column("face_id", pa.string(), "The face that was animated."),
@@ -232,6 +245,7 @@ CORPUS = stamped(*CORPUS_COLUMNS)
 PHOTOGRAPHS = stamped(*PHOTOGRAPH_COLUMNS)
 FACES = stamped(*FACE_COLUMNS)
 RENDERED = stamped(*RENDERED_COLUMNS)
+MEASURED = stamped(*MEASURED_COLUMNS)
 ANIMATED = stamped(*ANIMATED_COLUMNS)
 DATASET = stamped(*DATASET_COLUMNS)
 PREDICTIONS = stamped(*PREDICTION_COLUMNS)
