@@ -65,10 +65,17 @@ TABLES = (
     Table("Data set", "dataset", "part-*.parquet", "One row for each selected image.", schema.DATASET_COLUMNS),
     Table(
         "Predictions",
-        "predict",
+        "predict, read",
         "part-*.parquet",
         "One row for each row of the inputs.",
         schema.PREDICTION_COLUMNS,
+    ),
+    Table(
+        "Readings",
+        "read",
+        "readings/part-*.parquet",
+        "One row for each face: what the reader says besides its prediction.",
+        schema.READING_COLUMNS,
     ),
 )
 

@@ -79,9 +79,10 @@ def distributions(
 def overall(counts: pa.Table, confusion: Confusion | None = None) -> dict[str, Any]:
     """All faces together: value, faces, answered, accepted, figures, small, and for each of the seven expressions:
 
-    k, n, share: the answers, of all faces that have one. Accepted answers alone would be biased towards the expressions
-    that the model is most easily sure of. corrected, low, high: the share of faces that show the expression, corrected
-    for the model's errors, with simultaneous 95 % confidence intervals for the seven; None without a `confusion`.
+    k, n, share: the answers, of all faces that have one; accepted: how many of the k the model accepts. Accepted
+    answers alone would be biased towards the expressions that the model is most easily sure of. corrected, low, high:
+    the share of faces that show the expression, corrected for the model's errors, with simultaneous 95 % confidence
+    intervals for the seven; None without a `confusion`.
     labelled: the share by people's labels, of the faces that have one; empty where none has.
     """
     return _group("all", counts, confusion)
@@ -121,6 +122,7 @@ def _are_measurements(names: Sequence[str]) -> bool:
 def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict[str, Any]:
     rows = counts.filter(pc.is_valid(counts["predicted"]))
     answers, labels = _by_figure(rows, "predicted"), _by_figure(counts.filter(pc.is_valid(counts["label"])), "label")
+    accepted = _by_figure(rows.filter(pc.equal(rows["status"], OK)), "predicted").sum(0)
     estimate = corrected(answers, confusion) if confusion and len(rows) else None
     z = simultaneous(len(EXPRESSIONS))
     expressions: list[dict[str, Any]] = []
@@ -128,6 +130,7 @@ def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict[st
         entry: dict[str, Any] = {
             "expression": name,
             **as_dict(share(answers[:, c], answers.sum(1))),
+            "accepted": int(accepted[c]),
             "corrected": None,
             "low": None,
             "high": None,
@@ -137,12 +140,11 @@ def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict[st
             entry |= {key: round(float(number), 6) for key, number in values.items()}
         entry["labelled"] = as_dict(share(labels[:, c], labels.sum(1), z)) if len(labels) else {}
         expressions.append(entry)
-    accepted = rows.filter(pc.equal(rows["status"], OK))
     return {
         "value": value,
         "faces": int(pc.sum(counts["n"]).as_py() or 0),
         "answered": int(answers.sum()),
-        "accepted": int(pc.sum(accepted["n"]).as_py() or 0),
+        "accepted": int(accepted.sum()),
         "figures": len(answers),
         "small": len(answers) < SMALL,
         "expressions": expressions,
