@@ -48,3 +48,12 @@ def test_each_combination_is_taken_once_and_evenly(faces: int, ways: int, count:
     for taken, of in ((face, faces), (way, ways)):
         counts = np.bincount(taken, minlength=of)
         assert counts.max() - counts.min() <= 1
+
+
+def test_at_most_takes_what_there_is(table: pa.Table) -> None:
+    neutral = table.filter((pc.field("label") == NEUTRAL) & (pc.field("status") == "ok"))
+    chosen = references.choose([table], 0)
+    assert {reference.reference_id.partition("-")[0] for reference in chosen} == {"prototype"}
+    for at_most, images in ((5, 5), (10_000, 4 * len(neutral))):
+        planned = plan(neutral, chosen, [0.2, 0.4, 0.6, 0.8], at_most=at_most)
+        assert np.bincount(planned["label"].to_numpy()).tolist() == [0] + [images] * 7

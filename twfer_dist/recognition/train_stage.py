@@ -56,6 +56,11 @@ def train_spec(
     each, and a GPU each with `gpu`; 0 trains in this process. A killed training resumes from its last checkpoint, at
     most `checkpoint_seconds` and one epoch old, and ends as an unbroken one would.
     """
+    if trunk and dataset.manifest.config.get("fold") and trunk.manifest.inputs["dataset"] != dataset.digest:
+        raise UserError(
+            f"The trunk {trunk.uri} may have seen the figures of the fold that {dataset.uri} leaves out: start from a "
+            "training on this data set."
+        )
     task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk)
     inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
     do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
