@@ -5,7 +5,6 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +17,11 @@ import twfer_dist
 from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
+from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine.artifact import Artifact, open_artifact
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recipe import paper
+from twfer_dist.recipe.road import report_inputs
 from twfer_dist.recipe.study import study_recipe
 from twfer_dist.recognition.stage import PredictConfig, predict_spec
 from twfer_dist.recognition.train_stage import train_spec
@@ -42,31 +43,25 @@ def photographs(folder: Path, figures: int) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for outputs, while the road has two folds, tiny networks, and a generator that has learned nothing."""
-    folder = tmp_path_factory.mktemp("paper")
-    (folder / "generator.safetensors").write_bytes(checkpoints.save(Generator(8), size=64))
-    network = {"network": "resnet18", "size": 32, "learning_rate": 0.001, "batch": 14}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paper, "FOLDS", 2)
-        animate = {**paper.ANIMATE, "generator": str(folder / "generator.safetensors"), "size": 64, "levels": 3}
-        patch.setattr(paper, "ANIMATE", animate)
-        patch.setattr(paper, "TRAIN", {"resnet18": network})
-        patch.setattr(paper, "VIEWS", {"resnet18": 100})
-        yield folder
-
-
 class Made(NamedTuple):
     outputs: dict[str, Artifact]
     page: str
 
 
 @pytest.fixture(scope="module")
-def made(ray_cluster: None, small: Path) -> Made:
-    folder = photographs(small / "heads", FIGURES)
-    words = ["study", folder, "--method", "paper", "--detector", "haar", "--out", small / "out", "--json"]
-    result = CliRunner().invoke(main, [str(word) for word in words])
+def made(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The road in two folds, with tiny images and networks and a generator that has learned nothing."""
+    out = tmp_path_factory.mktemp("paper")
+    folder = photographs(out / "heads", FIGURES)
+    (out / "generator.safetensors").write_bytes(checkpoints.save(Generator(8), size=64))
+    animate = {**paper.ANIMATE, "generator": str(out / "generator.safetensors"), "size": 64, "levels": 3}
+    network = {"network": "resnet18", "size": 32, "learning_rate": 0.001, "batch": 14}
+    small = {"FOLDS": 2, "ANIMATE": animate, "TRAIN": {"resnet18": network}, "VIEWS": {"resnet18": 100}}
+    words = ["study", folder, "--method", "paper", "--detector", "haar", "--out", out / "out", "--json"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in small.items():
+            patch.setattr(paper, name, value)
+        result = CliRunner().invoke(main, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     outputs = {stage["name"]: open_artifact(stage["output"]) for stage in printed["stages"]}
@@ -104,7 +99,7 @@ def test_no_face_is_read_by_a_network_that_saw_its_figure(made: Made) -> None:
     assert [(entry["images"], entry["figures"]) for entry in counts] == [(2, 2), (2, 2)]
 
 
-def test_the_report_prints_the_recipe(made: Made, small: Path) -> None:
+def test_the_report_prints_the_recipe(made: Made) -> None:
     assert "ResNet-18, cross-fitted" in made.page
     (text,) = re.findall("<pre>(name: heads.*?)</pre>", made.page, re.S)
     stages = yaml.safe_load(html.unescape(text))["stages"]
@@ -118,7 +113,7 @@ def test_models_that_saw_a_face_may_not_read_it(made: Made) -> None:
         predict_spec(faces, models, PredictConfig(), datasets=sets[:1])
     named = predict_spec(faces, [models[0], models[0]], PredictConfig(), datasets=sets)
     with pytest.raises(UserError, match="All 2 models saw the figure heads/.* in training or validation"):
-        named.do(None)  # type: ignore[arg-type]
+        named.do(None)
 
 
 def test_a_fold_starts_from_a_trunk_of_its_own(made: Made) -> None:
@@ -148,3 +143,10 @@ def test_references_need_labels(tmp_path: Path) -> None:
     recipe = study_recipe(folder, {}, (), None, None, method="paper", references=str(DEMO))
     animated = next(stage for stage in recipe.stages if stage.kind == "animate")
     assert animated.inputs == {"faces": ["faces"], "reference_faces": ["references"]}
+
+
+def test_the_recipe_in_jobs_has_the_settings_of_the_command() -> None:
+    given = yaml.safe_load((Path(twfer_dist.__file__).parents[1] / "jobs" / "paper.yaml").read_text())["stages"]
+    road = paper.paper_road("faces", open_corpus(str(DEMO.parent / "postures")), None)
+    assert {name: stage for name, stage in given.items() if name not in ("faces", "report")} == road.stages
+    assert given["report"].items() >= report_inputs([road]).items()

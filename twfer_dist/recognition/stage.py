@@ -62,20 +62,13 @@ def predict_spec(
     `datasets` are those that they were trained on, `results["cross_fitted"]` and `cross-fitting.csv` say which training
     read what. A row without an image keeps its status; an image that cannot be
     decoded is "unreadable". All others have probabilities, predicted and confidence, and their status is
-    "out_of_distribution" (farther from the training images than the 99th percentile of the validation images), else
+    "out_of_distribution" (farther from the training images than the 99th percentile of the held-out images), else
     "low_confidence" (below the model's threshold), else "ok". The groups of images that the network processes together
     are fixed, so predictions do not depend on the number of actors. gpus: for each actor; an actor with a GPU computes
     on it. Raises UserError where there is no input, one is of another stage or named twice, a model is not a
     recogniser, or every model saw a figure.
     """
-    if not inputs:
-        raise UserError("There are no images to predict: name 'inputs', outputs of faces, animate or dataset.")
-    for artifact in inputs:
-        if artifact.manifest.stage not in IMAGE_TABLES:
-            raise UserError(
-                f"{artifact.uri} is the output of stage '{artifact.manifest.stage}', which holds no images to "
-                f"predict: name outputs of {', '.join(IMAGE_TABLES)}."
-            )
+    _check_inputs(inputs)
     inputs = sorted(inputs, key=lambda artifact: artifact.digest)
     fit = cross_fit(models, datasets) if len(models) > 1 else None
     size = open_recogniser(models[0]).size
@@ -95,6 +88,17 @@ def predict_spec(
     named |= {f"dataset_{k}": artifact for k, artifact in enumerate(datasets)}
     versions = {"torch": torch.__version__, "opencv": cv2.__version__}
     return StageSpec("predict", VERSION, named, config, versions, {".": PREDICTIONS}, do)
+
+
+def _check_inputs(inputs: Sequence[Artifact]) -> None:
+    if not inputs:
+        raise UserError("There are no images to predict: name 'inputs', outputs of faces, animate or dataset.")
+    for artifact in inputs:
+        if artifact.manifest.stage not in IMAGE_TABLES:
+            raise UserError(
+                f"{artifact.uri} is the output of stage '{artifact.manifest.stage}', which holds no images to "
+                f"predict: name outputs of {', '.join(IMAGE_TABLES)}."
+            )
 
 
 def _plan(
