@@ -96,7 +96,7 @@ class Novelty:
 def novelty(features: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> Novelty:
     """Fit novelty to training images, with Ledoit and Wolf's covariance, and its limit to held-out images.
 
-    features float32 (N, D) and labels (N,) 0 to 6 of training images; held_out: features float32 (M, D) of held-out images.
+    features float32 (N, D) and labels (N,) 0 to 6 of training images; held_out: features float32 (M, D).
     """
     classes, index = np.unique(labels, return_inverse=True)
     means = np.stack([features[labels == c].mean(0) for c in classes]).astype(np.float32)

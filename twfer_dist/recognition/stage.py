@@ -29,6 +29,7 @@ from twfer_dist.recognition.recogniser import Recogniser, open_recogniser
 
 VERSION = 2
 ROWS_PER_SHARD = 256
+REUSE_KEY_COLUMNS = ("image_id", "row_digest", "model")
 
 IMAGE_TABLES = {
     "faces": ("faces", FACES),
@@ -60,13 +61,14 @@ def predict_spec(
     inputs: outputs of faces, animate or dataset. models: one training, or several of one network, which are
     cross-fitted: each image is read by one of them that saw its figure neither in training nor in validation;
     `datasets` are those that they were trained on, `results["cross_fitted"]` and `cross-fitting.csv` say which training
-    read what. A row without an image keeps its status; an image that cannot be
-    decoded is "unreadable". All others have probabilities, predicted and confidence, and their status is
-    "out_of_distribution" (farther from the training images than the 99th percentile of the held-out images), else
-    "low_confidence" (below the model's threshold), else "ok". The groups of images that the network processes together
-    are fixed, so predictions do not depend on the number of actors. gpus: for each actor; an actor with a GPU computes
-    on it. Raises UserError where there is no input, one is of another stage or named twice, a model is not a
-    recogniser, or every model saw a figure.
+    read what.
+
+    A row without an image keeps its status; an image that cannot be decoded is "unreadable". All others have
+    probabilities, predicted and confidence, and their status is "out_of_distribution" (farther from the training images
+    than the 99th percentile of the held-out images), else "low_confidence" (below the model's threshold), else "ok".
+    The groups of images that the network processes together are fixed, so predictions do not depend on the number of
+    actors. gpus: for each actor; an actor with a GPU computes on it. Raises UserError where there is no input, one is
+    of another stage or named twice, a model is not a recogniser, or every model saw a figure.
     """
     _check_inputs(inputs)
     inputs = sorted(inputs, key=lambda artifact: artifact.digest)
@@ -75,13 +77,10 @@ def predict_spec(
 
     def do(output: StageOutput) -> None:
         plan = _plan(inputs, models, fit, output)
-        if len(plan) != pc.count_distinct(plan["image_id"]).as_py():
-            raise UserError("The inputs hold the same images twice: name every output once.")
         fetch = Step(read, {"inputs": tuple(inputs), "size": size})
         actor = {"models": tuple(models), "name": fit and fit.name, "batch": config.batch, "gpus": gpus}
         predict = Step(Predictor, actor, gpus=gpus, actors=actors)
-        reuse_key_columns = ["image_id", "row_digest", "model"]
-        output.map(plan, [fetch, predict], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=reuse_key_columns)
+        output.map(plan, [fetch, predict], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=REUSE_KEY_COLUMNS)
 
     named = {"model": models[0]} if fit is None else {f"model_{k}": model for k, model in enumerate(models)}
     named |= {f"images_{k}": artifact for k, artifact in enumerate(inputs)}
@@ -114,6 +113,8 @@ def _plan(
         pieces.append(rows.append_column("input", pa.array(np.full(len(rows), index, np.int16))))
         named.append(figures(artifact.table(table, expected, columns=["corpus", "figure_id"])))
     plan, of_rows = pa.concat_tables(pieces), pa.concat_arrays(named)
+    if len(plan) != pc.count_distinct(plan["image_id"]).as_py():
+        raise UserError("The inputs hold the same images twice: name every output once.")
     readers = np.zeros(len(plan), np.int16)
     if fit:
         readers = fit.assign(of_rows)
