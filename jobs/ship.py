@@ -2,6 +2,7 @@
 
 twfer train-faces jobs/faces.yaml;   python jobs/ship.py runs/faces
 twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
+twfer run jobs/reader.yaml;          python jobs/ship.py runs/reader
 
 `python jobs/ship.py --units` only measures the test heads that ship, and records in faces.json how strongly each Action
 Unit is read.
@@ -18,7 +19,9 @@ from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement import analyzer, evaluate
 from twfer_dist.measurement import train_stage as faces_train
+from twfer_dist.reading import reader as reading
 from twfer_dist.synthesis import train_stage as generator_train
+from twfer_dist.training.observer import LOG
 
 
 def ship_faces(network: Artifact, heads: Artifact, test: Artifact) -> Path:
@@ -51,6 +54,14 @@ def ship_generator(generator: Artifact, pairs: Artifact) -> Path:
     return weights
 
 
+def ship_reader(reader: Artifact, heads: Artifact, **_: Artifact) -> Path:
+    weights = Path(reading.SHIPPED)
+    shutil.copyfile(reader.path(reading.WEIGHTS), weights)
+    shutil.copyfile(reader.path(LOG), weights.with_suffix(".jsonl"))
+    _write_facts(weights, reader, heads, threshold=reader.results["threshold"])
+    return weights
+
+
 def _write_facts(weights: Path, network: Artifact, rendered: Artifact, **more: object) -> None:
     facts = {
         "file": weights.name,
@@ -70,11 +81,11 @@ def main(folder: str) -> None:
         print(f"{ship_units()} and what it reads on the heads, in the facts beside it")
         return
     index = json.loads(storage.read_bytes(storage.join(storage.absolute(folder), artifact.INDEX)))
-    ships: dict[str, Callable[..., Path]] = {"faces": ship_faces, "generator": ship_generator}
+    ships: dict[str, Callable[..., Path]] = {"faces": ship_faces, "generator": ship_generator, "reader": ship_reader}
     if (ship := ships.get(index["recipe"])) is None:
         sys.exit(
-            f"{folder} was last made by the recipe {index['recipe']}, of which nothing ships: run jobs/faces.yaml "
-            "or jobs/generator.yaml."
+            f"{folder} was last made by the recipe {index['recipe']}, of which nothing ships: run jobs/faces.yaml, "
+            "jobs/generator.yaml or jobs/reader.yaml."
         )
     weights = ship(
         **{

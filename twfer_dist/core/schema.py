@@ -136,11 +136,7 @@ FACE_COLUMNS = (
     _HEIGHT,
     _STATUS,
     _ERROR,
-    Column(
-        "note",
-        pa.string(),
-        "Remarks on how the face was found and measured, in sentences; mostly empty.",
-    ),
+    Column("note", pa.string(), "Remarks on how the face was found and measured, in sentences; mostly empty."),
 )
 
 RENDERED_COLUMNS = (
@@ -161,6 +157,19 @@ RENDERED_COLUMNS = (
     _IMAGE,
     _WIDTH,
     _HEIGHT,
+    _STATUS,
+    _ERROR,
+)
+
+MEASURED_COLUMNS = (
+    Column("image_id", pa.string(), "The `image_id` of the rendered head."),
+    Column("figure_id", pa.string(), "The figure: one identity of the head model."),
+    Column("label", pa.int8(), "The expression that was rendered, 1 to 7; null for free Action Units."),
+    Column("intensity", pa.float32(), "Strength of the expression, 0 to 1; null for free Action Units."),
+    Column("action_units_rendered", _UNITS, "The 17 intensities that were rendered, 0 to 5."),
+    Column("action_units", _UNITS, "The 17 intensities that were measured, 0 to 5; null where no face was found."),
+    Column("action_units_half_width_90", _UNITS, "Half the width of each unit's 90 % interval."),
+    Column("pose", pa.list_(pa.float32()), "Measured yaw (to the subject's left), pitch (up) and roll in degrees."),
     _STATUS,
     _ERROR,
 )
@@ -208,24 +217,39 @@ PREDICTION_COLUMNS = (
     _SPLIT,
     Column("label", pa.int8(), "The true expression, 1 to 7; null where unknown."),
     _GROUPS,
-    Column(
-        "probabilities",
-        pa.list_(pa.float32()),
-        "Calibrated, of the seven expressions; null without an image.",
-    ),
+    Column("probabilities", pa.list_(pa.float32()), "Calibrated, of the seven expressions; null without an image."),
     Column("predicted", pa.int8(), "The most probable expression, 1 to 7; null where no image could be read."),
     Column("confidence", pa.float32(), "Calibrated probability of `predicted`."),
     Column("status", pa.string(), "`ok`, `low_confidence`, `out_of_distribution`, or the status of the input row."),
     _ERROR,
 )
 
+READING_COLUMNS = (
+    Column("face_id", pa.string(), "The face that was read; its prediction has the same id in `image_id`."),
+    Column(
+        "intensities",
+        pa.list_(pa.float32()),
+        "How strongly each of the seven expressions is shown, 0 to 1; null where the face was not read.",
+    ),
+    Column("reason", pa.string(), "The Action Units that decided the answer, in words; empty where there is none."),
+    Column(
+        "relative_probabilities",
+        pa.list_(pa.float32()),
+        "Probabilities of the seven expressions once the corpus's median face is taken for neutral; null where there "
+        "is no such reading.",
+    ),
+    Column("relative_predicted", pa.int8(), "The most probable expression of the relative reading, 1 to 7; or null."),
+)
+
 CORPUS = stamped(*CORPUS_COLUMNS)
 PHOTOGRAPHS = stamped(*PHOTOGRAPH_COLUMNS)
 FACES = stamped(*FACE_COLUMNS)
 RENDERED = stamped(*RENDERED_COLUMNS)
+MEASURED = stamped(*MEASURED_COLUMNS)
 ANIMATED = stamped(*ANIMATED_COLUMNS)
 DATASET = stamped(*DATASET_COLUMNS)
 PREDICTIONS = stamped(*PREDICTION_COLUMNS)
+READINGS = stamped(*READING_COLUMNS)
 
 
 SEVERAL_CORPORA = "copies in several corpora: "

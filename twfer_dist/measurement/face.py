@@ -8,6 +8,9 @@ import numpy as np
 
 _MIN_DEVIATION = 4.0  # grey levels: a plain wall has no edges that could be sharp
 
+LAPLACE_90 = float(np.log(10))
+"""Half of the 90 % interval of a Laplace distribution in units of its scale: P(|x| > scale * ln 10) = 0.1."""
+
 
 @dataclass(frozen=True)
 class Face:

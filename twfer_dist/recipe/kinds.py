@@ -15,6 +15,7 @@ from twfer_dist.recipe.recipe import Recipe, Stage
 
 KINDS = {
     "render": "rendering.stage:KIND",
+    "measure": "measurement.stage:KIND",
     "generator": "synthesis.train_stage:KIND",
     "face-network": "measurement.train_stage:KIND",
     "identity-network": "measurement.train_stage:IDENTITY_KIND",
@@ -26,6 +27,8 @@ KINDS = {
     "train": "recognition.train_stage:KIND",
     "sweep": "recognition.sweep_stage:KIND",
     "predict": "recognition.stage:KIND",
+    "reader": "reading.train_stage:KIND",
+    "read": "reading.stage:KIND",
     "validity": "study.validity:KIND",
     "report": "study.report:KIND",
 }

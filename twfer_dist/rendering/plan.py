@@ -11,12 +11,13 @@ import pyarrow as pa
 from twfer_dist.core.crop import crop_matrix
 from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY, NEUTRAL, POSTURES
 from twfer_dist.engine.config import Range, Settings, shown
+from twfer_dist.rendering import performances
 from twfer_dist.rendering.dress import EYES, Dress
 from twfer_dist.rendering.facs import free, performed, varied
 from twfer_dist.rendering.material import MATERIALS, Complexion
 from twfer_dist.rendering.render import Scene
 
-_VARIED = ("changes", "units")  # plans with old and young figures, clutter and any light
+_VARIED = ("changes", "units", "performances")  # plans with old and young figures, clutter and any light
 CLAY = ("terracotta", "marble", "bronze", "basalt")
 
 POSTURE_FIGURES = {"kneeling": 18, "general": 25, "vertical": 17, "cavalry": 6, "civil": 19}
@@ -46,11 +47,12 @@ class ClayConfig(Settings):
     plan: "pairs" (each scene neutral and with `states - 1` other expressions or free Action Units, to train on),
     "changes" (the same with arbitrary combinations of Action Units, old and young figures, cluttered walls and any
     light), "expressions" (each figure neutral and with the six expressions), "postures" (85 figures in five postures,
-    one image each; `figures` and `states` are ignored) or "units" (arbitrary combinations of Action Units before
-    cluttered walls, to learn the units from).
+    one image each; `figures` and `states` are ignored), "units" (arbitrary combinations of Action Units before
+    cluttered walls, to learn the units from) or "performances" (each scene with the seven expressions as
+    `performances.perform` varies them, in the same surroundings, to learn expressions from; `states` is ignored).
     """
 
-    plan: Literal["pairs", "changes", "expressions", "postures", "units"] = "pairs"
+    plan: Literal["pairs", "changes", "expressions", "postures", "units", "performances"] = "pairs"
     figures: Annotated[int, Range(1, 100_000)] = 1000
     scenes: Annotated[int, Range(1, 100)] = 2  # of each figure
     states: Annotated[int, Range(1, 100)] = 6  # images of each scene
@@ -103,6 +105,8 @@ def _states(config: ClayConfig, scene: str, number: int, posture: str) -> list[t
     if config.plan == "postures":
         label = 1 + int(rng.choice(len(EXPRESSIONS), p=POSTURE_EXPRESSIONS[posture]))
         return [(label, 0.0 if label == NEUTRAL else float(rng.choice(GRADES[1:])))]
+    if config.plan == "performances":
+        return list(performances.states(rng))
     if config.plan == "units":
         return [(None, None)] * config.states
     expressive = [
@@ -124,6 +128,10 @@ def action_units(
     if label is None or intensity is None:
         # A generator is never asked for asymmetry.
         return (varied(rng)[0] if config.plan == "changes" else free(rng)), None
+    if config.plan == "performances":
+        units, lean = performances.perform(EXPRESSIONS[label - 1], intensity, rng)
+        figure_id = image_id.rpartition("-")[0].rpartition("-")[0]
+        return np.maximum(units, performances.resting(seeded("resting", config.seed, figure_id))), lean
     return performed(EXPRESSIONS[label - 1], intensity, rng), None
 
 
@@ -144,7 +152,9 @@ def incidental_shapes(config: ClayConfig, image_id: str, names: np.ndarray) -> n
     """
     weights = np.zeros(len(names), np.float32)
     if config.plan in _VARIED:
-        rng = seeded("beside", config.seed, image_id if config.plan == "units" else image_id.rpartition("-")[0])
+        rng = seeded(
+            "beside", config.seed, image_id if config.plan in ("units", "performances") else image_id.rpartition("-")[0]
+        )
         for number, name in enumerate(names):
             prefixes = (w for prefix, w in _INCIDENTAL.items() if str(name).startswith(prefix) and name != "jawOpen")
             weights[number] = rng.uniform(0, next(prefixes, 0.0)) * (rng.random() < 0.12)
