@@ -1,6 +1,7 @@
 """The planned images of the animate stage: which face meets which reference at which intensity."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,20 +18,15 @@ def plan(
     references: Sequence[Reference],
     intensities: Sequence[float],
     per_expression: int | None = None,
-    *,
-    at_most: int | None = None,
 ) -> pa.Table:
     """The rows of ANIMATED without images, plus `own` (the face's own Action Units), `input` and `row_digest`.
 
     Each source face (a FACES row with `input` and `row_digest`) meets each reference at each intensity. per_expression:
     take that many of these combinations for each expression, each face, and each reference and intensity, equally often
-    or once more. Raises UserError where there are fewer combinations. at_most: take as many for each expression as the
-    rarest has, and no more than this.
+    or once more. Raises UserError where there are fewer combinations.
     """
     ways = [(reference, level, step) for level, step in enumerate(intensities, start=1) for reference in references]
     labels = np.array([reference.label for reference, _, _ in ways])
-    if at_most:
-        per_expression = min(at_most, len(source_faces) * int(np.unique(labels, return_counts=True)[1].min()))
     face, way = combinations(len(source_faces), labels, per_expression)
     own_units = [values or [0.0] * len(ACTION_UNITS) for values in source_faces["action_units"].to_pylist()]
     own = np.array(own_units, np.float32).reshape(-1, len(ACTION_UNITS))[face]
@@ -56,6 +52,12 @@ def plan(
             **{name: repeated[name] for name in ("input", "row_digest")},
         }
     )
+
+
+def reachable(at_most: int, source_faces: int, references: Sequence[Reference], levels: int) -> int:
+    """How many images each expression can have, where none has more than another or more than `at_most`."""
+    fewest = min(Counter(reference.label for reference in references).values())
+    return min(at_most, source_faces * levels * fewest)
 
 
 def _unit_lists(units: np.ndarray) -> pa.FixedSizeListArray:

@@ -25,7 +25,7 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.synthesis import checkpoints, references
 from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.frames import decode, encode
-from twfer_dist.synthesis.plan import plan
+from twfer_dist.synthesis.plan import plan, reachable
 from twfer_dist.training import precision
 from twfer_dist.training.precision import Precision
 
@@ -47,7 +47,7 @@ class AnimateConfig(Settings):
     drop_last: bool = True  # omit the strongest level
     references: Annotated[int, Range(0, 1000)] = 1  # faces of each expression that are copied; 0: its prototype
     per_expression: Annotated[int, Range(1, 10**7)] | None = None  # images, spread evenly; every combination if null
-    at_most: Annotated[int, Range(1, 10**7)] | None = None  # per_expression, or fewer where there are fewer
+    at_most: Annotated[int, Range(1, 10**7)] | None = None  # as per_expression, or fewer where there are fewer
     reference_corpora: tuple[str, ...] = ()  # where references may come from; all corpora if empty
     # "unlabelled": neutral faces and those without a label
     select: Literal["neutral", "unlabelled", "all"] = "neutral"
@@ -87,24 +87,9 @@ def animate_spec(
     loaded = checkpoints.load_generator(generator)
 
     def do(output: StageOutput) -> None:
-        tables = [_without_images(artifact) for artifact in faces]
-        labelled = [
-            artifact.table("faces", FACES, columns=references.COLUMNS) for artifact in reference_faces
-        ] or tables
-        chosen = references.choose(labelled, config.references, config.reference_corpora)
-        source_faces = _source_faces(faces, tables, config)
-        steps = intensities(config.levels, config.drop_last)
+        planned = _planned(output, faces, reference_faces or faces, config)
         precision_used = _precision_of_cluster(output, config.precision, gpus)
-        output.results |= {
-            "faces": len(source_faces),
-            "faces_without_own_action_units": source_faces["action_units"].null_count,
-            "intensities": steps,
-            "reference_rule": references.RULE,
-            "references": [asdict(reference) for reference in chosen],
-            "generator_size": loaded.size,
-            "precision": precision_used,
-        }
-        planned = plan(source_faces, chosen, steps, config.per_expression, at_most=config.at_most)
+        output.results |= {"generator_size": loaded.size, "precision": precision_used}
         planned = planned.append_column("precision", pa.array([precision_used] * len(planned), pa.string()))
         actor = {"batch": config.batch, "gpus": gpus, "bfloat16": precision_used == "bfloat16"}
         animator = Step(Animator, {"generator": generator, **actor}, gpus=gpus, actors=actors)
@@ -115,6 +100,27 @@ def animate_spec(
     inputs = {f"faces_{k}": artifact for k, artifact in enumerate(faces)}
     inputs |= {f"reference_faces_{k}": artifact for k, artifact in enumerate(reference_faces)}
     return StageSpec("animate", VERSION, inputs, config, models, {".": ANIMATED}, do)
+
+
+def _planned(
+    output: StageOutput, faces: Sequence[Artifact], reference_faces: Sequence[Artifact], config: AnimateConfig
+) -> pa.Table:
+    """The planned images; the results of `output` say what they are made from."""
+    source_faces = _source_faces(faces, [_without_images(artifact) for artifact in faces], config)
+    labelled = [artifact.table("faces", FACES, columns=references.COLUMNS) for artifact in reference_faces]
+    chosen = references.choose(labelled, config.references, config.reference_corpora)
+    steps = intensities(config.levels, config.drop_last)
+    output.results |= {
+        "faces": len(source_faces),
+        "faces_without_own_action_units": source_faces["action_units"].null_count,
+        "intensities": steps,
+        "reference_rule": references.RULE,
+        "references": [asdict(reference) for reference in chosen],
+    }
+    per_expression = config.per_expression
+    if config.at_most:
+        per_expression = reachable(config.at_most, len(source_faces), chosen, len(steps))
+    return plan(source_faces, chosen, steps, per_expression)
 
 
 def _around(animator: Step, faces: Sequence[Artifact], config: AnimateConfig) -> list[Step]:
