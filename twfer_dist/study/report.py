@@ -47,7 +47,7 @@ VERSION = 4
 UNCERTAIN = {
     "low_confidence": "below the confidence threshold",
     "out_of_distribution": (
-        f"out of distribution (less like the training images than {NOVELTY_PERCENTILE:g} in 100 validation images)"
+        f"out of distribution (less like the training images than {NOVELTY_PERCENTILE:g} in 100 held-out images)"
     ),
     "unreadable": "with a crop that cannot be decoded",
     "low_quality": "too small, too blurred, cut off or turned too far for their landmarks to be trusted",
