@@ -9,7 +9,7 @@ from study_tables import output
 from twfer_dist.core.schema import FACES, PREDICTIONS, READINGS
 from twfer_dist.core.status import LOW_CONFIDENCE, OK
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.study.roads import READER
+from twfer_dist.reading.reader import NAME as READER
 
 PAPER = "ResNet-18, cross-fitted"
 

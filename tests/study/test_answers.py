@@ -7,8 +7,8 @@ from study_roads import PAPER, make_road
 from study_tables import images_of, make_faces
 
 from twfer_dist.core.schema import FACES
+from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
-from twfer_dist.study.roads import READER
 
 
 def table(*rows: tuple[str, int | None, float, bool]) -> pa.Table:

@@ -11,8 +11,8 @@ from twfer_dist.core.schema import FACES, PHOTOGRAPHS
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study import faces_table
-from twfer_dist.study.roads import READER
 
 
 def roads(out: str, faces: Artifact) -> list[Artifact]:

@@ -26,6 +26,9 @@ _REGIONS = (
 _STRONG_LEAKS = (("AU12", "AU09", 3.0), ("AU12", "AU10", 3.75), ("AU04", "AU09", 2.25), ("AU09", "AU04", 2.25))
 """From one unit to another, so many times more than usual: a smile's folds look like those of AU09 and AU10."""
 
+_STYLES = {"AU01": 3.0, "AU02": 1.5, "AU04": 1.5, "AU05": 2.0, "AU15": 1.5, "AU25": 1.5, "AU26": 1.0}
+"""What sculptors give to calm faces, at most: arched brows, wide eyes, parted lips, drooping corners."""
+
 
 @dataclass(frozen=True)
 class Disturbance:
@@ -35,6 +38,7 @@ class Disturbance:
     leak: float = 0.4  # the largest share of a unit that another of its region may gain
     leaking: float = 0.6  # the share of pairs that leak
     resting: float = 2.0  # the largest factor of what was measured on a person at rest
+    styled: float = 0.6  # the share of faces that a style adds units to
     growth: float = 4.0  # the largest factor of a measurement's uncertainty
 
     def apply(
@@ -49,12 +53,20 @@ class Disturbance:
         disturbed = units * rng.uniform(*self.gain, (n, _UNITS))
         leaks = rng.uniform(0, self.leak, (n, _UNITS, _UNITS)) * (rng.random((n, _UNITS, _UNITS)) < self.leaking)
         disturbed += np.einsum("nij,nj->ni", leaks * _LEAKS, disturbed)
-        offset = resting[rng.integers(len(resting), size=n)] * rng.uniform(0, self.resting, (n, 1))
-        disturbed += offset * (1 - np.clip(disturbed, 0, MAX_INTENSITY) / MAX_INTENSITY)
+        disturbed = _added(
+            disturbed, resting[rng.integers(len(resting), size=n)] * rng.uniform(0, self.resting, (n, 1))
+        )
+        style = rng.uniform(0, _MOST_STYLED, (n, _UNITS)) * (rng.random((n, _UNITS)) < 0.5)
+        disturbed = _added(disturbed, style * (rng.random((n, 1)) < self.styled))
         growth = np.maximum(1, rng.uniform(1, self.growth, (n, 1)) * np.exp(rng.normal(0, 0.2, (n, _UNITS))))
         scale = 0.8 * half_width_90 / LAPLACE_90 * np.sqrt(growth**2 - 1)
         disturbed += rng.laplace(0, 1, (n, _UNITS)) * scale
         return np.clip(disturbed, 0, MAX_INTENSITY).astype(np.float32)
+
+
+def _added(units: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """Units with `more` of them: the stronger a unit is, the less is added."""
+    return units + more * (1 - np.clip(units, 0, MAX_INTENSITY) / MAX_INTENSITY)
 
 
 def _leaks() -> np.ndarray:
@@ -71,3 +83,4 @@ def _leaks() -> np.ndarray:
 
 
 _LEAKS = _leaks()
+_MOST_STYLED = np.array([_STYLES.get(unit, 0.0) for unit in ACTION_UNITS])

@@ -19,7 +19,7 @@ from twfer_dist.recipe.recipe import Recipe
 from twfer_dist.recipe.road import Road, report_inputs
 from twfer_dist.recipe.status import find_recogniser
 
-Method = Literal["paper"]
+Method = Literal["reader", "paper"]
 
 
 def faces_recipe(corpus: str, settings: Mapping[str, Any], out: str, corrections: str | None) -> Recipe:
@@ -37,15 +37,15 @@ def study_recipe(
     corrections: str | None,
     *,
     model: str | None = None,
-    method: Method | None = None,
+    method: Method = "reader",
     references: str | None = None,
 ) -> Recipe:
     """The recipe that studies one corpus.
 
     settings: of the stage that finds the faces. groups: the columns to compare by. corrections: a table of what a
-    person marked as wrong in the faces. model: an existing recogniser that reads them, see `find_recogniser`. method:
-    "paper" trains recognisers on the corpus's own faces, animated; their expressions are copied from the labelled faces
-    of the corpus `references`, or from the prototypes.
+    person marked as wrong in the faces. model: an existing recogniser that reads them instead of the reader, see
+    `find_recogniser`. method: "paper" also trains recognisers on the corpus's own faces, animated; their expressions
+    are copied from the labelled faces of the corpus `references`, or from the prototypes.
     """
     name = _name(corpus)
     if out is None:
@@ -53,7 +53,7 @@ def study_recipe(
     _check_groups(corpus, groups)
     faces = "corrected" if corrections else "faces"
     corpora, stages = {name: corpus}, _faces_stages(name, settings, corrections)
-    roads = [_model_road(faces, model)] if model else []
+    roads = [_model_road(faces, model) if model else _reader_road(faces)]
     if method == "paper":
         if references:
             corpora, stages = _with_references(corpora, stages, references, settings)
@@ -65,6 +65,11 @@ def study_recipe(
     given = {"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages}
     text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
     return parse_recipe(given, "twfer study", text=text)
+
+
+def _reader_road(faces: str) -> Road:
+    """The faces are read by the included reader."""
+    return Road({"read": {"kind": "read", "faces": [faces]}}, ["read"])
 
 
 def _model_road(faces: str, model: str) -> Road:

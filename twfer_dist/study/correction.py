@@ -45,8 +45,9 @@ def choose(
     """What corrects the answers of one model, with the confusion to correct by; None for no correction.
 
     counts: the model's count table over photographs. held_out: the errors that its training recorded. images: what it
-    made these errors on, in words. The labelled faces are compared with the record. Where the two contradict each
-    other, the labelled faces replace the record if there are enough of each expression; else both count.
+    made these errors on, in words: images of another origin than these faces correct only together with labels. The
+    labelled faces are compared with the record. Where the two contradict each other, the labelled faces replace the
+    record if there are enough of each expression; else both count.
     """
     trained = confusion_from(held_out) if held_out else None
     answers = counts.filter(pc.is_valid(counts["predicted"]))
@@ -59,7 +60,8 @@ def choose(
     both = trained.pooled(here) if trained and here and test else None
     by: str | None = BOTH if both else HELD_OUT
     used = both or trained
-    if not (used and used.enough) or contradicted or foreign:
+    unconfirmed = images != HELD_OUT and not test
+    if not (used and used.enough) or contradicted or foreign or unconfirmed:
         by, used = (LABELLED, here) if here and here.enough else (None, None)
     return Correction(
         by=by,
@@ -69,7 +71,9 @@ def choose(
         contradicted=contradicted,
         out_of_distribution=outside,
         foreign=foreign,
-        why=_why(by, trained, here, test["p"] if test else 1.0, outside if foreign else None).replace(HELD_OUT, images),
+        why=_why(by, trained, here, test["p"] if test else 1.0, outside if foreign else None, unconfirmed).replace(
+            HELD_OUT, images
+        ),
     ), used
 
 
@@ -82,9 +86,16 @@ def _labelled_confusion(answers: pa.Table) -> Confusion | None:
 
 
 def _why(
-    by: str | None, trained: Confusion | None, here: Confusion | None, p: float, outside: Mapping[str, int] | None
+    by: str | None,
+    trained: Confusion | None,
+    here: Confusion | None,
+    p: float,
+    outside: Mapping[str, int] | None,
+    unconfirmed: bool,
 ) -> str:
-    """What corrects the shares, or why nothing does. outside: out-of-distribution faces where they are too many."""
+    """What corrects the shares, or why nothing does. outside: out-of-distribution faces where they are too many.
+    unconfirmed: the errors were made on images of another origin.
+    """
     held_out = f"{trained.counts.sum():,} held-out images of {trained.figures:,} figures" if trained else ""
     labels = f"the {(n := here.counts.sum()):,} labelled face{'' if n == 1 else 's'}" if here else ""
     if by == BOTH:
@@ -100,6 +111,8 @@ def _why(
             "which no labelled face here can confirm."
         )
     reason = _why_not_held_out(trained, here, p, outside)
+    if trained and unconfirmed:
+        reason = f"The model's errors are known only on {held_out}, and it may err differently on these faces."
     if by == LABELLED:
         return (
             f"{reason} The shares are therefore corrected for its errors on {labels} here. "

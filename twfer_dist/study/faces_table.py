@@ -11,9 +11,10 @@ from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.spreadsheet import group_names, write_csv
+from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study.answers import with_readings
 from twfer_dist.study.inputs import ReportInputs, predictions_of
-from twfer_dist.study.roads import READER, is_cross_fitted, is_road
+from twfer_dist.study.roads import is_cross_fitted, is_road
 
 ROWS = 1 << 16
 """Rows that are in memory at a time: some 100 MB."""

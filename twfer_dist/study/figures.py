@@ -21,8 +21,8 @@ from twfer_dist.core.status import LOW_QUALITY, OK, REJECTED
 from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study.answers import with_readings
-from twfer_dist.study.roads import READER
 
 FACE_PIXELS = 144
 LARGE_PIXELS = 320

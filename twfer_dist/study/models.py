@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from twfer_dist.core.intervals import as_dict, share
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.study.inputs import output_name
-from twfer_dist.study.roads import READER, at_start, called, is_road, roads
+from twfer_dist.study.roads import at_start, called, is_road, roads
 
 _TRAINING_RESULTS = ("scores", "best_epoch", "temperature", "threshold", "novelty", "images", "validation_held_out")
 _TRIAL_RESULTS = ("alpha", "gamma", "learning_rate", "epochs", "best_epoch")

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study import correction, groups, metrics, models, provenance, roads
 from twfer_dist.study.accuracy import accuracy_entries
 from twfer_dist.study.agreement import Comparison, compare
@@ -134,5 +135,5 @@ def _face_by_face(inputs: ReportInputs, images: pa.Table, chosen: models.Choice)
     return {
         "comparison": compare((shown[0], shown[1]), *tables) if len(shown) > 1 else None,
         "clearest": clearest(list(zip(shown, tables, strict=True))),
-        "relative": relative_readings(predictions, tables[0]) if chosen.first == roads.READER else None,
+        "relative": relative_readings(predictions, tables[0]) if chosen.first == READER else None,
     }

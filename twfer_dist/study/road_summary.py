@@ -5,12 +5,13 @@ by either road, how far the two agree, and how far to believe them.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study.accuracy import PHOTOGRAPHS
 from twfer_dist.study.agreement import Comparison
 from twfer_dist.study.correction import HELD_OUT
 from twfer_dist.study.profile import units_sentence
 from twfer_dist.study.report_data import Answers, Study
-from twfer_dist.study.roads import READER, at_start, called, held_out_images, is_cross_fitted, is_road
+from twfer_dist.study.roads import at_start, called, held_out_images, is_cross_fitted, is_road
 from twfer_dist.study.summary import (
     accuracy_words,
     counted,
