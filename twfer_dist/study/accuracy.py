@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.study import baselines, metrics
 from twfer_dist.study.inputs import ReportInputs, dataset_images, output_name, predictions_of, seen_or_new
+from twfer_dist.study.roads import roads
 
 DATA_SET, PHOTOGRAPHS = "data set", "photographs"
 """The kinds of images that accuracy is measured on."""
@@ -28,6 +29,8 @@ def accuracy_entries(counts: pa.Table, inputs: ReportInputs) -> list[dict[str, A
 
 def _on_dataset(dataset: Artifact, predictions: Sequence[Artifact]) -> dict[str, Any]:
     counts = metrics.count(predictions_of(predictions, [dataset]), dataset_images(dataset))
+    # The roads read faces, not data sets, whose splits mean nothing to them.
+    counts = counts.filter(pc.invert(pc.is_in(counts["model"], pa.array(roads(counts), pa.string()))))
     linear = baselines.fit(dataset)
     answers = baselines.on_dataset(linear, dataset) if linear and len(counts) else None
     return {"images": f"data set {output_name(dataset)}", "kind": DATA_SET, **_scores(counts, answers)}

@@ -39,12 +39,14 @@ class Correction:
     why: str  # sentences for the page
 
 
-def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[Correction, Confusion | None]:
+def choose(
+    counts: pa.Table, held_out: Mapping[str, Any] | None, images: str = HELD_OUT
+) -> tuple[Correction, Confusion | None]:
     """What corrects the answers of one model, with the confusion to correct by; None for no correction.
 
-    counts: the model's count table over photographs. held_out: the errors that its training recorded. The labelled
-    faces are compared with these. Where the two contradict each other, the labelled faces replace the record if there
-    are enough of each expression; else both count.
+    counts: the model's count table over photographs. held_out: the errors that its training recorded. images: what it
+    made these errors on, in words. The labelled faces are compared with the record. Where the two contradict each
+    other, the labelled faces replace the record if there are enough of each expression; else both count.
     """
     trained = confusion_from(held_out) if held_out else None
     answers = counts.filter(pc.is_valid(counts["predicted"]))
@@ -67,7 +69,7 @@ def choose(counts: pa.Table, held_out: Mapping[str, Any] | None) -> tuple[Correc
         contradicted=contradicted,
         out_of_distribution=outside,
         foreign=foreign,
-        why=_why(by, trained, here, test["p"] if test else 1.0, outside if foreign else None),
+        why=_why(by, trained, here, test["p"] if test else 1.0, outside if foreign else None).replace(HELD_OUT, images),
     ), used
 
 

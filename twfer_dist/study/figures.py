@@ -16,13 +16,16 @@ from PIL import Image
 from twfer_dist.core import contact_sheet
 from twfer_dist.core.images import data_uri, jpeg_uri, thumbnail
 from twfer_dist.core.landmarks import apply_affine
-from twfer_dist.core.schema import ANIMATED, FACES, PREDICTIONS
+from twfer_dist.core.schema import ANIMATED, FACES, PREDICTIONS, READINGS
 from twfer_dist.core.status import LOW_QUALITY, OK, REJECTED
 from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.study.answers import with_readings
+from twfer_dist.study.roads import READER
 
 FACE_PIXELS = 144
+LARGE_PIXELS = 320
 TILE_PIXELS = 72
 PRESENT = 0.5
 """The intensity from which an Action Unit is named in words."""
@@ -63,7 +66,9 @@ class Card:
     status: str
     error: str | None
     refused: bool
-    others: list[dict[str, Any]]  # the other models' answers: model, predicted, confidence
+    others: list[dict[str, Any]]  # the other models' answers: model, predicted, confidence, accepted
+    reason: str  # the Action Units that decided the reader's answer; empty where it is not the reader's
+    relative: str | None  # the reader's answer relative to the corpus's median face
     image: str | None  # a JPEG as a data URI; None where there is no face
     points: list[tuple[float, float]]  # 68 landmarks in percent of the image, or none
     action_units: list[Unit]
@@ -105,11 +110,26 @@ def sample_cards(
     expression.
     """
     ids = sorted({image for p in predictions for image in _first_ids(p, images, model, limit)})[:limit]
+    cards = cards_of([(face_id, model) for face_id in ids], predictions, faces, FACE_PIXELS)
+    return sorted(cards, key=lambda c: (c.status != OK, _order(c.predicted), -(c.confidence or 0), c.face_id))
+
+
+def cards_of(
+    chosen: Sequence[tuple[str, str | None]], predictions: Sequence[Artifact], faces: Sequence[Artifact], pixels: int
+) -> list[Card]:
+    """The cards of these pairs of a face's id and a model, with pictures of at most `pixels`; none where the model has
+    no row.
+    """
+    ids = [face_id for face_id, _ in chosen]
     rows = [row for p in predictions for row in p.table(".", PREDICTIONS, ids=ids).to_pylist()]
     tables = [output.table("faces", FACES, columns=_FACE_COLUMNS, ids=ids) for output in faces]
-    by_id = {row["face_id"]: row for table in tables for row in table.to_pylist()}
-    cards = [_card(row, by_id.get(row["image_id"], {}), rows) for row in rows if row["model"] == model]
-    return sorted(cards, key=lambda c: (c.status != OK, _order(c.predicted), -(c.confidence or 0), c.face_id))
+    tables += [output.table("readings", READINGS, ids=ids) for output in with_readings(predictions)]
+    by_id: dict[str, dict[str, Any]] = {face_id: {} for face_id in ids}
+    for row in (row for table in tables for row in table.to_pylist()):
+        by_id[row["face_id"]] |= row
+    of_model = {(row["image_id"], row["model"]): row for row in rows}
+    found = [of_model[pair] for pair in chosen if pair in of_model]
+    return [_card(row, by_id[row["image_id"]], rows, pixels) for row in found]
 
 
 def _first_ids(predictions: Artifact, images: pa.Table, model: str | None, limit: int) -> list[str]:
@@ -126,7 +146,9 @@ def _order(expression: str | None) -> int:
     return EXPRESSIONS.index(expression) if expression else len(EXPRESSIONS)
 
 
-def _card(row: Mapping[str, Any], face: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Card:
+def _card(row: Mapping[str, Any], face: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], pixels: int) -> Card:
+    """face: what the tables of faces and of readings hold about it."""
+    reads = row["model"] == READER
     others = [r for r in rows if r["image_id"] == row["image_id"] and r["model"] != row["model"]]
     return Card(
         face_id=row["image_id"],
@@ -142,10 +164,17 @@ def _card(row: Mapping[str, Any], face: Mapping[str, Any], rows: Sequence[Mappin
         error=row["error"],
         refused=row["status"] in REFUSED,
         others=[
-            {"model": r["model"], "predicted": _expression(r["predicted"]), "confidence": r["confidence"]}
+            {
+                "model": r["model"],
+                "predicted": _expression(r["predicted"]),
+                "confidence": r["confidence"],
+                "accepted": r["status"] == OK,
+            }
             for r in others
         ],
-        image=jpeg_uri(thumbnail(face["image"], FACE_PIXELS)) if face.get("image") else None,
+        reason=(face.get("reason") or "") if reads else "",
+        relative=_expression(face.get("relative_predicted")) if reads else None,
+        image=jpeg_uri(thumbnail(face["image"], pixels)) if face.get("image") else None,
         points=_points(face),
         action_units=_units(face),
         action_units_from=face.get("action_units_from"),

@@ -1,6 +1,7 @@
 """Which expressions the faces of each group show: by posture, by material, by any column of the manifest."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,30 @@ years or ids.
 MOST_NAMED = 100
 """How many values a column that a person names may have."""
 
+LEVEL = 0.05
+"""The chance of calling groups different that are not, over all grouping columns together (Bonferroni)."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of a grouping column, in the order in which they are shown."""
+
+    names: list[str]
+    measured: bool  # whether they are measurements, years or ids
+    compared: bool  # whether faces are compared by them
+
+
+def examine(column: str, values: pa.ChunkedArray, figures: int, *, named: bool) -> Values:
+    """The values of a column (strings without nulls), and whether they are few enough to compare `figures` figures by.
+
+    named: whether a person named the column.
+    """
+    order = {posture: k for k, posture in enumerate(POSTURES)} if column == "posture" else {}
+    names = sorted(pc.unique(values).to_pylist(), key=lambda v: (order.get(v, len(order)), v))
+    measured = not named and _are_measurements(names)
+    most = MOST_NAMED if named else min(MOST_VALUES, max(2, figures // LEAST_FIGURES))
+    return Values(names, measured, 1 < len(names) <= most and not measured)
+
 
 def distributions(
     counts: pa.Table, confusion: Confusion | None = None, named: Sequence[str] = ()
@@ -54,9 +79,10 @@ def distributions(
 def overall(counts: pa.Table, confusion: Confusion | None = None) -> dict[str, Any]:
     """All faces together: value, faces, answered, accepted, figures, small, and for each of the seven expressions:
 
-    k, n, share: the answers, of all faces that have one. Accepted answers alone would be biased towards the expressions
-    that the model is most easily sure of. corrected, low, high: the share of faces that show the expression, corrected
-    for the model's errors, with simultaneous 95 % confidence intervals for the seven; None without a `confusion`.
+    k, n, share: the answers, of all faces that have one; accepted: how many of the k the model accepts. Accepted
+    answers alone would be biased towards the expressions that the model is most easily sure of. corrected, low, high:
+    the share of faces that show the expression, corrected for the model's errors, with simultaneous 95 % confidence
+    intervals for the seven; None without a `confusion`.
     labelled: the share by people's labels, of the faces that have one; empty where none has.
     """
     return _group("all", counts, confusion)
@@ -68,20 +94,17 @@ def _distribution(
     grouped = pc.is_valid(values)
     ungrouped = int(pc.sum(counts["n"].filter(pc.invert(grouped))).as_py() or 0)
     counts, values = counts.filter(grouped), values.filter(grouped)
-    order = {posture: k for k, posture in enumerate(POSTURES)} if column == "posture" else {}
-    names = sorted(pc.unique(values).to_pylist(), key=lambda v: (order.get(v, len(order)), v))
-    measured = not named and _are_measurements(names)
+    found = examine(column, values, figure_codes(counts)[1], named=named)
     entry: dict[str, Any] = {
         "column": column,
-        "distinct": len(names),
-        "measured": measured,
+        "distinct": len(found.names),
+        "measured": found.measured,
         "ungrouped": ungrouped,
         "values": [],
         "test": None,
     }
-    most = MOST_NAMED if named else min(MOST_VALUES, max(2, figure_codes(counts)[1] // LEAST_FIGURES))
-    if 1 < len(names) <= most and not measured:
-        entry["values"] = [_group(name, counts.filter(pc.equal(values, name)), confusion) for name in names]
+    if found.compared:
+        entry["values"] = [_group(name, counts.filter(pc.equal(values, name)), confusion) for name in found.names]
         entry["test"] = difference(counts, values)
     return entry
 
@@ -99,6 +122,7 @@ def _are_measurements(names: Sequence[str]) -> bool:
 def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict[str, Any]:
     rows = counts.filter(pc.is_valid(counts["predicted"]))
     answers, labels = _by_figure(rows, "predicted"), _by_figure(counts.filter(pc.is_valid(counts["label"])), "label")
+    accepted = _by_figure(rows.filter(pc.equal(rows["status"], OK)), "predicted").sum(0)
     estimate = corrected(answers, confusion) if confusion and len(rows) else None
     z = simultaneous(len(EXPRESSIONS))
     expressions: list[dict[str, Any]] = []
@@ -106,6 +130,7 @@ def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict[st
         entry: dict[str, Any] = {
             "expression": name,
             **as_dict(share(answers[:, c], answers.sum(1))),
+            "accepted": int(accepted[c]),
             "corrected": None,
             "low": None,
             "high": None,
@@ -115,12 +140,11 @@ def _group(value: str, counts: pa.Table, confusion: Confusion | None) -> dict[st
             entry |= {key: round(float(number), 6) for key, number in values.items()}
         entry["labelled"] = as_dict(share(labels[:, c], labels.sum(1), z)) if len(labels) else {}
         expressions.append(entry)
-    accepted = rows.filter(pc.equal(rows["status"], OK))
     return {
         "value": value,
         "faces": int(pc.sum(counts["n"]).as_py() or 0),
         "answered": int(answers.sum()),
-        "accepted": int(pc.sum(accepted["n"]).as_py() or 0),
+        "accepted": int(accepted.sum()),
         "figures": len(answers),
         "small": len(answers) < SMALL,
         "expressions": expressions,

@@ -1,6 +1,7 @@
 """The models of a report: how each was trained, the trials of each sweep, and whose answers the page shows first."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,27 +11,51 @@ from twfer_dist.core.intervals import as_dict, share
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.study.inputs import output_name
+from twfer_dist.study.roads import READER, at_start, called, is_road, roads
 
 _TRAINING_RESULTS = ("scores", "best_epoch", "temperature", "threshold", "novelty", "images", "validation_held_out")
 _TRIAL_RESULTS = ("alpha", "gamma", "learning_rate", "epochs", "best_epoch")
 
 
-def choose_model(
+@dataclass(frozen=True)
+class Choice:
+    """The models whose answers the page shows."""
+
+    first: str | None  # None without any model
+    second: str | None  # beside the first, where that is a road (see `roads.is_road`) and not alone
+    why: str  # why the first is first, in a sentence
+
+
+def choose_models(
     counts: pa.Table, accuracy: Sequence[Mapping[str, Any]], recognisers: Sequence[Mapping[str, Any]]
-) -> tuple[str | None, str]:
-    """The model whose answers the page shows first, and why it is this one. Never chosen by its test score."""
+) -> Choice:
+    """The models that the page shows: the reader before cross-fitted recognisers, these before any other recogniser.
+    Never chosen by a test score.
+    """
     scored = {s["model"] for entry in accuracy for s in entry["scores"] if not s["baseline"]}
-    models = sorted(set(counts["model"].to_pylist()) or scored)
+    models = set(counts["model"].to_pylist()) or scored
+    other = _best_recogniser(sorted(model for model in models if not is_road(model)), recognisers)
+    if not (ahead := roads(counts)):
+        return other
+    first, second = [*ahead, other.first, None][:2]
+    if second is None:
+        return Choice(first, None, at_start(f"{called(first)} is the only model that answered."))
+    why = "it needs no training" if first == READER else "none of its networks saw the figures that it reads"
+    return Choice(first, second, at_start(f"{called(first)} comes first, because {why}; {called(second)} is second."))
+
+
+def _best_recogniser(models: Sequence[str], recognisers: Sequence[Mapping[str, Any]]) -> Choice:
+    """The one of `models`, none of them a road, that comes first."""
     if not models:
-        return None, "No model answered."
+        return Choice(None, None, "No model answered.")
     if len(models) == 1:
-        return models[0], f"{models[0]} is the only model that answered."
+        return Choice(models[0], None, f"{models[0]} is the only model that answered.")
     validation = {r["model"]: r["scores"]["validation"]["balanced_accuracy"] for r in recognisers}
     if not validation.keys() >= set(models):
-        rule = f"{models[0]} is the first by name: without the trainings there are no validation scores to choose by."
-        return models[0], rule
+        why = f"{models[0]} is the first by name: without the trainings there are no validation scores to choose by."
+        return Choice(models[0], None, why)
     best = max(models, key=lambda model: validation[model])
-    return best, f"{best} has the best balanced accuracy on the validation images of its training."
+    return Choice(best, None, f"{best} has the best balanced accuracy on the validation images of its training.")
 
 
 def recogniser_entry(training: Artifact, trainings: Sequence[Artifact]) -> dict[str, Any]:

@@ -18,15 +18,32 @@ from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.calibration import NOVELTY_PERCENTILE
-from twfer_dist.study.figures import PRESENT, AnimatedFace, Card, Sheet, animated_strips, contact_sheets, sample_cards
+from twfer_dist.study.faces_table import write_faces
+from twfer_dist.study.figures import (
+    LARGE_PIXELS,
+    PRESENT,
+    AnimatedFace,
+    Card,
+    Sheet,
+    animated_strips,
+    cards_of,
+    contact_sheets,
+    sample_cards,
+)
 from twfer_dist.study.groups import LEAST_FIGURES, MOST_NAMED, MOST_VALUES, SMALL
 from twfer_dist.study.inputs import ReportInputs, photograph_splits
+from twfer_dist.study.measured import read_measured
+from twfer_dist.study.permutation import REGROUPINGS
+from twfer_dist.study.plates import OPEN, Plate, plates
+from twfer_dist.study.profile import standing_out
 from twfer_dist.study.report_data import Study, collect
+from twfer_dist.study.road_summary import road_summary
+from twfer_dist.study.roads import at_start, called, is_road
 from twfer_dist.study.summary import significance_level, summary
 from twfer_dist.study.tables import csv_files
 from twfer_dist.study.units import HIGH
 
-VERSION = 3
+VERSION = 4
 UNCERTAIN = {
     "low_confidence": "below the confidence threshold",
     "out_of_distribution": (
@@ -52,7 +69,8 @@ FACELESS = {
 """How the page describes photographs without a face, by their status in PHOTOGRAPHS."""
 
 _TEMPLATES = ("report.html.j2", "report.css.j2", "macros.html.j2", "unknown.html.j2", "notes.html.j2", "faces.html.j2",
-    "accuracy.html.j2", "validity.html.j2", "groups.html.j2", "models.html.j2")  # fmt: skip
+    "clearest.html.j2", "roads.html.j2", "accuracy.html.j2", "validity.html.j2", "groups.html.j2", "units.html.j2",
+    "models.html.j2", "units.css.j2")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,8 +94,11 @@ class Shown:
     """The pictures on the page."""
 
     cards: list[Card]
+    clearest_cards: list[Card]  # of `Study.clearest`, large
+    differing_cards: list[Card]  # of `Comparison.differing`, large
     sheets: list[Sheet]
     strips: list[AnimatedFace]
+    plates: list[Plate]
 
 
 def report_spec(
@@ -91,12 +112,12 @@ def report_spec(
     config: ReportConfig,
 ) -> StageSpec:
     """The stage that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`,
-    `confusion.csv` and `groups.csv`.
+    `confusion.csv`, `groups.csv`, `units_by_group.csv` and `faces.csv` (see faces_table.write_faces).
 
-    predictions: outputs of `predict`. Answers to images of `datasets` give the accuracy on each split; answers to faces
-    of `faces` are the study. animated: for the strips. models: finished trainings and sweeps. validity: finished
-    validity tests. Any of them may be absent: the page says what is missing. Without `faces`, all images that are in
-    none of `datasets` are taken for photographs.
+    predictions: outputs of `predict` and `read`. Answers to images of `datasets` give the accuracy on each split;
+    answers to faces of `faces` are the study. animated: for the strips. models: finished trainings and sweeps, with the
+    trainings behind cross-fitted answers. validity: finished validity tests. Any of them may be absent: the page says
+    what is missing. Without `faces`, all images that are in none of `datasets` are taken for photographs.
     """
     inputs = ReportInputs(predictions, faces, animated, datasets, models, validity)
     named = {f"{kind}-{number}": output for kind, outputs in inputs for number, output in enumerate(outputs)}
@@ -112,19 +133,28 @@ def _template(name: str) -> str:
 
 def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -> None:
     images = photograph_splits(inputs)
-    study = collect(inputs, images, columns=config.groups, examples=config.examples)
+    measured = read_measured(inputs.faces)
+    study = collect(inputs, images, measured, columns=config.groups, examples=config.examples)
+    large = partial(cards_of, predictions=inputs.predictions, faces=inputs.faces, pixels=LARGE_PIXELS)
+    differing = study.comparison.differing if study.comparison else []
     shown = Shown(
+        clearest_cards=large([(face["face_id"], face["model"]) for face in study.clearest]),
+        differing_cards=large([(face_id, study.model) for face_id in differing]),
         cards=sample_cards(inputs.predictions, inputs.faces, images, study.model, config.faces),
         sheets=contact_sheets(inputs.faces),
         strips=animated_strips(inputs.animated, inputs.faces, config.strips),
+        plates=plates(measured, inputs.faces),
     )
-    answer = summary(study)
+    answer = road_summary(study) if study.overall and is_road(study.model) else summary(study)
     output.write_file("index.html", render(study, answer, shown, config, output.name).encode())
     sample = [{key: value for key, value in asdict(card).items() if key != "image"} for card in shown.cards]
     report = {"title": config.title, "question": config.question, **asdict(study), "answer": answer, "sample": sample}
+    report["plates"] = [plate.as_json() for plate in shown.plates]
     output.write_file("report.json", json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
     for file, data in csv_files(study).items():
         output.write_file(file, data)
+    shown_models = [name for name in (study.model, study.second and study.second.model) if name]
+    write_faces(storage.join(output.directory, "faces.csv"), inputs, shown_models)
     output.results = {"answer": answer, "model": study.model}
 
 
@@ -140,6 +170,7 @@ def render(study: Study, answer: Sequence[str], shown: Shown, config: ReportConf
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"called": called, "at_start": at_start, "is_road": is_road}
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     environment.globals.update(
         EXPRESSIONS=EXPRESSIONS,
@@ -151,12 +182,14 @@ def render(study: Study, answer: Sequence[str], shown: Shown, config: ReportConf
         MOST_NAMED=MOST_NAMED,
         HIGH=HIGH,
         PRESENT=PRESENT,
+        REGROUPINGS=REGROUPINGS,
+        OPEN_PLATES=OPEN,
         version=twfer_dist.__version__,
     )
     page = {"title": config.title, "question": config.question, "recipe": config.recipe, "output": output}
     level = significance_level(study.groups)
     return environment.get_template(_TEMPLATES[0]).render(
-        **vars(study), **vars(shown), **page, answer=answer, level=level
+        **vars(study), **vars(shown), **page, answer=answer, level=level, standing=standing_out(study.profile)
     )
 
 
@@ -169,7 +202,7 @@ KIND = StageKind(
     "report",
     config=ReportConfig,
     inputs=(
-        Input("predictions", ("predict",), several=True, optional=True),
+        Input("predictions", ("predict", "read"), several=True, optional=True),
         Input("faces", ("faces", "corrected"), several=True, optional=True),
         Input("animated", ("animate",), several=True, optional=True),
         Input("datasets", ("dataset",), several=True, optional=True),

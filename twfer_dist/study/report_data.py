@@ -1,18 +1,34 @@
 """Everything the report states: what `report.json` holds and the page shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twfer_dist.study import correction, groups, metrics, models, provenance
+from twfer_dist.study import correction, groups, metrics, models, provenance, roads
 from twfer_dist.study.accuracy import accuracy_entries
+from twfer_dist.study.agreement import Comparison, compare
+from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
-from twfer_dist.study.inputs import ReportInputs, output_name, predictions_of
+from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predictions_of
+from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
+from twfer_dist.study.profile import Profile, profile
+from twfer_dist.study.repeatability import repeatability_of
 from twfer_dist.study.units import UnitSources, action_units
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model says about the faces. Lists and dictionaries are JSON-like."""
+
+    model: str | None
+    answers: dict[str, int]  # faces by the status of the model's answer
+    correction: Correction
+    overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
+    groups: list[dict[str, Any]]  # see groups.distributions
 
 
 @dataclass(frozen=True)
@@ -31,48 +47,92 @@ class Study:
     correction: Correction
     overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
     groups: list[dict[str, Any]]  # see groups.distributions
+    second: Answers | None  # of the model beside `model`; see models.choose_models
+    comparison: Comparison | None  # of the two models
+    clearest: list[dict[str, Any]]  # see answers.clearest; empty where `model` is no road
+    relative: dict[str, Any] | None  # see answers.relative_readings
     recognisers: list[dict[str, Any]]  # see models.recogniser_entry
     sweeps: list[dict[str, Any]]  # see models.sweep_entry
     made_from: list[dict[str, Any]]  # see provenance.provenance
     notes: Notes
     units: list[UnitSources]
+    profile: Profile
 
 
-def collect(inputs: ReportInputs, images: pa.Table, *, columns: Sequence[str], examples: int) -> Study:
+def collect(
+    inputs: ReportInputs, images: pa.Table, measured: MeasuredFaces, *, columns: Sequence[str], examples: int
+) -> Study:
     """The numbers of a study.
 
-    images: `inputs.photograph_splits`. columns: those that faces are compared by, all where empty. examples: about how
-    many photographs without a face are listed.
+    images: `inputs.photograph_splits`. measured: the faces' Action Units. columns: those that faces are compared by,
+    all where empty. examples: about how many photographs without a face are listed.
     """
-    counts = metrics.count(predictions_of(inputs.predictions, inputs.faces), images, columns)
+    counts = _unseen(metrics.count(predictions_of(inputs.predictions, inputs.faces), images, columns))
     accuracy = accuracy_entries(counts, inputs)
     trainings = [m for m in inputs.models if m.manifest.stage == "train"]
     recognisers = [models.recogniser_entry(t, trainings) for t in trainings]
-    model, rule = models.choose_model(counts, accuracy, recognisers)
-    answers = counts.filter(pc.equal(counts["model"], model)) if model else counts
-    record = next((r["held_out"] for r in recognisers if r["model"] == model), None)
-    corrected_by, confusion = correction.choose(answers, record)
+    chosen = models.choose_models(counts, accuracy, recognisers)
+    records = {r["model"]: r["held_out"] for r in recognisers}
+    records |= {name: roads.held_out(name, inputs) for name in roads.roads(counts)}
+    first = _answers(counts, chosen.first, records, columns)
+    units = action_units(inputs.faces)
+    doubtful = sorted({unit.unit for source in units for unit in source.far})
     return Study(
-        model=model,
-        model_rule=rule,
+        model=chosen.first,
+        model_rule=chosen.why,
         photographs=provenance.photograph_counts(inputs.faces, examples),
         detectors=provenance.detector_counts(inputs.faces),
         faces=provenance.status_counts(inputs.faces, "faces"),
-        answers=_sum_by_status(answers),
+        answers=first.answers,
         training=[provenance.split_counts(dataset) for dataset in inputs.datasets],
         accuracy=accuracy,
         validity=[{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
-        correction=corrected_by,
-        overall=groups.overall(answers, confusion) if len(answers) else None,
-        groups=groups.distributions(answers, confusion, columns) if len(answers) else [],
+        correction=first.correction,
+        overall=first.overall,
+        groups=first.groups,
+        second=_answers(counts, chosen.second, records, columns) if chosen.second else None,
+        **_face_by_face(inputs, images, chosen),
         recognisers=recognisers,
         sweeps=[models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
         made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
         notes=collect_notes(inputs.faces),
-        units=action_units(inputs.faces),
+        units=units,
+        profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
     )
 
 
-def _sum_by_status(counts: pa.Table) -> dict[str, int]:
-    summed = counts.group_by("status").aggregate([("n", "sum")]).sort_by("status")
-    return {row["status"]: row["n_sum"] for row in summed.to_pylist()}
+def _unseen(counts: pa.Table) -> pa.Table:
+    """The count table with the figures that a road reads as new to it, whatever the data sets of the report hold."""
+    by_road = pc.is_in(counts["model"], pa.array(roads.roads(counts), pa.string()))
+    split = pc.if_else(pc.and_(by_road, pc.equal(counts["split"], SEEN)), NEW, counts["split"])
+    return counts.set_column(counts.column_names.index("split"), "split", split)
+
+
+def _answers(
+    counts: pa.Table, model: str | None, records: Mapping[str | None, Mapping[str, Any] | None], columns: Sequence[str]
+) -> Answers:
+    """records: the errors on unseen images that each model recorded."""
+    rows = counts.filter(pc.equal(counts["model"], model)) if model else counts
+    corrected_by, confusion = correction.choose(rows, records.get(model), roads.held_out_images(model))
+    summed = rows.group_by("status").aggregate([("n", "sum")]).sort_by("status")
+    return Answers(
+        model=model,
+        answers={row["status"]: row["n_sum"] for row in summed.to_pylist()},
+        correction=corrected_by,
+        overall=groups.overall(rows, confusion) if len(rows) else None,
+        groups=groups.distributions(rows, confusion, columns) if len(rows) else [],
+    )
+
+
+def _face_by_face(inputs: ReportInputs, images: pa.Table, chosen: models.Choice) -> dict[str, Any]:
+    """The fields of a Study that need each face's answer."""
+    if not roads.is_road(chosen.first):
+        return {"comparison": None, "clearest": [], "relative": None}
+    predictions = predictions_of(inputs.predictions, inputs.faces)
+    shown = [name for name in (chosen.first, chosen.second) if name]
+    tables = [answers_of(predictions, images, name) for name in shown]
+    return {
+        "comparison": compare((shown[0], shown[1]), *tables) if len(shown) > 1 else None,
+        "clearest": clearest(list(zip(shown, tables, strict=True))),
+        "relative": relative_readings(predictions, tables[0]) if chosen.first == roads.READER else None,
+    }

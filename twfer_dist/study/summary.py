@@ -5,18 +5,21 @@ from typing import Any
 
 from twfer_dist.core.status import NO_FACE, OK
 from twfer_dist.study.accuracy import PHOTOGRAPHS
+from twfer_dist.study.groups import LEVEL
 from twfer_dist.study.inputs import ALL, NEW, SEEN
+from twfer_dist.study.profile import units_sentence
 from twfer_dist.study.report_data import Study
-
-LEVEL = 0.05
-"""The chance of calling groups different that are not, over all grouping columns together (Bonferroni)."""
+from twfer_dist.study.roads import called
 
 
 def summary(study: Study) -> list[str]:
-    """Three paragraphs for the head of the page; one where no photograph gave a face."""
+    """The paragraphs for the head of the page; a single one where no photograph gave a face."""
     if not study.overall and not study.faces["rows"] and study.photographs["rows"]:
         return [_no_face(study.photographs)]
-    return [_expressions(study), _group_differences(study), _reliability(study)]
+    if not study.overall and study.faces["rows"]:
+        return [_measured(study), units_sentence(study.profile)]
+    answer = [_expressions(study), group_differences(study.groups, study.overall), _reliability(study)]
+    return [*answer, units_sentence(study.profile)] if study.profile.overall else answer
 
 
 def significance_level(groups: Sequence[Mapping[str, Any]]) -> float:
@@ -31,7 +34,7 @@ def _expressions(study: Study) -> str:
     overall = study.overall
     if not overall:
         return "No photographs were given to a model, so there is no answer."
-    found = _faces_found(study.photographs, overall["faces"])
+    found = faces_found(study.photographs, overall["faces"])
     if not overall["answered"]:
         return (
             f"{found}, but none of them is good enough to classify. "
@@ -83,10 +86,22 @@ def _estimate(e: Mapping[str, Any], verb: str) -> str:
 # Faces and photographs
 
 
-def _faces_found(photographs: Mapping[str, Any], faces: int) -> str:
+def _measured(study: Study) -> str:
+    """How many faces were found and measured, in a study without a model."""
+    overall = study.profile.overall
+    measured = overall["faces"] if overall else 0
+    return (
+        f"{faces_found(study.photographs, study.faces['rows'])}, and could measure the movements of {measured:,}. No "
+        "model was asked which expressions they show."
+    )
+
+
+def faces_found(photographs: Mapping[str, Any], faces: int) -> str:
+    """How many faces were found in how many photographs; a sentence without its end."""
     if not photographs["rows"]:
-        return f"The study covers {_n(faces, 'face')}"
-    return f"The program found {_n(faces, 'face')} in {_n(photographs['rows'] - _unread(photographs), 'photograph')}"
+        return f"The study covers {counted(faces, 'face')}"
+    examined = photographs["rows"] - _unread(photographs)
+    return f"The program found {counted(faces, 'face')} in {counted(examined, 'photograph')}"
 
 
 def _unread(photographs: Mapping[str, Any]) -> int:
@@ -101,40 +116,45 @@ def _no_face(photographs: Mapping[str, Any]) -> str:
         return f"{none}, so there is no answer. The table below says why."
     rest = f"; {unread:,} more could not be read" if unread else ""
     return (
-        f"No face was found in {_n(rows - unread, 'photograph')}{rest}, so there is no answer. "
+        f"No face was found in {counted(rows - unread, 'photograph')}{rest}, so there is no answer. "
         "Check that the photographs show faces, and that the faces are large enough."
     )
 
 
-def _n(number: int, thing: str) -> str:
+def counted(number: int, thing: str) -> str:
+    """How many things there are."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 # Whether groups differ
 
 
-def _group_differences(study: Study) -> str:
-    tested = [g for g in study.groups if g["test"]]
-    if not tested and not (study.overall or {}).get("answered"):
+def group_differences(
+    groups: Sequence[Mapping[str, Any]], overall: Mapping[str, Any] | None, answers: str = "The answers"
+) -> str:
+    """Whether the answers differ between groups. answers: whose they are, as the subject of a sentence."""
+    tested = [g for g in groups if g["test"]]
+    if not tested and not (overall or {}).get("answered"):
         return "No groups could be compared, because no face has an answer."
     if not tested:
         return (
             "No groups could be compared. That takes a column, such as posture, with at least two values among the "
             "faces that have an answer."
         )
-    level = significance_level(study.groups)
+    level = significance_level(groups)
     differ = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] < level]
     alike = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] >= level]
     if not differ:
         return (
-            f"The answers differ by no more than chance explains when faces are grouped by {_list(alike, 'or')}. "
+            f"{answers} differ by no more than chance explains when faces are grouped by {listed(alike, 'or')}. "
             "With few figures, this does not prove that the groups are alike."
         )
-    rest = f", but not when grouped by {_list(alike, 'or')}" if alike else ""
-    return f"The answers differ by more than chance explains when faces are grouped by {_list(differ, 'and')}{rest}."
+    rest = f", but not when grouped by {listed(alike, 'or')}" if alike else ""
+    return f"{answers} differ by more than chance explains when faces are grouped by {listed(differ, 'and')}{rest}."
 
 
-def _list(words: list[str], last: str) -> str:
+def listed(words: list[str], last: str) -> str:
+    """The words with commas, and `last` before the last."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
@@ -143,7 +163,7 @@ def _list(words: list[str], last: str) -> str:
 
 def _reliability(study: Study) -> str:
     """The accuracy on photographs, new figures before seen ones, and on the test images of the data sets."""
-    scores = [sentences for entry in reversed(study.accuracy) if (sentences := _accuracy(study.model, entry))]
+    scores = [sentences for entry in reversed(study.accuracy) if (sentences := accuracy_words(study.model, entry))]
     if not scores:
         tests = [r["test"] for r in study.recognisers if r["model"] == study.model and r["test"]]
         own = [f" On the test images of its own training it was correct for {t['k']:,} of {t['n']:,}." for t in tests]
@@ -155,8 +175,11 @@ def _reliability(study: Study) -> str:
     return " ".join(scores)
 
 
-def _accuracy(model: str | None, entry: Mapping[str, Any]) -> str:
-    """How often the model is correct on the most telling split of one kind of images; empty where it has no score."""
+def accuracy_words(model: str | None, entry: Mapping[str, Any], baseline: bool = True) -> str:
+    """How often the model is correct on the most telling split of one kind of images; empty where it has no score.
+
+    baseline: whether the best constant answer is named too.
+    """
     splits = {s["split"] for s in entry["scores"] if s["accuracy"]["n"]}
     split = next((split for split in (NEW, ALL, SEEN, "test") if split in splits), None)
     scores = [s for s in entry["scores"] if s["split"] == split]
@@ -167,15 +190,18 @@ def _accuracy(model: str | None, entry: Mapping[str, Any]) -> str:
     where = f"the test images of its {entry['kind']}" if split == "test" else photographs
     constant = next(s for s in scores if s["baseline"])
     accepted = own["accepted"]
-    return (
-        f"On {where}, {model} is correct for {_share(own['accuracy'])}. "
-        f"Among the answers that it accepts, it is correct for {accepted['k']:,} of {accepted['n']:,}. "
-        f"{constant['model'].replace('always', 'Always answering')} would be correct for "
+    always = (
+        f" {constant['model'].replace('always', 'Always answering')} would be correct for "
         f"{constant['accuracy']['k']:,} of {constant['accuracy']['n']:,}."
+    )
+    return (
+        f"On {where}, {called(model)} is correct for {share_words(own['accuracy'])}. "
+        f"Among the answers that it accepts, it is correct for {accepted['k']:,} of {accepted['n']:,}."
+        f"{always if baseline else ''}"
     )
 
 
-def _share(share: Mapping[str, Any]) -> str:
+def share_words(share: Mapping[str, Any]) -> str:
     """A share in words: never a percentage without k of n and its interval."""
     low, high = 100 * share["low"], 100 * share["high"]
     return f"{share['k']:,} of {share['n']:,} ({100 * share['share']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %)"
