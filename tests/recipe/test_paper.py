@@ -55,7 +55,7 @@ def made(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = photographs(out / "heads", FIGURES)
     (out / "generator.safetensors").write_bytes(checkpoints.save(Generator(8), size=64))
     animate = {**paper.ANIMATE, "generator": str(out / "generator.safetensors"), "size": 64, "levels": 3}
-    network = {"network": "resnet18", "size": 32, "learning_rate": 0.001, "batch": 14}
+    network = {"network": "resnet18", "size": 32, "batch": 14}
     small = {"FOLDS": 2, "ANIMATE": animate, "TRAIN": {"resnet18": network}, "VIEWS": {"resnet18": 100}}
     words = ["study", folder, "--method", "paper", "--detector", "haar", "--out", out / "out", "--json"]
     with pytest.MonkeyPatch.context() as patch:

@@ -124,6 +124,18 @@ def test_unlabelled_faces_start_from_zeros(
     np.testing.assert_allclose(row["action_units"], 0.5 * np.array(reference["action_units"]), atol=1e-5)
 
 
+def test_expressions_may_come_from_other_faces(
+    ray_cluster: None, some_faces: Artifact, generator: str, tmp_path: Path
+) -> None:
+    warriors = faces(str(tmp_path / "warriors"), 2, corpus="warriors", expressions=False)
+    config = AnimateConfig(size=64, levels=2, at_most=1)
+    spec = animate_spec([warriors], config, generator, reference_faces=[some_faces], actors=1)
+    rows = run_stage(spec, str(tmp_path / "out"), quiet=True).table(".", ANIMATED)
+    assert sorted(rows["label"].to_pylist()) == list(range(1, 8))
+    assert set(rows["corpus"].to_pylist()) == {"warriors"}
+    assert {name[:5] for name in rows["reference_id"].to_pylist()} == {"drawn"}
+
+
 @pytest.mark.parametrize(("select", "count"), [("neutral", 3), ("unlabelled", 5), ("all", 23)])
 def test_select_names_the_faces_to_animate(some_faces: Artifact, tmp_path: Path, select: Any, count: int) -> None:
     rows = [row | {"label": None} for row in face_rows(2, corpus="warriors", expressions=False)]
