@@ -96,7 +96,7 @@ def test_no_face_is_read_by_a_network_that_saw_its_figure(made: Made) -> None:
         assert figure not in figures_of(sets[training], "train", "validation")
         assert figure in figures_of(sets[training], "test")
     counts = made.outputs["read-resnet18"].results["cross_fitted"]
-    assert [(entry["images"], entry["figures"]) for entry in counts] == [(2, 2), (2, 2)]
+    assert [(entry["images"], entry["figures"], entry["test_figures"]) for entry in counts] == [(2, 2, 2)] * 2
 
 
 def test_the_report_prints_the_recipe(made: Made) -> None:

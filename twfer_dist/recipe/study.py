@@ -93,8 +93,9 @@ def _with_references(
         )
     aligned = settings.get("aligned", False) or opened.notes["layout"] == "rafdb-aligned"
     own = {**settings, "aligned": aligned, "keep": "largest"}
-    faces = {"kind": "faces", "corpora": ["references"], **own}
-    return {**corpora, "references": references}, {**stages, "references": faces}
+    name = "references" if "references" not in corpora else "references of references"
+    faces = {"kind": "faces", "corpora": [name], **own}
+    return {**corpora, name: references}, {**stages, "references": faces}
 
 
 def _faces_stages(corpus: str, settings: Mapping[str, Any], corrections: str | None) -> dict[str, Any]:

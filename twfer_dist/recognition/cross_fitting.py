@@ -22,13 +22,13 @@ FILE = "cross-fitting.csv"
 
 @dataclass(frozen=True)
 class CrossFit:
-    """Trainings of one network. seen: the figures (`schema.figures`) of each one's training and validation images.
-    test_figures: how many figures its test images show.
+    """Trainings of one network, and for each the figures (`schema.figures`) of its training and validation images, and
+    those of its test images.
     """
 
     models: tuple[Artifact, ...]
     seen: tuple[pa.Array, ...]
-    test_figures: tuple[int, ...]
+    tested: tuple[pa.Array, ...]
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class CrossFit:
         entries = []
         for k, model in enumerate(self.models):
             read = named.filter(pa.array(readers == k))
-            counts = {"images": len(read), "figures": len(read.unique()), "test_figures": self.test_figures[k]}
+            counts = {"images": len(read), "figures": len(read.unique()), "test_figures": len(self.tested[k])}
             entries.append({"model": name_of(model), "training": model.digest, **counts})
         summary = (
             f"{len(named):,} images of {len(named.unique()):,} figures, each read by the one of {len(self.models)} "
@@ -87,7 +87,7 @@ def cross_fit(models: Sequence[Artifact], datasets: Sequence[Artifact]) -> Cross
     if len(networks) > 1 or len(sizes) > 1:
         raise UserError("The models of a cross-fit must be of one network and size: name the trainings of one network.")
     by_digest = {dataset.digest: dataset for dataset in datasets}
-    seen, test_figures = [], []
+    seen, tested = [], []
     for model in models:
         dataset = by_digest.get(model.manifest.inputs["dataset"])
         if dataset is None:
@@ -95,8 +95,11 @@ def cross_fit(models: Sequence[Artifact], datasets: Sequence[Artifact]) -> Cross
                 f"The data set that {model.uri} was trained on is not among 'datasets': name it, so that no face is "
                 "read by a model that saw it."
             )
-        rows = dataset.scan(".", DATASET).to_table(columns=["corpus", "figure_id", "split"])
-        test = pc.equal(rows["split"], "test")
-        seen.append(figures(rows.filter(pc.invert(test))).unique())
-        test_figures.append(len(figures(rows.filter(test)).unique()))
-    return CrossFit(tuple(models), tuple(seen), tuple(test_figures))
+        seen.append(_figures(dataset, pc.field("split") != "test"))
+        tested.append(_figures(dataset, pc.field("split") == "test"))
+    return CrossFit(tuple(models), tuple(seen), tuple(tested))
+
+
+def _figures(dataset: Artifact, rows: pc.Expression) -> pa.Array:
+    """The figures of some rows of a data set, each once."""
+    return figures(dataset.scan(".", DATASET).to_table(columns=["corpus", "figure_id"], filter=rows)).unique()
