@@ -37,7 +37,7 @@ def test_page_is_complete_and_loads_nothing(report: Artifact) -> None:
             assert (attributes.get(name) or "#").startswith(("data:image/jpeg;base64,", "#")), attributes
     assert "url(" not in html and "@import" not in html
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 12 + 2 * (1 + 7) and all(attributes["alt"] for attributes in images)
+    assert len(images) == 12 + 2 * (1 + 7) + 17 * 12 and all(attributes["alt"] for attributes in images)
     for heading in ("The faces", "Which expressions", "Animated faces", "How often", "Where this comes from"):
         assert heading in words
     assert html.index("What is not known") < html.index("The faces")
@@ -60,7 +60,7 @@ def test_no_percentage_without_k_of_n(report: Artifact) -> None:
     for m in shares:
         before, after = words[max(0, m.start() - 40) : m.start()], words[m.end() : m.end() + 40]
         numbers = re.match(r" ([\d,]+) of ([\d,]+) [\d.]+ to [\d.]+", after)
-        numbers = numbers or re.search(r"([\d,]+) of ([\d,]+)(?: faces)? \($", before)
+        numbers = numbers or re.search(r"([\d,]+) of ([\d,]+)(?: faces| figures)? \($", before)
         assert numbers, words[m.start() - 60 : m.end() + 60]
         k, n = (int(v.replace(",", "")) for v in numbers.groups())
         assert float(m.group(1)) == pytest.approx(100 * k / n, abs=0.051)

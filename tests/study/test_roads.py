@@ -27,16 +27,23 @@ def test_the_page_leads_with_both_roads(tmp_path: Path) -> None:
     faces = make_faces(str(tmp_path), figures=14, labelled=False)
     report = report_on(str(tmp_path), faces, *both(str(tmp_path), faces))
     html, words = html_of(report), words_of(report)
-    first, second, relative, groups, reliability = report.results["answer"]
+    first, second, relative, groups, movements, reliability = report.results["answer"]
     assert "The reader (which judges by the measured movements of the face) accepts its answer for 5 of 14" in first
     assert "It abstains from 7, where its best guess is too uncertain. Another 2 could not be read" in first
     assert "Its guesses, uncertain ones included, are neutral for 7 of 12 faces (58.3 %), surprise for 1" in first
     assert second.startswith(f"{PAPER} (networks trained on animations") and "sadness in 10" in second
     assert "same answer as the reader for 4 of 11 (36.4 %, 95 % interval" in second and "Cohen’s kappa is" in second
     assert "5 of 12 answers of the reader change, most often from" in relative
-    assert groups.startswith("The answers of the reader differ by") and f"Those of {PAPER}, differ by" in groups
+    assert (
+        "movement" in movements
+        and groups.startswith("The answers of the reader differ by")
+        and f"Those of {PAPER}, differ by" in groups
+    )
     assert "they promise nothing about photographs" in reliability and "none of these faces has a label" in reliability
-    order = [html.index(f'<section id="{name}"') for name in ("clearest", "groups", "roads", "relative", "unknown")]
+    order = [
+        html.index(f'<section id="{name}"')
+        for name in ("clearest", "groups", "roads", "relative", "movements", "unknown")
+    ]
     assert order == sorted(order) and html.count('<section id="groups"') == 1
     assert words.count("Where they differ most clearly") == 1 and "agrees (0.80)" in words
     links = set(re.findall(r'href="#([^"]+)"', html))

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from twfer_dist.core import schema
+from twfer_dist.core.conformity import conform
 from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
@@ -145,5 +145,5 @@ def _loop(steps: Sequence[Step], folder: str, tables: Mapping[str, pa.Schema], s
         results = result if isinstance(result, Mapping) else {next(iter(tables)): result}
         for name, expected in tables.items():
             uri = storage.join(folder, f"bare-{os.getpid()}-{number}-{name.strip('.')}.parquet")
-            storage.write_parquet(uri, schema.conform(results[name], expected))
+            storage.write_parquet(uri, conform(results[name], expected))
     return sum(map(len, shards)) / (time.perf_counter() - started)

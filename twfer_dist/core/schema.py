@@ -1,4 +1,4 @@
-"""The Arrow schemas of the stages' tables, and the check of a table that is read back.
+"""The Arrow schemas of the stages' tables.
 
 Ids: `photo_id` is a hash of the corpus name and the path in it, `face_id` is `<photo_id>-<rank>`, `image_id` is
 `<face_id>-<expression>-<reference>-<level>`: related ids sort next to each other. Images are encoded bytes (JPEG or
@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from twfer_dist.core.errors import UserError
 
 SCHEMA_VERSION = 4
 """Raised with any change of a schema below. It is part of every fingerprint and of every file's metadata."""
@@ -43,6 +41,12 @@ _LABEL = Column("label", pa.int8(), "Expression, 1 to 7; null where unknown.")
 _SPLIT = Column("split", pa.string(), "`train`, `validation` or `test`; null where the corpus has no split.")
 _GROUPS = Column("groups", pa.map_(pa.string(), pa.string()), "Grouping columns of the manifest: posture, material ...")
 _ACTION_UNITS = Column("action_units", _UNITS, "17 intensities, 0 to 5; null where unknown.")
+_HALF_WIDTH = Column(
+    "action_units_half_width_90",
+    _UNITS,
+    "Half the width of each unit's 90 % interval; null where the network did not measure the units.",
+)
+_POSE = Column("pose", pa.list_(pa.float32()), "Yaw (to the subject's left), pitch (up) and roll in degrees.")
 _IMAGE = Column("image", pa.binary(), "The image, encoded (JPEG or PNG); null where there is none.")
 _WIDTH = Column("width", pa.int32(), "Width of the image in pixels.")
 _HEIGHT = Column("height", pa.int32(), "Height of the image in pixels.")
@@ -102,11 +106,7 @@ FACE_COLUMNS = (
     _GROUPS,
     _ACTION_UNITS,
     Column("action_units_from", pa.string(), "`openface` or `network`; null where there are no Action Units."),
-    Column(
-        "action_units_half_width_90",
-        _UNITS,
-        "Half the width of each unit's 90 % interval; null where the network did not measure the units.",
-    ),
+    _HALF_WIDTH,
     Column("detector", pa.string(), "Name, version and digest of the detector; `aligned` where nothing was detected."),
     Column("score", pa.float32(), "Score of the detector; null for aligned crops."),
     Column(
@@ -124,7 +124,7 @@ FACE_COLUMNS = (
         pa.float32(),
         "Predicted mean error of the points, as a share of the distance between the outer corners of the eyes.",
     ),
-    Column("pose", pa.list_(pa.float32()), "Yaw (to the subject's left), pitch (up) and roll in degrees."),
+    _POSE,
     Column(
         "sharpness",
         pa.float32(),
@@ -139,16 +139,23 @@ FACE_COLUMNS = (
     Column("note", pa.string(), "Remarks on how the face was found and measured, in sentences; mostly empty."),
 )
 
-RENDERED_COLUMNS = (
+_HEAD = (
     Column("image_id", pa.string(), "`<figure>-<scene>-<number>`."),
     Column("figure_id", pa.string(), "The figure: one identity of the head model."),
+)
+_PERFORMED = (
+    Column("label", pa.int8(), "The expression that was rendered, 1 to 7; null for free Action Units."),
+    Column("intensity", pa.float32(), "Share of the expression's prototype, 0 to 1; null for free Action Units."),
+)
+
+RENDERED_COLUMNS = (
+    *_HEAD,
     Column(
         "scene",
         pa.string(),
         "Images of one scene differ in Action Units alone: same figure, material, light and camera.",
     ),
-    Column("label", pa.int8(), "The expression that was rendered, 1 to 7; null for free Action Units."),
-    Column("intensity", pa.float32(), "Share of the expression's prototype, 0 to 1; null for free Action Units."),
+    *_PERFORMED,
     Column("votes", pa.string(), "Votes of simulated annotators; empty where there are none."),
     _GROUPS,
     Column("action_units", pa.list_(pa.float32(), 17), "The 17 intensities that were rendered, 0 to 5."),
@@ -162,14 +169,12 @@ RENDERED_COLUMNS = (
 )
 
 MEASURED_COLUMNS = (
-    Column("image_id", pa.string(), "The `image_id` of the rendered head."),
-    Column("figure_id", pa.string(), "The figure: one identity of the head model."),
-    Column("label", pa.int8(), "The expression that was rendered, 1 to 7; null for free Action Units."),
-    Column("intensity", pa.float32(), "Strength of the expression, 0 to 1; null for free Action Units."),
+    *_HEAD,
+    *_PERFORMED,
     Column("action_units_rendered", _UNITS, "The 17 intensities that were rendered, 0 to 5."),
-    Column("action_units", _UNITS, "The 17 intensities that were measured, 0 to 5; null where no face was found."),
-    Column("action_units_half_width_90", _UNITS, "Half the width of each unit's 90 % interval."),
-    Column("pose", pa.list_(pa.float32()), "Measured yaw (to the subject's left), pitch (up) and roll in degrees."),
+    Column("action_units", _UNITS, "The 17 intensities that were measured; null where no face was found."),
+    _HALF_WIDTH,
+    _POSE,
     _STATUS,
     _ERROR,
 )
@@ -275,34 +280,3 @@ def descends(row_id: str, ids: Set[str]) -> bool:
     """Whether `row_id` is one of `ids` or descends from one: `<id>-...`."""
     parts = row_id.split("-")
     return any("-".join(parts[:count]) in ids for count in range(1, len(parts) + 1))
-
-
-def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` in the column order and types of `schema`. A missing or unexpected column is a bug: KeyError."""
-    names, expected = set(table.column_names), set(schema.names)
-    if names != expected:
-        raise KeyError(
-            f"columns differ from the schema: missing {sorted(expected - names)}, unexpected {sorted(names - expected)}"
-        )
-    return table.select(schema.names).cast(schema)
-
-
-def check(actual: pa.Schema, expected: pa.Schema, uri: str) -> None:
-    """Raise UserError where the schema of the file at `uri` is not `expected`, naming column and versions."""
-    version = (actual.metadata or {}).get(b"twfer_schema", b"none").decode()
-    if version != str(SCHEMA_VERSION):
-        raise UserError(
-            f"{uri} has schema version {version} and this program reads version {SCHEMA_VERSION}: "
-            "rerun the stage that made it, or use the version of twfer_dist that wrote it."
-        )
-    for field in expected:
-        index = actual.get_field_index(field.name)
-        if index < 0:
-            raise UserError(
-                f"{uri} has no column '{field.name}', so it is not a table of this stage: name another directory."
-            )
-        if actual.field(index).type != field.type:
-            raise UserError(
-                f"{uri}: column '{field.name}' is {actual.field(index).type}, expected {field.type}: rerun the stage "
-                "that made it."
-            )

@@ -33,6 +33,13 @@ ACTION_UNIT_NAMES = (
     "lip stretcher", "lip tightener", "lips part", "jaw drop", "blink",
 )  # fmt: skip
 
+ACTION_UNIT_MOVEMENTS = (
+    "inner brows raised", "outer brows raised", "brows lowered", "upper lids raised", "cheeks raised", "lids tightened",
+    "nose wrinkled", "upper lip raised", "lip corners pulled", "lip corners dimpled", "lip corners lowered",
+    "chin raised", "lips stretched", "lips tightened", "lips parted", "jaw dropped", "eyes closed",
+)  # fmt: skip
+"""What each Action Unit does to a face, in words for people who do not know FACS."""
+
 MAX_INTENSITY = 5.0
 """The top of the FACS intensity scale (A to E, here 1 to 5)."""
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from twfer_dist.core import schema
+from twfer_dist.core.conformity import check_schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine.storage import join, name_of, read_bytes, resolve, sha256_file
 
@@ -143,7 +143,7 @@ class Artifact:
         fs, base = resolve(self.uri)
         with self._readable(table):
             scanned = ds.dataset([f"{base}/{name}" for name in names], filesystem=fs, format="parquet")
-        schema.check(scanned.schema, expected, f"{self.uri}/{names[0]}")
+        check_schema(scanned.schema, expected, f"{self.uri}/{names[0]}")
         return scanned
 
     def table(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import twfer_dist
-from twfer_dist.core import schema
+from twfer_dist.core.conformity import conform
 from twfer_dist.engine import artifact, compaction, reuse, storage
 from twfer_dist.engine.artifact import WORK, Artifact, Manifest, OutputFile, Reused
 from twfer_dist.engine.map import MappedRows, compute_shards
@@ -64,7 +64,7 @@ class StageOutput:
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a table made on the driver, sorted by its id."""
-        table = sort_by_id(schema.conform(table, self.spec.tables[name]))
+        table = sort_by_id(conform(table, self.spec.tables[name]))
         rows = max(1, compaction.TARGET_ROW_GROUP_BYTES * len(table) // max(table.nbytes, 1))
         storage.write_parquet(storage.join(self.directory, name, "part-00000.parquet"), table, row_group_size=rows)
 

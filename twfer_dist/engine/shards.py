@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from twfer_dist.core import schema
+from twfer_dist.core.conformity import conform
 from twfer_dist.core.status import OK
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import WORK
@@ -99,7 +99,7 @@ class ShardStore:
     def conform(self, result: pa.Table | Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         """What the last step returned as the stage's tables, sorted by id."""
         tables = result if isinstance(result, Mapping) else {self.tables[0][0]: result}
-        return {name: sort_by_id(schema.conform(tables[name], expected)) for name, expected in self.tables}
+        return {name: sort_by_id(conform(tables[name], expected)) for name, expected in self.tables}
 
     def write(self, shard: int, tables: Mapping[str, pa.Table]) -> tuple[int, dict[str, int]]:
         """Write a shard's tables, the planned one last; return its rows and their counts by status."""

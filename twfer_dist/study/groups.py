@@ -1,6 +1,7 @@
 """Which expressions the faces of each group show: by posture, by material, by any column of the manifest."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,30 @@ years or ids.
 
 MOST_NAMED = 100
 """How many values a column that a person names may have."""
+
+LEVEL = 0.05
+"""The chance of calling groups different that are not, over all grouping columns together (Bonferroni)."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of a grouping column, in the order in which they are shown."""
+
+    names: list[str]
+    measured: bool  # whether they are measurements, years or ids
+    compared: bool  # whether faces are compared by them
+
+
+def examine(column: str, values: pa.ChunkedArray, figures: int, *, named: bool) -> Values:
+    """The values of a column (strings without nulls), and whether they are few enough to compare `figures` figures by.
+
+    named: whether a person named the column.
+    """
+    order = {posture: k for k, posture in enumerate(POSTURES)} if column == "posture" else {}
+    names = sorted(pc.unique(values).to_pylist(), key=lambda v: (order.get(v, len(order)), v))
+    measured = not named and _are_measurements(names)
+    most = MOST_NAMED if named else min(MOST_VALUES, max(2, figures // LEAST_FIGURES))
+    return Values(names, measured, 1 < len(names) <= most and not measured)
 
 
 def distributions(
@@ -69,20 +94,17 @@ def _distribution(
     grouped = pc.is_valid(values)
     ungrouped = int(pc.sum(counts["n"].filter(pc.invert(grouped))).as_py() or 0)
     counts, values = counts.filter(grouped), values.filter(grouped)
-    order = {posture: k for k, posture in enumerate(POSTURES)} if column == "posture" else {}
-    names = sorted(pc.unique(values).to_pylist(), key=lambda v: (order.get(v, len(order)), v))
-    measured = not named and _are_measurements(names)
+    found = examine(column, values, figure_codes(counts)[1], named=named)
     entry: dict[str, Any] = {
         "column": column,
-        "distinct": len(names),
-        "measured": measured,
+        "distinct": len(found.names),
+        "measured": found.measured,
         "ungrouped": ungrouped,
         "values": [],
         "test": None,
     }
-    most = MOST_NAMED if named else min(MOST_VALUES, max(2, figure_codes(counts)[1] // LEAST_FIGURES))
-    if 1 < len(names) <= most and not measured:
-        entry["values"] = [_group(name, counts.filter(pc.equal(values, name)), confusion) for name in names]
+    if found.compared:
+        entry["values"] = [_group(name, counts.filter(pc.equal(values, name)), confusion) for name in found.names]
         entry["test"] = difference(counts, values)
     return entry
 

@@ -82,7 +82,7 @@ def count(predictions: Iterable[Artifact], images: pa.Table, groups: Sequence[st
             for name in sorted(known & set(groups or known)):
                 columns[GROUP + name] = pc.map_lookup(batch["groups"], query_key=pa.scalar(name), occurrence="first")
             pieces.append(pa.table(columns).group_by(list(columns)).aggregate([([], "count_all")]))
-    if foreign := [name for name in groups if name not in known]:
+    if pieces and (foreign := [name for name in groups if name not in known]):
         raise UserError(
             f"The photographs have no column '{foreign[0]}' to group by: choose one of "
             f"{', '.join(sorted(known)) or 'none'}."

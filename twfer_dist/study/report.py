@@ -32,6 +32,10 @@ from twfer_dist.study.figures import (
 )
 from twfer_dist.study.groups import LEAST_FIGURES, MOST_NAMED, MOST_VALUES, SMALL
 from twfer_dist.study.inputs import ReportInputs, photograph_splits
+from twfer_dist.study.measured import read_measured
+from twfer_dist.study.permutation import REGROUPINGS
+from twfer_dist.study.plates import OPEN, Plate, plates
+from twfer_dist.study.profile import standing_out
 from twfer_dist.study.report_data import Study, collect
 from twfer_dist.study.road_summary import road_summary
 from twfer_dist.study.roads import at_start, called, is_road
@@ -66,7 +70,7 @@ FACELESS = {
 
 _TEMPLATES = ("report.html.j2", "report.css.j2", "macros.html.j2", "unknown.html.j2", "notes.html.j2", "faces.html.j2",
     "clearest.html.j2", "roads.html.j2", "accuracy.html.j2", "validity.html.j2", "groups.html.j2",
-    "models.html.j2")  # fmt: skip
+    "units.html.j2", "models.html.j2", "units.css.j2")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class Shown:
     differing_cards: list[Card]  # of `Comparison.differing`, large
     sheets: list[Sheet]
     strips: list[AnimatedFace]
+    plates: list[Plate]
 
 
 def report_spec(
@@ -107,7 +112,7 @@ def report_spec(
     config: ReportConfig,
 ) -> StageSpec:
     """The stage that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`,
-    `confusion.csv`, `groups.csv` and `faces.csv` (see faces_table.write_faces).
+    `confusion.csv`, `groups.csv`, `units_by_group.csv` and `faces.csv` (see faces_table.write_faces).
 
     predictions: outputs of `predict` and `read`. Answers to images of `datasets` give the accuracy on each split;
     answers to faces of `faces` are the study. animated: for the strips. models: finished trainings and sweeps, with the
@@ -128,7 +133,8 @@ def _template(name: str) -> str:
 
 def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -> None:
     images = photograph_splits(inputs)
-    study = collect(inputs, images, columns=config.groups, examples=config.examples)
+    measured = read_measured(inputs.faces)
+    study = collect(inputs, images, measured, columns=config.groups, examples=config.examples)
     large = partial(cards_of, predictions=inputs.predictions, faces=inputs.faces, pixels=LARGE_PIXELS)
     differing = study.comparison.differing if study.comparison else []
     shown = Shown(
@@ -137,11 +143,13 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
         cards=sample_cards(inputs.predictions, inputs.faces, images, study.model, config.faces),
         sheets=contact_sheets(inputs.faces),
         strips=animated_strips(inputs.animated, inputs.faces, config.strips),
+        plates=plates(measured, inputs.faces),
     )
     answer = road_summary(study) if study.overall and is_road(study.model) else summary(study)
     output.write_file("index.html", render(study, answer, shown, config, output.name).encode())
     sample = [{key: value for key, value in asdict(card).items() if key != "image"} for card in shown.cards]
     report = {"title": config.title, "question": config.question, **asdict(study), "answer": answer, "sample": sample}
+    report["plates"] = [plate.as_json() for plate in shown.plates]
     output.write_file("report.json", json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
     for file, data in csv_files(study).items():
         output.write_file(file, data)
@@ -174,12 +182,14 @@ def render(study: Study, answer: Sequence[str], shown: Shown, config: ReportConf
         MOST_NAMED=MOST_NAMED,
         HIGH=HIGH,
         PRESENT=PRESENT,
+        REGROUPINGS=REGROUPINGS,
+        OPEN_PLATES=OPEN,
         version=twfer_dist.__version__,
     )
     page = {"title": config.title, "question": config.question, "recipe": config.recipe, "output": output}
     level = significance_level(study.groups)
     return environment.get_template(_TEMPLATES[0]).render(
-        **vars(study), **vars(shown), **page, answer=answer, level=level
+        **vars(study), **vars(shown), **page, answer=answer, level=level, standing=standing_out(study.profile)
     )
 
 

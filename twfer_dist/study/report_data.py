@@ -13,7 +13,10 @@ from twfer_dist.study.agreement import Comparison, compare
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
 from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predictions_of
+from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
+from twfer_dist.study.profile import Profile, profile
+from twfer_dist.study.repeatability import repeatability_of
 from twfer_dist.study.units import UnitSources, action_units
 
 
@@ -53,13 +56,16 @@ class Study:
     made_from: list[dict[str, Any]]  # see provenance.provenance
     notes: Notes
     units: list[UnitSources]
+    profile: Profile
 
 
-def collect(inputs: ReportInputs, images: pa.Table, *, columns: Sequence[str], examples: int) -> Study:
+def collect(
+    inputs: ReportInputs, images: pa.Table, measured: MeasuredFaces, *, columns: Sequence[str], examples: int
+) -> Study:
     """The numbers of a study.
 
-    images: `inputs.photograph_splits`. columns: those that faces are compared by, all where empty. examples: about how
-    many photographs without a face are listed.
+    images: `inputs.photograph_splits`. measured: the faces' Action Units. columns: those that faces are compared by,
+    all where empty. examples: about how many photographs without a face are listed.
     """
     counts = _unseen(metrics.count(predictions_of(inputs.predictions, inputs.faces), images, columns))
     accuracy = accuracy_entries(counts, inputs)
@@ -69,6 +75,8 @@ def collect(inputs: ReportInputs, images: pa.Table, *, columns: Sequence[str], e
     records = {r["model"]: r["held_out"] for r in recognisers}
     records |= {name: roads.held_out(name, inputs) for name in roads.roads(counts)}
     first = _answers(counts, chosen.first, records, columns)
+    units = action_units(inputs.faces)
+    doubtful = sorted({unit.unit for source in units for unit in source.far})
     return Study(
         model=chosen.first,
         model_rule=chosen.why,
@@ -88,7 +96,8 @@ def collect(inputs: ReportInputs, images: pa.Table, *, columns: Sequence[str], e
         sweeps=[models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
         made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
         notes=collect_notes(inputs.faces),
-        units=action_units(inputs.faces),
+        units=units,
+        profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from twfer_dist.study.accuracy import PHOTOGRAPHS
 from twfer_dist.study.agreement import Comparison
 from twfer_dist.study.correction import HELD_OUT
+from twfer_dist.study.profile import units_sentence
 from twfer_dist.study.report_data import Answers, Study
 from twfer_dist.study.roads import READER, at_start, called, held_out_images, is_cross_fitted, is_road
 from twfer_dist.study.summary import (
@@ -22,12 +23,13 @@ from twfer_dist.study.summary import (
 
 
 def road_summary(study: Study) -> list[str]:
-    """The paragraphs at the head of the page: either road, the relative reading, groups, reliability."""
+    """The paragraphs at the head of the page: either road, the relative reading, groups, movements, reliability."""
     assert study.overall
     first = Answers(study.model, study.answers, study.correction, study.overall, study.groups)
     found = faces_found(study.photographs, study.overall["faces"])
     paragraphs = [f"{found}. {_answers(first)}", *_second(study.second, study.comparison), *_relative(study.relative)]
-    return [*paragraphs, _groups(first, study.second), _reliability(study)]
+    movements = [units_sentence(study.profile)] if study.profile.overall else []
+    return [*paragraphs, _groups(first, study.second), *movements, _reliability(study)]
 
 
 def _answers(road: Answers) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from twfer_dist.reading import reader
 from twfer_dist.recognition.calibration import Confusion
 from twfer_dist.recognition.recogniser import NAMES
 from twfer_dist.study.correction import HELD_OUT
 from twfer_dist.study.inputs import ReportInputs
 
-READER = "reader"
-"""The name of the reader in tables of predictions."""
+READER = reader.NAME
 
 CROSS_FITTED = ", cross-fitted"
 """How the names of cross-fitted recognisers end in tables of predictions."""

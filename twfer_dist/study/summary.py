@@ -5,19 +5,21 @@ from typing import Any
 
 from twfer_dist.core.status import NO_FACE, OK
 from twfer_dist.study.accuracy import PHOTOGRAPHS
+from twfer_dist.study.groups import LEVEL
 from twfer_dist.study.inputs import ALL, NEW, SEEN
+from twfer_dist.study.profile import units_sentence
 from twfer_dist.study.report_data import Study
 from twfer_dist.study.roads import called
 
-LEVEL = 0.05
-"""The chance of calling groups different that are not, over all grouping columns together (Bonferroni)."""
-
 
 def summary(study: Study) -> list[str]:
-    """Three paragraphs for the head of the page; one where no photograph gave a face."""
+    """The paragraphs for the head of the page; a single one where no photograph gave a face."""
     if not study.overall and not study.faces["rows"] and study.photographs["rows"]:
         return [_no_face(study.photographs)]
-    return [_expressions(study), group_differences(study.groups, study.overall), _reliability(study)]
+    if not study.overall and study.faces["rows"]:
+        return [_measured(study), units_sentence(study.profile)]
+    answer = [_expressions(study), group_differences(study.groups, study.overall), _reliability(study)]
+    return [*answer, units_sentence(study.profile)] if study.profile.overall else answer
 
 
 def significance_level(groups: Sequence[Mapping[str, Any]]) -> float:
@@ -82,6 +84,16 @@ def _estimate(e: Mapping[str, Any], verb: str) -> str:
 
 
 # Faces and photographs
+
+
+def _measured(study: Study) -> str:
+    """How many faces were found and measured, in a study without a model."""
+    overall = study.profile.overall
+    measured = overall["faces"] if overall else 0
+    return (
+        f"{faces_found(study.photographs, study.faces['rows'])}, and could measure the movements of {measured:,}. No "
+        "model was asked which expressions they show."
+    )
 
 
 def faces_found(photographs: Mapping[str, Any], faces: int) -> str:

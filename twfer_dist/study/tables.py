@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine.spreadsheet import rows_to_csv
+from twfer_dist.study.profile import Profile
 from twfer_dist.study.report_data import Study
 
 _INTERVAL = ("low", "high")
@@ -13,6 +14,8 @@ _SCORES = ("images", "model", "split", "of", *_NUMBERS)
 _CONFUSION = ("images", "model", "split", "truth", *EXPRESSIONS)
 _GROUPS = ("column", "group", "faces", "figures", "expression", "answered", "of", "share", *_INTERVAL, "labelled",
     "labels")  # fmt: skip
+_UNITS = ("column", "group", "faces", "figures", "unit", "name", "mean", *_INTERVAL, "present", "of", "share",
+    "share_low", "share_high", "p", "differs", "difference", "limit")  # fmt: skip
 
 Rows = Iterator[dict[str, Any]]
 
@@ -24,6 +27,7 @@ def csv_files(study: Study) -> dict[str, bytes]:
         "validity.csv": rows_to_csv(_SCORES, _score_rows(_validity_entries(study.validity))),
         "confusion.csv": rows_to_csv(_CONFUSION, _confusion_rows(study.accuracy)),
         "groups.csv": rows_to_csv(_GROUPS, _group_rows(study.groups)),
+        "units_by_group.csv": rows_to_csv(_UNITS, _unit_rows(study.profile)),
     }
 
 
@@ -69,6 +73,28 @@ def _group_rows(groups: Sequence[Mapping[str, Any]]) -> Rows:
                     "high": e["high"],
                     "labelled": e["labelled"].get("k"),
                     "labels": e["labelled"].get("n"),
+                }
+
+
+def _unit_rows(profile: Profile) -> Rows:
+    """One row for each unit of all faces, then of each group; the test of a column's unit is in each of its rows."""
+    if not profile.overall:
+        return
+    everything: dict[str, Any] = {"column": "", "values": [profile.overall], "tests": [{}] * len(ACTION_UNITS)}
+    for column in (everything, *profile.columns):
+        for group in column["values"]:
+            for unit, test in zip(group["units"], column["tests"], strict=True):
+                present = unit["present"]
+                yield {
+                    "column": column["column"],
+                    "group": group["value"],
+                    "faces": group["faces"],
+                    "figures": group["figures"],
+                    **{key: unit[key] for key in ("unit", "name", "mean", *_INTERVAL)},
+                    "present": present["k"],
+                    "of": present["n"],
+                    **{"share": present["share"], "share_low": present["low"], "share_high": present["high"]},
+                    **{key: test.get(key) for key in ("p", "differs", "difference", "limit")},
                 }
 
 
