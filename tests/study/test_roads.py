@@ -85,7 +85,7 @@ def test_recorded_errors_correct_either_road(world: World, tmp_path: Path) -> No
     pooled = study["second"]["correction"]["held_out"]
     assert (pooled["images"], pooled["figures"], pooled["confusion"][0][0]) == (448, 16, 40)  # the test images
     assert records[0]["design_effect"] < pooled["design_effect"] < records[1]["design_effect"]
-    assert "Corrected for its errors on rendered heads, an estimated" in study["answer"][0]
+    assert "allowing for its errors on rendered heads, the share may lie anywhere" in study["answer"][0]
     assert "errors on 420 rendered heads of 20 figures" in words_of(report)
 
 
