@@ -22,7 +22,7 @@ PACKAGE = Path(twfer_dist.__file__).resolve().parent
 
 ROOMS = (
     "core", "engine", "training", "corpus", "rendering", "measurement", "faces", "annotation", "synthesis", "dataset",
-    "recognition", "study", "bench", "recipe", "cli",
+    "recognition", "reading", "study", "bench", "recipe", "cli",
 )  # fmt: skip
 """In the order of the data: a room imports only rooms before it."""
 
@@ -61,6 +61,7 @@ TABLES = (
         schema.FACE_COLUMNS,
     ),
     Table("Rendered", "render", "part-*.parquet", "One row for each rendered image.", schema.RENDERED_COLUMNS),
+    Table("Measured", "measure", "part-*.parquet", "One row for each rendered image.", schema.MEASURED_COLUMNS),
     Table("Animated", "animate", "part-*.parquet", "One row for each planned animated image.", schema.ANIMATED_COLUMNS),
     Table("Data set", "dataset", "part-*.parquet", "One row for each selected image.", schema.DATASET_COLUMNS),
     Table(

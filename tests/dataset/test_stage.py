@@ -99,6 +99,20 @@ def test_the_given_split_is_kept(ray_cluster: None, inputs: Inputs, tmp_path: Pa
         run_stage(dataset_spec([people], [animated], DatasetConfig(split="given")), str(tmp_path), quiet=True)
 
 
+def test_each_figure_is_left_out_by_one_fold(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
+    left_out: list[str] = []
+    for fold in (1, 2, 3):
+        config = DatasetConfig(fold=(fold, 3), ratios=(3, 1), at_most=40)
+        dataset = run_stage(dataset_spec([], [inputs.animated], config), str(tmp_path), quiet=True)
+        rows = dataset.table(".", schema.DATASET).to_pylist()
+        assert np.bincount([row["label"] for row in rows]).tolist() == [0] + [40] * 7
+        parts = {part: {row["figure_id"] for row in rows if row["split"] == part} for part in dataset.results["asked"]}
+        assert [len(parts[part]) for part in ("train", "validation", "test")] == [3, 1, 2]
+        assert dataset.results["figures_on_several_sides"] == 0
+        left_out += parts["test"]
+    assert sorted(left_out) == [f"s{k}" for k in range(6)]
+
+
 def test_output_depends_on_the_seed_and_not_on_the_directory(ray_cluster: None, inputs: Inputs, tmp_path: Path) -> None:
     warriors, people, animated = inputs
     config = DatasetConfig(per_expression=20, ratios=(7, 3))
@@ -134,3 +148,12 @@ def test_impossible_settings_are_refused(inputs: Inputs, tmp_path: Path, config:
 def test_an_input_given_twice_is_refused(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the same images twice"):
         run_stage(dataset_spec([], [inputs[2], inputs[2]], DatasetConfig(ratios=(7, 3))), str(tmp_path), quiet=True)
+
+
+@pytest.mark.parametrize("split", ["by_figure", "within_figure"])
+def test_a_fold_of_too_few_figures_is_refused(ray_cluster: None, tmp_path: Path, split: str) -> None:
+    few = 2 if split == "by_figure" else 1
+    animated = animated_of(tmp_path, "warriors", face_rows("warriors", few, units=True))
+    config = DatasetConfig(ratios=(7, 1), fold=(1, 2), split=split)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"at least {few + 1} figures, and there are {few}: add photographs"):
+        run_stage(dataset_spec([], [animated], config), str(tmp_path), quiet=True)

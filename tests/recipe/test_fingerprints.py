@@ -19,9 +19,9 @@ from twfer_dist.recipe.load import load_recipe
 FINGERPRINTS = {
     "faces-tw58": "a87bcf5065e1",
     "faces-postures": "69a431ea0a27",
-    "animated": "1d78f41cc181",
-    "arm-1": "9d01ddb39b10",
-    "arm-2": "69e2395eebc8",
+    "animated": "d79e756f284c",
+    "arm-1": "ca56812b8d78",
+    "arm-2": "ddb9aa0d859b",
     "resnet18": "c03339102831",
     "sweep": "adfda0633dc2",
     "generator": "46e76a533b60",

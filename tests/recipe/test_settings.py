@@ -157,7 +157,7 @@ TOGETHER = [
     (
         "read",
         {"imputs": ["found"]},
-        "'imputs' is not a setting here; did you mean 'inputs'? Use inputs, model, batch",
+        "'imputs' is not a setting here; did you mean 'inputs'? Use inputs, model, datasets, batch",
     ),
     ("learn", {"epoch": 8}, "'epoch' is not a setting here; did you mean 'epochs'?"),
     ("found", {"kind": "face"}, "did you mean 'faces'?"),

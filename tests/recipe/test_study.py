@@ -11,5 +11,5 @@ from twfer_dist.recognition.training import TrainConfig
 def test_a_study_of_a_bucket_prints_no_key(tmp_path: Path) -> None:
     world = make_world(str(tmp_path))
     training = make_training(str(tmp_path), world.dataset, TrainConfig(network="arm", size=96), 20)
-    text = study_recipe("s3://key:secret@bucket/heads", training.uri, {}, (), None, None).text
+    text = study_recipe("s3://key:secret@bucket/heads", {}, (), None, None, model=training.uri).text
     assert "s3://bucket/heads" in text and "secret" not in text

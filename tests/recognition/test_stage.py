@@ -79,7 +79,7 @@ def outputs(
     """Predictions of the faces, and then of the faces and the data set, on two actors."""
     out = str(tmp_path_factory.mktemp("predicted"))
     return [
-        run_stage(predict_spec(inputs, model, CONFIG, actors=2), out, quiet=True)
+        run_stage(predict_spec(inputs, [model], CONFIG, actors=2), out, quiet=True)
         for inputs in ([faces], [faces, images])
     ]
 
@@ -136,16 +136,16 @@ def test_one_actor_and_two_predict_the_same(
     ray_cluster: None, outputs: list[Artifact], model: Artifact, faces: Artifact, images: Artifact, tmp_path: Path
 ) -> None:
     """Though other rows are neighbours where some are reused."""
-    one = run_stage(predict_spec([images, faces], model, CONFIG, actors=1), str(tmp_path), quiet=True)
+    one = run_stage(predict_spec([images, faces], [model], CONFIG, actors=1), str(tmp_path), quiet=True)
     assert one.manifest.fingerprint == outputs[-1].manifest.fingerprint and one.digest == outputs[-1].digest
 
 
 def test_wrong_inputs_are_refused(model: Artifact, images: Artifact, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no recogniser"):
-        predict_spec([images], images, CONFIG)
+        predict_spec([images], [images], CONFIG)
     with pytest.raises(UserError, match="'train', which holds no images to predict: name outputs of faces, corrected"):
-        predict_spec([model], model, CONFIG)
+        predict_spec([model], [model], CONFIG)
     with pytest.raises(UserError, match="no images to predict: name 'inputs'"):
-        predict_spec([], model, CONFIG)
+        predict_spec([], [model], CONFIG)
     with pytest.raises(UserError, match="the same images twice"):
-        run_stage(predict_spec([images, images], model, CONFIG), str(tmp_path), quiet=True)
+        run_stage(predict_spec([images, images], [model], CONFIG), str(tmp_path), quiet=True)

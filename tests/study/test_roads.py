@@ -27,7 +27,7 @@ def test_the_page_leads_with_both_roads(tmp_path: Path) -> None:
     faces = make_faces(str(tmp_path), figures=14, labelled=False)
     report = report_on(str(tmp_path), faces, *both(str(tmp_path), faces))
     html, words = html_of(report), words_of(report)
-    first, second, relative, groups, movements, reliability = report.results["answer"]
+    first, second, relative, movements, groups, reliability = report.results["answer"]
     assert "The reader (which judges by the measured movements of the face) accepts its answer for 5 of 14" in first
     assert "It abstains from 7, where its best guess is too uncertain. Another 2 could not be read" in first
     assert "Its guesses, uncertain ones included, are neutral for 7 of 12 faces (58.3 %), surprise for 1" in first

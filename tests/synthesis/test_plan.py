@@ -12,7 +12,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import FACES
 from twfer_dist.core.taxonomy import NEUTRAL
 from twfer_dist.synthesis import references
-from twfer_dist.synthesis.plan import combinations, plan
+from twfer_dist.synthesis.plan import combinations, plan, reachable
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +48,11 @@ def test_each_combination_is_taken_once_and_evenly(faces: int, ways: int, count:
     for taken, of in ((face, faces), (way, ways)):
         counts = np.bincount(taken, minlength=of)
         assert counts.max() - counts.min() <= 1
+
+
+def test_at_most_takes_what_there_is(table: pa.Table) -> None:
+    neutral = table.filter((pc.field("label") == NEUTRAL) & (pc.field("status") == "ok"))
+    chosen = references.choose([table], 0)
+    assert {reference.reference_id.partition("-")[0] for reference in chosen} == {"prototype"}
+    for at_most, images in ((5, 5), (10_000, 4 * len(neutral))):
+        assert reachable(at_most, len(neutral), chosen, levels=4) == images

@@ -15,7 +15,7 @@ from twfer_dist.recipe.kinds import kind_of
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.recipe import Recipe
 from twfer_dist.recipe.run import plan_recipe, run_recipe
-from twfer_dist.recipe.study import faces_recipe, study_recipe
+from twfer_dist.recipe.study import Method, faces_recipe, study_recipe
 
 retry_option = click.option(
     "--retry", type=click.Choice(["failed"]), help="Retry rows that failed for a transient reason."
@@ -58,9 +58,18 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
 @click.argument("corpus", metavar="FOLDER")
 @click.option(
     "--model",
-    required=True,
     metavar="RUN",
     help="A recogniser: the output of a training, or the output folder of a recipe, of which the best is taken.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["paper"]),
+    help="paper: animate these faces, train recognisers on them, and read each face with one that never saw it.",
+)
+@click.option(
+    "--references",
+    metavar="CORPUS",
+    help="With --method paper: copy expressions from the labelled faces of this corpus, not from the prototypes.",
 )
 @click.option(
     "--group",
@@ -75,7 +84,9 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
 @json_option
 def study_command(
     corpus: str,
-    model: str,
+    model: str | None,
+    method: Method | None,
+    references: str | None,
     groups: tuple[str, ...],
     corrections: str | None,
     out: str | None,
@@ -86,9 +97,16 @@ def study_command(
 
     FOLDER may also be a table of photographs (CSV or Excel), or a folder in RAF-DB's layout.
     """
-    recipe = study_recipe(corpus, model, _faces_settings(**faces), groups, out, corrections)
-    if not as_json:
-        (chosen,) = (stage.inputs["model"][0] for stage in recipe.stages if stage.kind == "predict")
+    if not model and not method:
+        raise UserError("twfer study needs a recogniser: name one with --model RUN, or train them with --method paper.")
+    if references and not method:
+        raise UserError(
+            "--references are the faces that --method paper copies expressions from: add it, or leave them out."
+        )
+    settings = _faces_settings(**faces)
+    recipe = study_recipe(corpus, settings, groups, out, corrections, model=model, method=method, references=references)
+    if model and not as_json:
+        chosen = next(stage.inputs["model"][0] for stage in recipe.stages if stage.name == "read")
         click.echo(f"Recogniser: {chosen}")
     _run(recipe, as_json=as_json)
     _print_corrections(recipe, as_json)

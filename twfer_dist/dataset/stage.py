@@ -17,6 +17,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import splits
 from twfer_dist.dataset.balance import select
 from twfer_dist.dataset.candidates import ORIGINS, collect_candidates, figure_keys
+from twfer_dist.dataset.folds import assign_folds
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings, shown
 from twfer_dist.engine.kind import Input, Request, StageKind
@@ -33,22 +34,30 @@ class DatasetConfig(Settings):
     """What a data set holds and how it is split.
 
     The parts are train and test, or train, validation and test, by `ratios` (7, 1, 2) or by `counts` of images (15730,
-    2960). With split "given", the corpus's own split is kept.
+    2960). With split "given", the corpus's own split is kept. With a `fold`, its figures are the test part, and
+    `ratios` (7, 1) divide the others into train and validation: see `assign_folds`.
     """
 
     include: tuple[Literal["animated", "photographs"], ...] = ("animated",)  # or both
     # exactly this many images of each expression; all of them if None
     per_expression: Annotated[int, Range(1, 10**7)] | None = None
+    # as many images of each expression as the rarest has, and no more than this
+    at_most: Annotated[int, Range(1, 10**7)] | None = None
     # every figure in one part (ARM-1), or each figure divided among the parts (ARM-2)
     split: Literal["by_figure", "within_figure", "given"] = "by_figure"
     ratios: tuple[Annotated[float, Range(0, 10**9, above=True)], ...] | None = None
     counts: tuple[Annotated[int, Range(1, 10**9)], ...] | None = None
+    fold: tuple[Annotated[int, Range(1, 1000)], ...] | None = None  # [1, 3]: the first of three folds of the figures
     corpora: tuple[str, ...] = ()  # only images from these corpora; from all if empty
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # decides what is chosen and how it is split
 
     def agree(self) -> None:
         if not self.include:
             raise ValueError("include is []; use animated, photographs or both")
+        if self.per_expression and self.at_most:
+            raise ValueError("per_expression and at_most are both given; use one of them")
+        if self.fold is not None:
+            self._agree_on_fold(self.fold)
         if self.ratios is not None and self.counts is not None:
             raise ValueError("a split has both ratios and counts; use one of them")
         sizes = self.counts if self.ratios is None else self.ratios
@@ -72,6 +81,15 @@ class DatasetConfig(Settings):
             raise ValueError(
                 f"counts add up to {sum(self.counts)}, but per_expression gives {images} images; make them agree, or "
                 "use ratios"
+            )
+
+    def _agree_on_fold(self, fold: tuple[int, ...]) -> None:
+        if len(fold) != 2 or fold[0] > fold[1] or fold[1] < 2:
+            raise ValueError(f"fold is {shown(list(fold))}; use its number and how many there are, such as [1, 3]")
+        if self.split == "given" or self.ratios is None or len(self.ratios) != 2:
+            raise ValueError(
+                "the figures outside a fold are divided by 2 ratios (train, validation), by_figure or within_figure; "
+                "use ratios: [7, 1]"
             )
 
 
@@ -116,26 +134,52 @@ def _write(output: StageOutput, *, inputs: Mapping[str, Artifact], config: Datas
 
 
 def _choose(candidates: pa.Table, config: DatasetConfig) -> pa.Table:
-    if config.per_expression is None:
-        return candidates
     labels = candidates["label"].to_numpy().astype(int)
+    count = config.per_expression
+    if config.at_most:
+        count = min(config.at_most, int(np.bincount(labels, minlength=len(EXPRESSIONS) + 1)[1:].min()))
+    if count is None:
+        return candidates
     keys = [figure_keys(candidates).tolist()]
     keys += [[str(value) for value in candidates[column].to_pylist()] for column in ("intensity", "reference")]
-    return candidates.take(select(candidates["image_id"].to_pylist(), labels, keys, config.per_expression, config.seed))
+    return candidates.take(select(candidates["image_id"].to_pylist(), labels, keys, count, config.seed))
 
 
 def _split(chosen: pa.Table, config: DatasetConfig) -> Split:
     if config.split == "given":
         return _given_split(chosen)
-    labels = chosen["label"].to_numpy().astype(int) - 1
-    figure_ids, sizes = figure_keys(chosen), _sizes(len(chosen), config)
-    if config.split == "by_figure":
-        corpora = np.unique(chosen["corpus"].to_pylist(), return_inverse=True)[1]
-        numbers = splits.by_figure([labels, corpora], figure_ids, sizes, config.seed)
-    else:
-        numbers = splits.within_figure(labels, figure_ids, chosen["image_id"].to_pylist(), sizes, config.seed)
+    if config.fold:
+        return _fold_split(chosen, config, *config.fold)
+    sizes = _sizes(len(chosen), config)
     names = splits.PARTS[len(sizes)]
-    return Split(np.array(names)[numbers], dict(zip(names, sizes.tolist(), strict=True)))
+    return Split(np.array(names)[_divide(chosen, sizes, config)], dict(zip(names, sizes.tolist(), strict=True)))
+
+
+def _divide(rows: pa.Table, sizes: np.ndarray, config: DatasetConfig) -> np.ndarray:
+    """The number of the part of each row."""
+    labels, figure_ids = rows["label"].to_numpy().astype(int) - 1, figure_keys(rows)
+    if config.split == "within_figure":
+        return splits.within_figure(labels, figure_ids, rows["image_id"].to_pylist(), sizes, config.seed)
+    corpora = np.unique(rows["corpus"].to_pylist(), return_inverse=True)[1]
+    return splits.by_figure([labels, corpora], figure_ids, sizes, config.seed)
+
+
+def _fold_split(chosen: pa.Table, config: DatasetConfig, fold: int, folds: int) -> Split:
+    """The figures of the fold are the test part; the others are divided into train and validation."""
+    figures = schema.figures(chosen).to_pylist()
+    test = assign_folds(figures, folds) == fold - 1
+    rest = chosen.filter(pa.array(~test))
+    learned, needed = len(schema.figures(rest).unique()), 2 if config.split == "by_figure" else 1
+    if learned < needed:
+        raise UserError(
+            f"Cross-fitting needs images of at least {needed + 1} figures, and there are {len(set(figures))}: add "
+            "photographs of others."
+        )
+    sizes = _sizes(len(rest), config)
+    parts = np.full(len(chosen), "test", object)
+    parts[~test] = np.array(splits.PARTS[3][:2])[_divide(rest, sizes, config)]
+    wanted = dict(zip(splits.PARTS[3], [*sizes.tolist(), int(test.sum())], strict=True))
+    return Split(parts, {name: size for name, size in wanted.items() if size})
 
 
 def _sizes(images: int, config: DatasetConfig) -> np.ndarray:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -14,8 +14,12 @@ from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import INDEX
 from twfer_dist.engine.journal import without_password
 from twfer_dist.recipe.load import parse_recipe
+from twfer_dist.recipe.paper import paper_road
 from twfer_dist.recipe.recipe import Recipe
+from twfer_dist.recipe.road import Road, report_inputs
 from twfer_dist.recipe.status import find_recogniser
+
+Method = Literal["paper"]
 
 
 def faces_recipe(corpus: str, settings: Mapping[str, Any], out: str, corrections: str | None) -> Recipe:
@@ -27,35 +31,65 @@ def faces_recipe(corpus: str, settings: Mapping[str, Any], out: str, corrections
 
 def study_recipe(
     corpus: str,
-    model: str,
     settings: Mapping[str, Any],
     groups: Sequence[str],
     out: str | None,
     corrections: str | None,
+    *,
+    model: str | None = None,
+    method: Method | None = None,
+    references: str | None = None,
 ) -> Recipe:
-    """The recipe that studies one corpus with an existing recogniser.
+    """The recipe that studies one corpus.
 
-    model: see `find_recogniser`. settings: of the stage that finds the faces. groups: the columns to compare by.
-    corrections: a table of what a person marked as wrong in the faces.
+    settings: of the stage that finds the faces. groups: the columns to compare by. corrections: a table of what a
+    person marked as wrong in the faces. model: an existing recogniser that reads them, see `find_recogniser`. method:
+    "paper" trains recognisers on the corpus's own faces, animated; their expressions are copied from the labelled faces
+    of the corpus `references`, or from the prototypes.
     """
     name = _name(corpus)
     if out is None:
         _check_same_corpus(corpus, name)
     _check_groups(corpus, groups)
+    faces = "corrected" if corrections else "faces"
+    corpora, stages = {name: corpus}, _faces_stages(name, settings, corrections)
+    roads = [_model_road(faces, model)] if model else []
+    if method == "paper":
+        if references:
+            corpora, stages = _with_references(corpora, stages, references, settings)
+        roads.append(paper_road(faces, open_corpus(corpus, name), "references" if references else None))
+    for road in roads:
+        stages |= road.stages
+    report = {"title": f"Expressions in {name}", "groups": list(groups)}
+    stages["report"] = {"kind": "report", "faces": [faces], **report_inputs(roads), **report}
+    given = {"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages}
+    text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
+    return parse_recipe(given, "twfer study", text=text)
+
+
+def _model_road(faces: str, model: str) -> Road:
+    """The faces are read by an existing recogniser."""
     # The model as the user wrote it, so that folders of the same name give the same recipe on any machine.
     directory = storage.name_of(find_recogniser(model))
     model = model if storage.name_of(model) == directory else storage.join(model, directory)
     model = model if "/" in model else f"./{model}"
-    faces = "corrected" if corrections else "faces"
-    report = {"title": f"Expressions in {name}", "groups": list(groups)}
-    stages = {
-        **_faces_stages(name, settings, corrections),
-        "read": {"kind": "predict", "inputs": [faces], "model": model},
-        "report": {"kind": "report", "predictions": ["read"], "faces": [faces], "models": [model], **report},
-    }
-    given = {"name": name, "out": out or _default_out(name), "corpora": {name: corpus}, "stages": stages}
-    text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
-    return parse_recipe(given, "twfer study", text=text)
+    return Road({"read": {"kind": "predict", "inputs": [faces], "model": model}}, ["read"], models=[model])
+
+
+def _with_references(
+    corpora: Mapping[str, str], stages: Mapping[str, Any], references: str, settings: Mapping[str, Any]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """The corpora and the stages, with the faces that expressions are copied from. UserError where none has a label."""
+    opened = open_corpus(references)
+    if not opened.notes["labelled"]:
+        raise UserError(
+            f"{references} has no labelled photographs to copy expressions from: name a corpus with labels, or leave "
+            "out --references, and the prototypes are used."
+        )
+    aligned = settings.get("aligned", False) or opened.notes["layout"] == "rafdb-aligned"
+    own = {**settings, "aligned": aligned, "keep": "largest"}
+    faces = {"kind": "faces", "corpora": ["references"], **own}
+    return {**corpora, "references": references}, {**stages, "references": faces}
 
 
 def _faces_stages(corpus: str, settings: Mapping[str, Any], corrections: str | None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """How far a recogniser's predictions can be believed: temperature, confidence threshold, novelty and confusion.
 
-The first three are fitted on the validation images, which took no part in the training. Novelty detects a face that is
-unlike all training images, about which a softmax may still be confident.
+The first three are fitted on held-out images, which took no part in the training: the validation images, and with folds
+the test images too. Novelty detects a face that is unlike all training images, about which a softmax may still be
+confident.
 """
 
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A confidence threshold as met on the validation images: `accepted` of `n` reach it, and `right` of these are
+    """A confidence threshold as met on the held-out images: `accepted` of `n` reach it, and `right` of these are
     correct.
 
     confidence: None where no threshold reaches the target accuracy; then no prediction is accepted.
@@ -79,7 +80,7 @@ class Novelty:
     1807.03888).
 
     means: float32 (K, D), one for each expression with images. whitening: float32 (D, D), W W^T = inverse of the
-    covariance that the classes share. limit: the NOVELTY_PERCENTILE of the validation images' distances; those of the
+    covariance that the classes share. limit: the NOVELTY_PERCENTILE of the held-out images' distances; those of the
     training images are too small, because the covariance is fitted to them.
     """
 
@@ -93,10 +94,9 @@ class Novelty:
 
 
 def novelty(features: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> Novelty:
-    """Fit novelty to training images, with Ledoit and Wolf's covariance, and its limit to validation images.
+    """Fit novelty to training images, with Ledoit and Wolf's covariance, and its limit to held-out images.
 
-    features float32 (N, D) and labels (N,) 0 to 6 of training images; held_out: features float32 (M, D) of validation
-    images.
+    features float32 (N, D) and labels (N,) 0 to 6 of training images; held_out: features float32 (M, D).
     """
     classes, index = np.unique(labels, return_inverse=True)
     means = np.stack([features[labels == c].mean(0) for c in classes]).astype(np.float32)

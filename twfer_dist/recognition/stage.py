@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
+from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS, figures
 from twfer_dist.core.status import LOW_CONFIDENCE, OK, OUT_OF_DISTRIBUTION, UNREADABLE
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
@@ -23,10 +23,13 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
-from twfer_dist.recognition.recogniser import open_recogniser
+from twfer_dist.recognition import cross_fitting
+from twfer_dist.recognition.cross_fitting import CrossFit, cross_fit
+from twfer_dist.recognition.recogniser import Recogniser, open_recogniser
 
 VERSION = 2
 ROWS_PER_SHARD = 256
+REUSE_KEY_COLUMNS = ("image_id", "row_digest", "model")
 
 IMAGE_TABLES = {
     "faces": ("faces", FACES),
@@ -45,18 +48,48 @@ class PredictConfig(Settings):
 
 
 def predict_spec(
-    inputs: Sequence[Artifact], model: Artifact, config: PredictConfig, *, actors: int | None = None, gpus: float = 0
+    inputs: Sequence[Artifact],
+    models: Sequence[Artifact],
+    config: PredictConfig,
+    *,
+    datasets: Sequence[Artifact] = (),
+    actors: int | None = None,
+    gpus: float = 0,
 ) -> StageSpec:
-    """Predictions of the recogniser `model`, the output of a training, for every row of `inputs`: table PREDICTIONS.
+    """Predictions of a recogniser, the output of a training, for every row of `inputs`: table PREDICTIONS.
 
-    inputs: outputs of faces, animate or dataset. A row without an image keeps its status; an image that cannot be
-    decoded is "unreadable". All others have probabilities, predicted and confidence, and their status is
-    "out_of_distribution" (farther from the training images than the 99th percentile of the validation images), else
-    "low_confidence" (below the model's threshold), else "ok". The groups of images that the network processes together
-    are fixed, so predictions do not depend on the number of actors. gpus: for each actor; an actor with a GPU computes
-    on it. Raises UserError where there is no input, one is of another stage or named twice, or `model` is not a
-    recogniser.
+    inputs: outputs of faces, animate or dataset. models: one training, or several of one network, which are
+    cross-fitted: each image is read by one of them that saw its figure neither in training nor in validation;
+    `datasets` are those that they were trained on, `results["cross_fitted"]` and `cross-fitting.csv` say which training
+    read what.
+
+    A row without an image keeps its status; an image that cannot be decoded is "unreadable". All others have
+    probabilities, predicted and confidence, and their status is "out_of_distribution" (farther from the training images
+    than the 99th percentile of the held-out images), else "low_confidence" (below the model's threshold), else "ok".
+    The groups of images that the network processes together are fixed, so predictions do not depend on the number of
+    actors. gpus: for each actor; an actor with a GPU computes on it. Raises UserError where there is no input, one is
+    of another stage or named twice, a model is not a recogniser, or every model saw a figure.
     """
+    _check_inputs(inputs)
+    inputs = sorted(inputs, key=lambda artifact: artifact.digest)
+    fit = cross_fit(models, datasets) if len(models) > 1 else None
+    size = open_recogniser(models[0]).size
+
+    def do(output: StageOutput) -> None:
+        plan = _plan(inputs, models, fit, output)
+        fetch = Step(read, {"inputs": tuple(inputs), "size": size})
+        actor = {"models": tuple(models), "name": fit and fit.name, "batch": config.batch, "gpus": gpus}
+        predict = Step(Predictor, actor, gpus=gpus, actors=actors)
+        output.map(plan, [fetch, predict], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=REUSE_KEY_COLUMNS)
+
+    named = {"model": models[0]} if fit is None else {f"model_{k}": model for k, model in enumerate(models)}
+    named |= {f"images_{k}": artifact for k, artifact in enumerate(inputs)}
+    named |= {f"dataset_{k}": artifact for k, artifact in enumerate(datasets)}
+    versions = {"torch": torch.__version__, "opencv": cv2.__version__}
+    return StageSpec("predict", VERSION, named, config, versions, {".": PREDICTIONS}, do)
+
+
+def _check_inputs(inputs: Sequence[Artifact]) -> None:
     if not inputs:
         raise UserError("There are no images to predict: name 'inputs', outputs of faces, animate or dataset.")
     for artifact in inputs:
@@ -65,32 +98,30 @@ def predict_spec(
                 f"{artifact.uri} is the output of stage '{artifact.manifest.stage}', which holds no images to "
                 f"predict: name outputs of {', '.join(IMAGE_TABLES)}."
             )
-    inputs = sorted(inputs, key=lambda artifact: artifact.digest)
-    size = open_recogniser(model).size
-
-    def do(output: StageOutput) -> None:
-        plan = _plan(inputs, model)
-        if len(plan) != pc.count_distinct(plan["image_id"]).as_py():
-            raise UserError("The inputs hold the same images twice: name every output once.")
-        fetch = Step(read, {"inputs": tuple(inputs), "size": size})
-        predict = Step(Predictor, {"model": model, "batch": config.batch, "gpus": gpus}, gpus=gpus, actors=actors)
-        reuse_key_columns = ["image_id", "row_digest", "model"]
-        output.map(plan, [fetch, predict], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=reuse_key_columns)
-
-    named = {"model": model, **{f"images_{k}": artifact for k, artifact in enumerate(inputs)}}
-    versions = {"torch": torch.__version__, "opencv": cv2.__version__}
-    return StageSpec("predict", VERSION, named, config, versions, {".": PREDICTIONS}, do)
 
 
-def _plan(inputs: Sequence[Artifact], model: Artifact) -> pa.Table:
-    """image_id and input (an index) of each image, and what decides its prediction: `row_digest` and `model`."""
-    pieces = []
+def _plan(
+    inputs: Sequence[Artifact], models: Sequence[Artifact], fit: CrossFit | None, output: StageOutput
+) -> pa.Table:
+    """image_id, input and reader (indices of `inputs` and `models`) of each image, and what decides its prediction:
+    `row_digest` and `model`. Which training reads which figure is written into `output`.
+    """
+    pieces, named = [], []
     for index, artifact in enumerate(inputs):
         table, expected = IMAGE_TABLES[artifact.manifest.stage]
         rows = row_digests(artifact, table, expected, _columns(expected)).rename_columns(["image_id", "row_digest"])
         pieces.append(rows.append_column("input", pa.array(np.full(len(rows), index, np.int16))))
-    plan = pa.concat_tables(pieces)
-    return plan.append_column("model", pa.array([model.digest] * len(plan), pa.string()))
+        named.append(figures(artifact.table(table, expected, columns=["corpus", "figure_id"])))
+    plan, of_rows = pa.concat_tables(pieces), pa.concat_arrays(named)
+    if len(plan) != pc.count_distinct(plan["image_id"]).as_py():
+        raise UserError("The inputs hold the same images twice: name every output once.")
+    readers = np.zeros(len(plan), np.int16)
+    if fit:
+        readers = fit.assign(of_rows)
+        output.results |= fit.results(of_rows, readers)
+        output.write_file(cross_fitting.FILE, fit.as_csv(of_rows, readers))
+    digests = pa.array([model.digest + (", cross-fitted" if fit else "") for model in models], pa.string())
+    return plan.append_column("reader", pa.array(readers)).append_column("model", digests.take(pa.array(readers)))
 
 
 def _columns(expected: pa.Schema) -> list[str]:
@@ -100,7 +131,9 @@ def _columns(expected: pa.Schema) -> list[str]:
 
 
 def read(plan: pa.Table, *, inputs: Sequence[Artifact], size: int) -> pa.Table:
-    """The columns of PREDICTIONS known before, and `pixels`: RGB bytes of the image at `size`, or null."""
+    """The columns of PREDICTIONS known before, `reader` as planned, and `pixels`: RGB bytes of the image at `size`, or
+    null.
+    """
     pieces = []
     for index in plan["input"].unique().to_pylist():
         table, expected = IMAGE_TABLES[inputs[index].manifest.stage]
@@ -110,7 +143,7 @@ def read(plan: pa.Table, *, inputs: Sequence[Artifact], size: int) -> pa.Table:
         if "split" not in columns:
             rows = rows.append_column("split", pa.nulls(len(rows), pa.string()))
         pieces.append(rows.rename_columns({key: "image_id"}))
-    rows = pa.concat_tables(pieces).sort_by("image_id")
+    rows = pa.concat_tables(pieces).sort_by("image_id").append_column("reader", plan["reader"])
     pixels, status, error = [], rows["status"].to_pylist(), rows["error"].to_pylist()
     for k, image in enumerate(rows["image"]):
         decoded = loader.decode(image.as_buffer(), size) if status[k] == OK and image.is_valid else None
@@ -126,26 +159,37 @@ def read(plan: pa.Table, *, inputs: Sequence[Artifact], size: int) -> pa.Table:
 
 
 class Predictor:
-    """An actor with the network, on one thread: predicts the rows of a shard, `batch` at a time."""
+    """An actor with the networks, on one thread: predicts the rows of a shard, `batch` of one network at a time.
 
-    def __init__(self, model: Artifact, batch: int, gpus: float) -> None:
+    name: of all models together in tables; None for a single model, which has its own.
+    """
+
+    def __init__(self, models: Sequence[Artifact], name: str | None, batch: int, gpus: float) -> None:
         torch.set_num_threads(1)
         self.device = resources.device(gpus)
-        self.recogniser = open_recogniser(model)
-        self.recogniser.network.to(self.device)
+        self.recognisers = [open_recogniser(model) for model in models]
+        for recogniser in self.recognisers:
+            recogniser.network.to(self.device)
+        self.name = name or self.recognisers[0].name
         self.batch = batch
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        pixels = rows["pixels"].to_pylist()
+        pixels, readers = rows["pixels"].to_pylist(), rows["reader"].to_numpy()
         readable = np.array([p is not None for p in pixels])
-        probabilities, distances = self._predict(pixels)
+        probabilities = np.zeros((len(pixels), len(EXPRESSIONS)), np.float32)
+        distances = np.zeros(len(pixels), np.float32)
+        for number in np.unique(readers):
+            mine = np.flatnonzero(readers == number)
+            predictions = self._predict(self.recognisers[number], [pixels[k] for k in mine])
+            probabilities[mine], distances[mine] = predictions
         predicted, confidence = probabilities.argmax(1), probabilities.max(1)
         status, error = rows["status"].to_pylist(), rows["error"].to_pylist()
         for k in np.flatnonzero(readable):
-            status[k], error[k] = self._status(confidence[k], distances[k], status[k], error[k])
+            recogniser = self.recognisers[readers[k]]
+            status[k], error[k] = _status(recogniser, confidence[k], distances[k], status[k], error[k])
         listed = [row if ok else None for row, ok in zip(probabilities.tolist(), readable, strict=True)]
         columns = {
-            "model": pa.array([self.recogniser.name] * len(pixels)),
+            "model": pa.array([self.name] * len(pixels)),
             "probabilities": pa.array(listed, PREDICTIONS.field("probabilities").type),
             "predicted": pa.array(predicted.astype(np.int8) + 1, pa.int8(), mask=~readable),
             "confidence": pa.array(confidence, pa.float32(), mask=~readable),
@@ -155,9 +199,9 @@ class Predictor:
         kept = {name: rows[name] for name in rows.column_names if name in PREDICTIONS.names and name not in columns}
         return pa.table(kept | columns)
 
-    def _predict(self, pixels: Sequence[bytes | None]) -> tuple[np.ndarray, np.ndarray]:
+    def _predict(self, recogniser: Recogniser, pixels: Sequence[bytes | None]) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (N, 7) and distances from the training images (N,), float32."""
-        size = self.recogniser.size
+        size = recogniser.size
         probabilities = np.zeros((len(pixels), len(EXPRESSIONS)), np.float32)
         distances = np.zeros(len(pixels), np.float32)
         black = bytes(3 * size * size)
@@ -167,30 +211,49 @@ class Predictor:
             # Missing images and missing rows are filled with black: the batch size shows in a prediction's last bits.
             filled = [p or black for p in pixels[group]] + [black] * (self.batch - count)
             images = np.stack([np.frombuffer(p, np.uint8).reshape(size, size, 3) for p in filled])
-            of_batch, distances_of_batch = self.recogniser.predict(images, self.device)
+            of_batch, distances_of_batch = recogniser.predict(images, self.device)
             probabilities[group], distances[group] = of_batch[:count], distances_of_batch[:count]
         return probabilities, distances
 
-    def _status(self, confidence: float, distance: float, status: str, error: str) -> tuple[str, str]:
-        """The status and error of a prediction; the given ones where it is accepted."""
-        threshold = self.recogniser.threshold.confidence
-        if distance > self.recogniser.novelty.limit:
-            return OUT_OF_DISTRIBUTION, "the face is unlike the images that the model was trained on"
-        if threshold is None or confidence < threshold:
-            return LOW_CONFIDENCE, "the confidence is below the model's threshold"
-        return status, error
+
+def _status(recogniser: Recogniser, confidence: float, distance: float, status: str, error: str) -> tuple[str, str]:
+    """The status and error of a prediction; the given ones where it is accepted."""
+    threshold = recogniser.threshold.confidence
+    if distance > recogniser.novelty.limit:
+        return OUT_OF_DISTRIBUTION, "the face is unlike the images that the model was trained on"
+    if threshold is None or confidence < threshold:
+        return LOW_CONFIDENCE, "the confidence is below the model's threshold"
+    return status, error
 
 
 def _build(request: Request) -> StageSpec:
     compute = request.compute
     return predict_spec(
-        request.all("inputs"), request.one("model"), request.config, gpus=compute.gpus, actors=compute.actors
+        request.all("inputs"),
+        request.all("model"),
+        request.config,
+        datasets=request.all("datasets"),
+        gpus=compute.gpus,
+        actors=compute.actors,
     )
+
+
+def _check(request: Request) -> None:
+    if (len(request.all("model")) > 1) != bool(request.all("datasets")):
+        raise UserError(
+            "Several models are cross-fitted and need 'datasets', those that they were trained on, to know which faces "
+            "each may read; a single model takes none: name both or neither."
+        )
 
 
 KIND = StageKind(
     "predict",
     config=PredictConfig,
-    inputs=(Input("inputs", tuple(IMAGE_TABLES), several=True), Input("model", ("train",))),
+    inputs=(
+        Input("inputs", tuple(IMAGE_TABLES), several=True),
+        Input("model", ("train",), several=True),
+        Input("datasets", ("dataset",), several=True, optional=True),
+    ),
     build=_build,
+    check=_check,
 )

@@ -56,6 +56,11 @@ def train_spec(
     each, and a GPU each with `gpu`; 0 trains in this process. A killed training resumes from its last checkpoint, at
     most `checkpoint_seconds` and one epoch old, and ends as an unbroken one would.
     """
+    if trunk and dataset.manifest.config.get("fold") and trunk.manifest.inputs["dataset"] != dataset.digest:
+        raise UserError(
+            f"The trunk {trunk.uri} may have seen the figures of the fold that {dataset.uri} leaves out: start from a "
+            "training on this data set."
+        )
     task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk)
     inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
     do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
@@ -101,6 +106,13 @@ class _Task:
     def datasets(self) -> Sequence[Artifact]:
         return (self.dataset,)
 
+    @property
+    def calibrated_on(self) -> tuple[str, ...]:
+        """The parts that show how far the network's answers can be believed. With folds, a validation part may have two
+        figures; those of the test part took no part in the training either.
+        """
+        return ("validation", "test") if self.dataset.manifest.config.get("fold") else ("validation",)
+
     def check(self) -> dict[str, str]:
         """The sha256 of initial weights. Raises UserError if the network cannot start as configured."""
         network = recogniser.build(self.config.network, self.config.size)
@@ -141,7 +153,10 @@ class _Task:
         state.network.load_state_dict(state.best)
         predictions = {
             split: training.predict(
-                state.network, self.config, images, features_of=1 if split == "test" else calibration.NOVELTY_IMAGES
+                state.network,
+                self.config,
+                images,
+                features_of=calibration.NOVELTY_IMAGES if split in ("train", *self.calibrated_on) else 1,
             )
             for split, images in share.items()
             if splits.ids[split]
@@ -164,22 +179,23 @@ class _Calibration:
     novelty: calibration.Novelty
 
 
-def _calibrate(train: Predictions, validation: Predictions, accuracy_target: float) -> _Calibration:
-    temperature = calibration.temperature(validation.logits, validation.labels)
-    confidence = calibration.probabilities(validation.logits, temperature).max(1)
-    correct = validation.logits.argmax(1) == validation.labels
+def _calibrate(train: Predictions, held_out: Sequence[Predictions], accuracy_target: float) -> _Calibration:
+    logits, labels = (np.concatenate([getattr(p, name) for p in held_out]) for name in ("logits", "labels"))
+    temperature = calibration.temperature(logits, labels)
+    confidence = calibration.probabilities(logits, temperature).max(1)
     return _Calibration(
         temperature,
-        calibration.threshold(confidence, correct, accuracy_target),
-        calibration.novelty(train.features, train.feature_labels, validation.features),
+        calibration.threshold(confidence, logits.argmax(1) == labels, accuracy_target),
+        calibration.novelty(train.features, train.feature_labels, np.concatenate([p.features for p in held_out])),
     )
 
 
 def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) -> None:
-    """Calibrate on the validation images, write the files, and record the scores."""
+    """Calibrate, write the files, and record the scores."""
     config, state, predictions = task.config, trained.state, trained.result.predictions
-    train, validation = predictions["train"], predictions["validation"]
-    fitted = _calibrate(train, validation, config.accuracy_target)
+    train = predictions["train"]
+    held_out = [predictions[split] for split in task.calibrated_on if split in predictions]
+    fitted = _calibrate(train, held_out, config.accuracy_target)
     best_epoch = training.best_epoch(state.log)
     description = recogniser.describe(
         config.network, config.size, fitted.temperature, fitted.threshold, task.dataset, best_epoch
@@ -199,7 +215,7 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
             "limit": fitted.novelty.limit,
             "percentile": calibration.NOVELTY_PERCENTILE,
             "images": len(train.features),
-            "held_out": len(validation.features),
+            "held_out": sum(len(found.features) for found in held_out),
         },
         "images": {split: len(found.labels) for split, found in predictions.items()},
         "validation_held_out": trained.result.held_out,

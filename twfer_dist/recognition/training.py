@@ -48,7 +48,7 @@ class TrainConfig(Settings):
     decay: Annotated[float, Range(0, 1, above=True)] = 0.9  # of the learning rate, after each epoch
     augment: bool = True
     precision: Precision = "float32"  # of the products during training; auto: bfloat16 if the hardware supports it
-    # among the validation images whose confidence reaches the threshold
+    # among the held-out images whose confidence reaches the threshold
     accuracy_target: Annotated[float, Range(0, 1)] = 0.8
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 

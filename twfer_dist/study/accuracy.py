@@ -44,7 +44,7 @@ def _on_photographs(counts: pa.Table, inputs: ReportInputs) -> dict[str, Any]:
     if linear and inputs.faces:
         answers = pa.concat_tables(baselines.on_faces(linear, faces) for faces in inputs.faces)
         answers = answers.filter(pc.is_in(answers["corpus"], pc.unique(labelled["corpus"])))
-        split = seen_or_new(answers, inputs.datasets)
+        split = seen_or_new(answers, inputs)
         answers = answers.set_column(answers.column_names.index("split"), "split", split)
     return {"images": "labelled photographs", "kind": PHOTOGRAPHS, **_scores(labelled, answers)}
 

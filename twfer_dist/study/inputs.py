@@ -58,17 +58,25 @@ def photograph_splits(inputs: ReportInputs) -> pa.Table:
         for dataset in inputs.datasets:
             known = dataset_images(dataset)["image_id"].combine_chunks()
             rows = rows.filter(pc.invert(pc.is_in(rows["image_id"], known)))
-    return pa.table({"image_id": rows["image_id"], "split": seen_or_new(rows, inputs.datasets)})
+    return pa.table({"image_id": rows["image_id"], "split": seen_or_new(rows, inputs)})
 
 
-def seen_or_new(rows: pa.Table, datasets: Sequence[Artifact]) -> pa.Array:
+def seen_or_new(rows: pa.Table, inputs: ReportInputs) -> pa.Array:
     """The split of each of `rows` (columns corpus and figure_id): SEEN where the figure is in the training part of a
     data set, else NEW; ALL without data sets.
+
+    A data set of a cross-fit does not count: its training reads no figure that it saw.
     """
-    if not datasets:
+    if not inputs.datasets:
         return pa.array([ALL] * len(rows), pa.string())
+    cross_fitted = {
+        digest
+        for output in inputs.predictions
+        if "cross_fitted" in output.results
+        for digest in output.manifest.inputs.values()
+    }
     seen: set[str] = set()
-    for dataset in datasets:
+    for dataset in (dataset for dataset in inputs.datasets if dataset.digest not in cross_fitted):
         train = dataset.scan(".", DATASET).to_batches(
             columns=["corpus", "figure_id"], filter=pc.field("split") == "train"
         )

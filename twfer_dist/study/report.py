@@ -47,7 +47,7 @@ VERSION = 4
 UNCERTAIN = {
     "low_confidence": "below the confidence threshold",
     "out_of_distribution": (
-        f"out of distribution (less like the training images than {NOVELTY_PERCENTILE:g} in 100 validation images)"
+        f"out of distribution (less like the training images than {NOVELTY_PERCENTILE:g} in 100 held-out images)"
     ),
     "unreadable": "with a crop that cannot be decoded",
     "low_quality": "too small, too blurred, cut off or turned too far for their landmarks to be trusted",
@@ -69,8 +69,8 @@ FACELESS = {
 """How the page describes photographs without a face, by their status in PHOTOGRAPHS."""
 
 _TEMPLATES = ("report.html.j2", "report.css.j2", "macros.html.j2", "unknown.html.j2", "notes.html.j2", "faces.html.j2",
-    "clearest.html.j2", "roads.html.j2", "accuracy.html.j2", "validity.html.j2", "groups.html.j2",
-    "units.html.j2", "models.html.j2", "units.css.j2")  # fmt: skip
+    "clearest.html.j2", "roads.html.j2", "accuracy.html.j2", "validity.html.j2", "groups.html.j2", "units.html.j2",
+    "models.html.j2", "units.css.j2")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def road_summary(study: Study) -> list[str]:
     found = faces_found(study.photographs, study.overall["faces"])
     paragraphs = [f"{found}. {_answers(first)}", *_second(study.second, study.comparison), *_relative(study.relative)]
     movements = [units_sentence(study.profile)] if study.profile.overall else []
-    return [*paragraphs, _groups(first, study.second), *movements, _reliability(study)]
+    return [*paragraphs, *movements, _groups(first, study.second), _reliability(study)]
 
 
 def _answers(road: Answers) -> str:

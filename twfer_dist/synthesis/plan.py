@@ -1,6 +1,7 @@
 """The planned images of the animate stage: which face meets which reference at which intensity."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,6 +52,12 @@ def plan(
             **{name: repeated[name] for name in ("input", "row_digest")},
         }
     )
+
+
+def reachable(at_most: int, source_faces: int, references: Sequence[Reference], levels: int) -> int:
+    """How many images each expression can have, where none has more than another or more than `at_most`."""
+    fewest = min(Counter(reference.label for reference in references).values())
+    return min(at_most, source_faces * levels * fewest)
 
 
 def _unit_lists(units: np.ndarray) -> pa.FixedSizeListArray:

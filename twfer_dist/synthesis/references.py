@@ -14,7 +14,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
 RULE = (
     "Among the labelled faces with Action Units, those that show the expression's prototype most and anything else "
     "least: the length along the prototype's direction minus the length across it (for neutral: the smallest Action "
-    "Units). At most one face per figure. Where no face has the label, the prototype itself."
+    "Units). At most one face per figure. Where no face has the label, or no face is wanted, the prototype itself."
 )
 
 COLUMNS = ["face_id", "corpus", "figure_id", "label", "action_units", "status"]
@@ -33,7 +33,8 @@ class Reference:
 
 
 def choose(faces: Sequence[pa.Table], per_expression: int, corpora: Sequence[str] = ()) -> list[Reference]:
-    """Up to `per_expression` references for each expression, by `RULE`, sorted by label and number.
+    """Up to `per_expression` references for each expression, by `RULE`, sorted by label and number; the prototypes
+    where it is 0.
 
     faces: FACES rows with at least `COLUMNS`. corpora: where references may come from; all corpora when empty.
     """
@@ -46,7 +47,9 @@ def choose(faces: Sequence[pa.Table], per_expression: int, corpora: Sequence[str
     chosen = []
     for label in range(1, len(EXPRESSIONS) + 1):
         candidates = sorted((row for row in rows if row["label"] == label), key=lambda row: row["face_id"])
-        chosen += _clearest(candidates, label, per_expression) if candidates else [_of_prototype(label)]
+        chosen += (
+            _clearest(candidates, label, per_expression) if candidates and per_expression else [_of_prototype(label)]
+        )
     return chosen
 
 

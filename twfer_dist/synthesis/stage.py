@@ -25,7 +25,7 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.synthesis import checkpoints, references
 from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.frames import decode, encode
-from twfer_dist.synthesis.plan import plan
+from twfer_dist.synthesis.plan import plan, reachable
 from twfer_dist.training import precision
 from twfer_dist.training.precision import Precision
 
@@ -45,8 +45,9 @@ class AnimateConfig(Settings):
     size: Annotated[int, Range(16, 2048)] = 112  # pixels of the animated images; crops are resized to it
     levels: Annotated[int, Range(1, 100)] = 5  # steps from the figure's Action Units to the reference's
     drop_last: bool = True  # omit the strongest level
-    references: Annotated[int, Range(1, 1000)] = 1  # of each expression
+    references: Annotated[int, Range(0, 1000)] = 1  # faces of each expression that are copied; 0: its prototype
     per_expression: Annotated[int, Range(1, 10**7)] | None = None  # images, spread evenly; every combination if null
+    at_most: Annotated[int, Range(1, 10**7)] | None = None  # as per_expression, or fewer where there are fewer
     reference_corpora: tuple[str, ...] = ()  # where references may come from; all corpora if empty
     # "unlabelled": neutral faces and those without a label
     select: Literal["neutral", "unlabelled", "all"] = "neutral"
@@ -55,6 +56,8 @@ class AnimateConfig(Settings):
     quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG images
 
     def agree(self) -> None:
+        if self.per_expression and self.at_most:
+            raise ValueError("per_expression and at_most are both given; use one of them")
         if self.levels == 1 and self.drop_last:
             raise ValueError(
                 "levels is 1 and drop_last leaves the strongest out, so none remains; use 2 or more, or "
@@ -63,35 +66,30 @@ class AnimateConfig(Settings):
 
 
 def animate_spec(
-    faces: Sequence[Artifact], config: AnimateConfig, generator: str, *, actors: int | None = None, gpus: float = 0
+    faces: Sequence[Artifact],
+    config: AnimateConfig,
+    generator: str,
+    *,
+    reference_faces: Sequence[Artifact] = (),
+    actors: int | None = None,
+    gpus: float = 0,
 ) -> StageSpec:
     """Animate the faces with status ok that `config.select` names: table ANIMATED, ids
     `<face_id>-<expression>-<reference number>-<level>`.
 
     A face that was not found has no image, and so no row here. A crop that cannot be decoded gives rows with status
     "unreadable". A face without Action Units starts from zeros; `results` counts those, lists the references, and names
-    the `precision` of the computation. generator: a checkpoint, ours or public. gpus: for each actor; an actor with a
-    GPU computes on it. Raises UserError where there is no face to animate.
+    the `precision` of the computation. generator: a checkpoint, ours or public. reference_faces: where references come
+    from, if not from `faces` themselves. gpus: for each actor; an actor with a GPU computes on it. Raises UserError
+    where there is no face to animate.
     """
     generator = storage.absolute(generator)
     loaded = checkpoints.load_generator(generator)
 
     def do(output: StageOutput) -> None:
-        tables = [_without_images(artifact) for artifact in faces]
-        chosen = references.choose(tables, config.references, config.reference_corpora)
-        source_faces = _source_faces(faces, tables, config)
-        steps = intensities(config.levels, config.drop_last)
+        planned = _planned(output, faces, reference_faces or faces, config)
         precision_used = _precision_of_cluster(output, config.precision, gpus)
-        output.results |= {
-            "faces": len(source_faces),
-            "faces_without_own_action_units": source_faces["action_units"].null_count,
-            "intensities": steps,
-            "reference_rule": references.RULE,
-            "references": [asdict(reference) for reference in chosen],
-            "generator_size": loaded.size,
-            "precision": precision_used,
-        }
-        planned = plan(source_faces, chosen, steps, config.per_expression)
+        output.results |= {"generator_size": loaded.size, "precision": precision_used}
         planned = planned.append_column("precision", pa.array([precision_used] * len(planned), pa.string()))
         actor = {"batch": config.batch, "gpus": gpus, "bfloat16": precision_used == "bfloat16"}
         animator = Step(Animator, {"generator": generator, **actor}, gpus=gpus, actors=actors)
@@ -100,7 +98,29 @@ def animate_spec(
 
     models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
     inputs = {f"faces_{k}": artifact for k, artifact in enumerate(faces)}
+    inputs |= {f"reference_faces_{k}": artifact for k, artifact in enumerate(reference_faces)}
     return StageSpec("animate", VERSION, inputs, config, models, {".": ANIMATED}, do)
+
+
+def _planned(
+    output: StageOutput, faces: Sequence[Artifact], reference_faces: Sequence[Artifact], config: AnimateConfig
+) -> pa.Table:
+    """The planned images; the results of `output` say what they are made from."""
+    source_faces = _source_faces(faces, [_without_images(artifact) for artifact in faces], config)
+    labelled = [artifact.table("faces", FACES, columns=references.COLUMNS) for artifact in reference_faces]
+    chosen = references.choose(labelled, config.references, config.reference_corpora)
+    steps = intensities(config.levels, config.drop_last)
+    output.results |= {
+        "faces": len(source_faces),
+        "faces_without_own_action_units": source_faces["action_units"].null_count,
+        "intensities": steps,
+        "reference_rule": references.RULE,
+        "references": [asdict(reference) for reference in chosen],
+    }
+    per_expression = config.per_expression
+    if config.at_most:
+        per_expression = reachable(config.at_most, len(source_faces), chosen, len(steps))
+    return plan(source_faces, chosen, steps, per_expression)
 
 
 def _around(animator: Step, faces: Sequence[Artifact], config: AnimateConfig) -> list[Step]:
@@ -206,14 +226,22 @@ class Animator:
 def _build(request: Request) -> StageSpec:
     compute = request.compute
     return animate_spec(
-        request.all("faces"), request.config, request.files["generator"], gpus=compute.gpus, actors=compute.actors
+        request.all("faces"),
+        request.config,
+        request.files["generator"],
+        reference_faces=request.all("reference_faces"),
+        gpus=compute.gpus,
+        actors=compute.actors,
     )
 
 
 KIND = StageKind(
     "animate",
     config=AnimateConfig,
-    inputs=(Input("faces", ("faces", "corrected"), several=True),),
+    inputs=(
+        Input("faces", ("faces", "corrected"), several=True),
+        Input("reference_faces", ("faces", "corrected"), several=True, optional=True),
+    ),
     files=(InputFile("generator", "name a checkpoint, such as package:weights/generator.safetensors"),),
     build=_build,
 )

@@ -1,0 +1,77 @@
+"""The paper's road on the photographs at hand: their faces are animated, and recognisers trained on the animated faces
+read the original ones, cross-fitted. Its settings are here, and nowhere else.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.corpus.corpus import Corpus
+from twfer_dist.recipe.road import Road
+
+FOLDS = 3
+REFERENCES = 5  # faces of each expression, where a labelled corpus gives them; else its prototype
+AT_MOST = 240  # images of each expression
+
+ANIMATE: Mapping[str, Any] = {
+    "generator": "package:weights/generator.safetensors",
+    "size": 112,
+    "levels": 5,
+    "select": "all",
+}
+"""Of the five levels, the strongest is left out, as in the paper."""
+
+TRAIN: Mapping[str, Mapping[str, Any]] = {
+    "resnet18": {"network": "resnet18", "size": 80, "learning_rate": 0.0005},
+    "arm": {"network": "arm", "size": 96, "learning_rate": 0.0003},
+}
+"""The networks in the order of their training: ARM starts from the trunk of its fold's ResNet-18."""
+
+VIEWS = {"resnet18": 14_000, "arm": 6_000}
+"""Images that a training sees in all its epochs: a small folder has more epochs."""
+LAST_RATE = 0.3  # of the learning rate, in the last epoch
+
+
+def paper_road(faces: str, corpus: Corpus, references: str | None) -> Road:
+    """The stages from `faces`, a stage with the faces of `corpus`, to the predictions of each network.
+
+    references: a stage with labelled faces whose expressions are copied; None for the prototypes. UserError where the
+    corpus shows fewer than two figures.
+    """
+    figures = corpus.notes["figures"]
+    if figures < 2:
+        raise UserError(
+            f"{corpus.root} shows {figures} figure, and the paper's method needs at least two: a face is read by a "
+            "network that never saw it; add photographs of other figures, or leave out --method paper."
+        )
+    folds = range(1, min(FOLDS, figures) + 1)
+    copied = {"references": REFERENCES, "reference_faces": [references]} if references else {"references": 0}
+    stages: dict[str, Any] = {
+        "animated": {"kind": "animate", "faces": [faces], **copied, **ANIMATE, "at_most": AT_MOST}
+    }
+    split = "by_figure" if figures > 2 else "within_figure"
+    for fold in folds:
+        chosen = {"at_most": AT_MOST, "fold": [fold, len(folds)], "split": split, "ratios": [7, 1]}
+        stages[f"set-{fold}"] = {"kind": "dataset", "animated": ["animated"], **chosen}
+    shown = min(AT_MOST, (ANIMATE["levels"] - 1) * len(corpus.table)) * len(EXPRESSIONS) * (len(folds) - 1) / len(folds)
+    for network, settings in TRAIN.items():
+        for fold in folds:
+            trunk = {} if network == "resnet18" else {"trunk": f"resnet18-{fold}"}
+            own = {**settings, "loss": "softmax", **_epochs(VIEWS[network] / shown), "precision": "auto"}
+            stages[f"{network}-{fold}"] = {"kind": "train", "dataset": f"set-{fold}", **trunk, **own}
+    for network in TRAIN:
+        names = {"model": [f"{network}-{fold}" for fold in folds], "datasets": [f"set-{fold}" for fold in folds]}
+        stages[f"read-{network}"] = {"kind": "predict", "inputs": [faces], **names}
+    return Road(
+        stages,
+        predictions=[f"read-{network}" for network in TRAIN],
+        animated=["animated"],
+        datasets=[f"set-{fold}" for fold in folds],
+        models=[f"{network}-{fold}" for network in TRAIN for fold in folds],
+    )
+
+
+def _epochs(wanted: float) -> dict[str, Any]:
+    epochs = round(min(max(wanted, 4), 60))
+    return {"epochs": epochs, "decay": round(LAST_RATE ** (1 / max(epochs - 1, 1)), 3)}

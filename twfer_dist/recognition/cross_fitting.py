@@ -1,0 +1,97 @@
+"""Cross-fitting: each image is read by the training whose data set left its figure out."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twfer_dist.core.errors import UserError
+from twfer_dist.core.schema import DATASET, figures
+from twfer_dist.dataset.folds import assign_folds
+from twfer_dist.engine.artifact import Artifact
+from twfer_dist.recognition.recogniser import NAMES, name_of, open_recogniser
+
+FILE = "cross-fitting.csv"
+"""Which training read the images of which figure."""
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Trainings of one network, and for each the figures (`schema.figures`) of its training and validation images."""
+
+    models: tuple[Artifact, ...]
+    seen: tuple[pa.Array, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of all of them together in tables."""
+        return f"{NAMES[self.models[0].manifest.config['network']]}, cross-fitted"
+
+    def assign(self, named: pa.Array) -> np.ndarray:
+        """The number of the model that reads each image, int16 (N,): one that did not see the image's figure.
+
+        named: the figure of each image. Where several did not see it, `assign_folds` decides between them. UserError
+        where every model saw a figure.
+        """
+        unseen = np.stack([~pc.is_in(named, seen).to_numpy(zero_copy_only=False) for seen in self.seen], axis=1)
+        if not (left_out := unseen.any(1)).all():
+            figure = named[int(np.argmin(left_out))].as_py().replace("\0", "/", 1)
+            raise UserError(
+                f"All {len(self.models)} models saw the figure {figure} in training or validation, so none of them may "
+                "read it: name a model for each fold of one data set (fold: [1, 3], [2, 3], [3, 3])."
+            )
+        first = assign_folds(named.to_pylist(), len(self.models))
+        turns = (first[:, None] + np.arange(len(self.models))) % len(self.models)
+        number = np.argmax(np.take_along_axis(unseen, turns, axis=1), axis=1)
+        return np.take_along_axis(turns, number[:, None], axis=1)[:, 0].astype(np.int16)
+
+    def results(self, named: pa.Array, readers: np.ndarray) -> dict[str, Any]:
+        """What each training read, for the results of the stage. readers: as `assign` gives them."""
+        entries = []
+        for k, model in enumerate(self.models):
+            read = named.filter(pa.array(readers == k))
+            counts = {"images": len(read), "figures": len(read.unique())}
+            entries.append({"model": name_of(model), "training": model.digest, **counts})
+        summary = (
+            f"{len(named):,} images of {len(named.unique()):,} figures, each read by the one of {len(self.models)} "
+            "trainings that never saw its figure"
+        )
+        return {"cross_fitted": entries, "summary": [summary]}
+
+    def as_csv(self, named: pa.Array, readers: np.ndarray) -> bytes:
+        """The file FILE: a line for each figure and the training that read it."""
+        sink = io.StringIO()
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerow(["corpus", "figure_id", "model", "training"])
+        for name, reader in sorted(set(zip(named.to_pylist(), readers.tolist(), strict=True))):
+            corpus, _, figure_id = name.rpartition("\0")
+            writer.writerow([corpus, figure_id, name_of(self.models[reader]), self.models[reader].digest])
+        return sink.getvalue().encode()
+
+
+def cross_fit(models: Sequence[Artifact], datasets: Sequence[Artifact]) -> CrossFit:
+    """The trainings with what they saw. datasets: those that they were trained on, in any order.
+
+    UserError where the data set of a training is not among them, or the trainings differ in network or size.
+    """
+    sizes = {open_recogniser(model).size for model in models}
+    networks = {model.manifest.config["network"] for model in models}
+    if len(networks) > 1 or len(sizes) > 1:
+        raise UserError("The models of a cross-fit must be of one network and size: name the trainings of one network.")
+    by_digest = {dataset.digest: dataset for dataset in datasets}
+    seen = []
+    for model in models:
+        dataset = by_digest.get(model.manifest.inputs["dataset"])
+        if dataset is None:
+            raise UserError(
+                f"The data set that {model.uri} was trained on is not among 'datasets': name it, so that no face is "
+                "read by a model that saw it."
+            )
+        rows = dataset.scan(".", DATASET).to_table(columns=["corpus", "figure_id"], filter=pc.field("split") != "test")
+        seen.append(figures(rows).unique())
+    return CrossFit(tuple(models), tuple(seen))
