@@ -34,11 +34,8 @@ def test_the_page_leads_with_both_roads(tmp_path: Path) -> None:
     assert second.startswith(f"{PAPER} (networks trained on animations") and "sadness in 10" in second
     assert "same answer as the reader for 4 of 11 (36.4 %, 95 % interval" in second and "Cohen’s kappa is" in second
     assert "5 of 12 answers of the reader change, most often from" in relative
-    assert (
-        "movement" in movements
-        and groups.startswith("The answers of the reader differ by")
-        and f"Those of {PAPER}, differ by" in groups
-    )
+    assert groups.startswith("The answers of the reader differ by") and f"Those of {PAPER}, differ by" in groups
+    assert "movement" in movements
     assert "they promise nothing about photographs" in reliability and "none of these faces has a label" in reliability
     order = [
         html.index(f'<section id="{name}"')
