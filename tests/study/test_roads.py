@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from report_pages import Page, html_of, json_of, report_on, words_of
 from study_errors import held_out, rates
@@ -11,6 +12,7 @@ from study_roads import PAPER, make_road
 from study_tables import World, make_faces, make_predictions, make_training
 
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.recognition.cross_fitting import CrossFit
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study.inputs import NEW
 from twfer_dist.study.roads import READER
@@ -74,13 +76,14 @@ def test_recorded_errors_correct_either_road(world: World, tmp_path: Path) -> No
     trainings = [make_training(str(tmp_path), world.dataset, c, 20, records[k]) for k, c in enumerate(configs)]
     faces = make_faces(str(tmp_path), figures=14, labelled=False)
     reader = make_road(str(tmp_path), faces, READER, READ, held_out=records[2])
-    fit = [{"model": f"m{k}", "training": training.digest, "test_figures": 8} for k, training in enumerate(trainings)]
-    paper = make_road(str(tmp_path), faces, PAPER, PAPERS, cross_fitted=fit)
+    seen = pa.array([], pa.string())
+    read = CrossFit(tuple(trainings), (seen, seen)).results(pa.array(list("abcdefghij")), np.arange(10) % 2)
+    paper = make_road(str(tmp_path), faces, PAPER, PAPERS, **read)
     report = report_on(str(tmp_path), faces, reader, paper, models=trainings)
     study = json_of(report)
     assert study["correction"]["held_out"] == records[2]
     pooled = study["second"]["correction"]["held_out"]
-    assert (pooled["images"], pooled["figures"], pooled["confusion"][0][0]) == (448, 16, 40)  # the test images
+    assert (pooled["images"], pooled["figures"], pooled["confusion"][0][0]) == (448, 10, 40)  # the test images
     assert records[0]["design_effect"] < pooled["design_effect"] < records[1]["design_effect"]
     assert "allowing for its errors on rendered heads, the share may lie anywhere" in study["answer"][0]
     assert "errors on 420 rendered heads of 20 figures" in words_of(report)
