@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from report_pages import Page, html_of, json_of, report_on, words_of
 from study_errors import held_out, rates
@@ -12,6 +13,7 @@ from study_tables import World, make_faces, make_predictions, make_training
 
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.reading.reader import NAME as READER
+from twfer_dist.recognition.cross_fitting import CrossFit
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study.inputs import NEW
 
@@ -35,8 +37,12 @@ def test_the_page_leads_with_both_roads(tmp_path: Path) -> None:
     assert "same answer as the reader for 4 of 11 (36.4 %, 95 % interval" in second and "Cohen’s kappa is" in second
     assert "5 of 12 answers of the reader change, most often from" in relative
     assert groups.startswith("The answers of the reader differ by") and f"Those of {PAPER}, differ by" in groups
+    assert "movement" in movements
     assert "they promise nothing about photographs" in reliability and "none of these faces has a label" in reliability
-    order = [html.index(f'<section id="{name}"') for name in ("clearest", "groups", "roads", "relative", "unknown")]
+    order = [
+        html.index(f'<section id="{name}"')
+        for name in ("clearest", "groups", "roads", "relative", "movements", "unknown")
+    ]
     assert order == sorted(order) and html.count('<section id="groups"') == 1
     assert words.count("Where they differ most clearly") == 1 and "agrees (0.80)" in words
     links = set(re.findall(r'href="#([^"]+)"', html))
@@ -70,13 +76,14 @@ def test_errors_on_other_images_alone_correct_no_road(world: World, tmp_path: Pa
     trainings = [make_training(str(tmp_path), world.dataset, c, 20, records[k]) for k, c in enumerate(configs)]
     faces = make_faces(str(tmp_path), figures=14, labelled=False)
     reader = make_road(str(tmp_path), faces, READER, READ, held_out=records[2])
-    fit = [{"model": f"m{k}", "training": training.digest, "test_figures": 8} for k, training in enumerate(trainings)]
-    paper = make_road(str(tmp_path), faces, PAPER, PAPERS, cross_fitted=fit)
+    seen, tested = pa.array([], pa.string()), (pa.array(list("abcde")), pa.array(list("fghij")))
+    read = CrossFit(tuple(trainings), (seen, seen), tested).results(pa.array(list("abcdefghij")), np.arange(10) % 2)
+    paper = make_road(str(tmp_path), faces, PAPER, PAPERS, **read)
     report = report_on(str(tmp_path), faces, reader, paper, models=trainings)
     study = json_of(report)
     assert study["correction"]["held_out"] == records[2]
     pooled = study["second"]["correction"]["held_out"]
-    assert (pooled["images"], pooled["figures"], pooled["confusion"][0][0]) == (448, 16, 40)  # the test images
+    assert (pooled["images"], pooled["figures"], pooled["confusion"][0][0]) == (448, 10, 40)  # the test images
     assert records[0]["design_effect"] < pooled["design_effect"] < records[1]["design_effect"]
     assert study["correction"]["by"] is study["second"]["correction"]["by"] is None
     assert not any("Corrected" in paragraph for paragraph in study["answer"])

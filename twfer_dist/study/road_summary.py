@@ -24,7 +24,7 @@ from twfer_dist.study.summary import (
 
 
 def road_summary(study: Study) -> list[str]:
-    """The paragraphs at the head of the page: either road, the relative reading, groups, reliability."""
+    """The paragraphs at the head of the page: either road, the relative reading, groups, movements, reliability."""
     assert study.overall
     first = Answers(study.model, study.answers, study.correction, study.overall, study.groups)
     found = faces_found(study.photographs, study.overall["faces"])
@@ -60,6 +60,10 @@ _METHODS = {
 """How the reader and cross-fitted recognisers come to their answers, for people who have not read about them."""
 
 
+_TELLING = 0.6
+"""The width of a corrected share's interval above which the share is not worth naming."""
+
+
 def _every_guess(road: Answers, overall: Mapping[str, Any]) -> Iterator[str]:
     first, *rest = sorted((e for e in overall["expressions"] if e["k"]), key=lambda e: -e["k"])
     others = listed([f"{e['expression']} for {e['k']:,}" for e in rest], "and") if rest else ""
@@ -71,10 +75,19 @@ def _every_guess(road: Answers, overall: Mapping[str, Any]) -> Iterator[str]:
     if road.correction.by:
         images = road.correction.by.replace(HELD_OUT, held_out_images(road.model))
         largest = max(overall["expressions"], key=lambda e: e["corrected"])
-        yield (
-            f"Corrected for its errors on {images}, an estimated {100 * largest['corrected']:.1f} % of the faces "
-            f"(95 % interval {100 * largest['low']:.1f} to {100 * largest['high']:.1f} %) show {largest['expression']}."
-        )
+        told = largest["high"] - largest["low"] <= _TELLING
+        of = largest if told else first
+        interval = f"95 % interval {100 * of['low']:.1f} to {100 * of['high']:.1f} %"
+        if told:
+            yield (
+                f"Corrected for its errors on {images}, an estimated {100 * of['corrected']:.1f} % of the faces "
+                f"({interval}) show {of['expression']}."
+            )
+        else:
+            yield (
+                f"How many faces truly show {of['expression']} remains open: allowing for its errors on {images}, the "
+                f"share may lie anywhere in a wide range ({interval})."
+            )
 
 
 def _second(road: Answers | None, comparison: Comparison | None) -> Iterator[str]:

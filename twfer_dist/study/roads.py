@@ -60,7 +60,7 @@ def held_out(model: str, inputs: ReportInputs) -> dict[str, Any] | None:
     if model == READER:
         records = (p.results.get("held_out") for p in inputs.predictions if p.manifest.stage == "read")
         return next((record for record in records if record), None)
-    figures = {e["training"]: e["test_figures"] for p in inputs.predictions for e in p.results.get("cross_fitted", [])}
+    figures = {e["training"]: e["figures"] for p in inputs.predictions for e in p.results.get("cross_fitted", [])}
     errors = [
         Confusion(np.array(test["confusion"]), record["design_effect"], figures[training.digest])
         for training in inputs.models
