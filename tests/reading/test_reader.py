@@ -48,7 +48,7 @@ def test_an_uncertain_measurement_gives_a_less_certain_answer(reader: Reader) ->
 
 def test_the_reason_names_the_units_that_decided(reader: Reader) -> None:
     reason = reader.read(units(AU04=4.2, AU23=3.6, AU07=3.0, AU01=0.2), PRECISE).reason
-    assert "AU04 brow lowerer 4.2 ± 0.4" in reason and "AU23" in reason and "AU01" not in reason
+    assert "AU04 brows lowered 4.2 ± 0.4" in reason and "AU23" in reason and "AU01" not in reason
     assert "±" not in reader.read(units(AU12=4), None).reason  # units of OpenFace have no interval
 
 

@@ -192,13 +192,17 @@ def _run(
                 print_stage(outcome.summary())
                 print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
-    reports = [outcome.stage.name for outcome in outcomes if outcome.stage.kind == "report" and outcome.artifact]
-    report = storage.join(recipe.out, reports[-1], "index.html") if reports else None
+    named = [outcome.stage.name for outcome in outcomes if outcome.stage.kind == "report" and outcome.artifact]
+    reports = [storage.join(recipe.out, name, "index.html") for name in named]
     tracked = any(kind_of(outcome.stage.kind).tracked for outcome in outcomes)
     mlflow = recipe.tracking.interface if recipe.tracking and tracked else None
     if as_json:
         facts = {"recipe": recipe.name, "out": recipe.out, "seconds": seconds}
         stages = [outcome.summary() for outcome in outcomes]
-        click.echo(storage.json_text({**facts, "stages": stages, "report": report, "mlflow": mlflow}, indent=2))
+        click.echo(
+            storage.json_text(
+                {**facts, "stages": stages, "report": reports[-1] if reports else None, "mlflow": mlflow}, indent=2
+            )
+        )
     elif not only_plan:
-        print_end(recipe, report, mlflow, seconds)
+        print_end(recipe, reports, mlflow, seconds)

@@ -51,14 +51,14 @@ def print_results(outcome: Outcome) -> None:
         click.echo(f"            and {len(pictures) - _PICTURES} more in {outcome.artifact.uri}")
 
 
-def print_end(recipe: Recipe, report: str | None, mlflow: str | None, seconds: float) -> None:
+def print_end(recipe: Recipe, reports: Sequence[str], mlflow: str | None, seconds: float) -> None:
     """Where everything is, and what to do next."""
     click.echo(f"\nDone in {seconds:.0f} s. Everything is in {recipe.out}")
     if mlflow:
         click.echo(f"Runs:   {mlflow}")
-    if report:
+    for report in reports:
         click.echo(f"Report: {report}")
-    else:
+    if not reports:
         click.echo(f"Next:   twfer status {shlex.quote(recipe.out)}")
 
 

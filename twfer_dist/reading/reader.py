@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, MAX_INTENSITY, NEUTRAL
+from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, MAX_INTENSITY, NEUTRAL
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement.face import LAPLACE_90
 from twfer_dist.reading.network import ReaderNetwork
@@ -88,7 +88,7 @@ class Reader:
 
 def _shown(k: int, units: np.ndarray, half_width_90: np.ndarray | None) -> str:
     doubt = "" if half_width_90 is None else f" ± {half_width_90[k]:.1f}"
-    return f"{ACTION_UNITS[k]} {ACTION_UNIT_NAMES[k]} {units[k]:.1f}{doubt}"
+    return f"{ACTION_UNITS[k]} {ACTION_UNIT_MOVEMENTS[k]} {units[k]:.1f}{doubt}"
 
 
 def to_bytes(reader: Reader, *, recipe: str) -> bytes:

@@ -32,7 +32,7 @@ class ReaderConfig(Settings):
     neutral: Annotated[float, Range(0, 100, above=True)] = 1.5
     draws: Annotated[int, Range(1, 4096)] = 64  # of a face's uncertain units
     held_out: Annotated[float, Range(0, 1, above=True)] = 0.1  # the share of figures
-    accuracy_target: Annotated[float, Range(0, 1)] = 0.7  # of accepted answers
+    accuracy_target: Annotated[float, Range(0, 1)] = 0.65  # of accepted answers
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
 
