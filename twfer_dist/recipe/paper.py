@@ -30,7 +30,7 @@ TRAIN: Mapping[str, Mapping[str, Any]] = {
 
 SHARED = {"loss": "softmax", "learning_rate": 0.0003, "precision": "auto", "accuracy_target": 0.7}
 
-VIEWS = {"resnet18": 14_000, "arm": 8_000}
+VIEWS = {"resnet18": 12_000, "arm": 6_000}
 """Images that a training sees in all its epochs: a small folder has more epochs."""
 LAST_RATE = 0.1  # of the learning rate, in the last epoch
 
