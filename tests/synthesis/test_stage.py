@@ -136,6 +136,20 @@ def test_expressions_may_come_from_other_faces(
     assert {name[:5] for name in rows["reference_id"].to_pylist()} == {"drawn"}
 
 
+def test_calm_leaves_out_the_more_expressive_half(tmp_path: Path) -> None:
+    """Faces without a label; of a small folder, as many as it takes to train on."""
+    rows = [row | {"label": None} for row in face_rows(30, expressions=False)]
+    for k, row in enumerate(rows):
+        row["action_units"] = [((7 * k) % 30) / 10] * 17
+    config = AnimateConfig(select="calm")
+    for count, calm in ((30, 15), (14, 12), (5, 5)):
+        table = pa.Table.from_pylist(rows[:count], schema=FACES)
+        some = artifact(str(tmp_path), f"faces{count}", "faces", table, FACES)
+        chosen = stage._source_faces([some], [stage._without_images(some)], config)
+        loudest = sorted(row["action_units"][0] for row in rows[:count])[calm - 1]
+        assert len(chosen) == calm and max(units[0] for units in chosen["action_units"].to_pylist()) <= loudest + 1e-6
+
+
 @pytest.mark.parametrize(("select", "count"), [("neutral", 3), ("unlabelled", 5), ("all", 23)])
 def test_select_names_the_faces_to_animate(some_faces: Artifact, tmp_path: Path, select: Any, count: int) -> None:
     rows = [row | {"label": None} for row in face_rows(2, corpus="warriors", expressions=False)]

@@ -9,6 +9,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.recipe.road import Road
+from twfer_dist.synthesis.stage import LEAST_CALM
 
 FOLDS = 3
 REFERENCES = 5  # faces of each expression, where a labelled corpus gives them; else its prototype
@@ -18,7 +19,7 @@ ANIMATE: Mapping[str, Any] = {
     "generator": "package:weights/generator.safetensors",
     "size": 112,
     "levels": 5,
-    "select": "all",
+    "select": "calm",
 }
 """Of the five levels, the strongest is left out, as in the paper."""
 
@@ -56,7 +57,8 @@ def paper_road(faces: str, corpus: Corpus, references: str | None) -> Road:
     for fold in folds:
         chosen = {"at_most": AT_MOST, "fold": [fold, len(folds)], "split": split, "ratios": [7, 1]}
         stages[f"set-{fold}"] = {"kind": "dataset", "animated": ["animated"], **chosen}
-    shown = min(AT_MOST, (ANIMATE["levels"] - 1) * len(corpus.table)) * len(EXPRESSIONS) * (len(folds) - 1) / len(folds)
+    calm = min(len(corpus.table), max(LEAST_CALM, len(corpus.table) // 2))
+    shown = min(AT_MOST, (ANIMATE["levels"] - 1) * calm) * len(EXPRESSIONS) * (len(folds) - 1) / len(folds)
     for network, settings in TRAIN.items():
         for fold in folds:
             trunk = {} if network == "resnet18" else {"trunk": f"resnet18-{fold}"}

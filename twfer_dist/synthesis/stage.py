@@ -38,6 +38,10 @@ REUSE_KEY_COLUMNS = (
 )  # fmt: skip
 
 
+LEAST_CALM = 12
+"""Faces without a label that `select: calm` animates at least, where there are as many."""
+
+
 @dataclass(frozen=True)
 class AnimateConfig(Settings):
     """Which faces are animated, from how many references, in how many steps, and how the images are stored."""
@@ -49,8 +53,8 @@ class AnimateConfig(Settings):
     per_expression: Annotated[int, Range(1, 10**7)] | None = None  # images, spread evenly; every combination if null
     at_most: Annotated[int, Range(1, 10**7)] | None = None  # as per_expression, or fewer where there are fewer
     reference_corpora: tuple[str, ...] = ()  # where references may come from; all corpora if empty
-    # "unlabelled": neutral faces and those without a label
-    select: Literal["neutral", "unlabelled", "all"] = "neutral"
+    # "unlabelled": neutral faces and those without a label; "calm": neutral faces and the calmer half of those without
+    select: Literal["neutral", "unlabelled", "calm", "all"] = "neutral"
     batch: Annotated[int, Range(1, 4096)] = 16  # rows that the generator processes together
     precision: Precision = "float32"  # of the generator's convolutions; bfloat16 is faster, see `animate`
     quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG images
@@ -144,14 +148,25 @@ def _source_faces(faces: Sequence[Artifact], tables: Sequence[pa.Table], config:
     selected = pc.equal(rows["status"], OK)
     if config.select != "all":
         neutral = pc.equal(rows["label"], NEUTRAL)
-        selected = pc.and_(selected, pc.fill_null(neutral, config.select == "unlabelled"))
+        selected = pc.and_(selected, pc.fill_null(neutral, config.select in ("unlabelled", "calm")))
     rows = rows.filter(selected)
+    if config.select == "calm":
+        rows = _calm(rows)
     if not len(rows):
         raise UserError(
             f"No face to animate: no row of {', '.join(artifact.uri for artifact in faces)} is ok and "
             f"{config.select}; set select to unlabelled or all."
         )
     return rows
+
+
+def _calm(rows: pa.Table) -> pa.Table:
+    """The neutral faces, and of those without a label the half with the smallest Action Units, at least LEAST_CALM."""
+    loudness = np.array([np.linalg.norm(units) if units else 0.0 for units in rows["action_units"].to_pylist()])
+    unlabelled = pc.is_null(rows["label"]).to_numpy()
+    order = np.lexsort((np.array(rows["face_id"].to_pylist()), loudness))
+    kept = order[unlabelled[order]][: max(LEAST_CALM, int(unlabelled.sum()) // 2)]
+    return rows.filter(pa.array(~unlabelled | np.isin(np.arange(len(rows)), kept)))
 
 
 def _precision_of_cluster(output: StageOutput, wanted: Precision, gpus: float) -> str:
