@@ -23,7 +23,7 @@ def test_a_resting_face_gets_what_people_show_at_rest() -> None:
     quiet = Disturbance(gain=(1, 1), leak=0, styled=0)
     result = disturbed(np.zeros((500, len(ACTION_UNITS)), np.float32), quiet)
     brow = result[:, ACTION_UNITS.index("AU04")]
-    assert 0.8 < brow.mean() < 1.2 and np.delete(result, ACTION_UNITS.index("AU04"), 1).max() < 0.1
+    assert 0.6 < brow.mean() < 0.9 and np.delete(result, ACTION_UNITS.index("AU04"), 1).max() < 0.1
 
 
 def test_a_unit_leaks_into_its_region_alone() -> None:

@@ -26,7 +26,10 @@ _REGIONS = (
 _STRONG_LEAKS = (("AU12", "AU09", 3.0), ("AU12", "AU10", 3.75), ("AU04", "AU09", 2.25), ("AU09", "AU04", 2.25))
 """From one unit to another, so many times more than usual: a smile's folds look like those of AU09 and AU10."""
 
-_STYLES = {"AU01": 3.0, "AU02": 1.5, "AU04": 1.5, "AU05": 2.0, "AU15": 1.5, "AU25": 1.5, "AU26": 1.0}
+_STYLES = {
+    "AU01": 4.5, "AU02": 2.5, "AU04": 1.0, "AU05": 2.0, "AU09": 1.0, "AU10": 1.0, "AU15": 1.5, "AU20": 1.0, "AU25": 2.5,
+    "AU26": 1.5,
+}  # fmt: skip
 """What sculptors give to calm faces, at most: arched brows, wide eyes, parted lips, drooping corners."""
 
 
@@ -37,8 +40,8 @@ class Disturbance:
     gain: tuple[float, float] = (0.3, 1.2)  # of each unit, uniform
     leak: float = 0.4  # the largest share of a unit that another of its region may gain
     leaking: float = 0.6  # the share of pairs that leak
-    resting: float = 2.0  # the largest factor of what was measured on a person at rest
-    styled: float = 0.6  # the share of faces that a style adds units to
+    resting: float = 1.5  # the largest factor of what was measured on a person at rest
+    styled: float = 0.8  # the share of faces that a style adds units to
     growth: float = 4.0  # the largest factor of a measurement's uncertainty
 
     def apply(
