@@ -27,10 +27,12 @@ _STRONG_LEAKS = (("AU12", "AU09", 3.0), ("AU12", "AU10", 3.75), ("AU04", "AU09",
 """From one unit to another, so many times more than usual: a smile's folds look like those of AU09 and AU10."""
 
 _STYLES = {
-    "AU01": 4.5, "AU02": 2.5, "AU04": 1.0, "AU05": 2.0, "AU09": 1.0, "AU10": 1.0, "AU15": 1.5, "AU20": 1.0, "AU25": 2.5,
+    "AU01": 4.5, "AU02": 2.5, "AU04": 1.0, "AU05": 2.0, "AU09": 1.0, "AU10": 1.0, "AU15": 1.5, "AU20": 5.0, "AU25": 2.5,
     "AU26": 1.5,
 }  # fmt: skip
-"""What sculptors give to calm faces, at most: arched brows, wide eyes, parted lips, drooping corners."""
+"""What calm sculptures show at most: arched brows, wide eyes, parted lips, drooping corners; and moustaches, which are
+measured as AU20.
+"""
 
 
 @dataclass(frozen=True)
