@@ -31,7 +31,7 @@ FINGERPRINTS = {
 
 def test_fingerprints_of_the_demo(tmp_path: Path) -> None:
     corpora = {}
-    for name in ("tw58", "postures"):
+    for name in ("terracottas", "tw58", "postures"):
         shutil.copytree(Path(twfer_dist.__file__).parent / "demo" / name, tmp_path / name)
         for file in (tmp_path / name).rglob("*"):
             os.utime(file, (0, 0))  # a photograph is the same one as long as its path, size and time of change are
