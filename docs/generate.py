@@ -15,7 +15,7 @@ import twfer_dist
 from twfer_dist.core import schema
 from twfer_dist.core.schema import Column
 from twfer_dist.core.status import STATUSES
-from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, EXPRESSIONS
+from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, EXPRESSIONS
 
 DOCS = Path(__file__).resolve().parent
 PACKAGE = Path(twfer_dist.__file__).resolve().parent
@@ -122,7 +122,7 @@ def _head() -> Iterator[str]:
     yield ", ".join(f"{label} {name}" for label, name in enumerate(EXPRESSIONS, 1)) + "."
     yield ""
     yield f"**Action Units** are {len(ACTION_UNITS)} intensities from 0 to 5, in OpenFace's order:"
-    names = zip(ACTION_UNITS, ACTION_UNIT_NAMES, strict=True)
+    names = zip(ACTION_UNITS, ACTION_UNIT_MOVEMENTS, strict=True)
     yield ", ".join(f"{unit} {name}" for unit, name in names) + "."
     yield ""
 

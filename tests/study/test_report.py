@@ -130,7 +130,7 @@ def test_every_link_leads_to_a_section(tmp_path: Path) -> None:
     links = set(re.findall(r'href="#([^"]+)"', html))
     assert links and links <= set(re.findall(r' id="([^"]+)"', html))
     assert "no interval is claimed for what the faces show" in words_of(report)
-    assert "<summary>AU09 nose wrinkler 4.0</summary>" in html  # the Action Unit of one of the faces, with its name
+    assert "<summary>AU09 nose wrinkled 4.0</summary>" in html  # the Action Unit of one of the faces, with its name
 
 
 def test_refused_faces_look_refused_and_get_no_answer(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_unit_far_above_the_heads_gives_a_warning(tmp_path: Path) -> None:
     assert far(figures(3, 3) * 11, of_figure=3) == [("AU20", 11, 11)]
     faces = make_measured(str(tmp_path), network, figures(9, 11))
     words = words_of(report_on(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 0.9)))
-    assert "AU20 (lip stretcher) is 2.5 on average in warriors." in words
+    assert "AU20 (lips stretched) is 2.5 on average in warriors." in words
     assert "In 9 of 11 figures it is higher than in 75 of 100 rendered heads" in words
 
 

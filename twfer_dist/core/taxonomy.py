@@ -27,12 +27,6 @@ ACTION_UNITS = (
 )  # fmt: skip
 """The 17 Action Units in OpenFace's intensity order. 0 to 5 on disk, 0 to 1 inside the networks."""
 
-ACTION_UNIT_NAMES = (
-    "inner brow raiser", "outer brow raiser", "brow lowerer", "upper lid raiser", "cheek raiser", "lid tightener",
-    "nose wrinkler", "upper lip raiser", "lip corner puller", "dimpler", "lip corner depressor", "chin raiser",
-    "lip stretcher", "lip tightener", "lips part", "jaw drop", "blink",
-)  # fmt: skip
-
 ACTION_UNIT_MOVEMENTS = (
     "inner brows raised", "outer brows raised", "brows lowered", "upper lids raised", "cheeks raised", "lids tightened",
     "nose wrinkled", "upper lip raised", "lip corners pulled", "lip corners dimpled", "lip corners lowered",

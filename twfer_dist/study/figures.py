@@ -18,7 +18,7 @@ from twfer_dist.core.images import data_uri, jpeg_uri, thumbnail
 from twfer_dist.core.landmarks import apply_affine
 from twfer_dist.core.schema import ANIMATED, FACES, PREDICTIONS, READINGS
 from twfer_dist.core.status import LOW_QUALITY, OK, REJECTED
-from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
+from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.reading.reader import NAME as READER
@@ -206,7 +206,7 @@ def _units(face: Mapping[str, Any]) -> list[Unit]:
             high=None if half is None else round(min(float(MAX_INTENSITY), value + half), 3),
             present=value >= PRESENT,
         )
-        for name, words, value, half in zip(ACTION_UNITS, ACTION_UNIT_NAMES, values, half_widths, strict=False)
+        for name, words, value, half in zip(ACTION_UNITS, ACTION_UNIT_MOVEMENTS, values, half_widths, strict=False)
     ]
 
 

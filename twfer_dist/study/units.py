@@ -16,7 +16,7 @@ from scipy import stats
 
 from twfer_dist.core.schema import FACES
 from twfer_dist.core.status import OK
-from twfer_dist.core.taxonomy import ACTION_UNIT_NAMES, ACTION_UNITS
+from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.faces.finder import OURS
 from twfer_dist.measurement.analyzer import SHIPPED
@@ -83,7 +83,7 @@ def _high_units(rows: pa.Table) -> list[HighUnit]:
     by_figure = np.split(values[np.argsort(figure, kind="stable")], np.cumsum(np.bincount(figure))[:-1])
     medians = np.stack([np.median(faces, axis=0) for faces in by_figure])
     units = []
-    for unit, name, value, limit in zip(ACTION_UNITS, ACTION_UNIT_NAMES, medians.T, _limits(), strict=True):
+    for unit, name, value, limit in zip(ACTION_UNITS, ACTION_UNIT_MOVEMENTS, medians.T, _limits(), strict=True):
         high = int((value > limit).sum())
         by_chance = stats.binom.sf(high - 1, figures, 1 - HIGH)
         if 2 * high > figures and by_chance < CHANCE / len(ACTION_UNITS):
