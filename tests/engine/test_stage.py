@@ -70,6 +70,7 @@ def test_bytes_do_not_depend_on_actors_or_block_sizes(
     assert other.digest == numbers.digest
 
 
+@pytest.mark.long
 def test_bytes_are_the_same_on_s3(numbers: Artifact, s3: Server) -> None:
     out = s3.uri("runs/there")
     there = run_stage(numbers_spec(Config()), out)
@@ -105,6 +106,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(numbers: Artifact, tmp_pa
     assert seen == [written]
 
 
+@pytest.mark.long
 def test_a_damaged_shard_is_named_and_redone_once_deleted(numbers: Artifact, tmp_path: Path) -> None:
     spec = numbers_spec(Config())
     redone: list[Path] = []

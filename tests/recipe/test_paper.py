@@ -17,6 +17,7 @@ import twfer_dist
 from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
+from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine.artifact import Artifact, open_artifact
 from twfer_dist.engine.tracking import Tracking
@@ -46,6 +47,7 @@ def photographs(folder: Path, figures: int) -> Path:
 class Made(NamedTuple):
     outputs: dict[str, Artifact]
     page: str
+    faces_csv: bytes
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,8 @@ def made(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     outputs = {stage["name"]: open_artifact(stage["output"]) for stage in printed["stages"]}
-    return Made(outputs, Path(printed["report"]).read_text())
+    report = Path(printed["report"])
+    return Made(outputs, report.read_text(), report.with_name("faces.csv").read_bytes())
 
 
 def figures_of(dataset: Artifact, *parts: str) -> set[str]:
@@ -73,6 +76,7 @@ def figures_of(dataset: Artifact, *parts: str) -> set[str]:
     return set(rows["figure_id"].to_pylist())
 
 
+@pytest.mark.long
 def test_every_measured_face_is_animated_to_the_prototypes(made: Made) -> None:
     faces = made.outputs["faces"].table("faces", FACES)
     animated = made.outputs["animated"].table(".", ANIMATED)
@@ -82,6 +86,7 @@ def test_every_measured_face_is_animated_to_the_prototypes(made: Made) -> None:
     assert all(name.startswith("prototype-") for name in animated["reference_id"].to_pylist())
 
 
+@pytest.mark.long
 def test_no_face_is_read_by_a_network_that_saw_its_figure(made: Made) -> None:
     faces = made.outputs["faces"].table("faces", FACES)
     rows = made.outputs["read-resnet18"].table(".", PREDICTIONS)
@@ -99,6 +104,16 @@ def test_no_face_is_read_by_a_network_that_saw_its_figure(made: Made) -> None:
     assert [(entry["images"], entry["figures"], entry["test_figures"]) for entry in counts] == [(2, 2, 2)] * 2
 
 
+@pytest.mark.long
+def test_both_roads_stand_in_the_spreadsheet(made: Made) -> None:
+    """Next to the page, and with the mark by which Excel knows UTF-8."""
+    rows = list(csv.DictReader(made.faces_csv.decode("utf-8-sig").splitlines()))
+    assert made.faces_csv.startswith(b"\xef\xbb\xbf") and len(rows) == FIGURES
+    assert all(row["reader"] in EXPRESSIONS and row["paper"] in EXPRESSIONS for row in rows)
+    assert "Cohen" in made.page
+
+
+@pytest.mark.long
 def test_the_report_prints_the_recipe(made: Made) -> None:
     assert "ResNet-18, cross-fitted" in made.page
     (text,) = re.findall("<pre>(name: heads.*?)</pre>", made.page, re.S)
@@ -106,6 +121,7 @@ def test_the_report_prints_the_recipe(made: Made) -> None:
     assert list(stages) == list(made.outputs) and "&id" not in text
 
 
+@pytest.mark.long
 def test_models_that_saw_a_face_may_not_read_it(made: Made) -> None:
     of = made.outputs
     faces, models, sets = [of["faces"]], [of["resnet18-1"], of["resnet18-2"]], [of["set-1"], of["set-2"]]
@@ -116,6 +132,7 @@ def test_models_that_saw_a_face_may_not_read_it(made: Made) -> None:
         named.do(None)
 
 
+@pytest.mark.long
 def test_a_fold_starts_from_a_trunk_of_its_own(made: Made) -> None:
     tracking = Tracking("sqlite:///unused.db", "unused")
     config = TrainConfig(network="arm", size=96)

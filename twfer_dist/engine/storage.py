@@ -161,6 +161,14 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
         with_retries(write)
 
 
+def copy_file(source: str, target: str) -> None:
+    """Copy a file of any size, within or between storages."""
+    (fs, path), (target_fs, target_path) = resolve(source), resolve(target)
+    with writing(target):
+        with_retries(lambda: target_fs.create_dir(target_path.rsplit("/", 1)[0], recursive=True))
+        with_retries(lambda: pafs.copy_files(path, target_path, fs, target_fs))
+
+
 def fsync(uri: str) -> None:
     """Make a local file that was not written by `write_bytes` survive a power loss."""
     fs, path = resolve(uri)

@@ -50,8 +50,8 @@ def run_recipe(
         index[outcome.stage.name] = outcome.artifact.name
         _write_index(recipe, index)
         if outcome.stage.kind == "report":  # where people look for it
-            page = storage.read_bytes(outcome.artifact.path("index.html"))
-            storage.write_bytes(storage.join(recipe.out, outcome.stage.name, "index.html"), page)
+            for file in ("index.html", "faces.csv"):
+                storage.copy_file(outcome.artifact.path(file), storage.join(recipe.out, outcome.stage.name, file))
         yield outcome
         if outcome.stage.name == until:
             return
