@@ -31,7 +31,7 @@ def test_the_page_leads_with_both_roads(tmp_path: Path) -> None:
     html, words = html_of(report), words_of(report)
     first, second, relative, movements, groups, reliability = report.results["answer"]
     assert "The reader (which judges by the measured movements of the face) accepts its answer for 5 of 14" in first
-    assert "It abstains from 7, where its best guess is too uncertain. Another 2 could not be read" in first
+    assert "It abstains from 7, where its best guess is too uncertain. 2 more could not be read" in first
     assert "Its guesses, uncertain ones included, are neutral for 7 of 12 faces (58.3 %), surprise for 1" in first
     assert second.startswith(f"{PAPER} (networks trained on animations") and "sadness in 10" in second
     assert "same answer as the reader for 4 of 11 (36.4 %, 95 % interval" in second and "Cohen’s kappa is" in second

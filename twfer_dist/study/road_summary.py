@@ -45,11 +45,12 @@ def _answers(road: Answers) -> str:
         shown = listed([f"{expression} in {k:,}" for k, expression in counts if k], "and")
         sentences = [f"{who} accepts its answer for {accepted:,} of {counted(faces, 'face')}: {shown}."]
     else:
-        sentences = [f"{who} accepts none of its {counted(answered, 'answer')}."]
+        none = f"accepts none of its {answered:,} answers" if answered > 1 else "does not accept its answer"
+        sentences = [f"{who} {none}."]
     if doubtful := answered - accepted:
         sentences.append(f"It abstains from {doubtful:,}, where its best guess is too uncertain.")
     if unread := faces - answered:
-        sentences.append(f"Another {unread:,} could not be read, for the reasons listed below.")
+        sentences.append(f"{unread:,} more could not be read, for the reasons listed below.")
     return " ".join([*sentences, *_every_guess(road, overall)])
 
 
