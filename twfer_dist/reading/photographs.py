@@ -2,8 +2,8 @@
 
 On photographs of living people and of stone the network errs more than on renders, and in other ways: people at rest
 are given units that they do not show, a strong unit leaks into its neighbours, movements are weaker. A reader that only
-knows renders trusts every unit too much. So each example is disturbed differently in every step (domain randomisation, Tobin
-et al., arXiv 1703.06907). The amounts were chosen on photographs that no reader was trained on.
+knows renders trusts every unit too much. So each example is disturbed differently in every step (domain randomisation,
+Tobin et al., arXiv 1703.06907). The amounts were chosen on photographs that no reader was trained on.
 """
 
 from dataclasses import dataclass

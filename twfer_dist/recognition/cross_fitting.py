@@ -16,6 +16,9 @@ from twfer_dist.dataset.folds import assign_folds
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.recognition.recogniser import NAMES, name_of, open_recogniser
 
+CROSS_FITTED = ", cross-fitted"
+"""How the names of cross-fitted recognisers end in tables."""
+
 FILE = "cross-fitting.csv"
 """Which training read the images of which figure."""
 
@@ -33,7 +36,7 @@ class CrossFit:
     @property
     def name(self) -> str:
         """The name of all of them together in tables."""
-        return f"{NAMES[self.models[0].manifest.config['network']]}, cross-fitted"
+        return NAMES[self.models[0].manifest.config["network"]] + CROSS_FITTED
 
     def assign(self, named: pa.Array) -> np.ndarray:
         """The number of the model that reads each image, int16 (N,): one that did not see the image's figure.

@@ -10,12 +10,10 @@ import pyarrow as pa
 
 from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.recognition.calibration import Confusion
+from twfer_dist.recognition.cross_fitting import CROSS_FITTED
 from twfer_dist.recognition.recogniser import NAMES
 from twfer_dist.study.correction import HELD_OUT
 from twfer_dist.study.inputs import ReportInputs
-
-CROSS_FITTED = ", cross-fitted"
-"""How the names of cross-fitted recognisers end in tables of predictions."""
 
 _PAPERS_FIRST = NAMES["resnet18"] + CROSS_FITTED
 
@@ -60,7 +58,7 @@ def held_out(model: str, inputs: ReportInputs) -> dict[str, Any] | None:
     if model == READER:
         records = (p.results.get("held_out") for p in inputs.predictions if p.manifest.stage == "read")
         return next((record for record in records if record), None)
-    figures = {e["training"]: e["figures"] for p in inputs.predictions for e in p.results.get("cross_fitted", [])}
+    figures = {e["training"]: e["test_figures"] for p in inputs.predictions for e in p.results.get("cross_fitted", [])}
     errors = [
         Confusion(np.array(test["confusion"]), record["design_effect"], figures[training.digest])
         for training in inputs.models
