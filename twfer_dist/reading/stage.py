@@ -15,7 +15,7 @@ from twfer_dist.core.status import LOW_CONFIDENCE, OK
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
-from twfer_dist.engine.kind import Input, InputFile, StageKind
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
@@ -37,7 +37,9 @@ class ReadConfig(Settings):
     """The reader has no settings."""
 
 
-def read_spec(faces: Sequence[Artifact], config: ReadConfig, *, reader: str = SHIPPED) -> StageSpec:
+def read_spec(
+    faces: Sequence[Artifact], config: ReadConfig, *, reader: str = SHIPPED, actors: int | None = None
+) -> StageSpec:
     """The expressions that every face of `faces` shows, by its measured Action Units and their uncertainties.
 
     Tables: PREDICTIONS with the model "reader", and READINGS with intensities, reasons, and a second reading relative
@@ -56,7 +58,7 @@ def read_spec(faces: Sequence[Artifact], config: ReadConfig, *, reader: str = SH
         }
         steps = [
             Step(partial(fetch, inputs=faces)),
-            Step(FaceReader, {"reader": storage.absolute(reader), "medians": medians}),
+            Step(FaceReader, {"reader": storage.absolute(reader), "medians": medians}, actors=actors),
         ]
         reuse_key_columns = ["image_id", "row_digest", "median", "reader"]
         plan = _plan(faces, medians, opened.sha256)
@@ -74,7 +76,7 @@ def _median_faces(inputs: Sequence[Artifact]) -> dict[str, np.ndarray]:
     rows = pa.concat_tables(tables).drop_null()
     if not len(rows):
         return {}
-    units = np.array(rows["action_units"].to_pylist(), np.float32)
+    units = rows["action_units"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
     names, figure = np.unique(np.array(figures(rows).to_pylist()), return_inverse=True)
     of_figures = np.zeros((len(names), units.shape[1]))
     np.add.at(of_figures, figure, units)
@@ -166,10 +168,15 @@ def _floats(values: Sequence[float] | None) -> np.ndarray | None:
     return None if values is None else np.array(values, np.float32)
 
 
+def _build(request: Request) -> StageSpec:
+    reader = request.files.get("reader", SHIPPED)
+    return read_spec(request.all("faces"), request.config, reader=reader, actors=request.compute.actors)
+
+
 KIND = StageKind(
     "read",
     config=ReadConfig,
     inputs=(Input("faces", ("faces", "corrected"), several=True),),
     files=(InputFile("reader"),),
-    build=lambda request: read_spec(request.all("faces"), request.config, reader=request.files.get("reader", SHIPPED)),
+    build=_build,
 )
