@@ -52,7 +52,7 @@ class Workshop:
         skin = head.neutral_vertices + (weights @ self.identities).reshape(-1, 3)
         x, z = rng.uniform(-2.2, 0.5), rng.uniform(-3, 0)
         knot = np.array([x, self.skull.height(skin, x, z), z], np.float32)
-        vertices, template = [skin], [head.neutral_vertices]
+        vertices, template = [skin], [head.template_vertices]
         bodies = [(faces, kind) for faces, kind in self.parts if kind != TEETH or dress.teeth]
         count = len(skin)
         for (points, faces), kind in [*headgear(self.skull, skin, dress, knot, rng), *clothing(dress, rng)]:

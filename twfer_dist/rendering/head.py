@@ -66,6 +66,8 @@ class Head:
     uv: np.ndarray  # float32 (U, 2)
     face_uv: np.ndarray  # int32 (M, 3)
     narrow_face_vertex_count: np.ndarray  # int32 ()
+    # float32 (N, 3): where each vertex lies on ICT-FaceKit's mean head, to which carving, texture and hair refer
+    template_vertices: np.ndarray
 
     def part_faces(self, *names: str) -> np.ndarray:
         """The triangles (K, 3) of the parts with these names."""
@@ -83,13 +85,15 @@ def load_head(path: str) -> Head:
     """
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
-            missing = [f.name for f in fields(Head) if f.name not in archive]
-            if missing:
-                raise UserError(
-                    f"{path} is not a head model: array '{missing[0]}' is missing; make one with `twfer corpus head "
-                    "DIR`."
-                )
-            head = Head(**{f.name: archive[f.name] for f in fields(Head)})
+            arrays = {name: archive[name] for name in archive.files}
+        # Files of ICT-FaceKit from before there were others lack it.
+        arrays.setdefault("template_vertices", arrays.get("neutral_vertices"))
+        missing = [f.name for f in fields(Head) if f.name not in arrays]
+        if missing:
+            raise UserError(
+                f"{path} is not a head model: array '{missing[0]}' is missing; make one with `twfer corpus head DIR`."
+            )
+        head = Head(**{f.name: arrays[f.name] for f in fields(Head)})
     except FileNotFoundError:
         raise UserError(
             f"{path} does not exist: make a head model from ICT-FaceKit with `twfer corpus head DIR`."
@@ -109,7 +113,8 @@ def _fault(head: Head) -> str:
     shapes = {"neutral_vertices": (count, 3), "faces": (triangles, 3), "face_part": (triangles,),
         "face_polygon": (triangles,), "vertex_part": (count,), "expression_deltas":
         (len(head.expression_names), count, 3), "identity_deltas": (len(head.identity_names), count, 3),
-        "landmarks_68": (68,), "landmarks_68_jawline": (68,), "face_uv": (triangles, 3), }  # fmt: skip
+        "landmarks_68": (68,), "landmarks_68_jawline": (68,), "face_uv": (triangles, 3),
+        "template_vertices": (count, 3), }  # fmt: skip
     for name, shape in shapes.items():
         if getattr(head, name).shape != shape:
             return f"array '{name}' has shape {getattr(head, name).shape}, expected {shape}"
@@ -122,7 +127,7 @@ def _fault(head: Head) -> str:
         values = getattr(head, name)
         if values.size and not (0 <= values.min() and values.max() < limit):
             return f"array '{name}' has indices outside 0 to {limit - 1}"
-    for name in ("neutral_vertices", "expression_deltas", "identity_deltas"):
+    for name in ("neutral_vertices", "expression_deltas", "identity_deltas", "template_vertices"):
         if not np.isfinite(getattr(head, name)).all():
             return f"array '{name}' has values that are not finite"
     return ""
@@ -170,6 +175,7 @@ def make_head(distribution: str, out: str) -> Head:
         uv=uv,
         face_uv=triangles[..., 1],
         narrow_face_vertex_count=np.array(NARROW_FACE_VERTICES, np.int32),
+        template_vertices=vertices,
     )
     save_head(head, out)
     return head
