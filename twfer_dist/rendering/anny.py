@@ -179,8 +179,9 @@ def _shape(data: Path, head: Cut, name: str) -> np.ndarray:
 def _source(data: Path, head: Cut, source: str, side: str) -> np.ndarray:
     """Offsets (K, 3) of one of MakeHuman's shapes, or of its left or right half."""
     word = {"L": "left", "R": "right", "": ""}[side]
-    if "-" in source:  # of MakeHuman's older set
-        path = data / "mpfb2/targets/expression/units/caucasian" / f"{source.format(word)}.target.gz"
+    if "-" in source:  # of MakeHuman's older sets
+        folder = data / "mpfb2/targets" / ("" if "/" in source else "expression/units/caucasian")
+        path = folder / f"{source.format(word)}.target.gz"
         own = "{}" in source
     else:
         folder = data / "faceunits01/targets/faceunits"
