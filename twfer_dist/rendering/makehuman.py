@@ -7,6 +7,7 @@ the weights of the traits in its name. Lengths are decimetres; x points to the s
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,8 +87,12 @@ def read_target(path: Path, count: int) -> np.ndarray:
         ) from error
 
 
-def people(data: Path, count: int, kept: np.ndarray, vertices: int, kept_apart: bool) -> np.ndarray:
-    """Offsets from the base mesh, float32 (count, K, 3), of random people: at vertices `kept` (K,) of `vertices`.
+def people(
+    data: Path, count: int, at: Callable[[np.ndarray], np.ndarray], vertices: int, kept_apart: bool
+) -> np.ndarray:
+    """Offsets from the base mesh, float32 (count, K, 3), of random people.
+
+    at: takes offsets (vertices, 3) of the whole mesh, gives those (K, 3) that are wanted.
 
     They are women and men from childhood to old age, of African, Asian, European and mixed heritage, thin and fat, each
     with an own head, brow, eyes, nose, cheeks, mouth, chin and ears. kept_apart: draw people from the cells of traits
@@ -96,10 +101,10 @@ def people(data: Path, count: int, kept: np.ndarray, vertices: int, kept_apart: 
     rng = np.random.default_rng(1 if kept_apart else 0)
     macro = _macro_weights([_traits(rng, kept_apart) for _ in range(count)])
     local = _local_weights(data, count, rng, kept_apart)
-    total = np.zeros((count, len(kept) * 3), np.float32)
-    for path, weights in {**macro, **local}.items():
-        total += np.outer(weights, read_target(data / _TARGETS / path, vertices)[kept]).astype(np.float32)
-    return total.reshape(count, -1, 3)
+    weights = {**macro, **local}
+    offsets = np.stack([at(read_target(data / _TARGETS / path, vertices)) for path in weights])
+    shares = np.array(list(weights.values()), np.float32)
+    return (shares.T @ offsets.reshape(len(offsets), -1)).reshape(count, -1, 3)
 
 
 def _traits(rng: np.random.Generator, kept_apart: bool) -> dict[str, np.ndarray]:
