@@ -107,10 +107,7 @@ def draw(
     )
     shadow = _shadow(turned, triangles, position, normal, scene)
     if scene.softness:
-        scattered = [_blurred(values, 0.3 / footprint, seen, grid) for values in (shadow, *normal.T)]
-        shadow += scene.softness * (scattered[0] - shadow)
-        normal += scene.softness * (np.stack(scattered[1:], 1) - normal)
-        normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
+        shadow, normal = _scattered(shadow, normal, scene.softness, 0.3 / footprint, seen, grid)
 
     canvas = _background(scene, grid)
     canvas.reshape(-1, 3)[seen] = _light(scene, material, colour, clean, normal, hollow, shadow)
@@ -148,9 +145,16 @@ def _spread(values: np.ndarray, seen: np.ndarray, grid: int) -> np.ndarray:
     return image.reshape(grid, grid)
 
 
-def _blurred(values: np.ndarray, radius: float, seen: np.ndarray, grid: int) -> np.ndarray:
-    """Values (P,) of the visible pixels, each mixed with its neighbours' within about `radius` pixels."""
-    return box_blur(_spread(values, seen, grid), radius).reshape(-1)[seen]
+def _scattered(
+    shadow: np.ndarray, normal: np.ndarray, share: float, radius: float, seen: np.ndarray, grid: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shadow (P,) and normals (P, 3) where a share of the light scatters under the surface, over about `radius`
+    pixels.
+    """
+    blurred = [box_blur(_spread(values, seen, grid), radius).reshape(-1)[seen] for values in (shadow, *normal.T)]
+    shadow = shadow + share * (blurred[0] - shadow)
+    normal = normal + share * (np.stack(blurred[1:], 1) - normal)
+    return shadow, normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9)
 
 
 def _carved(
