@@ -54,7 +54,7 @@ class Workshop:
         skin = head.neutral_vertices + (weights @ self.identities).reshape(-1, 3)
         mobility = np.ones_like(skin)
         if stylised:
-            skin, mobility = restyle(skin, head.neutral_vertices, stylised, rng)
+            skin, mobility = restyle(skin, head.template_vertices, stylised, rng)
         x, z = rng.uniform(-2.2, 0.5), rng.uniform(-3, 0)
         knot = np.array([x, self.skull.height(skin, x, z), z], np.float32)
         vertices, template = [skin], [head.template_vertices]
