@@ -97,3 +97,10 @@ def test_another_mesh_is_refused(tmp_path: Path) -> None:
     (tmp_path / "generic_neutral_mesh.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n")
     with pytest.raises(UserError, match="has 3 vertices and 1 polygons"):
         make_head(str(tmp_path), str(tmp_path / "head.npz"))
+
+
+def test_a_file_without_a_template_refers_to_itself(tmp_path: Path) -> None:
+    arrays = {f.name: getattr(tiny_head(), f.name) for f in dataclasses.fields(tiny_head())}
+    del arrays["template_vertices"]
+    np.savez(tmp_path / "head.npz", **arrays)
+    np.testing.assert_array_equal(load_head(str(tmp_path / "head.npz")).template_vertices, arrays["neutral_vertices"])
