@@ -34,6 +34,7 @@ class Dress:
     lids: Lids = Lids()
     low: float = 0.0  # degrees by which hair or headgear comes down over the forehead
     grey: float = 0.0  # 0 to 1: how white the hair of a living face is
+    dye: tuple[float, float, float] = (0.2, 0.2, 0.2)  # linear colour of the cloth of the living
     paint: float = 0.0  # 0 to 1: how much dark paint of brows and hair is left on clay and stone
 
 

@@ -27,19 +27,34 @@ class Moustache:
 
 
 _MOUSTACHES = {
-    "thin": Moustache((0.25, 1.2, 2.2, 3.0), (-2.0, -2.1, -2.6, -3.2), (0.14, 0.20, 0.18, 0.06), (0.1, 0.25, 0.22, 0.1)),
-    "chevron": Moustache((-0.1, 0.8, 1.9, 3.0), (-1.8, -1.9, -2.4, -3.2), (0.40, 0.52, 0.5, 0.12), (0.3, 0.5, 0.45, 0.2),
-        0.3),
-    "walrus": Moustache((-0.2, 0.8, 2.0, 3.1), (-2.1, -2.2, -2.8, -4.1), (0.65, 0.8, 0.75, 0.25), (0.5, 0.75, 0.6, 0.2),
-        0.8),
-    "handlebar": Moustache((0, 1.2, 2.5, 3.6, 4.2, 4.0), (-1.85, -2.0, -2.75, -2.7, -1.9, -1.2), (0.34, 0.5, 0.46, 0.34,
-        0.25, 0.1), (0.28, 0.5, 0.45, 0.4, 0.3, 0.1), 0.3),
-    "drooping": Moustache((0.1, 1.2, 2.5, 3.2, 3.3, 3.1), (-1.85, -2.0, -2.6, -3.8, -5.2, -6.8), (0.28, 0.45, 0.5, 0.46,
-        0.36, 0.1), (0.25, 0.5, 0.5, 0.5, 0.4, 0.2), 0.2),
-    "upturned": Moustache((0.35, 1.1, 2.2, 3.2, 4.3), (-1.75, -1.95, -2.55, -2.65, -1.9), (0.26, 0.46, 0.46, 0.32, 0.08),
-        (0.25, 0.5, 0.5, 0.4, 0.15), 0.2),
-    "drawn": Moustache((0.3, 1.2, 2.4, 3.3, 4.1), (-1.75, -1.95, -2.5, -3.2, -4.2), (0.26, 0.42, 0.44, 0.34, 0.1), (0.25,
-        0.46, 0.48, 0.4, 0.15), 0.2),
+    "thin": Moustache(
+        (0.25, 1.2, 2.2, 3.0), (-2.0, -2.1, -2.6, -3.2),
+        (0.14, 0.20, 0.18, 0.06), (0.1, 0.25, 0.22, 0.1),
+    ),
+    "chevron": Moustache(
+        (-0.1, 0.8, 1.9, 3.0), (-1.8, -1.9, -2.4, -3.2),
+        (0.40, 0.52, 0.5, 0.12), (0.3, 0.5, 0.45, 0.2), 0.3,
+    ),
+    "walrus": Moustache(
+        (-0.2, 0.8, 2.0, 3.1), (-2.1, -2.2, -2.8, -4.1),
+        (0.65, 0.8, 0.75, 0.25), (0.5, 0.75, 0.6, 0.2), 0.8,
+    ),
+    "handlebar": Moustache(
+        (0, 1.2, 2.5, 3.6, 4.2, 4.0), (-1.85, -2.0, -2.75, -2.7, -1.9, -1.2),
+        (0.34, 0.5, 0.46, 0.34, 0.25, 0.1), (0.28, 0.5, 0.45, 0.4, 0.3, 0.1), 0.3,
+    ),
+    "drooping": Moustache(
+        (0.1, 1.2, 2.5, 3.2, 3.3, 3.1), (-1.85, -2.0, -2.6, -3.8, -5.2, -6.8),
+        (0.28, 0.45, 0.5, 0.46, 0.36, 0.1), (0.25, 0.5, 0.5, 0.5, 0.4, 0.2), 0.2,
+    ),
+    "upturned": Moustache(
+        (0.35, 1.1, 2.2, 3.2, 4.3), (-1.75, -1.95, -2.55, -2.65, -1.9),
+        (0.26, 0.46, 0.46, 0.32, 0.08), (0.25, 0.5, 0.5, 0.4, 0.15), 0.2,
+    ),
+    "drawn": Moustache(
+        (0.3, 1.2, 2.4, 3.3, 4.1), (-1.75, -1.95, -2.5, -3.2, -4.2),
+        (0.26, 0.42, 0.44, 0.34, 0.1), (0.25, 0.46, 0.48, 0.4, 0.15), 0.2,
+    ),
 }  # fmt: skip
 MOUSTACHES = ("none", *_MOUSTACHES)
 
@@ -119,7 +134,7 @@ def beard(style: str, skin: Unrolled, rng: np.random.Generator) -> list[Attached
         return []
     shape = _BEARDS[style]
     high, long = rng.uniform(*shape.high), rng.uniform(*shape.long)
-    lift, cheek = rng.uniform(-0.15, 0.35), rng.uniform(-0.8, 0.6)
+    lift, cheek = rng.uniform(-0.15, 0.6), rng.uniform(-0.8, 0.6)
     reach = shape.across[-1]
     columns, rows = (72, 22) if reach > 2 else (25, 16)
     line = np.linspace(-1, 1, columns) * reach * rng.uniform(0.9, 1.1)
@@ -145,7 +160,7 @@ def _grown(
     """A sheet that rises from its upper edge, follows the skin to the lower one, hangs down and turns back."""
     top, bottom = edges
     v = np.linspace(0, 1, rows)[:, None]
-    rise = np.clip(v / 0.22, 0, 1)
+    rise = np.clip(v / 0.3, 0, 1)
     rise = rise * rise * (3 - 2 * rise)
     y = top + (bottom - top) * v
     across = np.broadcast_to(line, y.shape)
@@ -157,7 +172,8 @@ def _grown(
     front = radius[..., None] * out
     front[..., 1] = y
     s = np.linspace(0.15, 1, 10)[:, None]
-    hung = front[-1] * (1 - s[..., None] * (0.10 + 0.10 * taper) * np.array((1 + 2 * taper, 0, 1)))
+    narrower = np.array((0.10 + 0.55 * taper, 0, 0.05 + 0.06 * taper))
+    hung = front[-1] * (1 - s[..., None] ** 1.4 * narrower)
     hung[..., 1] = bottom - s * length - 0.3 * np.sqrt(s)
     back = hung[-1] * np.array((0.8, 1, 0.72)) + np.array((0, 0.3, 0)) * np.linspace(0, 1, 3)[:, None, None]
     points = np.concatenate([front, hung, back])

@@ -93,9 +93,14 @@ def _covered(
     """Turban, wreath, helmet and veil."""
     hair = (skull.shell(skin, (27 + low / 2, 17 + low / 2, 0, -12, -46), rng.uniform(0.3, 0.6), 8, 0.8), HAIR)
     if dress.headgear == "turban":
-        edge = _lowered((22, 18, 12, 6, 0), -low)
+        edge = _lowered((26, 20, 12, 6, 0), -0.6 * low)
         turns: list[tuple[Solid, int]] = [
-            (skull.band(skin, (edge[0] + up, edge[1] + up + lean, edge[2] + up, edge[3] + up, edge[4] + up), 0.9, 1.25), CLOTH)
+            (
+                skull.band(
+                    skin, (edge[0] + up, edge[1] + up + lean, edge[2] + up, edge[3] + up, edge[4] + up), 0.9, 1.25
+                ),
+                CLOTH,
+            )
             for up, lean in ((0, 0), (11, rng.uniform(-6, 6)), (22, rng.uniform(-6, 6)))
         ]
         return [hair, (skull.shell(skin, edge, 1.6, 6), CLOTH), *turns]

@@ -120,11 +120,12 @@ def relief(
     height = material.grain * texture[:, GRAIN] - material.pits * texture[:, PITS] - material.cracks * texture[:, RIDGE]
     skin, hair = kind == SKIN, kind == HAIR
     front = skin & (z > 4)
-    height[front] += brows.relief(dress.brows, x[front], y[front]) + eyes.relief(dress.lids, x[front], y[front])
+    height[front] += (0.4 if material.living else 1.0) * brows.relief(dress.brows, x[front], y[front])
+    height[front] += eyes.relief(dress.lids, x[front], y[front])
     if folds.any():
         height[front] += wrinkles(x[front], y[front], folds)
     if dress.beard == "stubble" and not material.living:  # short strokes of the chisel
-        height[front] -= 0.07 * facial_hair.stubble(x[front], y[front]) * (texture[front, GRAIN] > 0.6)
+        height[front] -= 0.05 * facial_hair.stubble(x[front], y[front]) * np.clip(texture[front, GRAIN], 0, 2)
     grown = kind == BEARD
     height[grown] += dress.coarse * facial_hair.carved(dress.carving, template[grown, :2] / dress.coarse)
     if dress.headgear == "curls":
@@ -252,7 +253,7 @@ def _living(
     away = np.hypot(x - 3.1, y - 3.6)
     eye = kind == EYE
     tint = np.array([0.9, 0.7, 0.5], np.float32) * (1 - dress.grey) + dress.grey
-    hair = (complexion.hair + (0.55 - complexion.hair) * dress.grey) * tint
+    hair = (complexion.hair + (0.45 - complexion.hair) * dress.grey) * tint
     result = colour * (1 - complexion.lashes * lashes)[:, None]
     dark = np.minimum(hair, 0.3 * colour)  # brows are darker than the skin, until they turn white
     result += (complexion.brows * hairy)[:, None] * (dark + (hair - dark) * dress.grey - result)
@@ -264,6 +265,7 @@ def _living(
     result[eye & (away < 0.62)] = complexion.iris * complexion.sclera
     result[eye & (away < complexion.pupil)] = 0.01
     result[kind == HAIR] = hair
+    result[kind == CLOTH] = np.array(dress.dye, np.float32)
     grown = kind == BEARD
     strand = 1 + 0.3 * np.sin(16 * template[grown, 0] + 2 * np.sin(2 * y[grown]))
     result[grown] = hair * strand[:, None]

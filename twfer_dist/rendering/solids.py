@@ -78,7 +78,9 @@ class Skull:
             * (radius + thickness * height * (1 + 0.05 * ragged * locks.reshape(-1)) - 0.8 * (1 - height))[:, None]
         )
         faces = _grid(self.columns, self.rows)
-        return points.astype(np.float32), faces[(height[faces] > 0).any(1)]  # none under the skin, or they fill the mouth
+        return points.astype(np.float32), faces[
+            (height[faces] > 0).any(1)
+        ]  # none under the skin, or they fill the mouth
 
     def curtain(
         self, skin: np.ndarray, face: tuple[float, float], thick: float, bottom: float, waves: float = 0
@@ -89,7 +91,9 @@ class Skull:
         its lower edge. waves: depth of its folds.
         """
         around = np.linspace(-np.pi, np.pi, self.columns, endpoint=False)
-        level = self.radius(skin).reshape(self.rows, self.columns)[round((_TOP - 8) / (_TOP - _BOTTOM) * (self.rows - 1))]
+        level = self.radius(skin).reshape(self.rows, self.columns)[
+            round((_TOP - 8) / (_TOP - _BOTTOM) * (self.rows - 1))
+        ]
         down = np.linspace(0, 1, 36)[:, None]
         free = face[0] + (face[1] - face[0]) * down
         cover = np.clip((np.abs(np.degrees(around)) - free) / 5 + 0.5, 0, 1)

@@ -43,6 +43,7 @@ def drawn(rng: np.random.Generator, posture: str) -> Dress:
         lids=eyes.drawn(rng),
         low=float(rng.uniform(6, 22)) if rng.random() < 0.35 else 0.0,
         grey=float(rng.uniform(0.3, 1)) if rng.random() < 0.25 else 0.0,
+        dye=_dye(rng),
         paint=float(rng.uniform(0.2, 1)) if rng.random() < 0.2 else 0.0,
     )
 
@@ -59,6 +60,14 @@ def _facial_hair(headgear: str, rng: np.random.Generator) -> tuple[str, str]:
     if 0.2 <= kind < 0.45:
         return moustache, "none"
     return moustache, str(rng.choice(facial_hair.BEARDS[1:]))
+
+
+def _dye(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Undyed, dyed or black cloth."""
+    red, green, blue = (
+        float(v) for v in rng.choice((0.03, 0.12, 0.3, 0.55)) * rng.uniform(0.35, 1, 3) ** rng.choice((0.2, 1))
+    )
+    return red, green, blue
 
 
 def _of(shares: dict[str, float], rng: np.random.Generator) -> str:
