@@ -8,6 +8,7 @@ import pytest
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.rendering import plan
 from twfer_dist.rendering.dress import BEARD, Dress
+from twfer_dist.rendering.eyes import EYES
 from twfer_dist.rendering.facial_hair import BEARDS, CARVINGS, MOUSTACHES, carved, stubble
 from twfer_dist.rendering.facs import shape_weights
 from twfer_dist.rendering.figure import Figure, Workshop
@@ -71,18 +72,16 @@ def test_hair_and_paint_leave_the_skin_and_its_points(workshop: Workshop) -> Non
 
 
 @pytest.mark.parametrize(
-    ("change", "rows"),
-    [({"moustache": name}, (0.48, 0.95)) for name in MOUSTACHES[1:]]
-    + [({"beard": name}, (0.25, 1)) for name in BEARDS[1:]]
-    + [({"eyes": name}, (0.2, 0.5)) for name in ("ring", "drilled", "hooked", "painted", "hollow")],
+    ("dress", "rows"),
+    [(dataclasses.replace(BARE, moustache=name), (0.48, 0.95)) for name in MOUSTACHES[1:]]
+    + [(dataclasses.replace(BARE, beard=name), (0.25, 1)) for name in BEARDS[1:]]
+    + [(dataclasses.replace(BARE, eyes=name), (0.2, 0.5)) for name in EYES[1:]],
+    ids=[*MOUSTACHES[1:], *BEARDS[1:], *EYES[1:]],
 )
-def test_each_style_changes_its_region_alone(
-    workshop: Workshop, change: dict[str, str], rows: tuple[float, float]
-) -> None:
-    material = "skin" if change.get("beard") == "stubble" else "marble"
-    config = ClayConfig(size=96, framing="loose", materials=(material,))
+def test_each_style_changes_its_region_alone(workshop: Workshop, dress: Dress, rows: tuple[float, float]) -> None:
+    config = ClayConfig(size=96, framing="loose", materials=("skin" if dress.beard == "stubble" else "marble",))
     scene = dataclasses.replace(plan.scene(config, "b"), pose=(0, 0, 0), key=(0, 0, 1), noise=0.0)
-    bare, other = (_figure(workshop, dataclasses.replace(BARE, **worn)) for worn in ({}, change))
+    bare, other = _figure(workshop, BARE), _figure(workshop, dress)
     view = plan.view(config, "b", project(bare.vertices, scene.pose)[1][bare.landmarks])
     before, after, again = (
         draw(figure, figure.vertices, NO_FOLDS, scene, view, 96).astype(int) for figure in (bare, other, other)

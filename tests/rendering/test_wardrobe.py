@@ -12,7 +12,7 @@ from twfer_dist.rendering.facial_hair import BEARDS, CARVINGS, MOUSTACHES
 from twfer_dist.rendering.wardrobe import drawn
 
 
-def test_everything_is_worn_and_half_of_the_figures_have_no_facial_hair() -> None:
+def test_all_is_worn_and_half_have_no_facial_hair() -> None:
     rng = np.random.default_rng(0)
     figures = [drawn(rng, "") for _ in range(4000)]
     for name, all_names in (

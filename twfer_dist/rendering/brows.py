@@ -62,7 +62,7 @@ def relief(brows: Brows, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     off, ends = _off(brows, x, y)
     bank = np.exp(-((off / brows.thick) ** 2))
     if brows.style == "hair":
-        return brows.depth * ends * bank * (1 + 0.3 * np.sin(7 * x - 4 * y))
+        return brows.depth * ends * bank * (1 + 0.2 * np.sin(11 * x - 6 * y))
     if brows.style == "ridge":  # steep below, like a wing
         return brows.depth * ends * np.where(off > 0, bank, np.exp(-((off / (0.45 * brows.thick)) ** 2)))
     if brows.style == "line":

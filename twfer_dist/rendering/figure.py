@@ -48,7 +48,8 @@ class Workshop:
             (head.part_faces("teeth"), TEETH),
         )
         self.skull = Skull(head)
-        self.unrolled = Unrolled(head, head.part_faces("face", "head_and_neck"))
+        self.template = head.neutral_vertices
+        self.unrolled = Unrolled(self.template, head.part_faces("face", "head_and_neck"))
         self.names = [str(name) for name in head.expression_names]
 
     def figure(self, dress: Dress, rng: np.random.Generator) -> Figure:
@@ -78,7 +79,7 @@ class Workshop:
         return Figure(
             dress,
             np.concatenate([skin, *(points for points, *_ in pieces)]).astype(np.float32),
-            np.concatenate([head.neutral_vertices, *(template for _, template, *_ in pieces)]).astype(np.float32),
+            np.concatenate([self.template, *(template for _, template, *_ in pieces)]).astype(np.float32),
             triangles,
             np.concatenate([np.full(len(faces), kind, np.uint8) for faces, kind in bodies]),
             tied,

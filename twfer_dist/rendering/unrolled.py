@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-from twfer_dist.rendering.head import Head
 from twfer_dist.rendering.raster import rasterise
 
 TURN = 10.0  # across = TURN * azimuth
@@ -38,10 +37,13 @@ class Attached:
 
 
 class Unrolled:
-    """The outermost triangle of a head's skin at each place around the axis. skin: int32 (M, 3), its triangles."""
+    """The outermost triangle of a head's skin at each place around the axis.
 
-    def __init__(self, head: Head, skin: np.ndarray) -> None:
-        x, y, z = head.neutral_vertices.T
+    template: float32 (N, 3), where the vertices lie on the mean head. skin: int32 (M, 3), triangles.
+    """
+
+    def __init__(self, template: np.ndarray, skin: np.ndarray) -> None:
+        x, y, z = template.T
         around = np.arctan2(x, z)
         triangles = skin[np.abs(around[skin]).max(1) < (_REACH + 1) / TURN]
         flat = np.stack([(around * TURN + _REACH) / _CELL, (_TOP - y) / _CELL, np.hypot(x, z)], 1)
@@ -53,7 +55,7 @@ class Unrolled:
         row, column = distance_transform_edt(empty.reshape(_SIZE, _SIZE), return_distances=False, return_indices=True)
         filled = number[(row * _SIZE + column).reshape(-1)]
         self.corners, self.hold = triangles[which][filled], weights[filled]
-        self.neutral = head.neutral_vertices
+        self.template = template
         self.radius = np.einsum("pc,pc->p", self.hold, np.hypot(x, z)[self.corners]).reshape(_SIZE, _SIZE)
         self.smooth = gaussian_filter(self.radius, _SMOOTH)
 
@@ -72,7 +74,7 @@ class Unrolled:
         column = np.clip((across + _REACH) / _CELL, 0, _SIZE - 1).astype(int)
         cell = row * _SIZE + column
         corners, hold = self.corners[cell], self.hold[cell]
-        held = np.einsum("kc,kcn->kn", hold, self.neutral[corners])
+        held = np.einsum("kc,kcn->kn", hold, self.template[corners])
         return Attached(
             corners.astype(np.int32),
             hold.astype(np.float32),
