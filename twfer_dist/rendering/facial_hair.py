@@ -85,6 +85,8 @@ _BEARDS = {
     "pointed": Beard(_CHEEKS, _FULL, _JAW, (0.4, 0.9), (1.5, 4.0), 1.0),
 }
 BEARDS = ("none", "stubble", *_BEARDS)
+SHADED = ("stubble", "short", "full", "long", "pointed")
+"""Beards with thin hair on the skin around them."""
 
 
 def moustache(style: str, skin: Unrolled, rng: np.random.Generator) -> list[Attached]:

@@ -127,7 +127,10 @@ def relief(
     if dress.beard == "stubble" and not material.living:  # short strokes of the chisel
         height[front] -= 0.05 * facial_hair.stubble(x[front], y[front]) * np.clip(texture[front, GRAIN], 0, 2)
     grown = kind == BEARD
-    height[grown] += dress.coarse * facial_hair.carved(dress.carving, template[grown, :2] / dress.coarse)
+    if material.living:
+        height[grown] += 0.6 * facial_hair.carved("strands", 1.5 * template[grown, :2])
+    else:
+        height[grown] += dress.coarse * facial_hair.carved(dress.carving, template[grown, :2] / dress.coarse)
     if dress.headgear == "curls":
         curls = (
             np.sin(2.3 * template[:, 0] + 1.5 * np.sin(1.1 * y))
@@ -138,7 +141,8 @@ def relief(
     else:
         away = template - knot
         turn = np.arctan2(away[:, 0], away[:, 2] + 0.35 * away[:, 1])
-        height += hair * 0.17 * np.abs(np.sin(turn * 26 + 0.6 * texture[:, BLOTCH]))
+        wave = 1.6 * np.sin(1.3 * y) if dress.headgear in ("parted", "long") else 0.6 * texture[:, BLOTCH]
+        height += hair * 0.17 * dress.coarse * np.abs(np.sin(turn * 26 / dress.coarse + wave))
     height += (kind == CLOTH) * 0.10 * np.sin(1.6 * y + 0.8 * np.sin(0.4 * template[:, 0]) + 0.5 * texture[:, BLOTCH])
     height += (kind == ARMOUR) * _plates(template[:, 0], y)
     height += (kind == EYE) * eyes.ball(dress.eyes, x, y)
@@ -257,7 +261,7 @@ def _living(
     result = colour * (1 - complexion.lashes * lashes)[:, None]
     dark = np.minimum(hair, 0.3 * colour)  # brows are darker than the skin, until they turn white
     result += (complexion.brows * hairy)[:, None] * (dark + (hair - dark) * dress.grey - result)
-    if dress.beard == "stubble":
+    if dress.beard in facial_hair.SHADED:
         cut = front * facial_hair.stubble(x, y) * complexion.brows * 0.55
         result += cut[:, None] * (0.5 * hair + 0.2 * result - result)
     result += lips[:, None] * (colour * np.array([0.95, 1 - complexion.lips, 1 - complexion.lips], np.float32) - result)
