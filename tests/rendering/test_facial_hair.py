@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twfer_dist.core.taxonomy import ACTION_UNITS
-from twfer_dist.rendering import plan
+from twfer_dist.rendering import plan, scenes
 from twfer_dist.rendering.dress import BEARD, Dress
 from twfer_dist.rendering.eyes import EYES
 from twfer_dist.rendering.facial_hair import BEARDS, CARVINGS, MOUSTACHES, carved, stubble
@@ -14,6 +14,7 @@ from twfer_dist.rendering.facs import shape_weights
 from twfer_dist.rendering.figure import Figure, Workshop
 from twfer_dist.rendering.plan import ClayConfig
 from twfer_dist.rendering.render import draw, project
+from twfer_dist.rendering.wardrobe import drawn
 
 NO_FOLDS = np.zeros(17, np.float32)
 BARE = Dress("bald", "bare", "none", "blank", False)
@@ -63,7 +64,7 @@ def test_hair_and_paint_leave_the_skin_and_its_points(workshop: Workshop) -> Non
     count = len(workshop.head.neutral_vertices)
     rng = np.random.default_rng(0)
     for _ in range(20):
-        dress = dataclasses.replace(plan.wardrobe.drawn(rng, ""), lids=BARE.lids)
+        dress = dataclasses.replace(drawn(rng, ""), lids=BARE.lids)
         dressed = _figure(workshop, dress)
         np.testing.assert_array_equal(dressed.vertices[:count], bare.vertices[:count])
         np.testing.assert_array_equal(dressed.landmarks, bare.landmarks)
@@ -80,9 +81,9 @@ def test_hair_and_paint_leave_the_skin_and_its_points(workshop: Workshop) -> Non
 )
 def test_each_style_changes_its_region_alone(workshop: Workshop, dress: Dress, rows: tuple[float, float]) -> None:
     config = ClayConfig(size=96, framing="loose", materials=("skin" if dress.beard == "stubble" else "marble",))
-    scene = dataclasses.replace(plan.scene(config, "b"), pose=(0, 0, 0), key=(0, 0, 1), noise=0.0)
+    scene = dataclasses.replace(scenes.scene(config, "b"), pose=(0, 0, 0), key=(0, 0, 1), noise=0.0)
     bare, other = _figure(workshop, BARE), _figure(workshop, dress)
-    view = plan.view(config, "b", project(bare.vertices, scene.pose)[1][bare.landmarks])
+    view = plan.view(config, "b", project(bare.vertices, scene)[1][bare.landmarks])
     before, after, again = (
         draw(figure, figure.vertices, NO_FOLDS, scene, view, 96).astype(int) for figure in (bare, other, other)
     )

@@ -24,7 +24,7 @@ class Lids:
 
 def drawn(rng: np.random.Generator) -> Lids:
     """Lids of a random carving; a third are plain."""
-    rim = rng.uniform(0.04, 0.2) * (rng.random() < 0.5)
+    rim = rng.uniform(0.05, 0.28) * (rng.random() < 0.5)
     opening = float(rng.choice((-1, 1)) * rng.uniform(0, 1)) * (rng.random() < 0.5)
     return Lids(
         rim=float(rim),

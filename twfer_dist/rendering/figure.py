@@ -9,6 +9,7 @@ from twfer_dist.rendering import eyes, facial_hair
 from twfer_dist.rendering.dress import BEARD, EYE, MOUTH, SKIN, TEETH, Dress, clothing
 from twfer_dist.rendering.head import Head
 from twfer_dist.rendering.headgear import headgear, knot
+from twfer_dist.rendering.proportions import restyle
 from twfer_dist.rendering.solids import Skull
 from twfer_dist.rendering.unrolled import Attached, Unrolled
 
@@ -30,6 +31,7 @@ class Figure:
     knot: np.ndarray  # float32 (3,): where the hair is tied
     landmarks: np.ndarray  # int32 (68,): vertices
     attached: tuple[Attached, ...]  # moustache and beard, which move with the skin
+    mobility: np.ndarray  # float32 (N, 3): how far expressions move a vertex, relative to the head model
     incidence: sparse.csr_matrix  # float32 (V, T): 1 where a triangle has a vertex
 
 
@@ -52,15 +54,18 @@ class Workshop:
         self.unrolled = Unrolled(self.template, head.part_faces("face", "head_and_neck"))
         self.names = [str(name) for name in head.expression_names]
 
-    def figure(self, dress: Dress, rng: np.random.Generator) -> Figure:
+    def figure(self, dress: Dress, rng: np.random.Generator, stylised: float = 0.0) -> Figure:
         """A figure of a random identity (normal weights of 0.8 standard deviations, as the model's authors advise),
-        dressed.
+        dressed. stylised: how far its proportions leave the scanned people's (`proportions.restyle`).
         """
         head = self.head
         weights = rng.normal(0, 0.8, len(self.identities)).astype(np.float32)
         skin = head.neutral_vertices + (weights @ self.identities).reshape(-1, 3)
         if dress.lids.open:
             skin = skin + self._opened(dress.lids)
+        mobility = np.ones_like(skin)
+        if stylised:
+            skin, mobility = restyle(skin, self.template, stylised, rng)
         tied = knot(self.skull, skin, dress, rng)
         attached = (
             *facial_hair.moustache(dress.moustache, self.unrolled, rng),
@@ -85,6 +90,7 @@ class Workshop:
             tied,
             head.landmarks_68_jawline,
             attached,
+            mobility,
             sparse.csr_matrix((np.ones(len(corners), np.float32), (corners, numbers)), (count, len(triangles))),
         )
 
@@ -93,7 +99,7 @@ class Workshop:
         offset = np.zeros(self.shapes.shape[1], np.float32)
         for shape in np.flatnonzero(weights):
             offset += weights[shape] * self.shapes[shape]
-        moved = offset.reshape(-1, 3)
+        moved = offset.reshape(-1, 3) * figure.mobility
         vertices = figure.vertices.copy()
         count = len(moved)
         vertices[:count] += moved
@@ -104,6 +110,6 @@ class Workshop:
 
     def _opened(self, lids: eyes.Lids) -> np.ndarray:
         """Offset (N, 3) of the skin with eyes that stand wider or narrower than the model's at rest."""
-        name, most = ("eyeWide", 0.4) if lids.open > 0 else ("eyeBlink", 0.22)
+        name, most = ("eyeWide", 0.35) if lids.open > 0 else ("eyeBlink", 0.18)
         shapes = self.shapes[[self.names.index(f"{name}_{side}") for side in "LR"]]
         return (most * abs(lids.open) * shapes.sum(0)).reshape(-1, 3)

@@ -75,7 +75,7 @@ def _hair(
         line = _lowered((18, 13, -2, -14, -48), -low)
         hair = [(skull.shell(skin, line, thick, 3.5, rng.uniform(0.2, 1.6)), HAIR)]
     else:  # parted in the middle and combed to the temples
-        hair = [(skull.shell(skin, (31 + low, 9 + low / 2, -12, -22, -48), thick + 0.3, 7, 0.8), HAIR)]
+        hair = [(skull.shell(skin, (31 + low, 9 + low / 2, -12, -22, -48), rng.uniform(0.6, 1.7), 8, 0.8), HAIR)]
     if dress.headgear == "long" or rng.random() < 0.3:
         free, bottom = rng.uniform(56, 78), rng.uniform(-16, -5)
         hair.append(

@@ -12,6 +12,7 @@ import numpy as np
 
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.rendering import brows, eyes, facial_hair
+from twfer_dist.rendering.complexion import Complexion, tones
 from twfer_dist.rendering.dress import ARMOUR, BEARD, CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH, Dress
 
 TEXTURE = 512  # pixels of the tile
@@ -48,21 +49,9 @@ MATERIALS = {"terracotta": Material(((0.30, 0.15, 0.085), (0.34, 0.20, 0.12), (0
     0.045, 0.047), 0.35, (0.25, 0.23, 0.20), 0.40, 0.22, 14, 0.10, 0.030, 0.07, 0.02), "limestone":
     Material(((0.42, 0.37, 0.27), (0.36, 0.34, 0.30), (0.46, 0.40, 0.33)), (0.16, 0.145, 0.12), 0.50,
     (0.22, 0.19, 0.14), 0.50, 0.03, 8, 0.18, 0.045, 0.12, 0.06), "skin": Material(((0.52, 0.31, 0.22),
-    (0.36, 0.19, 0.11), (0.13, 0.065, 0.04), (0.60, 0.40, 0.32)), (0.42, 0.20, 0.15), 0.10, (0.30, 0.15,
+    (0.36, 0.19, 0.11), (0.13, 0.065, 0.04), (0.60, 0.40, 0.32), (0.22, 0.12, 0.075), (0.07, 0.035,
+    0.025), (0.70, 0.52, 0.44)), (0.42, 0.20, 0.15), 0.10, (0.30, 0.15,
     0.10), 0.20, 0.20, 16, 0.22, 0.006, 0.01, 0.0, living=True), }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Complexion:
-    """The colours of a living face, 0 to 1, and its pupils in model units."""
-
-    sclera: float = 0.53
-    iris: float = 0.16
-    pupil: float = 0.25
-    brows: float = 0.85  # how much darker than the skin
-    lips: float = 0.45  # how much redder
-    lashes: float = 0.0  # how much darker the edges of the lids are than the skin
-    hair: float = 0.15  # how light
 
 
 @lru_cache(maxsize=4)
@@ -118,8 +107,7 @@ def relief(
     """Height, float32 (P,), in model units that carving and age add to the surface. folds: see `wrinkles`."""
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
     height = material.grain * texture[:, GRAIN] - material.pits * texture[:, PITS] - material.cracks * texture[:, RIDGE]
-    skin, hair = kind == SKIN, kind == HAIR
-    front = skin & (z > 4)
+    front = (kind == SKIN) & (z > 4)
     height[front] += (0.4 if material.living else 1.0) * brows.relief(dress.brows, x[front], y[front])
     height[front] += eyes.relief(dress.lids, x[front], y[front])
     if folds.any():
@@ -131,22 +119,24 @@ def relief(
         height[grown] += 0.6 * facial_hair.carved("strands", 1.5 * template[grown, :2])
     else:
         height[grown] += dress.coarse * facial_hair.carved(dress.carving, template[grown, :2] / dress.coarse)
-    if dress.headgear == "curls":
-        curls = (
-            np.sin(2.3 * template[:, 0] + 1.5 * np.sin(1.1 * y))
-            * np.sin(2.3 * y + 1.2 * np.sin(1.3 * z))
-            * np.cos(1.7 * z)
-        )
-        height += hair * 0.34 * np.abs(curls) ** 0.6
-    else:
-        away = template - knot
-        turn = np.arctan2(away[:, 0], away[:, 2] + 0.35 * away[:, 1])
-        wave = 1.6 * np.sin(1.3 * y) if dress.headgear in ("parted", "long") else 0.6 * texture[:, BLOTCH]
-        height += hair * 0.17 * dress.coarse * np.abs(np.sin(turn * 26 / dress.coarse + wave))
+    hair = kind == HAIR
+    height[hair] += _hair(dress, template[hair], knot, texture[hair, BLOTCH])
     height += (kind == CLOTH) * 0.10 * np.sin(1.6 * y + 0.8 * np.sin(0.4 * template[:, 0]) + 0.5 * texture[:, BLOTCH])
     height += (kind == ARMOUR) * _plates(template[:, 0], y)
     height += (kind == EYE) * eyes.ball(dress.eyes, x, y)
     return height.astype(np.float32)
+
+
+def _hair(dress: Dress, template: np.ndarray, knot: np.ndarray, blotch: np.ndarray) -> np.ndarray:
+    """Height (P,) in model units of the hair on the head: curls, or strands combed from where it is tied or parts."""
+    x, y, z = template.T
+    if dress.headgear == "curls":
+        curls = np.sin(2.3 * x + 1.5 * np.sin(1.1 * y)) * np.sin(2.3 * y + 1.2 * np.sin(1.3 * z)) * np.cos(1.7 * z)
+        return 0.34 * np.abs(curls) ** 0.6
+    away = template - knot
+    turn = np.arctan2(away[:, 0], away[:, 2] + 0.35 * away[:, 1])
+    wave = 1.6 * np.sin(1.3 * y) if dress.headgear in ("parted", "long") else 0.6 * blotch
+    return 0.17 * dress.coarse * np.abs(np.sin(turn * 26 / dress.coarse + wave))
 
 
 def _bump(distance: np.ndarray, width: float) -> np.ndarray:
@@ -225,7 +215,7 @@ def albedo(
     )
     result += (np.array(material.dust, np.float32) - result) * dust[:, None]
     if material.living:
-        result = _living(result, kind, template, dress, complexion)
+        result = _living(result, kind, template, texture, dress, complexion)
     else:
         result *= _painted(kind, template, dress)[:, None]
     result *= np.where(kind == MOUTH, 0.10, 1.0)[:, None]
@@ -245,7 +235,12 @@ def _painted(kind: np.ndarray, template: np.ndarray, dress: Dress) -> np.ndarray
 
 
 def _living(
-    colour: np.ndarray, kind: np.ndarray, template: np.ndarray, dress: Dress, complexion: Complexion
+    colour: np.ndarray,
+    kind: np.ndarray,
+    template: np.ndarray,
+    texture: np.ndarray,
+    dress: Dress,
+    complexion: Complexion,
 ) -> np.ndarray:
     """Colour (P, 3) with the eyes, brows, lips, hair and teeth of a living face."""
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
@@ -257,14 +252,17 @@ def _living(
     away = np.hypot(x - 3.1, y - 3.6)
     eye = kind == EYE
     tint = np.array([0.9, 0.7, 0.5], np.float32) * (1 - dress.grey) + dress.grey
-    hair = (complexion.hair + (0.45 - complexion.hair) * dress.grey) * tint
+    light = min(complexion.hair, float(colour.mean()))  # no lighter than the skin, until it turns white
+    hair = (light + (0.45 - light) * dress.grey) * tint
     result = colour * (1 - complexion.lashes * lashes)[:, None]
+    result *= 1 + front[:, None] * (tones(template, texture, complexion) - 1)[:, None]
     dark = np.minimum(hair, 0.3 * colour)  # brows are darker than the skin, until they turn white
     result += (complexion.brows * hairy)[:, None] * (dark + (hair - dark) * dress.grey - result)
     if dress.beard in facial_hair.SHADED:
         cut = front * facial_hair.stubble(x, y) * complexion.brows * 0.55
         result += cut[:, None] * (0.5 * hair + 0.2 * result - result)
-    result += lips[:, None] * (colour * np.array([0.95, 1 - complexion.lips, 1 - complexion.lips], np.float32) - result)
+    lip_colour = complexion.lip_tone * np.array([0.95, 1 - complexion.lips, 1 - complexion.lips], np.float32)
+    result += lips[:, None] * (colour * lip_colour - result)
     result[eye] = complexion.sclera * np.array([1.04, 1.0, 0.95], np.float32)
     result[eye & (away < 0.62)] = complexion.iris * complexion.sclera
     result[eye & (away < complexion.pupil)] = 0.01
