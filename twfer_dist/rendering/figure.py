@@ -50,7 +50,7 @@ class Workshop:
             (head.part_faces("teeth"), TEETH),
         )
         self.skull = Skull(head)
-        self.template = head.neutral_vertices
+        self.template = head.template_vertices
         self.unrolled = Unrolled(self.template, head.part_faces("face", "head_and_neck"))
         self.names = [str(name) for name in head.expression_names]
 
