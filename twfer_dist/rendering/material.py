@@ -115,10 +115,11 @@ def relief(
     if dress.beard == "stubble" and not material.living:  # short strokes of the chisel
         height[front] -= 0.05 * facial_hair.stubble(x[front], y[front]) * np.clip(texture[front, GRAIN], 0, 2)
     grown = kind == BEARD
+    places = template[grown, :2] + 0.12 * texture[grown, :2]  # by hand, not by rule
     if material.living:
-        height[grown] += 0.6 * facial_hair.carved("strands", 1.5 * template[grown, :2])
+        height[grown] += 0.5 * (facial_hair.carved("locks", places) + facial_hair.carved("strands", 2 * places))
     else:
-        height[grown] += dress.coarse * facial_hair.carved(dress.carving, template[grown, :2] / dress.coarse)
+        height[grown] += dress.coarse * facial_hair.carved(dress.carving, places / dress.coarse)
     hair = kind == HAIR
     height[hair] += _hair(dress, template[hair], knot, texture[hair, BLOTCH])
     height += (kind == CLOTH) * 0.10 * np.sin(1.6 * y + 0.8 * np.sin(0.4 * template[:, 0]) + 0.5 * texture[:, BLOTCH])
@@ -252,7 +253,7 @@ def _living(
     away = np.hypot(x - 3.1, y - 3.6)
     eye = kind == EYE
     tint = np.array([0.9, 0.7, 0.5], np.float32) * (1 - dress.grey) + dress.grey
-    light = min(complexion.hair, float(colour.mean()))  # no lighter than the skin, until it turns white
+    light = min(complexion.hair**1.5, float(colour.mean()))  # no lighter than the skin, until it turns white
     hair = (light + (0.45 - light) * dress.grey) * tint
     result = colour * (1 - complexion.lashes * lashes)[:, None]
     result *= 1 + front[:, None] * (tones(template, texture, complexion) - 1)[:, None]
@@ -269,7 +270,8 @@ def _living(
     result[kind == HAIR] = hair
     result[kind == CLOTH] = np.array(dress.dye, np.float32)
     grown = kind == BEARD
-    strand = 1 + 0.3 * np.sin(16 * template[grown, 0] + 2 * np.sin(2 * y[grown]))
+    strand = 1 + 0.25 * np.sin(16 * template[grown, 0] + 2 * np.sin(2 * y[grown]) + 1.5 * texture[grown, GRAIN])
+    strand *= np.clip(0.85 + 0.3 * texture[grown, BLOTCH], 0.4, 1.4)
     result[grown] = hair * strand[:, None]
     result[kind == TEETH] = 0.9 * complexion.sclera
     return result
