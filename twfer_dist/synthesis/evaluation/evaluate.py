@@ -49,12 +49,11 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of the generator `ours` and, if given, `public`, next to copying the input.
 
-    rendered: scenes of heads (`inputs.load_rendered`). faces: outputs of the faces stage (`load_neutral_faces`);
-    without any, the sculpture that ships (`find_sculpture`). figures: the most that are taken from each. identity,
-    reference_analyzer: weights of networks; the shipped analyzer by default. secondary_analyzer: another network that
-    measures faces, such as MediaPipe's. Keys:
+    rendered: scenes of heads (`load_rendered`). faces: outputs of the faces stage (`load_neutral_faces`); without any
+    the sculpture that ships (`find_sculpture`). figures: the most that are taken of each. identity, reference_analyzer
+    (default: the one that ships), secondary_analyzer: weights of networks. Keys:
         psnr, ssim, feature_distance: on rendered pairs, where input and truth differ (`changed`), and in the `rest`;
-        au_control_r, au_control_r_secondary: `Evaluator.control`, of rendered figures (`clay`) beside the `truth`'s own;
+        au_control_r, au_control_r_secondary: `Evaluator.control`; on rendered figures (`clay`) also of the `truth`;
         monotone_share: the share of figures and expressions whose measured expression rises at each of INTENSITIES;
         identity_rank1: `Evaluator.identity_rank1`, on clay in another scene if the figure has two; needs `identity`;
         reference_choice: `control.reference_effect` by expression where labelled `faces` offer references, else None.
@@ -63,12 +62,13 @@ def evaluate(
     analyzer = open_network(reference_analyzer or SHIPPED)
     secondary = open_analyzer(secondary_analyzer) if secondary_analyzer else None
     network = open_identity(identity) if identity else None
+    systems, device = _load_systems(ours, public)
     scenes = load_rendered(rendered, figures)
     neutral = load_neutral_faces(faces, figures) if faces else find_sculpture(figures)
     chosen = _choose_references(faces)
-    total = _pictures(2 if public else 1, 2 if secondary else 1, scenes, len(neutral.crops), chosen)
+    total = _pictures(len(systems), 2 if secondary else 1, scenes, len(neutral.crops), chosen)
     progress = Progress("pictures animated and measured", total, quiet=quiet)
-    evaluator = Evaluator(*_load_systems(ours, public), analyzer, secondary, network, progress)
+    evaluator = Evaluator(systems, device, analyzer, secondary, network, progress)
     scores = _score_rendered(evaluator, scenes)
     for key, of_faces in _score_faces(evaluator, neutral).items():
         scores.setdefault(key, {})["sculpture"] = of_faces
