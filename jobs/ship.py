@@ -30,14 +30,18 @@ from twfer_dist.synthesis.evaluation import inputs
 from twfer_dist.training.observer import LOG
 
 
-def ship_faces(network: Artifact, heads: Artifact, test: Artifact) -> Path:
+def ship_faces(
+    network: Artifact, heads: Artifact, makehuman: Artifact, test: Artifact, makehuman_test: Artifact
+) -> Path:
     weights = Path(analyzer.SHIPPED)
     shutil.copyfile(network.path(analyzer.WEIGHTS), weights)
     shutil.copyfile(network.path(faces_train.LOG), weights.with_suffix(".jsonl"))
-    _copy_output(test, evaluate.TEST)
-    _write_facts(
-        weights, network, heads, evaluation=evaluate.evaluate(str(weights), artifact.open_artifact(evaluate.TEST))
+    for shipped, rendered in ((evaluate.TEST, test), (evaluate.SECOND_TEST, makehuman_test)):
+        _copy_output(rendered, shipped)
+    first, second = (
+        evaluate.evaluate(str(weights), artifact.open_artifact(uri)) for uri in (evaluate.TEST, evaluate.SECOND_TEST)
     )
+    _write_facts(weights, network, heads, makehuman, evaluation=first, evaluation_makehuman=second)
     return ship_units()
 
 
@@ -81,14 +85,15 @@ def _copy_output(output: Artifact, folder: str) -> None:
     shutil.copytree(output.uri, folder)
 
 
-def _write_facts(weights: Path, network: Artifact, rendered: Artifact, **more: object) -> None:
+def _write_facts(weights: Path, network: Artifact, *rendered: Artifact, **more: object) -> None:
     facts = {
         "file": weights.name,
         "sha256": storage.sha256_file(str(weights)),
         **{key: getattr(network.manifest, key) for key in ("stage", "fingerprint", "version", "config", "seconds")},
-        "rendered": {
-            key: getattr(rendered.manifest, key) for key in ("fingerprint", "digest", "config", "models", "rows")
-        },
+        "rendered": [
+            {key: getattr(heads.manifest, key) for key in ("fingerprint", "digest", "config", "models", "rows")}
+            for heads in rendered
+        ],
         "scores": network.results["scores"],
         **more,
     }

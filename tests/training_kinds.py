@@ -40,7 +40,7 @@ def spec(kind: str, data: Artifact, tracking: Tracking, checkpoint_seconds: floa
         case "generator":
             return generator_spec(data, GENERATOR, tracking, checkpoint_seconds=checkpoint_seconds)
         case "face-network":
-            return face_network_spec(data, FACES, tracking, checkpoint_seconds=checkpoint_seconds)
+            return face_network_spec([data], FACES, tracking, checkpoint_seconds=checkpoint_seconds)
         case "identity-network":
             return identity_network_spec(data, FACES, tracking, checkpoint_seconds=checkpoint_seconds)
         case _:

@@ -30,4 +30,4 @@ def trained(rendered: Artifact, migrated_database: Path, tmp_path_factory: pytes
     shutil.copy(migrated_database, out / "mlflow.db")
     tracking = Tracking(f"sqlite:///{out}/mlflow.db", "faces")
     config = FaceNetworkConfig(steps=6, batch=8, held_out=0.3)
-    return run_stage(face_network_spec(rendered, config, tracking, test=rendered), str(out), quiet=True)
+    return run_stage(face_network_spec([rendered], config, tracking, tests=[rendered]), str(out), quiet=True)

@@ -62,7 +62,7 @@ def test_the_stage_writes_weights_log_and_scores(trained: Artifact) -> None:
     scores = trained.results["scores"]["held_out"]
     assert scores["n"] == 16 and set(scores["au_pearson"]) == set(scores["au_mae"]) and len(scores["au_mae"]) == 17
     assert scores["interval_coverage_90"] >= 0.9  # of the faces that the intervals are calibrated on
-    assert trained.results["scores"]["test"]["n"] == trained.results["rendered"] == 48
+    assert trained.results["scores"]["test_1"]["n"] == trained.results["rendered"] == 48
     log = [json.loads(line) for line in storage.read_bytes(trained.path(LOG)).splitlines()]
     assert log[-1]["step"] == 6 and {"points", "units", "pose", "scales"} <= log[-1].keys()
     loaded = analyzer.open_network(trained.path(analyzer.WEIGHTS))

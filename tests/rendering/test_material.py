@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twfer_dist.core.taxonomy import ACTION_UNITS
-from twfer_dist.rendering import plan
+from twfer_dist.rendering import plan, scenes
 from twfer_dist.rendering.dress import Dress
 from twfer_dist.rendering.facs import varied
 from twfer_dist.rendering.figure import Workshop
@@ -48,15 +48,15 @@ def test_skin_folds_show_in_the_plans_for_training(workshop: Workshop) -> None:
     assert min(depths) == 0 and max(depths) > 0.8 and len(set(depths)) > 20  # the young have none
     assert not any(plan.folds(shown, f"figure-{number}", units).any() for number in range(40))
     figure = workshop.figure(Dress("bald", "bare", "none", "blank", False), np.random.default_rng(5))
-    scene = plan.scene(learned, "b")
-    view = plan.view(learned, "b", project(figure.vertices, scene.pose)[1][figure.landmarks])
+    scene = scenes.scene(learned, "b")
+    view = plan.view(learned, "b", project(figure.vertices, scene)[1][figure.landmarks])
     smooth, old = (
         draw(figure, figure.vertices, folds, scene, view, 96).astype(int) for folds in (NO_FOLDS, NO_FOLDS + 1)
     )
     assert np.abs(old - smooth).max() > 10
 
 
-def test_each_unit_is_present_in_30_to_50_percent_of_faces() -> None:
+def test_each_unit_is_present_in_20_to_45_percent_of_faces() -> None:
     rng = np.random.default_rng(0)
     present = np.mean([varied(rng)[0] >= 0.5 for _ in range(4000)], axis=0)
-    assert (0.30 < present).all() and (present < 0.50).all()
+    assert (0.20 < present).all() and (present < 0.45).all()

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from twfer_dist.core.taxonomy import NEUTRAL
-from twfer_dist.rendering import plan
+from twfer_dist.rendering import plan, scenes
 from twfer_dist.rendering.figure import Workshop
 from twfer_dist.rendering.plan import ClayConfig
 
@@ -29,8 +29,8 @@ def test_plans_have_the_paper_s_shapes() -> None:
 def test_images_of_a_scene_differ_in_action_units_only(workshop: Workshop) -> None:
     config = ClayConfig(plan="changes", figures=3, scenes=2, states=4)
     rows, names = plan.plan(config).to_pylist(), workshop.head.expression_names
-    scenes = [rows[k : k + 4] for k in range(0, len(rows), 4)]
-    for scene in scenes:
+    of_scenes = [rows[k : k + 4] for k in range(0, len(rows), 4)]
+    for scene in of_scenes:
         assert len({row["scene"] for row in scene}) == 1 and scene[0]["label"] == NEUTRAL
         units, leans = zip(
             *(plan.action_units(config, r["image_id"], r["label"], r["intensity"]) for r in scene), strict=True
@@ -38,8 +38,8 @@ def test_images_of_a_scene_differ_in_action_units_only(workshop: Workshop) -> No
         assert not units[0].any() and all(u.any() for u in units[1:]) and leans == (None,) * 4
         shapes = [plan.incidental_shapes(config, row["image_id"], names) for row in scene]
         assert all((weights == shapes[0]).all() for weights in shapes)
-    assert any(plan.incidental_shapes(config, scene[0]["image_id"], names).any() for scene in scenes)
-    assert len({plan.scene(config, scene[0]["scene"]).clutter for scene in scenes}) > 1
+    assert any(plan.incidental_shapes(config, scene[0]["image_id"], names).any() for scene in of_scenes)
+    assert len({scenes.scene(config, scene[0]["scene"]).clutter for scene in of_scenes}) > 1
 
 
 def test_a_figure_does_not_depend_on_the_number_of_figures() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from twfer_dist.core.crop import SPAN
 from twfer_dist.core.taxonomy import ACTION_UNITS
-from twfer_dist.rendering import plan
+from twfer_dist.rendering import plan, scenes
 from twfer_dist.rendering.dress import EYES, FACIAL_HAIR, HEADGEAR, Dress
 from twfer_dist.rendering.facs import shape_weights
 from twfer_dist.rendering.figure import Workshop
@@ -25,8 +25,8 @@ def test_every_headgear_and_material_can_be_rendered(workshop: Workshop, headgea
         config = ClayConfig(size=48, framing="portrait", materials=(material,))
         dress = Dress(headgear, ("armour", "robe", "bare")[number % 3], FACIAL_HAIR[number % 4], EYES[number % 3], True)
         figure = workshop.figure(dress, np.random.default_rng(4))
-        scene = dataclasses.replace(plan.scene(config, "a"), ground=((0, 0, 0), (0, 0, 0)), noise=0.0)
-        view = plan.view(config, "a", project(figure.vertices, scene.pose)[1][figure.landmarks])
+        scene = dataclasses.replace(scenes.scene(config, "a"), ground=((0, 0, 0), (0, 0, 0)), noise=0.0)
+        view = plan.view(config, "a", project(figure.vertices, scene)[1][figure.landmarks])
         picture = draw(figure, figure.vertices, NO_FOLDS, scene, view, 48)
         assert picture.shape == (48, 48, 3) and picture.dtype == np.uint8
         assert picture[:2, :2].max() <= 1 and 0.12 < (picture.max(2) > 4).mean() < 0.9
@@ -37,12 +37,12 @@ def test_every_headgear_and_material_can_be_rendered(workshop: Workshop, headgea
 def test_points_follow_the_units_in_a_fixed_frame(workshop: Workshop) -> None:
     config = ClayConfig(size=64)
     figure = workshop.figure(Dress("bald", "bare", "none", "blank", False), np.random.default_rng(5))
-    scene = plan.scene(config, "b")
-    neutral = project(figure.vertices, scene.pose)[1][figure.landmarks]
+    scene = scenes.scene(config, "b")
+    neutral = project(figure.vertices, scene)[1][figure.landmarks]
     view = plan.view(config, "b", neutral)
 
     def points(vertices: np.ndarray) -> np.ndarray:
-        return project(vertices[figure.landmarks], scene.pose)[1] @ view[:, :2].T + view[:, 2]
+        return project(vertices[figure.landmarks], scene)[1] @ view[:, :2].T + view[:, 2]
 
     still = points(figure.vertices)
     assert np.ptp(still, axis=0).max() / 64 == pytest.approx(SPAN, rel=0.12)

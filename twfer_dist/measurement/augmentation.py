@@ -4,6 +4,7 @@ Every example is drawn from (seed, step, position in the batch), so that it does
 and a resumed training sees what an uninterrupted one would have seen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -24,13 +25,18 @@ from twfer_dist.measurement.network import SIZE
 
 @dataclass(frozen=True)
 class Heads:
-    """Rendered heads in memory, N of them, sorted by id."""
+    """Rendered heads in memory, N of them; those of one corpus are sorted by id."""
 
     images: np.ndarray  # uint8 (N, S, S), grey
     points: np.ndarray  # float32 (N, 68, 2), pixels
     units: np.ndarray  # float32 (N, 17), 0 to 5
     pose: np.ndarray  # float32 (N, 3), degrees
     figure_ids: np.ndarray  # str (N,)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Heads"]) -> "Heads":
+        """The heads of several corpora, of different figures and the same size in pixels."""
+        return cls(*(np.concatenate(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
 
     def of(self, rows: np.ndarray) -> "Heads":
         return Heads(*(value[rows] for value in vars(self).values()))

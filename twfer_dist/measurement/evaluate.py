@@ -27,6 +27,9 @@ TEST = package_path("package:weights/faces-test")
 (jobs/faces.yaml).
 """
 
+SECOND_TEST = package_path("package:weights/faces-test-makehuman")
+"""240 heads of another head model, made of shapes of faces that are kept out of the training (`anny.make_head`)."""
+
 BENCH_BATCH = 32
 _BENCH_SECONDS = 3.0
 

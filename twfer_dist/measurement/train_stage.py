@@ -25,18 +25,18 @@ from twfer_dist.training.observer import LOG, Observer, Record, log_lines
 from twfer_dist.training.run import Trained, run_training
 from twfer_dist.training.workers import Workers
 
-VERSION = 1
+VERSION = 2
 IDENTITY_VERSION = 2
 
 SCORED_HEADS = 512  # with each checkpoint
 
 
 def face_network_spec(
-    rendered: Artifact,
+    rendered: Sequence[Artifact],
     config: FaceNetworkConfig,
     tracking: Tracking,
     *,
-    test: Artifact | None = None,
+    tests: Sequence[Artifact] = (),
     workers: int = 0,
     gpu: bool = False,
     checkpoint_seconds: float = 120,
@@ -45,12 +45,12 @@ def face_network_spec(
     figures.
 
     Writes faces.safetensors (float16, for `analyzer.open_network`) and training.jsonl. `results`: scores
-    (`training.scores`) on the held-out figures and, if given, on the heads of `test`; the number of heads; the MLflow
+    (`training.scores`) on the held-out figures and on the heads of each of `tests`; the number of heads; the MLflow
     run's id. workers: processes of Ray Train, 0 for this one. A killed training resumes from its last checkpoint, at
     most `checkpoint_seconds` old.
     """
     check_batch(config.batch, workers, pairs=False)
-    task = _Task(rendered, config, FaceNetwork, training.measurement_objective, _measurement_scores)
+    task = _Task(tuple(rendered), config, FaceNetwork, training.measurement_objective, _measurement_scores)
 
     def do(output: StageOutput) -> None:
         with run_training(
@@ -62,9 +62,13 @@ def face_network_spec(
             checkpoint_seconds=checkpoint_seconds,
         ) as trained:
             _finish(output, task, trained)
-            _finish_measurement(output, task, trained, test)
+            _finish_measurement(output, task, trained, tests)
 
-    inputs = {"rendered": rendered, **({"test": test} if test else {})}
+    inputs = {
+        f"{name}_{number}": artifact
+        for name, artifacts in (("rendered", rendered), ("test", tests))
+        for number, artifact in enumerate(artifacts)
+    }
     return StageSpec("face-network", VERSION, inputs, config, {}, {}, do)
 
 
@@ -84,7 +88,7 @@ def identity_network_spec(
     `face_network_spec`.
     """
     check_batch(config.batch, workers, pairs=True)
-    task = _Task(rendered, config, identity.new_network, identity.contrastive_objective, identity.scores)
+    task = _Task((rendered,), config, identity.new_network, identity.contrastive_objective, identity.scores)
 
     def do(output: StageOutput) -> None:
         with run_training(
@@ -116,7 +120,7 @@ def check_batch(batch: int, workers: int, *, pairs: bool) -> None:
 class _Task:
     """A network of faces in training, see `run.TrainingTask`."""
 
-    rendered: Artifact
+    rendered: tuple[Artifact, ...]
     config: FaceNetworkConfig
     build: Callable[[], nn.Module]
     objective: Callable[[Heads, FaceNetworkConfig, Any], TrainingObjective]  # of the training heads, and the device
@@ -124,11 +128,13 @@ class _Task:
 
     @property
     def datasets(self) -> Sequence[Artifact]:
-        return (self.rendered,)
+        return self.rendered
 
     def heads(self) -> tuple[Heads, Heads]:
         """To train on, and held out."""
-        return training.split(augmentation.load_heads(self.rendered), self.config.held_out, self.config.seed)
+        return training.split(
+            Heads.joined([*map(augmentation.load_heads, self.rendered)]), self.config.held_out, self.config.seed
+        )
 
     def new_state(self, device: torch.device | str = "cpu") -> State:
         return training.new_state(self.config, device, self.build)
@@ -162,13 +168,15 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, None]) -> 
     """What both networks leave besides weights and scores."""
     output.write_file(LOG, log_lines(trained.state.log))
     output.results |= {
-        "rendered": task.rendered.manifest.rows["."],
+        "rendered": sum(rendered.manifest.rows["."] for rendered in task.rendered),
         "precision": trained.state.precision,
         "run_id": trained.run.id,
     }
 
 
-def _finish_measurement(output: StageOutput, task: _Task, trained: Trained[State, None], test: Artifact | None) -> None:
+def _finish_measurement(
+    output: StageOutput, task: _Task, trained: Trained[State, None], tests: Sequence[Artifact]
+) -> None:
     """Calibrate the intervals, write the weights as they ship, and score the network that this file holds."""
     held_out = augmentation.aligned(task.heads()[1])
     network = trained.state.network
@@ -176,9 +184,9 @@ def _finish_measurement(output: StageOutput, task: _Task, trained: Trained[State
     output.write_file(analyzer.WEIGHTS, analyzer.to_bytes(network, factors, recipe=output.spec.fingerprint))
     shipped = analyzer.open_network(storage.join(output.directory, analyzer.WEIGHTS)).network
     scores = {"held_out": training.predict(shipped, held_out).scores(factors)}
-    if test:
+    for number, test in enumerate(tests):
         heads = augmentation.aligned(augmentation.load_heads(test))
-        scores["test"] = training.predict(shipped, heads).scores(factors)
+        scores[f"test_{number + 1}"] = training.predict(shipped, heads).scores(factors)
     for split, measured in scores.items():
         trained.run.log_metrics(
             {f"{split}_{key}": value for key, value in measured.items() if isinstance(value, float)}
@@ -210,10 +218,10 @@ def _finish_identity(output: StageOutput, task: _Task, trained: Trained[State, N
 
 def _build(request: Request) -> StageSpec:
     return face_network_spec(
-        request.one("rendered"),
+        request.all("rendered"),
         request.config,
         request.tracking,
-        test=request.one("test"),
+        tests=request.all("test"),
         workers=request.compute.workers,
         gpu=request.compute.gpus > 0,
     )
@@ -229,7 +237,10 @@ def _build_identity(request: Request) -> StageSpec:
 KIND = StageKind(
     "face-network",
     config=FaceNetworkConfig,
-    inputs=(Input("rendered", ("render",)), Input("test", ("render",), optional=True)),
+    inputs=(
+        Input("rendered", ("render",), several=True),
+        Input("test", ("render",), several=True, optional=True),
+    ),
     build=_build,
     check=lambda request: check_batch(request.config.batch, request.compute.workers, pairs=False),
     tracked=True,

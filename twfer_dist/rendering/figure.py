@@ -7,6 +7,7 @@ from scipy import sparse
 
 from twfer_dist.rendering.dress import EYE, MOUTH, SKIN, TEETH, Dress, clothing, headgear
 from twfer_dist.rendering.head import Head
+from twfer_dist.rendering.proportions import restyle
 from twfer_dist.rendering.solids import Skull
 
 _SKIN_PARTS = ("face", "head_and_neck", "eye_socket_left", "eye_socket_right")
@@ -24,6 +25,7 @@ class Figure:
     kind: np.ndarray  # uint8 (T,)
     knot: np.ndarray  # float32 (3,): where the hair is tied
     landmarks: np.ndarray  # int32 (68,): vertices
+    mobility: np.ndarray  # float32 (N, 3): how far expressions move a vertex, relative to the head model
     incidence: sparse.csr_matrix  # float32 (V, T): 1 where a triangle has a vertex
 
 
@@ -43,13 +45,16 @@ class Workshop:
         )
         self.skull = Skull(head)
 
-    def figure(self, dress: Dress, rng: np.random.Generator) -> Figure:
+    def figure(self, dress: Dress, rng: np.random.Generator, stylised: float = 0.0) -> Figure:
         """A figure of a random identity (normal weights of 0.8 standard deviations, as the model's authors advise),
-        dressed.
+        dressed. stylised: how far its proportions leave the scanned people's (`proportions.restyle`).
         """
         head = self.head
         weights = rng.normal(0, 0.8, len(self.identities)).astype(np.float32)
         skin = head.neutral_vertices + (weights @ self.identities).reshape(-1, 3)
+        mobility = np.ones_like(skin)
+        if stylised:
+            skin, mobility = restyle(skin, head.neutral_vertices, stylised, rng)
         x, z = rng.uniform(-2.2, 0.5), rng.uniform(-3, 0)
         knot = np.array([x, self.skull.height(skin, x, z), z], np.float32)
         vertices, template = [skin], [head.neutral_vertices]
@@ -70,6 +75,7 @@ class Workshop:
             np.concatenate([np.full(len(faces), kind, np.uint8) for faces, kind in bodies]),
             knot,
             head.landmarks_68_jawline,
+            mobility,
             sparse.csr_matrix((np.ones(len(corners), np.float32), (corners, numbers)), (count, len(triangles))),
         )
 
@@ -79,5 +85,5 @@ class Workshop:
         for shape in np.flatnonzero(weights):
             offset += weights[shape] * self.shapes[shape]
         vertices = figure.vertices.copy()
-        vertices[: len(self.head.neutral_vertices)] += offset.reshape(-1, 3)
+        vertices[: len(self.head.neutral_vertices)] += offset.reshape(-1, 3) * figure.mobility
         return vertices

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.rendering.complexion import Complexion, tones
 from twfer_dist.rendering.dress import ARMOUR, CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH, Dress
 
 TEXTURE = 512  # pixels of the tile
@@ -47,21 +48,9 @@ MATERIALS = {"terracotta": Material(((0.30, 0.15, 0.085), (0.34, 0.20, 0.12), (0
     0.045, 0.047), 0.35, (0.25, 0.23, 0.20), 0.40, 0.22, 14, 0.10, 0.030, 0.07, 0.02), "limestone":
     Material(((0.42, 0.37, 0.27), (0.36, 0.34, 0.30), (0.46, 0.40, 0.33)), (0.16, 0.145, 0.12), 0.50,
     (0.22, 0.19, 0.14), 0.50, 0.03, 8, 0.18, 0.045, 0.12, 0.06), "skin": Material(((0.52, 0.31, 0.22),
-    (0.36, 0.19, 0.11), (0.13, 0.065, 0.04), (0.60, 0.40, 0.32)), (0.42, 0.20, 0.15), 0.10, (0.30, 0.15,
+    (0.36, 0.19, 0.11), (0.13, 0.065, 0.04), (0.60, 0.40, 0.32), (0.22, 0.12, 0.075), (0.07, 0.035,
+    0.025), (0.70, 0.52, 0.44)), (0.42, 0.20, 0.15), 0.10, (0.30, 0.15,
     0.10), 0.20, 0.20, 16, 0.22, 0.006, 0.01, 0.0, living=True), }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Complexion:
-    """The colours of a living face, 0 to 1, and its pupils in model units."""
-
-    sclera: float = 0.53
-    iris: float = 0.16
-    pupil: float = 0.25
-    brows: float = 0.85  # how much darker than the skin
-    lips: float = 0.45  # how much redder
-    lashes: float = 0.0  # how much darker the edges of the lids are than the skin
-    hair: float = 0.15  # how light
 
 
 @lru_cache(maxsize=4)
@@ -251,7 +240,7 @@ def albedo(
     )
     result += (np.array(material.dust, np.float32) - result) * dust[:, None]
     if material.living:
-        result = _living(result, kind, template, complexion)
+        result = _living(result, kind, template, texture, complexion)
     result *= np.where((kind == HAIR), 0.78, 1.0)[:, None]
     result *= np.where(kind == MOUTH, 0.10, 1.0)[:, None]
     if dress.facial_hair != "none":
@@ -262,7 +251,9 @@ def albedo(
     return result.astype(np.float32), (1 - np.clip(patches + dust, 0, 1)).astype(np.float32)
 
 
-def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray, complexion: Complexion) -> np.ndarray:
+def _living(
+    colour: np.ndarray, kind: np.ndarray, template: np.ndarray, texture: np.ndarray, complexion: Complexion
+) -> np.ndarray:
     """Colour (P, 3) with the eyes, brows, lips, hair and teeth of a living face."""
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
     front = (kind == SKIN) & (z > 4)
@@ -273,7 +264,9 @@ def _living(colour: np.ndarray, kind: np.ndarray, template: np.ndarray, complexi
     away = np.hypot(x - 3.1, y - 3.6)
     eye = kind == EYE
     result = colour * ((1 - complexion.brows * brows) * (1 - complexion.lashes * lashes))[:, None]
-    result += lips[:, None] * (colour * np.array([0.95, 1 - complexion.lips, 1 - complexion.lips], np.float32) - result)
+    result *= 1 + front[:, None] * (tones(template, texture, complexion) - 1)[:, None]
+    lip_colour = complexion.lip_tone * np.array([0.95, 1 - complexion.lips, 1 - complexion.lips], np.float32)
+    result += lips[:, None] * (colour * lip_colour - result)
     result[eye] = complexion.sclera * np.array([1.04, 1.0, 0.95], np.float32)
     result[eye & (away < 0.62)] = complexion.iris * complexion.sclera
     result[eye & (away < complexion.pupil)] = 0.01

@@ -1,6 +1,5 @@
 """The figures, scenes and expressions of a rendered corpus: its plan, and every random choice, seeded from ids."""
 
-import dataclasses
 import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -14,10 +13,11 @@ from twfer_dist.engine.config import Range, Settings, shown
 from twfer_dist.rendering import performances
 from twfer_dist.rendering.dress import EYES, Dress
 from twfer_dist.rendering.facs import free, performed, varied
-from twfer_dist.rendering.material import MATERIALS, Complexion
-from twfer_dist.rendering.render import Scene
+from twfer_dist.rendering.material import MATERIALS
 
-_VARIED = ("changes", "units", "performances")  # plans with old and young figures, clutter and any light
+VARIED = ("changes", "units", "performances")
+"""Plans with figures of all ages and proportions, clutter and any light."""
+
 CLAY = ("terracotta", "marble", "bronze", "basalt")
 
 POSTURE_FIGURES = {"kneeling": 18, "general": 25, "vertical": 17, "cavalry": 6, "civil": 19}
@@ -151,7 +151,7 @@ def incidental_shapes(config: ClayConfig, image_id: str, names: np.ndarray) -> n
     the same in all images of a scene; zero in plans without clutter.
     """
     weights = np.zeros(len(names), np.float32)
-    if config.plan in _VARIED:
+    if config.plan in VARIED:
         rng = seeded(
             "beside", config.seed, image_id if config.plan in ("units", "performances") else image_id.rpartition("-")[0]
         )
@@ -161,13 +161,44 @@ def incidental_shapes(config: ClayConfig, image_id: str, names: np.ndarray) -> n
     return weights
 
 
-def folds(config: ClayConfig, figure_id: str, units: np.ndarray) -> np.ndarray:
-    """The depth of each unit's skin folds (17,), 0 to 1 (`material.wrinkles`): the older a figure, the deeper. Zero in
+_RESTING = {"brow": 0.08, "eyeWide": 0.08, "eyeSquint": 0.10, "eyeBlink": 0.05, "mouth": 0.05, "jawForward": 0.1}
+"""Standard deviations of the weights of shapes that a face has for good."""
+
+
+def resting_shapes(config: ClayConfig, figure_id: str, names: np.ndarray) -> np.ndarray:
+    """Weights, float32 (E,), positive and negative, of the shapes by which a figure's resting face differs from the
+    head model's: heavy lids, low brows, thin lips. They are not Action Units, and the same in all its images. Zero in
     plans without clutter.
     """
+    weights = np.zeros(len(names), np.float32)
+    if config.plan in VARIED:
+        rng = seeded("resting shapes", config.seed, figure_id)
+        both: dict[str, float] = {}
+        for number, name in enumerate(map(str, names)):
+            deviation = next((value for prefix, value in _RESTING.items() if name.startswith(prefix)), 0.0)
+            own = rng.normal(0, 0.3 * deviation)
+            stem = name.removesuffix("_L").removesuffix("_R")
+            weights[number] = own + both.setdefault(stem, rng.normal(0, deviation))
+    return weights
+
+
+def stylisation(config: ClayConfig, figure_id: str) -> float:
+    """How far a figure's proportions leave the scanned people's, 0 to 1 (`proportions.restyle`). Zero in plans without
+    clutter.
+    """
+    return float(seeded("style", config.seed, figure_id).uniform(0, 1)) if config.plan in VARIED else 0.0
+
+
+def folds(config: ClayConfig, figure_id: str, units: np.ndarray) -> np.ndarray:
+    """The depth of each unit's skin folds (17,), 0 to 1 (`material.wrinkles`): the older a figure, the deeper, and some
+    stay when the face rests. Zero in plans without clutter.
+    """
+    if config.plan not in VARIED:
+        return np.zeros(len(units), np.float32)
     rng = seeded("age", config.seed, figure_id)
-    age = rng.uniform(0.1, 1) * (rng.random() < 0.75) if config.plan in _VARIED else 0.0
-    return (age * units / MAX_INTENSITY).astype(np.float32)
+    age = rng.uniform(0.1, 1) * (rng.random() < 0.75)
+    lasting = age * rng.uniform(0, 0.8, len(units)) * (rng.random(len(units)) < 0.4)
+    return np.clip(age * units / MAX_INTENSITY + lasting, 0, 1).astype(np.float32)
 
 
 _POSTURE_HEADGEAR = {
@@ -206,70 +237,6 @@ _HEADGEAR_SHARES = {
     "curls": 0.22,
     "bald": 0.08,
 }
-
-
-def scene(config: ClayConfig, name: str) -> Scene:
-    """Material, pose and light of a scene."""
-    rng = seeded("scene", config.seed, name)
-    kind = str(rng.choice(config.materials))
-    colours = np.array(MATERIALS[kind].colours)
-    colour = rng.dirichlet(np.full(len(colours), 0.6)) @ colours * rng.uniform(0.85, 1.15)
-    side = rng.choice((-1, 1))
-    wall = rng.choice((0.015, 0.05, 0.16, 0.42)) * rng.uniform(0.7, 1.3)
-    tint = 1 + rng.normal(0, 0.03, 3)
-    museum = Scene(
-        material=kind,
-        colour=_floats(colour),
-        stained=float(rng.uniform(0.2, 1)),
-        shift=_floats(rng.uniform(0, 64, 3)),
-        pose=_floats(rng.normal(0, 1, 3) * (config.yaw, config.yaw / 2, config.yaw / 4)),
-        key=_direction(side * rng.uniform(12, 62), rng.uniform(22, 62)),
-        key_strength=float(rng.uniform(0.85, 1.2)),
-        fill=_direction(-side * rng.uniform(20, 80), rng.uniform(-5, 25)),
-        fill_strength=float(rng.uniform(0.06, 0.30)),
-        ambient=float(rng.uniform(0.09, 0.26)),
-        warmth=float(rng.uniform(-0.5, 1)),
-        ground=(_floats(wall * tint), _floats(wall * tint * rng.uniform(0.45, 1.1))),
-        noise_seed=int(rng.integers(1 << 31)),
-        noise=float(rng.uniform(0.5, 2.0)),
-    )
-    return _with_variety(museum, rng) if config.plan in _VARIED else museum
-
-
-def _with_variety(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene as it may be outside a museum too: clutter behind the head, a random complexion, and, in half of the
-    scenes, light from any direction.
-    """
-    complexion = Complexion(
-        sclera=float(rng.uniform(0.2, 0.75)),
-        iris=float(rng.uniform(0.03, 0.6)),
-        pupil=float(rng.uniform(0.15, 0.38)),
-        brows=float(rng.uniform(0.2, 0.95)),
-        lips=float(rng.uniform(0, 0.6)),
-        lashes=float(rng.uniform(0, 0.9)),
-        hair=float(rng.uniform(0.01, 0.5)),
-    )
-    scene = dataclasses.replace(scene, clutter=int(rng.integers(0, 12)), complexion=complexion)
-    if rng.random() < 0.5:
-        return scene
-    return dataclasses.replace(
-        scene,
-        key=_direction(rng.uniform(-75, 75), rng.uniform(-25, 70)),
-        key_strength=float(rng.uniform(0.3, 1.4)),
-        fill=_direction(rng.uniform(-80, 80), rng.uniform(-30, 45)),
-        fill_strength=float(rng.uniform(0.05, 0.6)),
-        ambient=float(rng.uniform(0.05, 0.5)),
-    )
-
-
-def _floats(values: np.ndarray) -> tuple[float, float, float]:
-    a, b, c = (float(value) for value in values)
-    return a, b, c
-
-
-def _direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
-    a, e = np.radians(azimuth), np.radians(elevation)
-    return _floats(np.array((np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e))))
 
 
 def view(config: ClayConfig, name: str, points: np.ndarray) -> np.ndarray:

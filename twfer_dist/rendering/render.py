@@ -6,14 +6,23 @@ import cv2
 import numpy as np
 
 from twfer_dist.core.landmarks import INNER_LIPS_MIDDLE
+from twfer_dist.rendering.complexion import Complexion
 from twfer_dist.rendering.dress import MOUTH, TEETH
 from twfer_dist.rendering.figure import Figure
-from twfer_dist.rendering.material import MATERIALS, Complexion, Material, albedo, box_blur, relief, textures
+from twfer_dist.rendering.material import (
+    MATERIALS,
+    Material,
+    albedo,
+    box_blur,
+    relief,
+    textures,
+)
 from twfer_dist.rendering.raster import rasterise
+from twfer_dist.rendering.weathering import tool_marks, weathered
 
 OVERSAMPLE = 2  # rendered pixels per image pixel in each direction
-_DISTANCE = 75.0  # of the camera from the head, model units
-_SHADOW_GRID, _SHADOW_REACH = 112, 26.0
+_SHADOW_GRID, _SHADOW_REACH = 176, 14.0  # cells and model units, from the middle of the head
+_HEAD = np.array([0, 2, 3], np.float32)  # its middle
 _MOUTH_PARTED = 0.12  # gap of the lips in model units from which the inside of the mouth is rendered
 
 
@@ -38,6 +47,13 @@ class Scene:
     noise: float  # of the camera, standard deviation in grey levels of 255
     clutter: int = 0  # objects in front of the wall
     complexion: Complexion = Complexion()
+    distance: float = 75.0  # of the camera from the head, model units
+    penumbra: float = 0.12  # model units over which the main light's shadows fade
+    softness: float = 0.0  # share of the main light that scatters under the surface
+    # of the surroundings, each as (x, y, z, strength, how far it wraps around the surface, 0 to 1)
+    windows: tuple[tuple[float, float, float, float, float], ...] = ()
+    roughness: float = 1.0  # of the material's grain, pits and cracks
+    chisel: float = 0.0  # depth of tool marks and uneven carving in model units
 
 
 def rotation(pose: tuple[float, float, float]) -> np.ndarray:
@@ -49,10 +65,10 @@ def rotation(pose: tuple[float, float, float]) -> np.ndarray:
     return (about_z @ about_x @ about_y).astype(np.float32)
 
 
-def project(vertices: np.ndarray, pose: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+def project(vertices: np.ndarray, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Turned vertices (N, 3), and where they appear (N, 2): x right, y down, in model units at the head's distance."""
-    turned = vertices @ rotation(pose).T
-    near = _DISTANCE / (_DISTANCE - turned[:, 2:])
+    turned = vertices @ rotation(scene.pose).T
+    near = np.float32(scene.distance) / (np.float32(scene.distance) - turned[:, 2:])
     return turned, turned[:, :2] * near * np.array([1, -1], np.float32)
 
 
@@ -65,7 +81,7 @@ def draw(
     projected model units -> pixels of the image.
     """
     grid = size * OVERSAMPLE
-    turned, flat = project(vertices, scene.pose)
+    turned, flat = project(vertices, scene)
     pixels = (flat @ view[:, :2].T + view[:, 2]) * OVERSAMPLE
     keep = _drawn(figure, vertices)
     triangles = figure.triangles[keep]
@@ -77,9 +93,11 @@ def draw(
     kind = figure.kind[keep][which]
     footprint = 1 / (np.hypot(view[0, 0], view[1, 0]) * OVERSAMPLE)  # model units per rendered pixel
 
-    material = MATERIALS[scene.material]
+    material = weathered(MATERIALS[scene.material], scene.roughness)
     texture = textures(template, normal @ rotation(scene.pose), footprint, np.array(scene.shift, np.float32))
     height = relief(figure.dress, material, kind, template, figure.knot, texture, folds)
+    if scene.chisel:
+        height += scene.chisel * tool_marks(template, texture, scene.shift)
     # Along the outline the surroundings are nearer, which does not make a hollow.
     hollow = _hollows(position[:, 2] + 0.7 * height, seen, grid, footprint) * np.clip(1.8 * normal[:, 2], 0, 1)
     normal = _carved(normal, height, position[:, 2], seen, grid, footprint)
@@ -87,12 +105,19 @@ def draw(
     colour, clean = albedo(
         material, kind, figure.dress, template, texture, hollow, base, scene.stained, scene.complexion
     )
-    shadow = _shadow(turned, triangles, position, np.array(scene.key, np.float32))
+    shadow = _shadow(turned, triangles, position, normal, scene)
+    if scene.softness:
+        shadow, normal = _scattered(shadow, normal, scene.softness, 0.3 / footprint, seen, grid)
 
     canvas = _background(scene, grid)
     canvas.reshape(-1, 3)[seen] = _light(scene, material, colour, clean, normal, hollow, shadow)
+    return _photograph(canvas, scene, size)
+
+
+def _photograph(canvas: np.ndarray, scene: Scene, size: int) -> np.ndarray:
+    """The image, uint8 (size, size, 3), of linear light float32 (grid, grid, 3), as film and camera show it."""
     picture = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    grey = (1 - np.exp(-1.35 * np.clip(picture, 0, None))) ** (1 / 2.2) * 255  # film: highlights keep their shape
+    grey = (1 - np.exp(-1.35 * np.clip(picture, 0, None))) ** (1 / 2.2) * 255  # highlights keep their shape
     grey += np.random.default_rng(scene.noise_seed).normal(0, scene.noise, grey.shape)
     return np.clip(grey + 0.5, 0, 255).astype(np.uint8)
 
@@ -118,6 +143,18 @@ def _spread(values: np.ndarray, seen: np.ndarray, grid: int) -> np.ndarray:
     image = np.zeros(grid * grid, np.float32)
     image[seen] = values
     return image.reshape(grid, grid)
+
+
+def _scattered(
+    shadow: np.ndarray, normal: np.ndarray, share: float, radius: float, seen: np.ndarray, grid: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shadow (P,) and normals (P, 3) where a share of the light scatters under the surface, over about `radius`
+    pixels.
+    """
+    blurred = [box_blur(_spread(values, seen, grid), radius).reshape(-1)[seen] for values in (shadow, *normal.T)]
+    shadow = shadow + share * (blurred[0] - shadow)
+    normal = normal + share * (np.stack(blurred[1:], 1) - normal)
+    return shadow, normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9)
 
 
 def _carved(
@@ -149,28 +186,43 @@ def _hollows(depth: np.ndarray, seen: np.ndarray, grid: int, footprint: float) -
     return np.clip(total, 0, 1)
 
 
-def _shadow(vertices: np.ndarray, triangles: np.ndarray, position: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """How much of the main light each pixel is shaded from, 0 to 1, by a coarse depth map seen from the light."""
+def _shadow(
+    vertices: np.ndarray, triangles: np.ndarray, position: np.ndarray, normal: np.ndarray, scene: Scene
+) -> np.ndarray:
+    """How much of the main light each pixel is shaded from, 0 to 1, by a depth map seen from the light."""
+    key = np.array(scene.key, np.float32)
     across = np.cross((0, 1, 0), key)
     across /= np.linalg.norm(across)
     frame = np.stack([across, np.cross(key, across), key], 1).astype(np.float32)
-    scale = _SHADOW_GRID / (2 * _SHADOW_REACH)
-    a, b, c = triangles.T
-    points = (vertices[a] + vertices[b] + vertices[c]) @ frame / 3
-    cells = np.clip((points[:, :2] + _SHADOW_REACH) * scale, 0, _SHADOW_GRID - 1).astype(np.int64)
+    cell = 2 * _SHADOW_REACH / _SHADOW_GRID
+    middle = _HEAD @ rotation(scene.pose).T
+    nearest = _depth_map((vertices - middle) @ frame, triangles, cell)
+    lit = (position - middle) @ frame
+    at = (lit[:, :2] + _SHADOW_REACH) / cell
+    # A slanted surface lies at many depths within one cell: without more room it would shade itself.
+    facing = np.clip(normal @ key, 0.25, 1)
+    room = 0.22 + cell * np.sqrt(1 - facing**2) / facing
+    total, apart = np.zeros(len(lit), np.float32), max(0.7, scene.penumbra / cell)
+    for right, down in ((-0.9, -0.4), (0.4, -0.9), (0.9, 0.4), (-0.4, 0.9), (0.0, 0.0)):
+        column = np.clip(at[:, 0] + apart * right, 0, _SHADOW_GRID - 1).astype(np.int64)
+        row = np.clip(at[:, 1] + apart * down, 0, _SHADOW_GRID - 1).astype(np.int64)
+        total += np.clip((nearest[row, column] - lit[:, 2] - room * (1 + 0.5 * apart * cell)) / 0.25, 0, 1)
+    inside = (np.abs(lit[:, :2]) < _SHADOW_REACH - cell).all(1)
+    return np.where(inside, total / 5, 0)
+
+
+def _depth_map(vertices: np.ndarray, triangles: np.ndarray, cell: float) -> np.ndarray:
+    """The largest z in each cell of a grid around the origin, float32 (G, G), from points on each triangle."""
+    a, b, c = (vertices[corner] for corner in triangles.T)
     depth = np.full(_SHADOW_GRID * _SHADOW_GRID, -1e3, np.float32)
-    np.maximum.at(depth, cells[:, 1] * _SHADOW_GRID + cells[:, 0], points[:, 2])
-    nearest = np.asarray(
+    for points in ((a + b + c) / 3, (a + b) / 2, (b + c) / 2, (c + a) / 2):
+        column, row = ((points[:, axis] + np.float32(_SHADOW_REACH)) * np.float32(1 / cell) for axis in (0, 1))
+        within = np.flatnonzero((np.minimum(column, row) >= 0) & (np.maximum(column, row) < _SHADOW_GRID))
+        cells = row[within].astype(np.int32) * _SHADOW_GRID + column[within].astype(np.int32)
+        np.maximum.at(depth, cells, points[within, 2])
+    return np.asarray(
         cv2.morphologyEx(depth.reshape(_SHADOW_GRID, _SHADOW_GRID), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     )
-    lit = position @ frame
-    cell = ((lit[:, :2] + _SHADOW_REACH) * scale - 0.5).astype(np.float32)
-    total = np.zeros(len(lit), np.float32)
-    for right, down in ((-0.7, -0.3), (0.3, -0.7), (0.7, 0.3), (-0.3, 0.7)):
-        column = np.clip(cell[:, 0] + right + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
-        row = np.clip(cell[:, 1] + down + 0.5, 0, _SHADOW_GRID - 1).astype(np.int64)
-        total += np.clip((nearest[row, column] - lit[:, 2] - 0.7) / 0.5, 0, 1)
-    return total / 4
 
 
 def _light(
@@ -196,6 +248,8 @@ def _light(
 
     lit = scene.key_strength * lambert(key) * (1 - 0.85 * shadow) * (1 - 0.45 * hollow)
     rest = scene.fill_strength * lambert(fill) * open_sky + scene.ambient * (0.65 + 0.35 * normal[:, 1]) * open_sky
+    for *direction, strength, wrap in scene.windows:
+        rest += strength * np.clip((normal @ np.array(direction, np.float32) + wrap) / (1 + wrap), 0, None) * open_sky
     diffuse = lit[:, None] * warm + rest[:, None]
     shine = scene.key_strength * highlight(key) * (1 - shadow) + 0.5 * scene.fill_strength * highlight(fill) * open_sky
     if not material.metal:

@@ -19,6 +19,7 @@ from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.rendering import plan as plans
+from twfer_dist.rendering import scenes
 from twfer_dist.rendering.annotators import votes
 from twfer_dist.rendering.export import export_corpus, sheet
 from twfer_dist.rendering.facs import TABLE_VERSION, shape_weights
@@ -27,7 +28,7 @@ from twfer_dist.rendering.head import head_digest, load_head
 from twfer_dist.rendering.plan import ClayConfig
 from twfer_dist.rendering.render import Scene, draw, project
 
-VERSION = 3
+VERSION = 4
 ROWS_PER_SHARD = 120
 
 
@@ -48,23 +49,25 @@ class Studio:
                 figure = self._figure(figure_id, planned["posture"])
             if planned["scene"] != scene_id:
                 scene_id = planned["scene"]
-                scene = plans.scene(self.config, scene_id)
-                view = plans.view(self.config, scene_id, project(figure.vertices, scene.pose)[1][figure.landmarks])
+                scene = scenes.scene(self.config, scene_id)
+                view = plans.view(self.config, scene_id, project(figure.vertices, scene)[1][figure.landmarks])
             rows.append(self._row(planned, figure, scene, view))
         return pa.Table.from_pylist(rows, schema=schema.RENDERED)
 
     def _figure(self, figure_id: str, posture: str) -> Figure:
         dress = plans.dress(self.config, figure_id, posture)
-        return self.workshop.figure(dress, plans.seeded("figure", self.config.seed, figure_id))
+        rng = plans.seeded("figure", self.config.seed, figure_id)
+        return self.workshop.figure(dress, rng, plans.stylisation(self.config, figure_id))
 
     def _row(self, planned: Mapping[str, Any], figure: Figure, scene: Scene, view: np.ndarray) -> dict[str, Any]:
         config, image_id = self.config, planned["image_id"]
         units, lean = plans.action_units(config, image_id, planned["label"], planned["intensity"])
         names = self.workshop.head.expression_names
         weights = shape_weights(units, names, lean) + plans.incidental_shapes(config, image_id, names)
+        weights += plans.resting_shapes(config, planned["figure_id"], names)
         vertices = self.workshop.posed(figure, weights)
         image = draw(figure, vertices, plans.folds(config, planned["figure_id"], units), scene, view, config.size)
-        points = resample_jawline(apply_affine(project(vertices[figure.landmarks], scene.pose)[1], view))
+        points = resample_jawline(apply_affine(project(vertices[figure.landmarks], scene)[1], view))
         groups = {"material": scene.material, "headgear": figure.dress.headgear}
         if planned["posture"]:
             groups["posture"] = planned["posture"]
