@@ -86,6 +86,7 @@ def tiny_head() -> Head:
         uv=np.zeros((1, 2), np.float32),
         face_uv=np.zeros_like(faces),
         narrow_face_vertex_count=np.array(len(skin), np.int32),
+        template_vertices=vertices,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import torch
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.stage import run_stage
+from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement import analyzer, augmentation, identity, training
 from twfer_dist.measurement.augmentation import Examples, Heads
+from twfer_dist.measurement.train_stage import face_network_spec
 from twfer_dist.measurement.training import FaceNetworkConfig, Predictions, TrainingObjective
 from twfer_dist.training.loop import Diverged
 from twfer_dist.training.observer import LOG
@@ -68,6 +72,22 @@ def test_the_stage_writes_weights_log_and_scores(trained: Artifact) -> None:
     loaded = analyzer.open_network(trained.path(analyzer.WEIGHTS))
     assert loaded.factors.shape == (17,) and (loaded.factors > 0).all()
     assert len(storage.read_bytes(trained.path(analyzer.WEIGHTS))) < 8_000_000
+
+
+def test_a_training_begins_with_the_weights_it_is_given(
+    rendered: Artifact, trained: Artifact, migrated_database: Path, tmp_path: Path
+) -> None:
+    shutil.copy(migrated_database, tmp_path / "mlflow.db")
+    tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "faces")
+    given = trained.path(analyzer.WEIGHTS)
+    config = FaceNetworkConfig(steps=1, batch=8, held_out=0.3, learning_rate=1e-7, weight_decay=0.0)
+    spec = face_network_spec([rendered], config, tracking, initial=given)
+    assert spec.fingerprint != face_network_spec([rendered], config, tracking).fingerprint
+    files = [run_stage(spec, str(tmp_path), quiet=True).path(analyzer.WEIGHTS), given]
+    after, before = (analyzer.open_network(file).network.units.weight for file in files)
+    assert torch.allclose(after, before, atol=1e-4) and before.abs().max() > 0.01
+    with pytest.raises(UserError, match="does not exist"):
+        face_network_spec([rendered], config, tracking, initial=str(tmp_path / "none.safetensors"))
 
 
 @pytest.mark.parametrize("opened", [analyzer.open_network, identity.open_identity])

@@ -8,7 +8,9 @@ import pytest
 from twfer_dist.core.crop import SPAN
 from twfer_dist.core.taxonomy import ACTION_UNITS
 from twfer_dist.rendering import plan, scenes
-from twfer_dist.rendering.dress import EYES, FACIAL_HAIR, HEADGEAR, Dress
+from twfer_dist.rendering.dress import HEADGEAR, Dress
+from twfer_dist.rendering.eyes import EYES
+from twfer_dist.rendering.facial_hair import MOUSTACHES
 from twfer_dist.rendering.facs import shape_weights
 from twfer_dist.rendering.figure import Workshop
 from twfer_dist.rendering.material import MATERIALS
@@ -23,7 +25,7 @@ def test_every_headgear_and_material_can_be_rendered(workshop: Workshop, headgea
     means = {}
     for number, material in enumerate(MATERIALS):
         config = ClayConfig(size=48, framing="portrait", materials=(material,))
-        dress = Dress(headgear, ("armour", "robe", "bare")[number % 3], FACIAL_HAIR[number % 4], EYES[number % 3], True)
+        dress = Dress(headgear, ("armour", "robe", "bare")[number % 3], MOUSTACHES[number % 4], EYES[number % 3], True)
         figure = workshop.figure(dress, np.random.default_rng(4))
         scene = dataclasses.replace(scenes.scene(config, "a"), ground=((0, 0, 0), (0, 0, 0)), noise=0.0)
         view = plan.view(config, "a", project(figure.vertices, scene)[1][figure.landmarks])

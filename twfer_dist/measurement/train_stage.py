@@ -12,7 +12,7 @@ from torch import nn
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.kind import Input, Request, StageKind
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
@@ -37,6 +37,7 @@ def face_network_spec(
     tracking: Tracking,
     *,
     tests: Sequence[Artifact] = (),
+    initial: str = "",
     workers: int = 0,
     gpu: bool = False,
     checkpoint_seconds: float = 120,
@@ -46,11 +47,12 @@ def face_network_spec(
 
     Writes faces.safetensors (float16, for `analyzer.open_network`) and training.jsonl. `results`: scores
     (`training.scores`) on the held-out figures and on the heads of each of `tests`; the number of heads; the MLflow
-    run's id. workers: processes of Ray Train, 0 for this one. A killed training resumes from its last checkpoint, at
-    most `checkpoint_seconds` old.
+    run's id. initial: weights of such a network (path or URI) to begin from; random ones without it. workers: processes
+    of Ray Train, 0 for this one. A killed training resumes from its last checkpoint, at most `checkpoint_seconds` old.
     """
     check_batch(config.batch, workers, pairs=False)
-    task = _Task(tuple(rendered), config, FaceNetwork, training.measurement_objective, _measurement_scores)
+    models = {"initial": analyzer.open_network(initial).sha256} if initial else {}
+    task = _Task(tuple(rendered), config, _Initial(initial), training.measurement_objective, _measurement_scores)
 
     def do(output: StageOutput) -> None:
         with run_training(
@@ -69,7 +71,7 @@ def face_network_spec(
         for name, artifacts in (("rendered", rendered), ("test", tests))
         for number, artifact in enumerate(artifacts)
     }
-    return StageSpec("face-network", VERSION, inputs, config, {}, {}, do)
+    return StageSpec("face-network", VERSION, inputs, config, models, {}, do)
 
 
 def identity_network_spec(
@@ -103,6 +105,17 @@ def identity_network_spec(
             _finish_identity(output, task, trained)
 
     return StageSpec("identity-network", IDENTITY_VERSION, {"rendered": rendered}, config, {}, {}, do)
+
+
+@dataclass(frozen=True)
+class _Initial:
+    """Builds the network that a training begins with: the one in a file of weights, or a new one."""
+
+    uri: str
+
+    def __call__(self) -> FaceNetwork:
+        network = analyzer.open_network(self.uri).network if self.uri else FaceNetwork()
+        return network.train()
 
 
 def check_batch(batch: int, workers: int, *, pairs: bool) -> None:
@@ -222,6 +235,7 @@ def _build(request: Request) -> StageSpec:
         request.config,
         request.tracking,
         tests=request.all("test"),
+        initial=request.files.get("initial", ""),
         workers=request.compute.workers,
         gpu=request.compute.gpus > 0,
     )
@@ -241,6 +255,7 @@ KIND = StageKind(
         Input("rendered", ("render",), several=True),
         Input("test", ("render",), several=True, optional=True),
     ),
+    files=(InputFile("initial"),),
     build=_build,
     check=lambda request: check_batch(request.config.batch, request.compute.workers, pairs=False),
     tracked=True,

@@ -1,8 +1,8 @@
 """The head model: a neutral mesh with identity modes and expression shapes, as arrays in one `.npz` file.
 
 `make_head` packs ICT-FaceKit's public distribution (Li et al., "Learning Formation of Physically-Based Face
-Attributes", CVPR 2020; MIT) into that file, `load_head` reads it. Lengths are the model's: about one centimetre.
-x points to the subject's left, y up, z out of the face.
+Attributes", CVPR 2020; MIT) into that file (`anny` packs another model), `load_head` reads it. Lengths are the model's:
+about one centimetre. x points to the subject's left, y up, z out of the face.
 """
 
 import io
@@ -37,6 +37,7 @@ JAW_LINE = (1278, 1272, 12, 1834, 243, 781, 2199, 1447, 966, 3661, 4390, 3022, 2
 """The README's other vertices for points 0 to 16, on the visible edge of the jaw."""
 
 NARROW_FACE_VERTICES = 6706
+NEUTRAL_MESH = "generic_neutral_mesh.obj"
 
 EXPRESSION_SHAPES = tuple(sorted([f"{name}_{side}" for name in ("PupilDilate", "browDown", "browInnerUp",
     "browOuterUp", "cheekPuff", "cheekRaiser", "cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn",
@@ -66,6 +67,8 @@ class Head:
     uv: np.ndarray  # float32 (U, 2)
     face_uv: np.ndarray  # int32 (M, 3)
     narrow_face_vertex_count: np.ndarray  # int32 ()
+    # float32 (N, 3): where each vertex lies on ICT-FaceKit's mean head, to which carving, texture and hair refer
+    template_vertices: np.ndarray
 
     def part_faces(self, *names: str) -> np.ndarray:
         """The triangles (K, 3) of the parts with these names."""
@@ -83,17 +86,17 @@ def load_head(path: str) -> Head:
     """
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
-            missing = [f.name for f in fields(Head) if f.name not in archive]
-            if missing:
-                raise UserError(
-                    f"{path} is not a head model: array '{missing[0]}' is missing; make one with `twfer corpus head "
-                    "DIR`."
-                )
-            head = Head(**{f.name: archive[f.name] for f in fields(Head)})
+            arrays = {name: archive[name] for name in archive.files}
+        # Files of ICT-FaceKit from before there were others lack it.
+        arrays.setdefault("template_vertices", arrays.get("neutral_vertices"))
+        missing = [f.name for f in fields(Head) if f.name not in arrays]
+        if missing:
+            raise UserError(
+                f"{path} is not a head model: array '{missing[0]}' is missing; make one with `twfer corpus head DIR`."
+            )
+        head = Head(**{f.name: arrays[f.name] for f in fields(Head)})
     except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist: make a head model from ICT-FaceKit with `twfer corpus head DIR`."
-        ) from None
+        raise UserError(f"{path} does not exist: make a head model with `twfer corpus head DIR`.") from None
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
         raise UserError(
             f"{path} is not a head model (no readable .npz archive): make one with `twfer corpus head DIR`."
@@ -109,7 +112,8 @@ def _fault(head: Head) -> str:
     shapes = {"neutral_vertices": (count, 3), "faces": (triangles, 3), "face_part": (triangles,),
         "face_polygon": (triangles,), "vertex_part": (count,), "expression_deltas":
         (len(head.expression_names), count, 3), "identity_deltas": (len(head.identity_names), count, 3),
-        "landmarks_68": (68,), "landmarks_68_jawline": (68,), "face_uv": (triangles, 3), }  # fmt: skip
+        "landmarks_68": (68,), "landmarks_68_jawline": (68,), "face_uv": (triangles, 3),
+        "template_vertices": (count, 3), }  # fmt: skip
     for name, shape in shapes.items():
         if getattr(head, name).shape != shape:
             return f"array '{name}' has shape {getattr(head, name).shape}, expected {shape}"
@@ -122,7 +126,7 @@ def _fault(head: Head) -> str:
         values = getattr(head, name)
         if values.size and not (0 <= values.min() and values.max() < limit):
             return f"array '{name}' has indices outside 0 to {limit - 1}"
-    for name in ("neutral_vertices", "expression_deltas", "identity_deltas"):
+    for name in ("neutral_vertices", "expression_deltas", "identity_deltas", "template_vertices"):
         if not np.isfinite(getattr(head, name)).all():
             return f"array '{name}' has values that are not finite"
     return ""
@@ -133,9 +137,7 @@ def head_digest(path: str) -> str:
     try:
         return sha256_file(path)
     except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist: make a head model from ICT-FaceKit with `twfer corpus head DIR`."
-        ) from None
+        raise UserError(f"{path} does not exist: make a head model with `twfer corpus head DIR`.") from None
 
 
 def make_head(distribution: str, out: str) -> Head:
@@ -170,6 +172,7 @@ def make_head(distribution: str, out: str) -> Head:
         uv=uv,
         face_uv=triangles[..., 1],
         narrow_face_vertex_count=np.array(NARROW_FACE_VERTICES, np.int32),
+        template_vertices=vertices,
     )
     save_head(head, out)
     return head
@@ -179,7 +182,7 @@ def _read_neutral(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     """The neutral mesh: vertices (N, 3), texture coordinates (U, 2), triangles int32 (M, 3, 2) of vertex and texture
     coordinate, and the polygon of each triangle, int32 (M,).
     """
-    file = folder / "generic_neutral_mesh.obj"
+    file = folder / NEUTRAL_MESH
     vertices, uv, polygons = _read_obj(file)
     expected = list(PARTS.values())[-1]
     if (len(vertices), len(polygons)) != expected:

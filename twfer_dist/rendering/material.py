@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.rendering import brows, eyes, facial_hair
 from twfer_dist.rendering.complexion import Complexion, tones
-from twfer_dist.rendering.dress import ARMOUR, CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH, Dress
+from twfer_dist.rendering.dress import ARMOUR, BEARD, CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH, Dress
 
 TEXTURE = 512  # pixels of the tile
 TILE = 16.0  # model units that the tile covers
@@ -106,44 +107,41 @@ def relief(
     """Height, float32 (P,), in model units that carving and age add to the surface. folds: see `wrinkles`."""
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
     height = material.grain * texture[:, GRAIN] - material.pits * texture[:, PITS] - material.cracks * texture[:, RIDGE]
-    skin, hair = kind == SKIN, kind == HAIR
-    front = skin & (z > 4)
-    height += front * _brow(x, y, template)
+    front = (kind == SKIN) & (z > 4)
+    height[front] += (0.4 if material.living else 1.0) * brows.relief(dress.brows, x[front], y[front])
+    height[front] += eyes.relief(dress.lids, x[front], y[front])
     if folds.any():
         height[front] += wrinkles(x[front], y[front], folds)
-    if dress.facial_hair != "none":
-        height += front * facial_hair(dress.facial_hair, x, y) * (0.34 + 0.12 * _strands(template, 5.0))
-    if dress.headgear == "curls":
-        curls = (
-            np.sin(2.3 * template[:, 0] + 1.5 * np.sin(1.1 * y))
-            * np.sin(2.3 * y + 1.2 * np.sin(1.3 * z))
-            * np.cos(1.7 * z)
-        )
-        height += hair * 0.34 * np.abs(curls) ** 0.6
+    if dress.beard == "stubble" and not material.living:  # short strokes of the chisel
+        height[front] -= 0.05 * facial_hair.stubble(x[front], y[front]) * np.clip(texture[front, GRAIN], 0, 2)
+    grown = kind == BEARD
+    places = template[grown, :2] + 0.12 * texture[grown, :2]  # by hand, not by rule
+    if material.living:
+        height[grown] += 0.5 * (facial_hair.carved("locks", places) + facial_hair.carved("strands", 2 * places))
     else:
-        away = template - knot
-        turn = np.arctan2(away[:, 0], away[:, 2] + 0.35 * away[:, 1])
-        height += hair * 0.17 * np.abs(np.sin(turn * 26 + 0.6 * texture[:, BLOTCH]))
+        height[grown] += dress.coarse * facial_hair.carved(dress.carving, places / dress.coarse)
+    hair = kind == HAIR
+    height[hair] += _hair(dress, template[hair], knot, texture[hair, BLOTCH])
     height += (kind == CLOTH) * 0.10 * np.sin(1.6 * y + 0.8 * np.sin(0.4 * template[:, 0]) + 0.5 * texture[:, BLOTCH])
     height += (kind == ARMOUR) * _plates(template[:, 0], y)
-    height += (kind == EYE) * _iris(dress.eyes, template)
+    height += (kind == EYE) * eyes.ball(dress.eyes, x, y)
     return height.astype(np.float32)
+
+
+def _hair(dress: Dress, template: np.ndarray, knot: np.ndarray, blotch: np.ndarray) -> np.ndarray:
+    """Height (P,) in model units of the hair on the head: curls, or strands combed from where it is tied or parts."""
+    x, y, z = template.T
+    if dress.headgear == "curls":
+        curls = np.sin(2.3 * x + 1.5 * np.sin(1.1 * y)) * np.sin(2.3 * y + 1.2 * np.sin(1.3 * z)) * np.cos(1.7 * z)
+        return 0.34 * np.abs(curls) ** 0.6
+    away = template - knot
+    turn = np.arctan2(away[:, 0], away[:, 2] + 0.35 * away[:, 1])
+    wave = 1.6 * np.sin(1.3 * y) if dress.headgear in ("parted", "long") else 0.6 * blotch
+    return 0.17 * dress.coarse * np.abs(np.sin(turn * 26 / dress.coarse + wave))
 
 
 def _bump(distance: np.ndarray, width: float) -> np.ndarray:
     return np.exp(-((distance / width) ** 2))
-
-
-def _strands(template: np.ndarray, frequency: float) -> np.ndarray:
-    return np.sin(frequency * template[:, 0] + 2.0 * np.sin(0.9 * template[:, 1])) * np.sin(
-        0.5 * frequency * template[:, 1]
-    )
-
-
-def _brow(x: np.ndarray, y: np.ndarray, template: np.ndarray) -> np.ndarray:
-    arch = 5.75 + 0.55 * np.sin((x - 1.0) * 0.62)
-    within = np.clip((x - 0.9) / 0.5, 0, 1) * np.clip((6.1 - x) / 0.9, 0, 1)
-    return 0.20 * within * _bump(y - arch, 0.38) * (1 + 0.25 * np.sin(5 * template[:, 0] + 3 * y))
 
 
 def wrinkles(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> np.ndarray:
@@ -179,20 +177,6 @@ def wrinkles(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> np.ndarray:
     ).astype(np.float32)
 
 
-def facial_hair(style: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """0 to 1 where a face of the mean head (|x|, y of its front) is covered by carved hair."""
-    lip = -1.75 - 0.10 * x - 0.10 * x * x + 0.35 * np.clip(x - 2.6, 0, 2)
-    moustache = np.clip((x - 0.15) / 0.4, 0, 1) * np.clip((3.9 - x) / 1.2, 0, 1) * _bump(y - lip, 0.36)
-    if style == "moustache":
-        return moustache
-    goatee = _bump(x, 0.85) * np.clip((-5.1 - y) / 0.4, 0, 1) * np.clip((y + 8.6) / 1.0, 0, 1)
-    if style == "goatee":
-        return np.maximum(moustache, goatee)
-    jaw = np.clip((-1.9 - 0.25 * (6.5 - x) - y) / 0.8, 0, 1) * np.clip((x - 3.0) / 0.8, 0, 1)
-    chin = np.clip((-5.1 - y) / 0.5, 0, 1)
-    return np.clip(np.maximum(np.maximum(jaw, chin), moustache) * np.clip((y + 10.5) / 1.2, 0, 1), 0, 1)
-
-
 def _plates(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Lamellae in staggered rows, each with a rivet."""
     row = np.floor(y / 2.6)
@@ -203,14 +187,6 @@ def _plates(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         + 0.2 * (1 - down)
         + 0.22 * _bump(np.hypot((across - 0.5) * 2.2, (down - 0.3) * 2.6), 0.22)
     )
-
-
-def _iris(style: str, template: np.ndarray) -> np.ndarray:
-    away = np.hypot(np.abs(template[:, 0]) - 3.1, template[:, 1] - 3.6)
-    if style == "blank":
-        return np.zeros(len(template), np.float32)
-    ring = -0.10 * _bump(away - 0.62, 0.10)
-    return ring if style == "ring" else ring - 0.30 * _bump(away, 0.28)
 
 
 def albedo(
@@ -240,37 +216,63 @@ def albedo(
     )
     result += (np.array(material.dust, np.float32) - result) * dust[:, None]
     if material.living:
-        result = _living(result, kind, template, texture, complexion)
-    result *= np.where((kind == HAIR), 0.78, 1.0)[:, None]
+        result = _living(result, kind, template, texture, dress, complexion)
+    else:
+        result *= _painted(kind, template, dress)[:, None]
     result *= np.where(kind == MOUTH, 0.10, 1.0)[:, None]
-    if dress.facial_hair != "none":
-        cover = facial_hair(dress.facial_hair, np.abs(template[:, 0]), template[:, 1]) * (
-            (kind == SKIN) & (template[:, 2] > 4)
-        )
-        result *= (1 - (complexion.brows if material.living else 0.25) * cover)[:, None]
     return result.astype(np.float32), (1 - np.clip(patches + dust, 0, 1)).astype(np.float32)
 
 
+def _painted(kind: np.ndarray, template: np.ndarray, dress: Dress) -> np.ndarray:
+    """Share of light (P,) that hair, brows and eyes of clay and stone return beside the bare material."""
+    x, y = np.abs(template[:, 0]), template[:, 1]
+    result = np.where((kind == HAIR) | (kind == BEARD), 0.78 - 0.55 * dress.paint, 1.0)
+    front = (kind == SKIN) & (template[:, 2] > 4)
+    if dress.paint:
+        result[front] -= 0.75 * dress.paint * brows.hair(dress.brows, x[front], y[front])
+    ball = kind == EYE
+    result[ball] *= eyes.paint(dress.eyes, x[ball], y[ball])
+    return result
+
+
 def _living(
-    colour: np.ndarray, kind: np.ndarray, template: np.ndarray, texture: np.ndarray, complexion: Complexion
+    colour: np.ndarray,
+    kind: np.ndarray,
+    template: np.ndarray,
+    texture: np.ndarray,
+    dress: Dress,
+    complexion: Complexion,
 ) -> np.ndarray:
     """Colour (P, 3) with the eyes, brows, lips, hair and teeth of a living face."""
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
     front = (kind == SKIN) & (z > 4)
     lips = front * np.clip(3 - 3 * ((x / 2.5) ** 2 + ((y + 3.4) / 1.02) ** 2), 0, 1)
-    brows = front * np.clip(7 * _brow(x, y, template), 0, 1)
-    upper, lower = _bump(y - 3.97 + 0.35 * (x - 3.25) ** 2, 0.13), 0.5 * _bump(y - 3.0 - 0.2 * (x - 3.2) ** 2, 0.1)
-    lashes = front * np.maximum(upper, lower) * ((x > 1.8) & (x < 4.7))
+    hairy = front * brows.hair(dress.brows, x, y)
+    above, below = eyes.edges(x, y)
+    lashes = front * np.maximum(_bump(above, 0.13), 0.5 * _bump(below, 0.1)) * ((x > 1.8) & (x < 4.7))
     away = np.hypot(x - 3.1, y - 3.6)
     eye = kind == EYE
-    result = colour * ((1 - complexion.brows * brows) * (1 - complexion.lashes * lashes))[:, None]
+    tint = np.array([0.9, 0.7, 0.5], np.float32) * (1 - dress.grey) + dress.grey
+    light = min(complexion.hair**1.5, float(colour.mean()))  # no lighter than the skin, until it turns white
+    hair = (light + (0.45 - light) * dress.grey) * tint
+    result = colour * (1 - complexion.lashes * lashes)[:, None]
     result *= 1 + front[:, None] * (tones(template, texture, complexion) - 1)[:, None]
+    dark = np.minimum(hair, 0.3 * colour)  # brows are darker than the skin, until they turn white
+    result += (complexion.brows * hairy)[:, None] * (dark + (hair - dark) * dress.grey - result)
+    if dress.beard in facial_hair.SHADED:
+        cut = front * facial_hair.stubble(x, y) * complexion.brows * 0.55
+        result += cut[:, None] * (0.5 * hair + 0.2 * result - result)
     lip_colour = complexion.lip_tone * np.array([0.95, 1 - complexion.lips, 1 - complexion.lips], np.float32)
     result += lips[:, None] * (colour * lip_colour - result)
     result[eye] = complexion.sclera * np.array([1.04, 1.0, 0.95], np.float32)
     result[eye & (away < 0.62)] = complexion.iris * complexion.sclera
     result[eye & (away < complexion.pupil)] = 0.01
-    result[kind == HAIR] = complexion.hair * np.array([0.9, 0.7, 0.5], np.float32)
+    result[kind == HAIR] = hair
+    result[kind == CLOTH] = np.array(dress.dye, np.float32)
+    grown = kind == BEARD
+    strand = 1 + 0.25 * np.sin(16 * template[grown, 0] + 2 * np.sin(2 * y[grown]) + 1.5 * texture[grown, GRAIN])
+    strand *= np.clip(0.85 + 0.3 * texture[grown, BLOTCH], 0.4, 1.4)
+    result[grown] = hair * strand[:, None]
     result[kind == TEETH] = 0.9 * complexion.sclera
     return result
 

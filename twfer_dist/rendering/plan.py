@@ -10,8 +10,8 @@ import pyarrow as pa
 from twfer_dist.core.crop import crop_matrix
 from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY, NEUTRAL, POSTURES
 from twfer_dist.engine.config import Range, Settings, shown
-from twfer_dist.rendering import performances
-from twfer_dist.rendering.dress import EYES, Dress
+from twfer_dist.rendering import performances, wardrobe
+from twfer_dist.rendering.dress import Dress
 from twfer_dist.rendering.facs import free, performed, varied
 from twfer_dist.rendering.material import MATERIALS
 
@@ -201,42 +201,9 @@ def folds(config: ClayConfig, figure_id: str, units: np.ndarray) -> np.ndarray:
     return np.clip(age * units / MAX_INTENSITY + lasting, 0, 1).astype(np.float32)
 
 
-_POSTURE_HEADGEAR = {
-    "kneeling": ("topknot",),
-    "general": ("general",),
-    "vertical": ("topknot", "cap"),
-    "cavalry": ("pillbox",),
-    "civil": ("board",),
-}
-
-
 def dress(config: ClayConfig, figure_id: str, posture: str) -> Dress:
-    """What a figure wears. Each posture has its headgear, as among the warriors."""
-    rng = seeded("dress", config.seed, figure_id)
-    hair = str(rng.choice(("none", "moustache", "goatee", "beard"), p=(0.40, 0.28, 0.20, 0.12)))
-    eyes, teeth = str(rng.choice(EYES, p=(0.5, 0.3, 0.2))), bool(rng.random() < 0.6)
-    if posture:
-        headgear, clothing = str(rng.choice(_POSTURE_HEADGEAR[posture])), "robe" if posture == "civil" else "armour"
-    else:
-        names, shares = zip(*_HEADGEAR_SHARES.items(), strict=True)
-        headgear = str(rng.choice(names, p=shares))
-        clothing = str(
-            rng.choice(
-                ("armour", "robe", "bare"), p=(0.1, 0.2, 0.7) if headgear in ("curls", "bald") else (0.5, 0.4, 0.1)
-            )
-        )
-    return Dress(headgear, clothing, hair, eyes, teeth)
-
-
-_HEADGEAR_SHARES = {
-    "topknot": 0.30,
-    "cap": 0.18,
-    "general": 0.07,
-    "board": 0.07,
-    "pillbox": 0.08,
-    "curls": 0.22,
-    "bald": 0.08,
-}
+    """What a figure wears (`wardrobe.drawn`)."""
+    return wardrobe.drawn(seeded("dress", config.seed, figure_id), posture)
 
 
 def view(config: ClayConfig, name: str, points: np.ndarray) -> np.ndarray:

@@ -77,7 +77,34 @@ class Skull:
             + self.direction
             * (radius + thickness * height * (1 + 0.05 * ragged * locks.reshape(-1)) - 0.8 * (1 - height))[:, None]
         )
-        return points.astype(np.float32), _grid(self.columns, self.rows)
+        faces = _grid(self.columns, self.rows)
+        return points.astype(np.float32), faces[
+            (height[faces] > 0).any(1)
+        ]  # none under the skin, or they fill the mouth
+
+    def curtain(
+        self, skin: np.ndarray, face: tuple[float, float], thick: float, bottom: float, waves: float = 0
+    ) -> Solid:
+        """What falls from the head beside the face and behind: long hair, a veil.
+
+        face: degrees of azimuth that stay free at the top and at the bottom. thick: out from the skull. bottom: y of
+        its lower edge. waves: depth of its folds.
+        """
+        around = np.linspace(-np.pi, np.pi, self.columns, endpoint=False)
+        level = self.radius(skin).reshape(self.rows, self.columns)[
+            round((_TOP - 8) / (_TOP - _BOTTOM) * (self.rows - 1))
+        ]
+        down = np.linspace(0, 1, 36)[:, None]
+        free = face[0] + (face[1] - face[0]) * down
+        cover = np.clip((np.abs(np.degrees(around)) - free) / 5 + 0.5, 0, 1)
+        lock = np.sin(around * 26 + 2.2 * np.sin(5 * down))
+        turned_in = 1 - 0.5 * np.clip((down - 0.88) / 0.12, 0, 1) ** 2
+        radius = (level + thick * (1 + 0.5 * down)) * (1 + waves * lock * down) * turned_in
+        radius = radius * cover + 0.45 * level * (1 - cover)
+        y = 6.5 + (bottom - 6.5) * down + 0.6 * np.sin(around * 9) * down
+        points = np.stack([radius * np.sin(around), y, radius * np.cos(around)], -1).reshape(-1, 3)
+        faces = _grid(self.columns, 36)
+        return points.astype(np.float32), faces[(cover.reshape(-1)[faces] > 0).any(1)]
 
 
 def _grid(across: int, down: int) -> np.ndarray:
@@ -88,6 +115,28 @@ def _grid(across: int, down: int) -> np.ndarray:
     return np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)]).astype(
         np.int32
     )
+
+
+def sheet(across: int, down: int) -> np.ndarray:
+    """Triangles (K, 3) of an open grid of `across` columns, left to right as seen from outside, by `down` rows."""
+    column, row = np.meshgrid(np.arange(across - 1), np.arange(down - 1))
+    a = row * across + column
+    b, c, d = a + 1, a + across, a + across + 1
+    return np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)]).astype(
+        np.int32
+    )
+
+
+def tube(middle: np.ndarray, beside: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A tube of elliptic section, flat on its underside: points (S * 12, 3), the angle of each (S * 12,) from -pi to
+    pi, 0 where `beside` points, and triangles.
+
+    middle: (S, 3), its spine. beside: (S, 3), half axes along the ground, spine x out. out: (S, 3), half axes away.
+    """
+    around = np.linspace(-np.pi, np.pi, 12, endpoint=False)
+    cosine, sine = np.cos(around)[None, :, None], np.sin(around)[None, :, None]
+    points = middle[:, None] + beside[:, None] * cosine + out[:, None] * np.where(sine > 0, sine, 0.35 * sine)
+    return points.reshape(-1, 3), np.tile(around, len(middle)), _grid(12, len(middle))
 
 
 def blob(
