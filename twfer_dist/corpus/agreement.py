@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from twfer_dist.core import intervals
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.corpus.votes import Vote
 
@@ -32,9 +32,8 @@ def agreement(votes: Sequence[Sequence[Vote]], figure_ids: Sequence[str]) -> Agr
     Photographs with one annotator do not count. An annotator who named k labels counts as naming each with probability
     1/k.
 
-    The interval is Student's, with the bias and the standard error of 1000 bootstrap samples of whole figures, because
-    photographs of one figure are not independent. In simulations it covers the true value in 94 to 95 % of draws of 20
-    and 50 figures; plain bootstrap percentiles do in 90 to 94 %.
+    The interval is `intervals.of_resamples` with 1000 bootstrap samples of whole figures, because photographs of one
+    figure are not independent.
     """
     kept = [(cast, figure_id) for cast, figure_id in zip(votes, figure_ids, strict=True) if len(cast) > 1]
     if len(kept) < 2:
@@ -53,11 +52,8 @@ def agreement(votes: Sequence[Sequence[Vote]], figure_ids: Sequence[str]) -> Agr
     figures = len(of_figure)
     drawn = np.random.default_rng(0).multinomial(figures, times / figures, _RESAMPLES) @ kinds
     kappas = np.array([_kappa(sums) for sums in drawn])
-    centre = 2 * value - np.nanmean(kappas)
-    half = stats.t.ppf(0.975, figures - 1) * np.nanstd(kappas, ddof=1) * np.sqrt(figures / (figures - 1))
-    return Agreement(
-        round(value, 6), round(float(centre - half), 6), round(min(1.0, float(centre + half)), 6), len(kept), most
-    )
+    low, high = intervals.of_resamples(value, kappas, figures)
+    return Agreement(round(value, 6), round(low, 6), round(min(1.0, high), 6), len(kept), most)
 
 
 def _pairs_and_shares(cast: Sequence[Vote]) -> np.ndarray:

@@ -6,9 +6,12 @@ from torch import Tensor, nn
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.engine.config import package_path
 from twfer_dist.synthesis.networks import AnyGenerator, Critic, Generator, WarpingGenerator
 from twfer_dist.training import weights
 from twfer_dist.training.weights import Weights
+
+SHIPPED = package_path("package:weights/generator.safetensors")
 
 PUBLIC_SIZE = 128  # pixels of the public checkpoints' training images, which their files do not state
 _REMEDY = "name a .safetensors or .pth file of weights"

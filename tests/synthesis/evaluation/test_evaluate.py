@@ -16,11 +16,12 @@ from twfer_dist.cli.main import main
 from twfer_dist.core.schema import FACES
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.progress import Progress
 from twfer_dist.measurement import analyzer, checkpoint, identity
 from twfer_dist.measurement.network import FaceNetwork
 from twfer_dist.rendering.plan import ClayConfig
 from twfer_dist.synthesis import checkpoints
-from twfer_dist.synthesis.evaluation import evaluate, evaluator, inputs
+from twfer_dist.synthesis.evaluation import answer, evaluate, evaluator
 from twfer_dist.synthesis.networks import Generator, WarpingGenerator
 
 FIGURES = 3
@@ -32,8 +33,9 @@ def quick() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs, "MIN_FIGURES", FIGURES)
-        patch.setattr(evaluator, "INTENSITIES", [0.8])
+        patch.setattr(evaluator, "MIN_GALLERY", FIGURES)
+        for module in (evaluator, evaluate):
+            patch.setattr(module, "INTENSITIES", [0.8])
         patch.setattr(evaluate, "REFERENCES", 2)
         yield
     torch.set_num_threads(threads)
@@ -41,8 +43,9 @@ def quick() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """Three figures, each in two scenes and two states."""
-    return rendered(str(tmp_path_factory.mktemp("scenes")), ClayConfig(figures=FIGURES, scenes=2, states=2, size=64))
+    """Three figures, each in two scenes and two states, of a seed that moves the mouth; the tiny head has no more."""
+    config = ClayConfig(figures=FIGURES, scenes=2, states=2, size=64, seed=3)
+    return rendered(str(tmp_path_factory.mktemp("scenes")), config)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +66,9 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: str(folder / f"{name}.safetensors") for name in files}
 
 
-def evaluate_gan(networks: dict[str, str], rendered: str, *more: str) -> Result:
+def evaluate_gan(networks: dict[str, str], *more: str) -> Result:
     options = [word for name, file in networks.items() for word in (f"--{name}", file)]
-    return CliRunner().invoke(main, ["evaluate", "gan", *options, "--rendered", rendered, *more])
+    return CliRunner().invoke(main, ["evaluate", "gan", *options, *more])
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,7 @@ def scores(scenes: Artifact, networks: dict[str, str], tmp_path_factory: pytest.
     rows = faces(out, FIGURES + 1).table("faces", FACES)
     readable = rows.filter(pc.not_equal(rows["figure_id"], "drawn-figure1"))  # that one's crop is broken
     sculpture = artifact(out, "faces", "faces", readable, FACES)
-    result = evaluate_gan(networks, scenes.uri, "--faces", sculpture.uri, "--json")
+    result = evaluate_gan(networks, "--rendered", scenes.uri, "--faces", sculpture.uri, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -126,11 +129,33 @@ def test_what_copies_shows_no_reference(scores: dict[str, Any]) -> None:
     assert effect["share_of_variance"] == 0
 
 
-def test_without_the_public_generator_lines_for_people(scenes: Artifact, networks: dict[str, str]) -> None:
-    result = evaluate_gan({name: file for name, file in networks.items() if name != "public"}, scenes.uri)
+def test_without_arguments_on_what_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generator, the rendered figures and the terracottas of the package; every picture is counted."""
+    counted: list[tuple[float, float]] = []
+
+    class Counted(Progress):
+        def close(self) -> None:
+            counted.append((self._done, self._total))
+
+    monkeypatch.setattr(evaluate, "Progress", Counted)
+    result = evaluate_gan({}, "--figures", "3")
     assert result.exit_code == 0, result.output
-    assert "psnr ours changed" in result.stdout and "identity rank1 clay among" in result.stdout
-    assert "public" not in result.stdout
+    assert "faces of real sculpture" in result.stdout and "Anger rises on" in result.stdout
+    assert answer.WITHOUT_IDENTITY in result.stdout and "public" not in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("Next: ")
+    ((done, total),) = counted
+    assert done == total > 0
+    assert torch.get_num_threads() == 1
+
+
+def test_few_figures_have_no_identity_score(networks: dict[str, str], tmp_path: Path) -> None:
+    few = rendered(str(tmp_path / "few"), ClayConfig(figures=2, scenes=1, states=2, size=64))
+    sculpture = faces(str(tmp_path), 1)
+    result = evaluate_gan(networks, "--rendered", few.uri, "--faces", sculpture.uri, "--json")
+    scores = json.loads(result.stdout)
+    assert "identity_rank1" not in scores and scores["reference_choice"] is None
+    control = scores["au_control_r"]["sculpture"]["public"]
+    assert control["figures"] == 1 and control["low"] is None and control["mean"] is not None
 
 
 def assert_one_sentence(result: Result, words: str) -> None:
@@ -155,26 +180,27 @@ def test_weights_of_another_kind_are_one_sentence(
     (tmp_path / "broken").write_bytes(b"nothing")
     files = {**networks, "broken": str(tmp_path / "broken")}
     file = files[other] if other else str(tmp_path / "none.pth")
-    assert_one_sentence(evaluate_gan({**networks, option: file}, scenes.uri), words)
+    assert_one_sentence(evaluate_gan({**networks, option: file}, "--rendered", scenes.uri), words)
 
 
 def test_wrong_faces_are_one_sentence(scenes: Artifact, networks: dict[str, str], tmp_path: Path) -> None:
     few, broken_crop = faces(str(tmp_path), 1), faces(str(tmp_path), 2)
-    for result, words in (
-        (evaluate_gan(networks, str(tmp_path / "none")), "is not a finished output"),
-        (evaluate_gan(networks, few.uri), "holds no table"),
-        (evaluate_gan(networks, scenes.uri, "--faces", scenes.uri), "holds no table"),
-        (evaluate_gan(networks, scenes.uri, "--faces", few.uri), "faces of 1 figures, but the identity score needs"),
-        (evaluate_gan(networks, scenes.uri, "--faces", broken_crop.uri), "the image of drawn1neutral-0 cannot be"),
+    none = artifact(str(tmp_path / "none"), "faces", "faces", few.table("faces", FACES)[:0], FACES)
+    for rendered_uri, sculpture_uri, words in (
+        (str(tmp_path / "missing"), few.uri, "is not a finished output"),
+        (few.uri, few.uri, "holds no table"),
+        (scenes.uri, scenes.uri, "holds no table"),
+        (scenes.uri, none.uri, "has no neutral or unlabelled face"),
+        (scenes.uri, broken_crop.uri, "the image of drawn1neutral-0 cannot be"),
     ):
-        assert_one_sentence(result, words)
+        assert_one_sentence(evaluate_gan(networks, "--rendered", rendered_uri, "--faces", sculpture_uri), words)
 
 
 @pytest.mark.parametrize(
-    ("framing", "words"), [("crop", "scenes of 2 figures, but"), ("portrait", "in the framing 'portrait'")]
+    ("states", "framing", "words"), [(1, "crop", "no scene with two images"), (2, "portrait", "framing 'portrait'")]
 )
-def test_too_few_figures_and_another_framing_are_refused(
-    networks: dict[str, str], tmp_path: Path, framing: Any, words: str
+def test_scenes_without_changes_or_as_portraits_are_refused(
+    networks: dict[str, str], tmp_path: Path, states: int, framing: Any, words: str
 ) -> None:
-    config = ClayConfig(figures=2, scenes=1, states=2, size=64, framing=framing)
-    assert_one_sentence(evaluate_gan(networks, rendered(str(tmp_path), config).uri), words)
+    config = ClayConfig(figures=2, scenes=1, states=states, size=64, framing=framing)
+    assert_one_sentence(evaluate_gan(networks, "--rendered", rendered(str(tmp_path), config).uri), words)

@@ -11,6 +11,7 @@ from torch import Tensor
 from twfer_dist.core.intervals import as_dict, share_of
 from twfer_dist.core.prototypes import prototype
 from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
+from twfer_dist.engine.progress import Progress
 from twfer_dist.measurement.analyzer import NetworkAnalyzer
 from twfer_dist.measurement.face import FaceAnalyzer
 from twfer_dist.measurement.identity import Identity, rank1_hits
@@ -26,6 +27,9 @@ INTENSITIES = intensities(5, drop_last=True)
 LABELS = range(1, NEUTRAL)
 """The labels of the six expressions."""
 
+MIN_GALLERY = 20
+"""The fewest figures that the identity score is given for: among fewer, guessing would do well."""
+
 _BATCH = 16
 
 
@@ -39,13 +43,16 @@ class ExpressionSeries:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Runs the systems (generators by name) and scores their pictures with analyzers (by score) and `identity`."""
+    """Runs the systems (generators by name) and scores their pictures with analyzers (by score) and, where there is
+    one, `identity`. `progress` counts each picture that is animated, and each that is measured.
+    """
 
     systems: Mapping[str, LoadedGenerator]
     device: str
     reference_analyzer: NetworkAnalyzer
     secondary_analyzer: FaceAnalyzer | None
-    identity: Identity
+    identity: Identity | None
+    progress: Progress
 
     @property
     def analyzers(self) -> dict[str, FaceAnalyzer]:
@@ -55,9 +62,20 @@ class Evaluator:
 
     def animate(self, system: str, crops: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """The crops uint8 (N, S, S, 3) animated from `own` to `wanted` Action Units (N, 17) in 0..5."""
-        parts = [slice(start, start + _BATCH) for start in range(0, len(crops), _BATCH)]
-        generator = self.systems[system]
-        return np.concatenate([animate(generator, crops[part], own[part], wanted[part], self.device) for part in parts])
+        animated = []
+        for start in range(0, len(crops), _BATCH):
+            part = slice(start, start + _BATCH)
+            animated.append(animate(self.systems[system], crops[part], own[part], wanted[part], self.device))
+            self.progress.advance(len(animated[-1]))
+        return np.concatenate(animated)
+
+    def measure(self, analyzer: FaceAnalyzer, pictures: np.ndarray) -> np.ndarray:
+        """`control.measure` of crops uint8 (N, S, S, 3)."""
+        units = []
+        for start in range(0, len(pictures), _BATCH):
+            units.append(control.measure(analyzer, pictures[start : start + _BATCH]))
+            self.progress.advance(len(units[-1]))
+        return np.concatenate(units)
 
     def animate_series(self, neutral: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
         """Each face animated towards each expression by INTENSITIES: uint8 (N, 6, steps, S, S, 3) of each system."""
@@ -74,10 +92,10 @@ class Evaluator:
     ) -> ExpressionSeries:
         """The measured Action Units of neutral crops (N, S, S, 3) and of their `animate_series`."""
         units = {
-            name: control.measure(analyzer, pictures.reshape(-1, *neutral.shape[1:])).reshape(*pictures.shape[:3], 17)
+            name: self.measure(analyzer, pictures.reshape(-1, *neutral.shape[1:])).reshape(*pictures.shape[:3], 17)
             for name, pictures in series.items()
         }
-        return ExpressionSeries(control.measure(analyzer, neutral), units)
+        return ExpressionSeries(self.measure(analyzer, neutral), units)
 
     def similarity(self, image: np.ndarray, truth: np.ndarray, pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """psnr, ssim and feature_distance of pictures to the truth, where it differs from the input and elsewhere."""
@@ -100,13 +118,15 @@ class Evaluator:
         return scores | {"changed_share": round(similarity.pixels["changed"] / similarity.pixels["all"], 5)}
 
     def control(
-        self, analyzer: FaceAnalyzer, requested: np.ndarray, changes: Mapping[str, np.ndarray]
+        self, analyzer: FaceAnalyzer, requested: np.ndarray, changes: Mapping[str, np.ndarray], figures: np.ndarray
     ) -> dict[str, Any]:
-        """How closely the measured changes of each system follow the requested ones, all (N, 17).
+        """How closely the measured changes of each system follow the requested ones, all (N, 17), of `figures` (N,).
 
         Where `changes` holds the truth's own, the systems' means are also given as a share of it, `of_ceiling`.
         """
-        scores: dict[str, Any] = {name: control.correlations(requested, change) for name, change in changes.items()}
+        scores: dict[str, Any] = {
+            name: control.correlations(requested, change, figures) for name, change in changes.items()
+        }
         if ceiling := scores.get("truth", {}).get("mean"):
             for name in self.systems:
                 scores[name]["of_ceiling"] = round((scores[name]["mean"] or 0.0) / ceiling, 4)
@@ -132,13 +152,16 @@ class Evaluator:
         self, pictures: Mapping[str, np.ndarray], figures: np.ndarray, gallery: np.ndarray, known: np.ndarray
     ) -> dict[str, Any]:
         """The share of pictures (N, of `figures`) whose nearest picture in the gallery (M, of `known`) shows the same
-        figure.
+        figure; empty without an identity network, or for fewer than MIN_GALLERY known figures.
         """
+        if self.identity is None or len(known) < MIN_GALLERY:
+            return {}
         of_gallery = self.identity.embed(gallery)
-        scores = {
-            name: as_dict(share_of(rank1_hits(self.identity.embed(several), figures, of_gallery, known), figures))
+        hits = {
+            name: rank1_hits(self.identity.embed(several), figures, of_gallery, known)
             for name, several in pictures.items()
         }
+        scores = {name: as_dict(share_of(of_system, figures)) for name, of_system in hits.items()}
         return scores | {"network": self.identity.sha256[:12], "among": len(known), "n": len(figures)}
 
 
