@@ -175,8 +175,8 @@ def _population(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The mean head (K, 3) and its modes (MODES, K, 3), of people (P, K, 3) brought to the place and size of `target`.
 
-    The modes hold 99 % of the variance of the faces; a person's weights on them are nearly normal (kurtosis of -0.3 to
-    0.4), so that figures of random weights resemble these people.
+    The modes hold 99 % of the variance of the faces; people's weights on the first ten are nearly normal (excess
+    kurtosis of -0.3 to 0.4), so that figures of random weights resemble these people.
     """
     aligned = np.empty_like(persons)
     for number, person in enumerate(persons):
