@@ -47,8 +47,8 @@ def face_network_spec(
 
     Writes faces.safetensors (float16, for `analyzer.open_network`) and training.jsonl. `results`: scores
     (`training.scores`) on the held-out figures and on the heads of each of `tests`; the number of heads; the MLflow
-    run's id. initial: weights of such a network (path or URI) to begin from; random ones without it. workers: processes
-    of Ray Train, 0 for this one. A killed training resumes from its last checkpoint, at most `checkpoint_seconds` old.
+    run's id. initial: weights of such a network to begin from. workers: processes of Ray Train, 0 for this one. A
+    killed training resumes from its last checkpoint, at most `checkpoint_seconds` old.
     """
     check_batch(config.batch, workers, pairs=False)
     models = {"initial": analyzer.open_network(initial).sha256} if initial else {}
@@ -66,11 +66,8 @@ def face_network_spec(
             _finish(output, task, trained)
             _finish_measurement(output, task, trained, tests)
 
-    inputs = {
-        f"{name}_{number}": artifact
-        for name, artifacts in (("rendered", rendered), ("test", tests))
-        for number, artifact in enumerate(artifacts)
-    }
+    inputs = {f"rendered_{number}": artifact for number, artifact in enumerate(rendered)}
+    inputs |= {f"test_{number}": artifact for number, artifact in enumerate(tests)}
     return StageSpec("face-network", VERSION, inputs, config, models, {}, do)
 
 
