@@ -31,7 +31,6 @@ PRESENT = 0.5
 
 _WARM_UP = 0.03  # of the training, while the learning rate rises
 _MAX_GRADIENT_NORM = 5.0
-_QUADRATIC = 0.5  # standard deviations of a unit up to which its loss is quadratic
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,10 @@ def new_state(
 def loss(prediction: Measured, truth: Examples, deviations: Tensor) -> dict[str, Tensor]:
     """The terms of the loss, each a mean over the batch; their sum is minimised.
 
-    points: mean distance in pixels, as L1, so that an occluded point does not dominate. units: Huber's loss of the
-    errors in standard deviations of each unit (`deviations` (17,)), without which frequent, wide units drown the
-    others; squared errors would answer the mean wherever a unit is uncertain, and so see weak units in every resting
-    face. pose: L1 in degrees. The scales learn the Laplace likelihood of detached errors, so that a large scale never
-    excuses an error.
+    points: mean distance in pixels, as L1, so that an occluded point does not dominate. units: squared errors in
+    standard deviations of each unit (`deviations` (17,)), without which frequent, wide units drown the others. pose: L1
+    in degrees. The scales learn the Laplace likelihood of detached errors, so that a large scale never excuses an
+    error.
     """
     point_errors = (prediction.points - truth.points).abs().mean(2)
     unit_errors = (prediction.units - truth.units).abs()
@@ -97,7 +95,7 @@ def loss(prediction: Measured, truth: Examples, deviations: Tensor) -> dict[str,
 
     return {
         "points": 0.5 * point_errors.mean(),
-        "units": nn.functional.smooth_l1_loss(prediction.units / deviations, truth.units / deviations, beta=_QUADRATIC),
+        "units": ((unit_errors / deviations) ** 2).mean(),
         "pose": 0.02 * (prediction.pose - truth.pose).abs().mean(),
         "scales": 0.1
         * (likelihood(point_errors, prediction.point_scales) + likelihood(unit_errors, prediction.unit_scales)),
