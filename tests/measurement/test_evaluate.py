@@ -29,11 +29,14 @@ def test_the_scores_belong_to_the_shipped_weights() -> None:
 
 
 @pytest.mark.long
-def test_the_shipped_network_reaches_its_scores() -> None:
-    """On 600 rendered heads in materials that it never saw, from a detector's framing on."""
-    facts = json.loads(Path(SHIPPED).with_suffix(".json").read_text())
-    scores = evaluate.evaluate(SHIPPED, artifact.open_artifact(evaluate.TEST))
+@pytest.mark.parametrize(
+    ("test", "key", "count"), [("TEST", "evaluation", 600), ("SECOND_TEST", "evaluation_makehuman", 240)]
+)
+def test_the_shipped_network_reaches_its_scores(test: str, key: str, count: int) -> None:
+    """On rendered heads of either head model in materials that it never saw, from a detector's framing on."""
+    facts = json.loads(Path(SHIPPED).with_suffix(".json").read_text())[key]
+    scores = evaluate.evaluate(SHIPPED, artifact.open_artifact(getattr(evaluate, test)))
     for name in ("au_pearson_mean", "au_mae_present", "points_nme", "interval_coverage_90"):
-        assert scores[name] == pytest.approx(facts["evaluation"][name], abs=0.01), name
-    assert scores["n"] == 600 and scores["au_pearson_mean"] > 0.85 and min(scores["au_pearson"].values()) > 0.5
+        assert scores[name] == pytest.approx(facts[name], abs=0.01), name
+    assert scores["n"] == count and scores["au_pearson_mean"] > 0.75 and min(scores["au_pearson"].values()) > 0.5
     assert scores["points_nme"] < 0.03

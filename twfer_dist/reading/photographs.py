@@ -27,8 +27,8 @@ _STRONG_LEAKS = (("AU12", "AU09", 3.0), ("AU12", "AU10", 3.75), ("AU04", "AU09",
 """From one unit to another, so many times more than usual: a smile's folds look like those of AU09 and AU10."""
 
 _STYLES = {
-    "AU01": 4.5, "AU02": 2.5, "AU04": 1.0, "AU05": 2.0, "AU09": 1.0, "AU10": 1.0, "AU15": 1.5, "AU20": 5.0, "AU25": 2.5,
-    "AU26": 1.5,
+    "AU01": 2.25, "AU02": 1.25, "AU04": 0.5, "AU05": 1.0, "AU09": 0.5, "AU10": 0.5, "AU15": 0.75, "AU20": 2.5,
+    "AU25": 1.25, "AU26": 0.75,
 }  # fmt: skip
 """What calm sculptures show at most: arched brows, wide eyes, parted lips, drooping corners; and moustaches, which are
 measured as AU20.

@@ -23,7 +23,7 @@ from twfer_dist.reading.training import MeasuredHeads, ReaderConfig
 from twfer_dist.recognition import calibration
 from twfer_dist.training.observer import LOG, LogLine, log_lines
 
-VERSION = 1
+VERSION = 2
 
 
 def reader_spec(measured: Artifact, resting: Artifact, config: ReaderConfig, tracking: Tracking) -> StageSpec:
