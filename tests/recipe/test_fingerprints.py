@@ -17,8 +17,8 @@ from twfer_dist.recipe.kinds import spec_of
 from twfer_dist.recipe.load import load_recipe
 
 FINGERPRINTS = {
-    "faces-tw58": "a87bcf5065e1",
-    "faces-postures": "69a431ea0a27",
+    "faces-tw58": "2a7f53b32ce9",
+    "faces-postures": "4cd62a26ad3d",
     "animated": "d79e756f284c",
     "arm-1": "ca56812b8d78",
     "arm-2": "ddb9aa0d859b",
