@@ -1,10 +1,13 @@
 """Examples to learn from: they depend on seed and position alone, and their points stay on the face."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from twfer_dist.core.errors import UserError
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.measurement import augmentation
 from twfer_dist.measurement.augmentation import Heads
@@ -41,3 +44,12 @@ def test_points_stay_on_what_they_mark(heads: Heads) -> None:
     for crop, points in zip(shown.crops.numpy().astype(float), shown.points.numpy(), strict=True):
         centre = np.array([(crop * column).sum(), (crop * row).sum()]) / crop.sum()
         np.testing.assert_allclose(centre, points[30], atol=0.5)
+
+
+def test_corpora_of_one_size_are_joined(heads: Heads) -> None:
+    parts = heads.of(np.arange(10)), heads.of(np.arange(10, len(heads.units)))
+    joined = Heads.joined(parts)
+    assert all((vars(joined)[name] == value).all() for name, value in vars(heads).items())
+    smaller = dataclasses.replace(parts[0], images=parts[0].images[:, ::2, ::2])
+    with pytest.raises(UserError, match="different sizes"):
+        Heads.joined([smaller, parts[1]])

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from twfer_dist.core.taxonomy import NEUTRAL
@@ -53,3 +54,10 @@ def test_a_figure_does_not_depend_on_the_number_of_figures() -> None:
 def test_a_config_that_cannot_be_rendered_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
         ClayConfig(**wrong)
+
+
+def test_a_figure_rests_alike_in_all_its_images(workshop: Workshop) -> None:
+    names, config = workshop.head.expression_names, ClayConfig(plan="units")
+    one, again, other = (plan.resting_shapes(config, figure, names) for figure in ("a", "a", "b"))
+    assert (one == again).all() and (one != other).any() and 0 < np.abs(one).max() < 0.5 and one.min() < 0
+    assert not plan.resting_shapes(ClayConfig(plan="expressions"), "a", names).any()

@@ -35,7 +35,9 @@ class Heads:
 
     @classmethod
     def joined(cls, parts: Sequence["Heads"]) -> "Heads":
-        """The heads of several corpora, of different figures and the same size in pixels."""
+        """The heads of several corpora. UserError where their pictures differ in size."""
+        if len({part.images.shape[1:] for part in parts}) > 1:
+            raise UserError("The rendered corpora have pictures of different sizes: render all with the same size.")
         return cls(*(np.concatenate(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
 
     def of(self, rows: np.ndarray) -> "Heads":

@@ -51,6 +51,7 @@ def face_network_spec(
     killed training resumes from its last checkpoint, at most `checkpoint_seconds` old.
     """
     check_batch(config.batch, workers, pairs=False)
+    initial = storage.absolute(initial) if initial else ""  # workers run elsewhere
     models = {"initial": analyzer.open_network(initial).sha256} if initial else {}
     task = _Task(tuple(rendered), config, _Initial(initial), training.measurement_objective, _measurement_scores)
 
