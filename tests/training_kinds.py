@@ -38,7 +38,7 @@ def data(kind: str, out: str) -> Artifact:
 def spec(kind: str, data: Artifact, tracking: Tracking, checkpoint_seconds: float) -> StageSpec:
     match kind:
         case "generator":
-            return generator_spec(data, GENERATOR, tracking, checkpoint_seconds=checkpoint_seconds)
+            return generator_spec([data], GENERATOR, tracking, checkpoint_seconds=checkpoint_seconds)
         case "face-network":
             return face_network_spec([data], FACES, tracking, checkpoint_seconds=checkpoint_seconds)
         case "identity-network":

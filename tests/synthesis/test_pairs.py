@@ -14,15 +14,24 @@ from twfer_dist.synthesis.pairs import Pairs, load_faces, load_pairs
 
 
 def test_held_out_figures_are_other_figures(tmp_path: Path) -> None:
-    learn, held_out = load_pairs(rendered(str(tmp_path)), 64, 0.25)
+    learn, held_out = load_pairs([rendered(str(tmp_path))], 64, 0.25)
     assert (len(learn.scenes), len(held_out.scenes)) == (3, 1)
     learned = {image.tobytes() for image in learn.images}
     assert not learned & {image.tobytes() for image in held_out.images}
     assert all(pairs.units[scene[0]].sum() == 0 for pairs in (learn, held_out) for scene in pairs.scenes)
 
 
+def test_corpora_are_joined_scene_by_scene(tmp_path: Path) -> None:
+    parts = [rendered(str(tmp_path / name), figures=figures) for name, figures in (("a", 4), ("b", 3))]
+    learn, held_out = load_pairs(parts, 64, 0.25)
+    assert (len(learn.scenes), len(held_out.scenes)) == (5, 2)
+    used = np.concatenate([*learn.scenes])
+    assert sorted(used) == list(range(len(learn.images)))  # no picture is in two scenes, or in none
+    assert all(learn.units[scene[0]].sum() == 0 for scene in learn.scenes)
+
+
 def test_a_pair_differs_in_action_units_alone(tmp_path: Path) -> None:
-    learn, _ = load_pairs(rendered(str(tmp_path)), 64, 0.25)
+    learn, _ = load_pairs([rendered(str(tmp_path))], 64, 0.25)
     chosen = learn.draw(np.random.default_rng(0), 32)
     image, truth, own, wanted = learn.batch(chosen)
     assert image.shape == truth.shape == (32, 3, 64, 64) and image.abs().max() <= 1
@@ -53,7 +62,7 @@ def test_faces_of_photographs_are_one_scene(tmp_path: Path) -> None:
 
 def test_one_figure_is_too_few(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least two figures"):
-        load_pairs(rendered(str(tmp_path), figures=1), 64, 0.25)
+        load_pairs([rendered(str(tmp_path), figures=1)], 64, 0.25)
 
 
 def test_faces_without_action_units_are_too_few(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_the_stage_writes_weights_log_scores_and_a_run(
     tracking = Tracking(mlflow_uri, "synthesis")
     monkeypatch.setattr(observer, "LOG_SECONDS", -1.0)
     config = dataclasses.replace(SMALL, keep_at=(1,))
-    spec = generator_spec(scenes, config, tracking, checkpoint_seconds=0)
+    spec = generator_spec([scenes], config, tracking, checkpoint_seconds=0)
     trained = run_stage(spec, str(tmp_path / "out"))
     assert storage.read_bytes(trained.path("generator-000001.safetensors")) == storage.read_bytes(
         trained.path(train_stage.GENERATOR)
@@ -73,7 +73,7 @@ def test_faces_alone_train_from_a_given_generator(generator: str, tmp_path: Path
     artifact = faces(str(tmp_path), 1)
     tracking = Tracking(mlflow_uri, "synthesis")
     config = dataclasses.replace(SMALL, supervised_steps=0)
-    spec = generator_spec(None, config, tracking, faces=[artifact], initial=generator)
+    spec = generator_spec([], config, tracking, faces=[artifact], initial=generator)
     trained = run_stage(spec, str(tmp_path / "out"))
     assert trained.results["scores"] == {} and trained.results["last"]["phase"] == "adversarial"
     before, after = (
@@ -99,7 +99,7 @@ def test_a_training_that_cannot_start_is_refused(
     config = dataclasses.replace(SMALL, **{"supervised_steps": 0, **changes})
     with pytest.raises(UserError, match=message):
         generator_spec(
-            None, config, Tracking("sqlite:////x", "x"), faces=[faces(str(tmp_path), 1)], initial=generator, **options
+            [], config, Tracking("sqlite:////x", "x"), faces=[faces(str(tmp_path), 1)], initial=generator, **options
         )
 
 
@@ -107,8 +107,8 @@ def test_a_training_that_cannot_start_is_refused(
 def test_two_workers_train_what_one_trains(ray_cluster: None, tmp_path: Path, mlflow_uri: str) -> None:
     scenes = rendered(str(tmp_path))
     tracking = Tracking(mlflow_uri, "synthesis")
-    one = run_stage(generator_spec(scenes, SMALL, tracking), str(tmp_path / "one"))
-    two = run_stage(generator_spec(scenes, SMALL, tracking, workers=2), str(tmp_path / "two"))
+    one = run_stage(generator_spec([scenes], SMALL, tracking), str(tmp_path / "one"))
+    two = run_stage(generator_spec([scenes], SMALL, tracking, workers=2), str(tmp_path / "two"))
     assert one.manifest.fingerprint == two.manifest.fingerprint
     logs = [[json.loads(line) for line in storage.read_bytes(run.path(LOG)).splitlines()] for run in (one, two)]
     assert len(logs[0]) == len(logs[1]) == 2  # the mean losses of three supervised steps, those of an adversarial one
@@ -129,7 +129,7 @@ def test_an_error_of_a_worker_reaches_the_user(ray_cluster: None, tmp_path: Path
     torch.nn.init.constant_(broken.get_parameter("img_reg.0.weight"), float("nan"))
     path = tmp_path / "broken.safetensors"
     path.write_bytes(checkpoints.save(broken, size=64))
-    spec = generator_spec(rendered(str(tmp_path)), SMALL, Tracking(mlflow_uri, "x"), initial=str(path), workers=1)
+    spec = generator_spec([rendered(str(tmp_path))], SMALL, Tracking(mlflow_uri, "x"), initial=str(path), workers=1)
     with pytest.raises(
         UserError, match="diverged at supervised step 1: its loss is nan; its initial weights are at fault"
     ):

@@ -23,7 +23,7 @@ SMALL = GeneratorConfig(width=4, critic_width=2, batch=4, supervised_steps=4, ad
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
-    return load_pairs(rendered(str(tmp_path_factory.mktemp("rendered"))), 64, 0.25)[0]
+    return load_pairs([rendered(str(tmp_path_factory.mktemp("rendered")))], 64, 0.25)[0]
 
 
 def both(pairs: Pairs) -> dict[str, Pairs]:

@@ -59,6 +59,18 @@ class Pairs:
     ) -> None:
         self.images, self.units, self.labels, self.scenes, self.neutral = images, units, labels, scenes, neutral
 
+    @classmethod
+    def joined(cls, parts: Sequence["Pairs"]) -> "Pairs":
+        """The scenes of several corpora, whose images have one size."""
+        starts = np.cumsum([0, *(len(part.images) for part in parts)])
+        return cls(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.units for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            [scene + start for part, start in zip(parts, starts, strict=False) for scene in part.scenes],
+            parts[0].neutral,
+        )
+
     def subset(self, scenes: Sequence[int]) -> "Pairs":
         """Only the given scenes."""
         chosen = [self.scenes[k] for k in scenes]
@@ -137,17 +149,20 @@ def load_scenes(rendered: Artifact, size: int) -> tuple[Pairs, list[str]]:
     return Pairs(images, units, labels, usable), [rows[scene[0]]["figure_id"] for scene in usable]
 
 
-def load_pairs(rendered: Artifact, size: int, held_out: float) -> tuple[Pairs, Pairs]:
-    """The scenes of the training figures and of the held-out figures (see `load_scenes`).
+def load_pairs(rendered: Sequence[Artifact], size: int, held_out: float) -> tuple[Pairs, Pairs]:
+    """The scenes of the training figures and of the held-out figures of all corpora (see `load_scenes`).
 
     held_out: share of the figures, at least one, chosen by a hash of their names. Raises UserError unless two figures
     have a scene with at least two images.
     """
-    pairs, figures = load_scenes(rendered, size)
+    loaded = [load_scenes(artifact, size) for artifact in rendered]
+    pairs = Pairs.joined([scenes for scenes, _ in loaded])
+    figures = [f"{number}/{name}" for number, (_, names) in enumerate(loaded) for name in names]
     names = sorted(set(figures), key=lambda name: storage.sha256(name.encode()))
     if len(names) < 2:
         raise UserError(
-            f"{rendered.uri} needs at least two figures with two images of one scene to train a generator: render more."
+            f"{', '.join(artifact.uri for artifact in rendered)} needs at least two figures with two images of one "
+            "scene to train a generator: render more."
         )
     test_figures = set(names[: max(1, round(held_out * len(names)))])
     learn, test = (

@@ -26,7 +26,7 @@ from twfer_dist.training.run import Trained, run_training
 from twfer_dist.training.state import LogLine
 from twfer_dist.training.workers import Workers
 
-VERSION = 2
+VERSION = 3
 
 GENERATOR = "generator.safetensors"
 CRITIC = "critic.safetensors"
@@ -37,7 +37,7 @@ SHEET_SECONDS = 900  # between two sample sheets that MLflow keeps
 
 
 def generator_spec(
-    rendered: Artifact | None,
+    rendered: Sequence[Artifact],
     config: GeneratorConfig,
     tracking: Tracking,
     *,
@@ -58,8 +58,8 @@ def generator_spec(
     initial: a generator's weights to start from. workers: processes of Ray Train, 0 for this one. A killed training
     resumes from its last checkpoint, at most `checkpoint_seconds` old.
     """
-    check(config, rendered=rendered is not None, faces=bool(faces), workers=workers)
-    task = _Task(rendered, tuple(faces), config, storage.absolute(initial) if initial else None)
+    check(config, rendered=bool(rendered), faces=bool(faces), workers=workers)
+    task = _Task(tuple(rendered), tuple(faces), config, storage.absolute(initial) if initial else None)
 
     def do(output: StageOutput) -> None:
         with run_training(
@@ -103,15 +103,15 @@ def _check_initial(uri: str, config: GeneratorConfig) -> str:
 class _Task:
     """A generator in training, see `run.TrainingTask`."""
 
-    rendered: Artifact | None
+    rendered: tuple[Artifact, ...]
     faces: tuple[Artifact, ...]
     config: GeneratorConfig
     initial: str | None
 
     @property
     def inputs(self) -> dict[str, Artifact]:
-        rendered = {"rendered": self.rendered} if self.rendered else {}
-        return {**rendered, **{f"faces_{number}": artifact for number, artifact in enumerate(self.faces)}}
+        rendered = {f"rendered_{number}": artifact for number, artifact in enumerate(self.rendered)}
+        return rendered | {f"faces_{number}": artifact for number, artifact in enumerate(self.faces)}
 
     @property
     def datasets(self) -> Sequence[Artifact]:
@@ -234,7 +234,7 @@ def _check(request: Request) -> None:
 
 def _build(request: Request) -> StageSpec:
     return generator_spec(
-        request.one("rendered"),
+        request.all("rendered"),
         request.config,
         request.tracking,
         faces=request.all("faces"),
@@ -248,7 +248,7 @@ KIND = StageKind(
     "generator",
     config=GeneratorConfig,
     inputs=(
-        Input("rendered", ("render",), optional=True),
+        Input("rendered", ("render",), several=True, optional=True),
         Input("faces", ("faces", "corrected"), several=True, optional=True),
     ),
     files=(InputFile("initial"),),

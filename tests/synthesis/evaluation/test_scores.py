@@ -20,7 +20,7 @@ class Copies(Generator):
 
 @pytest.fixture
 def held_out(tmp_path: Path) -> Pairs:
-    return load_pairs(rendered(str(tmp_path)), 64, 0.25)[1]
+    return load_pairs([rendered(str(tmp_path))], 64, 0.25)[1]
 
 
 def test_ssim_is_one_for_equal_images() -> None:
