@@ -55,7 +55,7 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
 
 
 @main.command("study")
-@click.argument("corpus", metavar="FOLDER")
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True)
 @click.option(
     "--model",
     metavar="RUN",
@@ -87,7 +87,7 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
 @out_option
 @json_option
 def study_command(
-    corpus: str,
+    folders: tuple[str, ...],
     model: str | None,
     method: Method,
     references: str | None,
@@ -97,7 +97,7 @@ def study_command(
     as_json: bool,
     **faces: Any,
 ) -> None:
-    """Analyse a folder of photographs and write one report.
+    """Analyse a folder of photographs and write one report; several folders are compared with each other.
 
     FOLDER may also be a table of photographs (CSV or Excel), or a folder in RAF-DB's layout.
     """
@@ -106,7 +106,9 @@ def study_command(
             "--references are the faces that --method paper copies expressions from: add it, or leave them out."
         )
     settings = _faces_settings(**faces)
-    recipe = study_recipe(corpus, settings, groups, out, corrections, model=model, method=method, references=references)
+    recipe = study_recipe(
+        folders, settings, groups, out, corrections, model=model, method=method, references=references
+    )
     if model and not as_json:
         chosen = next(stage.inputs["model"][0] for stage in recipe.stages if stage.name == "read")
         click.echo(f"Recogniser: {chosen}")

@@ -13,6 +13,7 @@ from twfer_dist.study.accuracy import accuracy_entries
 from twfer_dist.study.agreement import Comparison, compare
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
+from twfer_dist.study.group_effects import ColumnEffect, group_effects
 from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predictions_of
 from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
@@ -30,6 +31,7 @@ class Answers:
     correction: Correction
     overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
     groups: list[dict[str, Any]]  # see groups.distributions
+    effects: list[ColumnEffect]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Study:
     correction: Correction
     overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
     groups: list[dict[str, Any]]  # see groups.distributions
+    effects: list[ColumnEffect]
     second: Answers | None  # of the model beside `model`; see models.choose_models
     comparison: Comparison | None  # of the two models
     clearest: list[dict[str, Any]]  # see answers.clearest; empty where `model` is no road
@@ -91,6 +94,7 @@ def collect(
         correction=first.correction,
         overall=first.overall,
         groups=first.groups,
+        effects=first.effects,
         second=_answers(counts, chosen.second, records, columns) if chosen.second else None,
         **_face_by_face(inputs, images, chosen),
         recognisers=recognisers,
@@ -116,12 +120,14 @@ def _answers(
     rows = counts.filter(pc.equal(counts["model"], model)) if model else counts
     corrected_by, confusion = correction.choose(rows, records.get(model), roads.held_out_images(model))
     summed = rows.group_by("status").aggregate([("n", "sum")]).sort_by("status")
+    found = groups.distributions(rows, confusion, columns) if len(rows) else []
     return Answers(
         model=model,
         answers={row["status"]: row["n_sum"] for row in summed.to_pylist()},
         correction=corrected_by,
         overall=groups.overall(rows, confusion) if len(rows) else None,
-        groups=groups.distributions(rows, confusion, columns) if len(rows) else [],
+        groups=found,
+        effects=group_effects(rows, model, found),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine.spreadsheet import rows_to_csv
 from twfer_dist.study.profile import Profile
-from twfer_dist.study.report_data import Study
+from twfer_dist.study.report_data import Answers, Study
 
 _INTERVAL = ("low", "high")
 _NUMBERS = ("k", "n", "value", *_INTERVAL)
@@ -14,8 +14,12 @@ _SCORES = ("images", "model", "split", "of", *_NUMBERS)
 _CONFUSION = ("images", "model", "split", "truth", *EXPRESSIONS)
 _GROUPS = ("column", "group", "faces", "figures", "expression", "answered", "of", "share", *_INTERVAL, "labelled",
     "labels")  # fmt: skip
+_EFFECTS = ("model", "column", "association", "association_low", "association_high", "size", "group", "other",
+    "expression", "answered", "of", "other_answered", "other_of", "difference", *_INTERVAL)  # fmt: skip
 _UNITS = ("column", "group", "faces", "figures", "unit", "name", "mean", *_INTERVAL, "present", "of", "share",
-    "share_low", "share_high", "p", "differs", "difference", "limit")  # fmt: skip
+    "share_low", "share_high", "p", "differs", "highest", "lowest", "difference", "difference_low",
+    "difference_high", "limit")  # fmt: skip
+_TEST = ("p", "differs", "highest", "lowest", "difference", "difference_low", "difference_high", "limit")
 
 Rows = Iterator[dict[str, Any]]
 
@@ -27,6 +31,7 @@ def csv_files(study: Study) -> dict[str, bytes]:
         "validity.csv": rows_to_csv(_SCORES, _score_rows(_validity_entries(study.validity))),
         "confusion.csv": rows_to_csv(_CONFUSION, _confusion_rows(study.accuracy)),
         "groups.csv": rows_to_csv(_GROUPS, _group_rows(study.groups)),
+        "effects.csv": rows_to_csv(_EFFECTS, _effect_rows([study, study.second] if study.second else [study])),
         "units_by_group.csv": rows_to_csv(_UNITS, _unit_rows(study.profile)),
     }
 
@@ -76,6 +81,27 @@ def _group_rows(groups: Sequence[Mapping[str, Any]]) -> Rows:
                 }
 
 
+def _effect_rows(answers: Iterable[Study | Answers]) -> Rows:
+    """One row for each pair of groups and expression; the column's association is in each of its rows."""
+    for effect in (effect for answer in answers for effect in answer.effects):
+        found = effect.association
+        values = (found.value, found.low, found.high, found.size) if found else (None,) * 4
+        association = dict(zip(("association", "association_low", "association_high", "size"), values, strict=True))
+        for pair in effect.pairs:
+            for entry in pair.expressions:
+                yield {
+                    "model": effect.model,
+                    "column": effect.column,
+                    **association,
+                    "group": pair.first,
+                    "other": pair.second,
+                    "expression": entry.expression,
+                    **{"answered": entry.first_k, "of": entry.first_n},
+                    **{"other_answered": entry.second_k, "other_of": entry.second_n},
+                    **{"difference": entry.difference, "low": entry.low, "high": entry.high},
+                }
+
+
 def _unit_rows(profile: Profile) -> Rows:
     """One row for each unit of all faces, then of each group; the test of a column's unit is in each of its rows."""
     if not profile.overall:
@@ -94,7 +120,7 @@ def _unit_rows(profile: Profile) -> Rows:
                     "present": present["k"],
                     "of": present["n"],
                     **{"share": present["share"], "share_low": present["low"], "share_high": present["high"]},
-                    **{key: test.get(key) for key in ("p", "differs", "difference", "limit")},
+                    **{key: test.get(key) for key in _TEST},
                 }
 
 
