@@ -26,12 +26,16 @@ NEGLIGIBLE = mark("negligible")
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect size with its interval, and the word for its size by a named convention."""
+    """An effect size with its interval, and the words for the size of it and of the interval's two ends by a named
+    convention.
+    """
 
     value: float
     low: float
     high: float
     size: str
+    least: str
+    most: str
 
 
 def cramers_v(table: np.ndarray) -> Effect | None:
@@ -58,8 +62,9 @@ def cramers_v(table: np.ndarray) -> Effect | None:
         return None
     phi = max(0.0, squared - degrees / (worth - 1))
     low, high = (noncentrality / worth for noncentrality in _noncentralities(worth * squared, degrees))
-    value, low, high = (min(1.0, float(np.sqrt(part / most))) for part in (phi, low, high))
-    return Effect(value, min(low, value), max(high, value), size_of(float(np.sqrt(phi)), COHEN))
+    contingencies = (phi, min(low, phi), max(high, phi))
+    sizes = (size_of(float(np.sqrt(contingency)), COHEN) for contingency in contingencies)
+    return Effect(*(min(1.0, float(np.sqrt(contingency / most))) for contingency in contingencies), *sizes)
 
 
 def _noncentralities(observed: float, degrees: int) -> tuple[float, float]:
@@ -96,7 +101,9 @@ def superiority(first: np.ndarray, second: np.ndarray, comparisons: int = 1) -> 
     # Where the groups do not overlap, the end of the interval is the other root.
     low = 0.0 if value == 0 else float(optimize.brentq(excess, 0.0, min(value, 1 - _NEXT)))
     high = 1.0 if value == 1 else float(optimize.brentq(excess, max(value, _NEXT), 1.0))
-    return Effect(value, low, high, size_of(max(value, 1 - value), VARGHA))
+    least = 0.5 if low < 0.5 < high else min(max(end, 1 - end) for end in (low, high))
+    distances = (max(value, 1 - value), least, max(high, 1 - low))
+    return Effect(value, low, high, *(size_of(distance, VARGHA) for distance in distances))
 
 
 def mean_difference(first: np.ndarray, second: np.ndarray, comparisons: int = 1) -> tuple[float, float] | None:

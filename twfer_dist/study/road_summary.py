@@ -26,7 +26,7 @@ from twfer_dist.study.summary import (
 def road_summary(study: Study) -> list[str]:
     """The paragraphs at the head of the page: either road, the relative reading, groups, movements, reliability."""
     assert study.overall
-    first = Answers(study.model, study.answers, study.correction, study.overall, study.groups)
+    first = Answers(study.model, study.answers, study.correction, study.overall, study.groups, study.effects)
     found = faces_found(study.photographs, study.overall["faces"])
     paragraphs = [f"{found}. {_answers(first)}", *_second(study.second, study.comparison), *_relative(study.relative)]
     movements = [units_sentence(study.profile)] if study.profile.overall else []
