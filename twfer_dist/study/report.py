@@ -70,8 +70,8 @@ FACELESS = {
 """How the page describes photographs without a face, by their status in PHOTOGRAPHS."""
 
 _TEMPLATES = ("report.html.j2", "report.css.j2", "macros.html.j2", "unknown.html.j2", "notes.html.j2", "faces.html.j2",
-    "clearest.html.j2", "roads.html.j2", "accuracy.html.j2", "validity.html.j2", "groups.html.j2", "effects.html.j2",
-    "units.html.j2", "models.html.j2", "units.css.j2")  # fmt: skip
+    "clearest.html.j2", "roads.html.j2", "accuracy.html.j2", "reliability.html.j2", "validity.html.j2",
+    "groups.html.j2", "effects.html.j2", "units.html.j2", "models.html.j2", "units.css.j2", "trust.css.j2")  # fmt: skip
 
 
 @dataclass(frozen=True)

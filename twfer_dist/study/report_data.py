@@ -18,6 +18,7 @@ from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predic
 from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
 from twfer_dist.study.profile import Profile, profile
+from twfer_dist.study.reliability import Reliability, reliabilities
 from twfer_dist.study.repeatability import repeatability_of
 from twfer_dist.study.units import UnitSources, action_units
 
@@ -46,6 +47,7 @@ class Study:
     answers: dict[str, int]  # faces by the status of the model's answer
     training: list[dict[str, Any]]  # see provenance.split_counts
     accuracy: list[dict[str, Any]]  # see accuracy.accuracy_entries
+    reliability: list[Reliability]
     validity: list[dict[str, Any]]  # of each validity test: output, scores
     correction: Correction
     overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
@@ -90,6 +92,7 @@ def collect(
         answers=first.answers,
         training=[provenance.split_counts(dataset) for dataset in inputs.datasets],
         accuracy=accuracy,
+        reliability=reliabilities(inputs, images),
         validity=[{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
         correction=first.correction,
         overall=first.overall,

@@ -6,11 +6,14 @@ from typing import Any
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine.spreadsheet import rows_to_csv
 from twfer_dist.study.profile import Profile
+from twfer_dist.study.reliability import Reliability
 from twfer_dist.study.report_data import Answers, Study
 
 _INTERVAL = ("low", "high")
 _NUMBERS = ("k", "n", "value", *_INTERVAL)
 _SCORES = ("images", "model", "split", "of", *_NUMBERS)
+_RELIABILITY = ("images", "model", "split", "confidence_from", "confidence_to", "confidence", "k", "n", "share",
+    *_INTERVAL, "figures", "error", "error_low", "error_high", "error_by_chance", "error_by_chance_95")  # fmt: skip
 _CONFUSION = ("images", "model", "split", "truth", *EXPRESSIONS)
 _GROUPS = ("column", "group", "faces", "figures", "expression", "answered", "of", "share", *_INTERVAL, "labelled",
     "labels")  # fmt: skip
@@ -29,6 +32,7 @@ def csv_files(study: Study) -> dict[str, bytes]:
     return {
         "accuracy.csv": rows_to_csv(_SCORES, _score_rows(study.accuracy)),
         "validity.csv": rows_to_csv(_SCORES, _score_rows(_validity_entries(study.validity))),
+        "reliability.csv": rows_to_csv(_RELIABILITY, _reliability_rows(study.reliability)),
         "confusion.csv": rows_to_csv(_CONFUSION, _confusion_rows(study.accuracy)),
         "groups.csv": rows_to_csv(_GROUPS, _group_rows(study.groups)),
         "effects.csv": rows_to_csv(_EFFECTS, _effect_rows([study, study.second] if study.second else [study])),
@@ -51,6 +55,18 @@ def _validity_entries(tests: Iterable[Mapping[str, Any]]) -> Rows:
     for test in tests:
         for s in test["scores"]:
             yield {"images": f"{s['asked_about']} faces, model trained on {s['trained_on']} faces", "scores": [s]}
+
+
+def _reliability_rows(found: Iterable[Reliability]) -> Rows:
+    """One row for each bin, then one for all answers, which has the calibration error."""
+    for r in found:
+        base = {"images": r.images, "model": r.model, "split": r.split}
+        for b in r.bins:
+            edges = {"confidence_from": b.low, "confidence_to": b.high, "confidence": b.confidence}
+            yield {**base, **edges, **b.right}
+        errors = {"error": r.error, "error_low": r.low, "error_high": r.high}
+        chance = {"error_by_chance": r.by_chance, "error_by_chance_95": r.by_chance_95}
+        yield {**base, "confidence": r.confidence, **r.right, **errors, **chance}
 
 
 def _confusion_rows(entries: Iterable[Mapping[str, Any]]) -> Rows:
