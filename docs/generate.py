@@ -24,7 +24,7 @@ PACKAGE = Path(twfer_dist.__file__).resolve().parent
 
 ROOMS = (
     "core", "engine", "training", "corpus", "rendering", "measurement", "faces", "annotation", "synthesis", "dataset",
-    "recognition", "reading", "study", "bench", "recipe", "cli",
+    "recognition", "reading", "explanation", "study", "bench", "recipe", "cli",
 )  # fmt: skip
 """In the order of the data: a room imports only rooms before it."""
 
@@ -79,6 +79,13 @@ TABLES = (
         "readings/part-*.parquet",
         "One row for each face: what the reader says besides its prediction.",
         schema.READING_COLUMNS,
+    ),
+    Table(
+        "Explanations",
+        "explain",
+        "part-*.parquet",
+        "One row for each face whose answer is explained.",
+        schema.EXPLANATION_COLUMNS,
     ),
 )
 

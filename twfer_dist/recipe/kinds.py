@@ -29,6 +29,7 @@ KINDS = {
     "predict": "recognition.stage:KIND",
     "reader": "reading.train_stage:KIND",
     "read": "reading.stage:KIND",
+    "explain": "explanation.stage:KIND",
     "validity": "study.validity:KIND",
     "report": "study.report:KIND",
 }
