@@ -70,12 +70,15 @@ def paper_road(faces: str, corpora: Sequence[Corpus], references: str | None) ->
     for network in TRAIN:
         names = {"model": [f"{network}-{fold}" for fold in folds], "datasets": [f"set-{fold}" for fold in folds]}
         stages[f"read-{network}"] = {"kind": "predict", "inputs": [faces], **names}
+        explained = {"predictions": f"read-{network}", "faces": [faces], "models": names["model"]}
+        stages[f"explain-{network}"] = {"kind": "explain", **explained}
     return Road(
         stages,
         predictions=[f"read-{network}" for network in TRAIN],
         animated=["animated"],
         datasets=[f"set-{fold}" for fold in folds],
         models=[f"{network}-{fold}" for network in TRAIN for fold in folds],
+        explanations=[f"explain-{network}" for network in TRAIN],
     )
 
 

@@ -73,7 +73,8 @@ def study_recipe(
 
 def _reader_road(faces: str) -> Road:
     """The faces are read by the included reader."""
-    return Road({"read": {"kind": "read", "faces": [faces]}}, ["read"])
+    explain = {"kind": "explain", "predictions": "read", "faces": [faces]}
+    return Road({"read": {"kind": "read", "faces": [faces]}, "explain": explain}, ["read"], explanations=["explain"])
 
 
 def _model_road(faces: str, model: str) -> Road:
@@ -82,7 +83,9 @@ def _model_road(faces: str, model: str) -> Road:
     directory = storage.name_of(find_recogniser(model))
     model = model if storage.name_of(model) == directory else storage.join(model, directory)
     model = model if "/" in model else f"./{model}"
-    return Road({"read": {"kind": "predict", "inputs": [faces], "model": model}}, ["read"], models=[model])
+    read = {"kind": "predict", "inputs": [faces], "model": model}
+    explain = {"kind": "explain", "predictions": "read", "faces": [faces], "models": [model]}
+    return Road({"read": read, "explain": explain}, ["read"], models=[model], explanations=["explain"])
 
 
 def _with_references(

@@ -19,6 +19,7 @@ from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.calibration import NOVELTY_PERCENTILE
+from twfer_dist.study.explanations import ExplainedFace, explained_faces
 from twfer_dist.study.faces_table import write_faces
 from twfer_dist.study.figures import (
     LARGE_PIXELS,
@@ -70,8 +71,9 @@ FACELESS = {
 """How the page describes photographs without a face, by their status in PHOTOGRAPHS."""
 
 _TEMPLATES = ("report.html.j2", "report.css.j2", "macros.html.j2", "unknown.html.j2", "notes.html.j2", "faces.html.j2",
-    "clearest.html.j2", "roads.html.j2", "accuracy.html.j2", "reliability.html.j2", "validity.html.j2",
-    "groups.html.j2", "effects.html.j2", "units.html.j2", "models.html.j2", "units.css.j2", "trust.css.j2")  # fmt: skip
+    "clearest.html.j2", "roads.html.j2", "accuracy.html.j2", "reliability.html.j2", "explanations.html.j2",
+    "validity.html.j2", "groups.html.j2", "effects.html.j2", "units.html.j2", "models.html.j2", "units.css.j2",
+    "trust.css.j2")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Shown:
     sheets: list[Sheet]
     strips: list[AnimatedFace]
     plates: list[Plate]
+    explained_faces: list[ExplainedFace]
 
 
 def report_spec(
@@ -111,6 +114,7 @@ def report_spec(
     datasets: Sequence[Artifact] = (),
     models: Sequence[Artifact] = (),
     validity: Sequence[Artifact] = (),
+    explanations: Sequence[Artifact] = (),
     config: ReportConfig,
 ) -> StageSpec:
     """The stage that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`,
@@ -118,10 +122,11 @@ def report_spec(
 
     predictions: outputs of `predict` and `read`. Answers to images of `datasets` give the accuracy on each split;
     answers to faces of `faces` are the study. animated: for the strips. models: finished trainings and sweeps, with the
-    trainings behind cross-fitted answers. validity: finished validity tests. Any of them may be absent: the page says
-    what is missing. Without `faces`, all images that are in none of `datasets` are taken for photographs.
+    trainings behind cross-fitted answers. validity: finished validity tests. explanations: outputs of `explain`. Any of
+    them may be absent: the page says what is missing. Without `faces`, all images that are in none of `datasets` are
+    taken for photographs.
     """
-    inputs = ReportInputs(predictions, faces, animated, datasets, models, validity)
+    inputs = ReportInputs(predictions, faces, animated, datasets, models, validity, explanations)
     named = {f"{kind}-{number}": output for kind, outputs in inputs for number, output in enumerate(outputs)}
     page = storage.sha256("".join(map(_template, _TEMPLATES)).encode())
     return StageSpec(
@@ -146,12 +151,14 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
         sheets=contact_sheets(inputs.faces),
         strips=animated_strips(inputs.animated, inputs.faces, config.strips),
         plates=plates(measured, inputs.faces),
+        explained_faces=explained_faces(inputs.explanations, inputs.faces),
     )
     answer = road_summary(study) if study.overall and is_road(study.model) else summary(study)
     with use_language(config.language):
         output.write_file("index.html", render(study, answer, shown, config, output.name).encode())
     sample = [{key: value for key, value in asdict(card).items() if key != "image"} for card in shown.cards]
     report = {"title": config.title, "question": config.question, **asdict(study), "answer": answer, "sample": sample}
+    report["explained_faces"] = [face.as_json() for face in shown.explained_faces]
     report["plates"] = [plate.as_json() for plate in shown.plates]
     output.write_file("report.json", json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
     for file, data in csv_files(study).items():
@@ -212,6 +219,7 @@ KIND = StageKind(
         Input("datasets", ("dataset",), several=True, optional=True),
         Input("models", ("train", "sweep"), several=True, optional=True),
         Input("validity", ("validity",), several=True, optional=True),
+        Input("explanations", ("explain",), several=True, optional=True),
     ),
     build=_build,
 )

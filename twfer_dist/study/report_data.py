@@ -13,6 +13,7 @@ from twfer_dist.study.accuracy import accuracy_entries
 from twfer_dist.study.agreement import Comparison, compare
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
+from twfer_dist.study.explanations import Explained, explained
 from twfer_dist.study.group_effects import ColumnEffect, group_effects
 from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predictions_of
 from twfer_dist.study.measured import MeasuredFaces
@@ -48,6 +49,7 @@ class Study:
     training: list[dict[str, Any]]  # see provenance.split_counts
     accuracy: list[dict[str, Any]]  # see accuracy.accuracy_entries
     reliability: list[Reliability]
+    explained: list[Explained]
     validity: list[dict[str, Any]]  # of each validity test: output, scores
     correction: Correction
     overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
@@ -93,6 +95,7 @@ def collect(
         training=[provenance.split_counts(dataset) for dataset in inputs.datasets],
         accuracy=accuracy,
         reliability=reliabilities(inputs, images),
+        explained=explained(inputs.explanations),
         validity=[{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
         correction=first.correction,
         overall=first.overall,

@@ -5,6 +5,7 @@ from typing import Any
 
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine.spreadsheet import rows_to_csv
+from twfer_dist.study.explanations import Explained
 from twfer_dist.study.profile import Profile
 from twfer_dist.study.reliability import Reliability
 from twfer_dist.study.report_data import Answers, Study
@@ -14,6 +15,7 @@ _NUMBERS = ("k", "n", "value", *_INTERVAL)
 _SCORES = ("images", "model", "split", "of", *_NUMBERS)
 _RELIABILITY = ("images", "model", "split", "confidence_from", "confidence_to", "confidence", "k", "n", "share",
     *_INTERVAL, "figures", "error", "error_low", "error_high", "error_by_chance", "error_by_chance_95")  # fmt: skip
+_EXPLAINED = ("model", "check", "n", "figures", "value", *_INTERVAL, "by_area", "by_random_weights", "by_chance")
 _CONFUSION = ("images", "model", "split", "truth", *EXPRESSIONS)
 _GROUPS = ("column", "group", "faces", "figures", "expression", "answered", "of", "share", *_INTERVAL, "labelled",
     "labels")  # fmt: skip
@@ -33,6 +35,7 @@ def csv_files(study: Study) -> dict[str, bytes]:
         "accuracy.csv": rows_to_csv(_SCORES, _score_rows(study.accuracy)),
         "validity.csv": rows_to_csv(_SCORES, _score_rows(_validity_entries(study.validity))),
         "reliability.csv": rows_to_csv(_RELIABILITY, _reliability_rows(study.reliability)),
+        "explanations.csv": rows_to_csv(_EXPLAINED, _explained_rows(study.explained)),
         "confusion.csv": rows_to_csv(_CONFUSION, _confusion_rows(study.accuracy)),
         "groups.csv": rows_to_csv(_GROUPS, _group_rows(study.groups)),
         "effects.csv": rows_to_csv(_EFFECTS, _effect_rows([study, study.second] if study.second else [study])),
@@ -67,6 +70,21 @@ def _reliability_rows(found: Iterable[Reliability]) -> Rows:
         errors = {"error": r.error, "error_low": r.low, "error_high": r.high}
         chance = {"error_by_chance": r.by_chance, "error_by_chance_95": r.by_chance_95}
         yield {**base, "confidence": r.confidence, **r.right, **errors, **chance}
+
+
+def _explained_rows(found: Iterable[Explained]) -> Rows:
+    """One row for each check of explanations on rendered faces."""
+    for entry in found:
+        if entry.maps:
+            inside = {"value": entry.maps.inside.value, "low": entry.maps.inside.low, "high": entry.maps.inside.high}
+            compared = {"by_area": entry.maps.area, "by_random_weights": entry.maps.random}
+            base = {"model": entry.model, "check": "map inside what moved"}
+            yield {**base, "n": entry.maps.faces, "figures": entry.maps.figures, **inside, **compared}
+        if entry.units:
+            raised = entry.units.raised
+            numbers = {name: raised[name] for name in ("n", "figures", *_INTERVAL)} | {"value": raised["share"]}
+            base = {"model": entry.model, "check": "strongest unit truly raised"}
+            yield {**base, **numbers, "by_chance": entry.units.by_chance}
 
 
 def _confusion_rows(entries: Iterable[Mapping[str, Any]]) -> Rows:
