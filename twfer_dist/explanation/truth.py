@@ -74,7 +74,8 @@ def moved(face: Mapping[str, Any], at_rest: Mapping[str, Any]) -> np.ndarray | N
         return None
     own, others = (np.vstack([np.reshape(row["crop_matrix"], (2, 3)), [0, 0, 1]]) for row in (face, at_rest))
     matrix, size = (own @ np.linalg.inv(others))[:2], (one.shape[1], one.shape[0])
-    warped = cv2.warpAffine(other, matrix, size, flags=cv2.INTER_CUBIC)
-    inside = cv2.warpAffine(np.ones(other.shape[:2], np.float32), matrix, size) > 0.99
+    warped = cv2.warpAffine(other, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    # Where the other crop ends, its pixels are made up, and smoothing carries them further.
+    inside = cv2.GaussianBlur(cv2.warpAffine(np.ones(other.shape[:2], np.float32), matrix, size), (0, 0), 1.0) > 0.999
     smooth = [cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0) for image in (one, warped)]
     return to_grid((np.abs(smooth[0] - smooth[1]).max(2) > CHANGED) & inside)
