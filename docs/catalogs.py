@@ -22,8 +22,8 @@ PACKAGE = Path(twfer_dist.__file__).resolve().parent
 FUNCTIONS = {"_": 1, "mark": 1, "ngettext": 2}
 """The functions whose first arguments are messages, and how many."""
 
-TERMS = (*EXPRESSIONS, *ACTION_UNIT_MOVEMENTS, *POSTURES)
-"""Messages that are names in the data."""
+TERMS = (*EXPRESSIONS, *ACTION_UNIT_MOVEMENTS, *POSTURES, "train", "validation", "test", "corpus", "posture", "all")
+"""Messages that are names in the data: of the taxonomy, of splits, of the columns and the row that every study has."""
 
 REPEATABILITY = "weights/faces-repeatability.json"
 
@@ -65,7 +65,7 @@ def _written(catalog: Catalog) -> str:
 
 def messages() -> dict[Message, list[str]]:
     """Every message of the package with the files that have it, in the order of the files and of the text."""
-    found: dict[Message, list[str]] = {term: ["core/taxonomy.py"] for term in TERMS}
+    found: dict[Message, list[str]] = {term: ["docs/catalogs.py"] for term in TERMS}
     found[json.loads((PACKAGE / REPEATABILITY).read_text())["source"]] = [REPEATABILITY]
     for path in sorted(PACKAGE.rglob("*")):
         extract = {".py": _in_module, ".j2": _in_template}.get(path.suffix)
