@@ -96,7 +96,7 @@ class ReportConfig(Settings):
         "Which expressions do these faces show, how do they differ between groups, and how far can the "
         "answer be believed?"
     )
-    faces: Annotated[int, Range(0, 10_000)] = 48  # pictures of faces, at most
+    pictures: Annotated[int, Range(0, 10_000)] = 48  # of faces, at most
     strips: Annotated[int, Range(0, 10_000)] = 4  # animated faces, at most
     examples: Annotated[int, Range(0, 10_000)] = 12  # photographs without a face, about
     groups: tuple[str, ...] = ()  # the columns that faces are compared by; if empty, every column that groups them
@@ -138,7 +138,7 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
     images = photograph_splits(inputs)
     measured = read_measured(inputs.faces)
     study = collect(inputs, images, measured, columns=config.groups, examples=config.examples)
-    shown = pictures(study, inputs, images, measured, faces=config.faces, strips=config.strips)
+    shown = pictures(study, inputs, images, measured, faces=config.pictures, strips=config.strips)
     with use_language(config.language):
         output.write_file("index.html", render(study, shown, config, output.name).encode())
     output.write_file("report.json", _json(study, shown, config))
@@ -231,6 +231,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "report",
+    makes="the report as a page, JSON and CSV; from `faces` alone, the Action Units of every group",
     config=ReportConfig,
     inputs=(
         Input("predictions", ("predict", "read"), several=True, optional=True),
