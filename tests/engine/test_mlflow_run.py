@@ -105,8 +105,10 @@ def test_a_run_may_start_during_an_outage(proxy: Proxy, tmp_path: Path) -> None:
     proxy.away = True
     with store.start("sweep-3", str(tmp_path), params={"a": 1}) as run:
         assert run.id is None
-        with store.start("trial-000", str(tmp_path), parent=run, params={"b": 2}) as trial:
-            trial.log_metrics({"loss": 0.5}, step=1)
+        trial = store.nested("trial-000", str(tmp_path), run, {})
+        trial.open({"b": 2})
+        trial.log_metrics({"loss": 0.5}, step=1)
+        trial.close("FINISHED")
         proxy.away = False
         run.log_metrics({"best": 0.5})
         assert run.id is not None
