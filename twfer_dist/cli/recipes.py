@@ -212,6 +212,9 @@ def _run(
     if as_json:
         facts = {"recipe": recipe.name, "out": recipe.out, "seconds": seconds}
         stages = [outcome.summary() for outcome in outcomes]
+        if until and outcomes:  # its scores are what was asked for
+            assert outcomes[-1].artifact
+            stages[-1]["results"] = outcomes[-1].artifact.results
         click.echo(
             storage.json_text(
                 {**facts, "stages": stages, "report": reports[-1] if reports else None, "mlflow": mlflow}, indent=2
