@@ -1,4 +1,4 @@
-"""The report: one page that holds everything, and the same numbers as JSON and CSV."""
+"""The report: one page that holds everything, and the same numbers as JSON and as tables."""
 
 import json
 from collections.abc import Sequence
@@ -17,8 +17,9 @@ from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.table_files import write_tables
 from twfer_dist.recognition.calibration import NOVELTY_PERCENTILE
-from twfer_dist.study.faces_table import write_faces
+from twfer_dist.study.faces_table import faces_described
 from twfer_dist.study.figures import (
     LARGE_PIXELS,
     PRESENT,
@@ -40,10 +41,10 @@ from twfer_dist.study.report_data import Study, collect
 from twfer_dist.study.road_summary import road_summary
 from twfer_dist.study.roads import at_start, called, is_road
 from twfer_dist.study.summary import significance_level, summary
-from twfer_dist.study.tables import csv_files
+from twfer_dist.study.tables import about, study_tables
 from twfer_dist.study.units import HIGH
 
-VERSION = 4
+VERSION = 5
 UNCERTAIN = {
     "low_confidence": "below the confidence threshold",
     "out_of_distribution": (
@@ -111,8 +112,8 @@ def report_spec(
     validity: Sequence[Artifact] = (),
     config: ReportConfig,
 ) -> StageSpec:
-    """The stage that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`,
-    `confusion.csv`, `groups.csv`, `units_by_group.csv` and `faces.csv` (see faces_table.write_faces).
+    """The stage that writes `index.html` (self-contained), `report.json`, and in `tables/` every table of the report
+    (`tables.study_tables` and `faces_table.faces_described`) in each format of `table_files.write_tables`.
 
     predictions: outputs of `predict` and `read`. Answers to images of `datasets` give the accuracy on each split;
     answers to faces of `faces` are the study. animated: for the strips. models: finished trainings and sweeps, with the
@@ -151,10 +152,9 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
     report = {"title": config.title, "question": config.question, **asdict(study), "answer": answer, "sample": sample}
     report["plates"] = [plate.as_json() for plate in shown.plates]
     output.write_file("report.json", json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
-    for file, data in csv_files(study).items():
-        output.write_file(file, data)
     shown_models = [name for name in (study.model, study.second and study.second.model) if name]
-    write_faces(storage.join(output.directory, "faces.csv"), inputs, shown_models)
+    tables = [*study_tables(study), faces_described(inputs, shown_models)]
+    write_tables(storage.join(output.directory, "tables"), tables, about(study, config.title, output.name))
     output.results = {"answer": answer, "model": study.model}
 
 
