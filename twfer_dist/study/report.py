@@ -19,6 +19,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.table_files import write_tables
 from twfer_dist.recognition.calibration import NOVELTY_PERCENTILE
+from twfer_dist.study.diagrams import diagram_files
 from twfer_dist.study.faces_table import faces_described
 from twfer_dist.study.figures import (
     LARGE_PIXELS,
@@ -113,7 +114,8 @@ def report_spec(
     config: ReportConfig,
 ) -> StageSpec:
     """The stage that writes `index.html` (self-contained), `report.json`, and in `tables/` every table of the report
-    (`tables.study_tables` and `faces_table.faces_described`) in each format of `table_files.write_tables`.
+    (`tables.study_tables` and `faces_table.faces_described`) in each format of `table_files.write_tables`, and in
+    `figures/` its diagrams (`diagrams.diagram_files`).
 
     predictions: outputs of `predict` and `read`. Answers to images of `datasets` give the accuracy on each split;
     answers to faces of `faces` are the study. animated: for the strips. models: finished trainings and sweeps, with the
@@ -155,6 +157,8 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
     shown_models = [name for name in (study.model, study.second and study.second.model) if name]
     tables = [*study_tables(study), faces_described(inputs, shown_models)]
     write_tables(storage.join(output.directory, "tables"), tables, about(study, config.title, output.name))
+    for name, data in diagram_files(study):
+        output.write_file(f"figures/{name}", data)
     output.results = {"answer": answer, "model": study.model}
 
 
