@@ -62,7 +62,9 @@ def test_the_workbook_explains_itself_and_runs_nothing(folder: Path) -> None:
     assert formats == ["@", "#,##0", "0.0%", "0.0%", "0.0%", "0.00"]
     about = [[cell for cell in row if cell] for row in sheet_of(folder, "About")]
     assert about[:2] == [["title", "'=A study"], ["written by", "this"]]
-    assert ["share", "Share of the figures.", SHARE] in about and ["nothing", "no rows in this study"] in [row[:2] for row in about]
+    assert ["share", "Share of the figures.", SHARE] in about and ["nothing", "no rows in this study"] in [
+        row[:2] for row in about
+    ]
 
 
 def test_print_formats_escape_and_pair_intervals(folder: Path) -> None:

@@ -37,7 +37,9 @@ def test_svg_holds_words_and_no_dates(report: Artifact) -> None:
     svg = storage.read_bytes(report.path("figures/shares_arm_by_posture.svg")).decode()
     words = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     assert {"surprise", "kneeling (12)"} <= set(words) and "Verdana, Arial" in svg
-    assert "<dc:date>" not in svg and "http" not in re.sub(r"xmlns\S+|<!DOCTYPE[^>]*>|<metadata>.*</metadata>", "", svg, flags=re.S)
+    assert "<dc:date>" not in svg and "http" not in re.sub(
+        r"xmlns\S+|<!DOCTYPE[^>]*>|<metadata>.*</metadata>", "", svg, flags=re.S
+    )
 
 
 def test_marks_stand_where_the_numbers_say(report: Artifact) -> None:
@@ -47,7 +49,9 @@ def test_marks_stand_where_the_numbers_say(report: Artifact) -> None:
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     accent = np.abs(pixels - [int(ACCENT[k : k + 2], 16) for k in (1, 3, 5)]).sum(2) < 30
     rows = np.flatnonzero(accent.any(1))
-    centres = [np.flatnonzero(accent[band].any(0)).mean() for band in np.split(rows, np.flatnonzero(np.diff(rows) > 3) + 1)]
+    centres = [
+        np.flatnonzero(accent[band].any(0)).mean() for band in np.split(rows, np.flatnonzero(np.diff(rows) > 3) + 1)
+    ]
     shares = [e["share"] if e["corrected"] is None else e["corrected"] for e in study["overall"]["expressions"]]
     assert len(centres) == 7 and np.corrcoef(centres, shares)[0, 1] > 0.9999, json.dumps(shares)
 

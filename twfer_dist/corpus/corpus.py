@@ -12,6 +12,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import openface
 from twfer_dist.corpus.choice import MANIFEST, read_folder_manifest
 from twfer_dist.corpus.entry import Entry
+from twfer_dist.corpus.film import FILM_ENDINGS
 from twfer_dist.corpus.files import Fact, Listing, fact_of, list_folder
 from twfer_dist.corpus.folder import read_folder
 from twfer_dist.corpus.formats import IMAGE_ENDINGS
@@ -56,6 +57,8 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
     if kind == pafs.FileType.NotFound:
         raise UserError(f"{uri} does not exist: name a folder of photographs, or a table of them.")
     if kind == pafs.FileType.File:
+        if path.lower().endswith(FILM_ENDINGS):
+            raise UserError(f"{uri} is a film: run twfer corpus frames {uri} --out FOLDER, then name that folder.")
         if not path.lower().endswith(ENDINGS + OTHER_ENDINGS):
             raise UserError(
                 f"{uri} is a file but not a table ({', '.join(ENDINGS)}): name a folder of photographs, or a table of "

@@ -42,12 +42,16 @@ class Canvas:
 
     def dot(self, x: float, y: float, *, hollow: bool = False) -> None:
         face = "white" if hollow else ACCENT
-        self._axes.plot([x], [y], "o", markersize=3.6, markerfacecolor=face, markeredgecolor=ACCENT, markeredgewidth=0.9)
+        self._axes.plot(
+            [x], [y], "o", markersize=3.6, markerfacecolor=face, markeredgecolor=ACCENT, markeredgewidth=0.9
+        )
 
     def box(self, x: float, y: float, width: float, height: float, grey: float) -> None:
         """A rectangle from white (grey 0) to the accent colour (grey 1)."""
         ink = np.array(matplotlib.colors.to_rgb(ACCENT))
-        self._axes.add_patch(Rectangle((x, y), width, height, facecolor=1 - grey * (1 - ink), edgecolor="white", lw=0.6))
+        self._axes.add_patch(
+            Rectangle((x, y), width, height, facecolor=1 - grey * (1 - ink), edgecolor="white", lw=0.6)
+        )
 
     def text(
         self,

@@ -93,7 +93,9 @@ def _shares(reading: Study | Answers) -> Iterator[Diagram]:
     for column in reading.groups:
         if 1 < len(column["values"]) <= MOST_VALUES:
             groups = column["values"]
-            panels = [Panel(name, "", [_share(g["expressions"][k]) for g in groups]) for k, name in enumerate(EXPRESSIONS)]
+            panels = [
+                Panel(name, "", [_share(g["expressions"][k]) for g in groups]) for k, name in enumerate(EXPRESSIONS)
+            ]
             drawn = _intervals(_labels(groups), panels, axis, PAGE, len(EXPRESSIONS))
             words = f"{what}, by {column['column']}; in brackets the number of figures."
             yield Diagram(f"shares_{_slug(model)}_by_{_slug(column['column'])}", words, drawn)
@@ -101,7 +103,7 @@ def _shares(reading: Study | Answers) -> Iterator[Diagram]:
 
 def _all_faces(overall: Mapping[str, Any], marks: Sequence[Sequence[Mark]]) -> Panel:
     """marks: one for each row, in a list of its own."""
-    return Panel("All faces", f"{overall['faces']:,} faces of {overall['figures']:,} figures", [m for m, in marks])
+    return Panel("All faces", f"{overall['faces']:,} faces of {overall['figures']:,} figures", [m for (m,) in marks])
 
 
 def _share(expression: Mapping[str, Any]) -> Mark:
@@ -116,7 +118,9 @@ def _units(study: Study) -> Iterator[Diagram]:
     top = max(unit["high"] or unit["mean"] for group in every for unit in group["units"])
     end = float(min(MAX_INTENSITY, max(1, np.ceil(top))))
     axis = Axis("mean intensity (0 to 5)", end, (0, end / 2, end))
-    what = "Mean intensity of each Action Unit over the figures, 0 to 5, with its 95 % confidence interval (Student's t)"
+    what = (
+        "Mean intensity of each Action Unit over the figures, 0 to 5, with its 95 % confidence interval (Student's t)"
+    )
     names = [f"{unit['unit']} {unit['name']}" for unit in overall["units"]]
     yield Diagram("units", f"{what}.", _intervals(names, [_all_faces(overall, _means([overall]))], axis, COLUMN, 1))
     for column in study.profile.columns:
@@ -180,7 +184,9 @@ def _panel(
         at = x + width * tick / axis.end
         canvas.line((at, at), (top, bottom + 0.8), RULE, 0.5)
         last = tick == axis.ticks[-1]  # its number ends below it, so that it does not touch the next panel's first
-        canvas.text(at + 0.6 * last, bottom + 2.6, f"{tick:g}", align="right" if last else "center", size=6, color=QUIET)
+        canvas.text(
+            at + 0.6 * last, bottom + 2.6, f"{tick:g}", align="right" if last else "center", size=6, color=QUIET
+        )
     canvas.line((x, x + width), (bottom, bottom), QUIET, 0.5)
     for k, mark in enumerate(panel.marks):
         y = top + (k + 0.5) * _ROW
