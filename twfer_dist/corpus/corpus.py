@@ -12,8 +12,8 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import openface
 from twfer_dist.corpus.choice import MANIFEST, read_folder_manifest
 from twfer_dist.corpus.entry import Entry
-from twfer_dist.corpus.film import FILM_ENDINGS
 from twfer_dist.corpus.files import Fact, Listing, fact_of, list_folder
+from twfer_dist.corpus.film import FILM_ENDINGS
 from twfer_dist.corpus.folder import read_folder
 from twfer_dist.corpus.formats import IMAGE_ENDINGS
 from twfer_dist.corpus.ignored import count_ignored, describe_ignored, describe_not_utf8

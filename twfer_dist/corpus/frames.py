@@ -35,7 +35,7 @@ _MANIFEST_COLUMNS = ("path", "figure_id", "film", "film_shot", "film_time", "fil
 
 @dataclass(frozen=True)
 class Taken:
-    """What is in the folder: planned frames by status, and a sentence for each film that was not read, or not wholly."""
+    """What is in the folder: frames by status, and a sentence for each film that was not read, or not wholly."""
 
     films: int
     read: int  # films of which some frame was decoded

@@ -17,7 +17,8 @@ _ON_A_PAGE = 40  # rows; a longer LaTeX table breaks over pages
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", "`": r"\textasciigrave{}", "\u00b1": r"$\pm$", "\u00a0": "~", "\u2013": "--", "\u2212": "$-$",
+    "|": r"\textbar{}", '"': "''", "`": r"\textasciigrave{}",
+    "\u00b1": r"$\pm$", "\u00a0": "~", "\u2013": "--", "\u2212": "$-$",
 }  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def latex(table: DescribedTable, rows: Sequence[Mapping[str, Any]], total: int) 
     kinds = "".join("r" if _is_number(column) else "l" for column in shown)
     head = [
         f"% {table.name}: written by twfer_dist {twfer_dist.__version__}.",
-        r"% \usepackage{booktabs,longtable}; names beyond Latin letters need XeLaTeX or LuaLaTeX and a font that has them.",
+        r"% \usepackage{booktabs,longtable}; names beyond Latin letters need XeLaTeX and a font that has them.",
     ]
     if len(rows) > _ON_A_PAGE:
         lines = [rf"\begin{{longtable}}{{@{{}}{kinds}@{{}}}}", caption + r" \\", r"\toprule", heading]

@@ -4,6 +4,7 @@ import functools
 import io
 import unicodedata
 import warnings
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -25,7 +26,12 @@ _FONT = "DejaVu Sans"  # comes with matplotlib, so that every computer measures 
 _SVG_FONTS = f"'{_FONT}', Verdana, Arial, Helvetica, sans-serif"
 _HAN = ("Noto Sans CJK SC", "Source Han Sans SC", "Noto Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
     "Microsoft YaHei", "SimHei", "PingFang SC", "Heiti SC", "Noto Sans CJK JP", "Droid Sans Fallback")  # fmt: skip
-_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "twfer_dist", "path.simplify": False, "axes.unicode_minus": False}
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "twfer_dist",
+    "path.simplify": False,
+    "axes.unicode_minus": False,
+}
 
 
 class Canvas:

@@ -11,7 +11,7 @@ import numpy as np
 from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.study.canvas import COLUMN, INK, PAGE, QUIET, RULE, Canvas, shortened
 from twfer_dist.study.groups import MOST_VALUES
-from twfer_dist.study.report_data import Answers, Study
+from twfer_dist.study.report_data import Answers, Study, readings
 from twfer_dist.study.roads import at_start, called
 
 _ROW = 4.0  # millimetres of a group or an expression
@@ -56,7 +56,7 @@ class Axis:
 
 def diagrams(study: Study) -> Iterator[Diagram]:
     """Every diagram of a report. A column with more than MOST_VALUES values has none: its table does."""
-    for reading in [study, *([study.second] if study.second else [])]:
+    for reading in readings(study):
         if reading.overall:
             yield from _shares(reading)
     if study.profile.overall:
@@ -131,7 +131,7 @@ def _units(study: Study) -> Iterator[Diagram]:
             panels = [Panel(unit["unit"] + star, unit["name"], marks) for unit, star, marks in units]
             words = (
                 f"{what}, by {column['column']}; in brackets the number of figures. A star marks a unit that differs "
-                "between these groups by more than chance (permutation test, p adjusted for the 17 units and all columns)."
+                "between these groups by more than chance (permutation test, p adjusted for units and columns)."
             )
             yield Diagram(
                 f"units_by_{_slug(column['column'])}", words, _intervals(_labels(groups), panels, axis, PAGE, 6)

@@ -1,4 +1,4 @@
-"""The table of single faces of a report: every face with its answers and its measurements, and every photograph without a face."""
+"""A report's table of faces: each with its answers and its measurements, and every photograph without a face."""
 
 from collections.abc import Sequence
 

@@ -60,6 +60,11 @@ class Study:
     profile: Profile
 
 
+def readings(study: Study) -> list[Study | Answers]:
+    """The first model's answers and, where there is one, the second's."""
+    return [study, study.second] if study.second else [study]
+
+
 def collect(
     inputs: ReportInputs, images: pa.Table, measured: MeasuredFaces, *, columns: Sequence[str], examples: int
 ) -> Study:

@@ -9,10 +9,11 @@ import twfer_dist
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine.described import SHARE, Described, DescribedTable, interval, number, of_rows, text, whole
 from twfer_dist.study.profile import Profile
-from twfer_dist.study.report_data import Answers, Study
+from twfer_dist.study.report_data import Answers, Study, readings
 from twfer_dist.study.summary import significance_level
 
 _FIGURES = "Images of one figure, and copies, are not independent: the 95 % intervals allow for it."
+_CORRECT = f"k of n images are answered correctly. {_FIGURES}"
 _OF_MODEL = (
     text("images", "Which images were answered: a data set, or labelled photographs."),
     text("model", "The model that answered, or the baseline."),
@@ -102,25 +103,24 @@ Rows = Iterator[dict[str, Any]]
 
 def study_tables(study: Study) -> list[DescribedTable]:
     """Every table of a report but that of the single faces (`faces_table.faces_described`)."""
-    readings = [study, *([study.second] if study.second else [])]
     return [
         of_rows("groups", "Which expressions the faces show, overall and by group",
-                "Answered counts the model's own answers, accepted or not. The shares of a group have simultaneous 95 % "
-                f"confidence intervals. {_FIGURES}",
-                _GROUPS, (row for reading in readings for row in _group_rows(reading))),
+                "Answered counts the model's own answers, accepted or not. The shares of a group have simultaneous "
+                f"95 % confidence intervals. {_FIGURES}",
+                _GROUPS, (row for reading in readings(study) for row in _group_rows(reading))),
         of_rows("group_tests", "Whether the groups differ in their expressions",
                 "Permutation test over whole figures.", _TESTS,
-                (row for reading in readings for row in _test_rows(reading))),
+                (row for reading in readings(study) for row in _test_rows(reading))),
         of_rows("units_by_group", "Action Units, overall and by group",
                 "n counts figures. The interval of a mean is Student's t, that of a share Wilson's, both at 95 %.",
                 _UNITS, _unit_rows(study.profile)),
         of_rows("two_readings", "The answers of two models to the same faces", _agreement(study), _TWO_READINGS,
                 _reading_rows(study)),
-        of_rows("accuracy", "How often the models are correct", f"k of n images are answered correctly. {_FIGURES}", _SCORES,
+        of_rows("accuracy", "How often the models are correct", _CORRECT, _SCORES,
                 _score_rows(study.accuracy)),
         of_rows("confusion", "What the models answered, by what the images show", "Cells count images.", _CONFUSION,
                 _confusion_rows(study.accuracy)),
-        of_rows("validity", "Are animated faces like real ones?", f"k of n images are answered correctly. {_FIGURES}", _SCORES,
+        of_rows("validity", "Are animated faces like real ones?", _CORRECT, _SCORES,
                 _score_rows(_validity_entries(study.validity))),
         of_rows("training", "The images that models learned from", "Counts of images and of figures.", _TRAINING,
                 _training_rows(study)),
