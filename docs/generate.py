@@ -1,10 +1,13 @@
-"""Write the generated pages: docs/data-dictionary.md from the schemas, docs/tree.md from the docstrings of the modules.
+"""Write the generated pages: docs/data-dictionary.md from the schemas, docs/tree.md from the docstrings of the modules,
+docs/settings.md from the kinds of stages,
+the catalogs of `twfer_dist/languages/` from the messages.
 
 make docs
 """
 
 import ast
 import re
+import runpy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +87,14 @@ TABLES = (
 def pages() -> dict[Path, str]:
     """The text of each generated page."""
     dictionary = [*_head(), *_statuses(), *(line for table in TABLES for line in _table(table))]
-    return {DOCS / "data-dictionary.md": "\n".join(dictionary), DOCS / "tree.md": "\n".join(_tree())}
+    catalogs = runpy.run_path(str(DOCS / "catalogs.py"))["catalogs"]()
+    settings = runpy.run_path(str(DOCS / "settings_page.py"))["settings_page"]()
+    return {
+        DOCS / "data-dictionary.md": "\n".join(dictionary),
+        DOCS / "tree.md": "\n".join(_tree()),
+        DOCS / "settings.md": "\n".join(settings) + "\n",
+        **catalogs,
+    }
 
 
 def _tree() -> Iterator[str]:

@@ -11,8 +11,8 @@ import numpy as np
 from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.study.canvas import COLUMN, INK, PAGE, QUIET, RULE, Canvas, shortened
 from twfer_dist.study.groups import MOST_VALUES
-from twfer_dist.study.report_data import Answers, Study, readings
-from twfer_dist.study.roads import at_start, called
+from twfer_dist.study.report_data import Answers, Study
+from twfer_dist.study.words import at_start, called
 
 _ROW = 4.0  # millimetres of a group or an expression
 _HEAD, _FOOT, _GAP = 8.5, 9.5, 3.0  # above, below and between panels
@@ -56,7 +56,7 @@ class Axis:
 
 def diagrams(study: Study) -> Iterator[Diagram]:
     """Every diagram of a report. A column with more than MOST_VALUES values has none: its table does."""
-    for reading in readings(study):
+    for reading in study.readings:
         if reading.overall:
             yield from _shares(reading)
     if study.profile.overall:
@@ -77,7 +77,7 @@ def diagram_files(study: Study) -> Iterator[tuple[str, bytes]]:
     yield "captions.md", "\n".join(lines).encode()
 
 
-def _shares(reading: Study | Answers) -> Iterator[Diagram]:
+def _shares(reading: Answers) -> Iterator[Diagram]:
     model, overall = reading.model or "", reading.overall or {}
     corrected = overall["expressions"][0]["corrected"] is not None
     axis = Axis("share of faces, %" if corrected else "share of answers, %", 100, (0, 50, 100))

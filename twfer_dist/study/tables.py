@@ -9,7 +9,7 @@ import twfer_dist
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine.described import SHARE, Described, DescribedTable, interval, number, of_rows, text, whole
 from twfer_dist.study.profile import Profile
-from twfer_dist.study.report_data import Answers, Study, readings
+from twfer_dist.study.report_data import Answers, Study
 from twfer_dist.study.summary import significance_level
 
 _FIGURES = "Images of one figure, and copies, are not independent: the 95 % intervals allow for it."
@@ -107,10 +107,10 @@ def study_tables(study: Study) -> list[DescribedTable]:
         of_rows("groups", "Which expressions the faces show, overall and by group",
                 "Answered counts the model's own answers, accepted or not. The shares of a group have simultaneous "
                 f"95 % confidence intervals. {_FIGURES}",
-                _GROUPS, (row for reading in readings(study) for row in _group_rows(reading))),
+                _GROUPS, (row for reading in study.readings for row in _group_rows(reading))),
         of_rows("group_tests", "Whether the groups differ in their expressions",
                 "Permutation test over whole figures.", _TESTS,
-                (row for reading in readings(study) for row in _test_rows(reading))),
+                (row for reading in study.readings for row in _test_rows(reading))),
         of_rows("units_by_group", "Action Units, overall and by group",
                 "n counts figures. The interval of a mean is Student's t, that of a share Wilson's, both at 95 %.",
                 _UNITS, _unit_rows(study.profile)),
@@ -166,7 +166,7 @@ def _confusion_rows(entries: Iterable[Mapping[str, Any]]) -> Rows:
                 yield {**base, "truth": truth, **dict(zip(EXPRESSIONS, row, strict=True))}
 
 
-def _group_rows(reading: Study | Answers) -> Rows:
+def _group_rows(reading: Answers) -> Rows:
     everything: list[dict[str, Any]] = [{"column": "", "values": [reading.overall] if reading.overall else []}]
     for column in everything + reading.groups:
         for group in column["values"]:
@@ -189,7 +189,7 @@ def _group_rows(reading: Study | Answers) -> Rows:
                 }
 
 
-def _test_rows(reading: Study | Answers) -> Rows:
+def _test_rows(reading: Answers) -> Rows:
     for column in reading.groups:
         if column["test"]:
             level = significance_level(reading.groups)
