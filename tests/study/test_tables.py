@@ -9,13 +9,13 @@ from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 
 NAMES = ["groups", "group_tests", "units_by_group", "two_readings", "accuracy", "confusion", "validity", "training",
-    "statuses", "faces"]  # fmt: skip
+    "statuses", "sources", "faces"]  # fmt: skip
 
 
 def test_every_table_is_in_the_workbook_and_described(report: Artifact) -> None:
     book = openpyxl.load_workbook(report.path("tables/tables.xlsx"), read_only=True)
     filled = [name for name in NAMES if len(pq.read_table(report.path(f"tables/{name}.parquet")))]
-    assert book.sheetnames == ["About", *filled] and set(NAMES) - set(filled) == {"two_readings", "validity"}
+    assert book.sheetnames == ["About", *filled] and set(NAMES) - set(filled) == {"two_readings", "validity", "sources"}
     for name in filled:
         header, *rows = book[name].iter_rows(values_only=True)
         data = pq.read_table(report.path(f"tables/{name}.parquet"))

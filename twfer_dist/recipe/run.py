@@ -50,7 +50,7 @@ def run_recipe(
         index[outcome.stage.name] = outcome.artifact.name
         _write_index(recipe, index)
         if outcome.stage.kind == "report":  # where people look for it
-            for file in ("index.html", "tables/faces.csv", "tables/tables.xlsx"):
+            for file in ("index.html", "tables/faces.csv", "tables/tables.xlsx", "references.bib"):
                 target = storage.join(recipe.out, outcome.stage.name, storage.name_of(file))
                 storage.copy_file(outcome.artifact.path(file), target)
         yield outcome

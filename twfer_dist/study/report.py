@@ -23,6 +23,7 @@ from twfer_dist.engine.table_files import write_tables
 from twfer_dist.recognition.calibration import NOVELTY_PERCENTILE
 from twfer_dist.study import page_words, words
 from twfer_dist.study.correction import why
+from twfer_dist.study.credits import REFERENCES, bibliography, credits_table
 from twfer_dist.study.diagrams import diagram_files
 from twfer_dist.study.faces_table import faces_described
 from twfer_dist.study.figures import PRESENT
@@ -118,7 +119,7 @@ def report_spec(
 ) -> StageSpec:
     """The stage that writes `index.html` (self-contained), `report.json`, and in `tables/` every table of the report
     (`tables.study_tables` and `faces_table.faces_described`) in each format of `table_files.write_tables`, and in
-    `figures/` its diagrams (`diagrams.diagram_files`).
+    `figures/` its diagrams (`diagrams.diagram_files`), and `references.bib`.
 
     predictions: outputs of `predict` and `read`. Answers to images of `datasets` give the accuracy on each split;
     answers to faces of `faces` are the study. animated: for the strips. models: finished trainings and sweeps, with the
@@ -146,8 +147,9 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
         output.write_file("index.html", render(study, shown, config, output.name).encode())
     output.write_file("report.json", _json(study, shown, config))
     shown_models = [name for name in (study.model, study.second and study.second.model) if name]
-    tables = [*study_tables(study), faces_described(inputs, shown_models)]
+    tables = [*study_tables(study), credits_table(inputs.faces), faces_described(inputs, shown_models)]
     write_tables(storage.join(output.directory, "tables"), tables, about(study, config.title, output.name))
+    output.write_file(REFERENCES, bibliography(study.credits))
     for name, data in diagram_files(study):
         output.write_file(f"figures/{name}", data)
     output.results = {"answer": answer(study), "model": study.model}
@@ -235,7 +237,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "report",
-    makes="the report as a page, JSON and CSV; from `faces` alone, the Action Units of every group",
+    makes="the report as a page, JSON, tables and diagrams; from `faces` alone, the Action Units of every group",
     config=ReportConfig,
     inputs=(
         Input("predictions", ("predict", "read"), several=True, optional=True),
