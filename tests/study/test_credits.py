@@ -15,7 +15,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces.credits import read_credits, write_credits
-from twfer_dist.study.credits import LISTED, Credits, Source, bibliography
+from twfer_dist.study.credits import Credits, Source, bibliography
 
 ROOT = Path(__file__).parents[2]
 OPEN = Credit("A <b>Museum</b>", "CC BY 4.0", "Heads & busts (2016)", "https://example.org/heads")
@@ -43,7 +43,7 @@ def test_a_report_credits_what_it_shows(tmp_path: Path) -> None:
     report = report_on(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 1.0))
     html, words = html_of(report), words_of(report)
     assert (
-        "Whose photographs these are" in words and "A <b>Museum</b>, Heads & busts (2016), CC BY 4.0: 5 photo" in words
+        "Whose photographs these are" in words and "5 photographs : A <b>Museum</b>, Heads & busts (2016), CC BY 4.0, https://example.org/heads" in words
     )
     assert "<b>Museum" not in html and '<a href="https://example.org/heads" rel="external noreferrer">' in html
     shown = {row["face_id"].rpartition("-")[0] for row in json_of(report)["sample"]}
@@ -75,6 +75,6 @@ def test_the_bibliography_agrees_with_the_citation_file() -> None:
 
 
 def test_many_sources_stay_valid_bibtex() -> None:
-    rows = [{"corpus": "c", "path": "p", "url": "", "link": "https://x.org/{"}]
-    written = bibliography(Credits([Source(r"50 % \evil{ _ #", LISTED, rows)], 0)).decode().rpartition("@misc")[2]
+    source = Source(r"50 % \evil{ _ #", 3, "https://x.org/{", "https://x.org/{", [])
+    written = bibliography(Credits([source], 0)).decode().rpartition("@misc")[2]
     assert r"50 \%  evil\{ \_ \#" in written and "url" not in written

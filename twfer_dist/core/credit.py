@@ -25,8 +25,13 @@ class Credit:
 
     @property
     def line(self) -> str:
-        """The credit line to print beside the photograph."""
+        """The whole credit line."""
         return ", ".join(word for word in (self.credit, self.source, self.licence) if word)
+
+    @property
+    def short(self) -> str:
+        """What is printed below a picture: whose it is, and the licence."""
+        return ", ".join(word for word in (self.credit or self.source or self.url, self.licence) if word)
 
     @property
     def link(self) -> str:

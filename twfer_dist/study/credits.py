@@ -36,6 +36,8 @@ class Source:
 
     line: str  # their credit line
     photographs: int
+    url: str  # the address that they share; empty where they have several, or none
+    link: str  # the same where a page may link to it
     listed: list[dict[str, str]]  # corpus, path, url and link of the first LISTED
 
 
@@ -58,7 +60,13 @@ def collect_credits(faces: Sequence[Artifact]) -> Credits:
         else:
             without += 1
     ordered = sorted(sources.items(), key=lambda item: (-len(item[1]), item[0]))
-    return Credits([Source(line, len(rows), rows[:LISTED]) for line, rows in ordered], without)
+    return Credits([_source(line, rows) for line, rows in ordered], without)
+
+
+def _source(line: str, rows: list[dict[str, str]]) -> Source:
+    shared = len({row["url"] for row in rows}) == 1
+    url, link = (rows[0]["url"], rows[0]["link"]) if shared else ("", "")
+    return Source(line, len(rows), url, link, rows[:LISTED])
 
 
 def credits_table(faces: Sequence[Artifact]) -> DescribedTable:
@@ -72,10 +80,10 @@ def credits_table(faces: Sequence[Artifact]) -> DescribedTable:
 
 
 def credit_lines(face_ids: Sequence[str], faces: Sequence[Artifact]) -> dict[str, str]:
-    """The credit line to print beside the picture of each of these faces, where its licence demands one."""
+    """What is printed below the picture of each of these faces, where its licence demands a credit."""
     known = {photo_id: credit for output in faces for photo_id, credit in read_credits(output).items()}
     credits = {face_id: known.get(face_id.rpartition("-")[0], Credit()) for face_id in face_ids}
-    return {face_id: credit.line for face_id, credit in credits.items() if credit.is_demanded}
+    return {face_id: credit.short for face_id, credit in credits.items() if credit.is_demanded}
 
 
 def bibliography(credits: Credits) -> bytes:
@@ -86,9 +94,7 @@ def bibliography(credits: Credits) -> bytes:
 
 def _entries(credits: Credits) -> Iterator[str]:
     for number, source in enumerate(credits.sources, 1):
-        links = {row["link"] for row in source.listed}
-        link = links.pop() if len(links) == 1 else ""
-        url = f"  url   = {{{link}}},\n" if link and not re.search(r"[{}\\]", link) else ""
+        url = f"  url   = {{{source.link}}},\n" if source.link and not re.search(r"[{}\\]", source.link) else ""
         photographs = "1 photograph" if source.photographs == 1 else f"{source.photographs:,} photographs"
         line = re.sub(r"([#$%&_{}])", r"\\\1", re.sub(r"[\\~^\x00-\x1f]", " ", source.line))
         yield f"@misc{{photographs{number},\n  title = {{{{{line}}}}},\n{url}  note  = {{{photographs}}}\n}}\n"
