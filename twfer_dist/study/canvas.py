@@ -4,6 +4,7 @@ import functools
 import io
 import unicodedata
 import warnings
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -11,7 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.font_manager import FontProperties, findSystemFonts, fontManager
 from matplotlib.patches import Rectangle
 
 COLUMN, PAGE = 84.0, 174.0
@@ -24,8 +25,10 @@ INK, QUIET, RULE, ACCENT = "#1a1a1a", "#595959", "#cfcfcf", "#0b4f7a"
 _MM = 25.4  # in an inch
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that every computer measures and paints it alike
 _SVG_FONTS = f"'{_FONT}', Verdana, Arial, Helvetica, sans-serif"
-_HAN = ("Noto Sans CJK SC", "Source Han Sans SC", "Noto Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
-    "Microsoft YaHei", "SimHei", "PingFang SC", "Heiti SC", "Noto Sans CJK JP", "Droid Sans Fallback")  # fmt: skip
+_HAN = ("notosanscjk", "sourcehansans", "notosanssc", "wqy", "msyh", "simhei", "pingfang", "stheiti",
+    "droidsansfallback")  # fmt: skip
+"""How the files of fonts with Chinese letters begin, the preferred first."""
+
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "twfer_dist",
@@ -72,7 +75,9 @@ class Canvas:
         angle: float = 0,
     ) -> None:
         """Words whose middle line is at y; `angle` in degrees turns them upwards about their end at (x, y)."""
-        font = FontProperties(family=_families(words), size=size, weight="bold" if bold else "normal")
+        families = _families(words)
+        weight = "bold" if bold and len(families) == 1 else "normal"  # few computers have a bold Chinese font
+        font = FontProperties(family=families, size=size, weight=weight)
         self._axes.text(
             x, y, words.replace("$", r"\$"), fontproperties=font, color=color, ha=align, va="center_baseline",
             rotation=angle, rotation_mode="anchor",
@@ -112,5 +117,12 @@ def _families(words: str) -> list[str]:
 
 @functools.cache
 def _han_fonts() -> tuple[str, ...]:
-    installed = set(fontManager.get_font_names())
-    return tuple(name for name in _HAN if name in installed)[:1]
+    """The first of `_HAN` that this computer has, if any; matplotlib's own list may be older than the font."""
+    files = sorted(findSystemFonts(), key=lambda path: ("regular" not in path.lower(), path))
+    for start in _HAN:
+        for path in files:
+            if Path(path).name.lower().startswith(start):
+                known = len(fontManager.ttflist)
+                fontManager.addfont(path)
+                return (fontManager.ttflist[known].name,)
+    return ()
