@@ -13,6 +13,7 @@ from twfer_dist.study.accuracy import accuracy_entries
 from twfer_dist.study.agreement import Comparison, compare
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
+from twfer_dist.study.credits import Credits, collect_credits
 from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predictions_of
 from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
@@ -58,11 +59,17 @@ class Study:
     notes: Notes
     units: list[UnitSources]
     profile: Profile
+    credits: Credits
 
     @property
     def first(self) -> Answers:
         """What `model` says."""
         return Answers(self.model, self.answers, self.correction, self.overall, self.groups)
+
+    @property
+    def readings(self) -> list[Answers]:
+        """What `model` says and, where there is a second, what that says."""
+        return [self.first, self.second] if self.second else [self.first]
 
     def as_json(self) -> dict[str, Any]:
         """The study with the sentences that explain it, in the current language."""
@@ -113,6 +120,7 @@ def collect(
         made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
         notes=collect_notes(inputs.faces),
         units=units,
+        credits=collect_credits(inputs.faces),
         profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
     )
 

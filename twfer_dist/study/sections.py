@@ -45,6 +45,7 @@ SECTIONS = (
         mark("The models and how they were trained"),
         lambda study, _: study.recognisers or study.sweeps,
     ),
+    Section(PROVENANCE, "credits", mark("Whose photographs these are"), lambda study, _: study.credits.sources),
     Section(PROVENANCE, "made", mark("Where this comes from"), lambda _, shown: True),
 )
 
