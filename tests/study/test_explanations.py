@@ -81,10 +81,10 @@ def test_the_report_says_what_the_answers_rest_on(tmp_path: Path) -> None:
         | {"rendered": (np.eye(17)[ACTION_UNITS.index("AU12")] * 3).tolist()}
         for k, face in enumerate(faces.table("faces", FACES).to_pylist())
     ]
-    explained = output(str(tmp_path), "explain", {".": (EXPLANATIONS, rows)}, [read, faces])
+    explained = output(str(tmp_path), "explain-answers", {".": (EXPLANATIONS, rows)}, [read, faces])
     report = report_on(str(tmp_path), faces, read, explanations=[explained])
     words = words_of(report)
     assert "For it: lip corners pulled (AU12, +0.50). Against it: inner brows raised (AU01, −0.10)." in words
     assert "was truly raised in 12 of 12 (100.0 %, 95 % interval" in words
     assert len(json_of(report)["explained_faces"]) == 3
-    assert [r["check"] for r in csv_of(report, "explanations.csv")] == ["strongest unit truly raised"]
+    assert [r["check"] for r in csv_of(report, "explanation_checks.csv")] == ["strongest unit truly raised"]

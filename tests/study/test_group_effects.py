@@ -62,7 +62,7 @@ def test_the_report_states_the_effects(report: Artifact) -> None:
     (effect,) = [entry for entry in stated["effects"] if entry["column"] == "posture"]
     words = words_of(report)
     assert f"with a Cramér's V of {effect['association']['value']:.2f}" in words
-    rows = [row for row in csv_of(report, "effects.csv") if row["column"] == "posture"]
+    rows = [row for row in csv_of(report, "differences.csv") if row["column"] == "posture"]
     assert len(rows) == len(effect["pairs"]) * len(EXPRESSIONS)
     assert float(rows[0]["difference"]) == effect["pairs"][0]["expressions"][0]["difference"]
     assert "one figure is 8 percentage points of a share" in words

@@ -20,6 +20,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names
+from twfer_dist.faces.credits import read_credits, write_credits
 from twfer_dist.faces.handout import write_handout
 
 VERSION = 2
@@ -95,6 +96,7 @@ def corrected_spec(faces: Artifact, config: CorrectedConfig, uri: str) -> StageS
         step = Step(apply_corrections, {"faces": faces, "corrections": corrections})
         output.map(photographs.select(["photo_id"]), [step], rows_per_shard=ROWS_PER_SHARD)
         write_handout(output, group_names(photographs["groups"]))
+        write_credits(output, read_credits(faces))
         rejected = sum(bool(c.fault) for c in corrections.values())
         labelled = sum(c.label is not None for c in corrections.values())
         output.results = {**faces.results, "summary": [f"faces rejected: {rejected}, labels corrected: {labelled}"]}
@@ -138,6 +140,7 @@ def _corrected(row: dict[str, Any], correction: Correction) -> dict[str, Any]:
 
 KIND = StageKind(
     "corrected",
+    makes="the same tables with a person's corrections applied",
     config=CorrectedConfig,
     inputs=(Input("faces", ("faces", "corrected")),),
     files=(InputFile("corrections", "name the table that the page of `twfer inspect --html` saves"),),

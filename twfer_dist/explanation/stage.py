@@ -88,7 +88,7 @@ def explain_spec(
     versions |= {f"truth_{corpus.name}": storage.sha256_file(storage.join(corpus.root, UNITS)) for corpus in truth}
     if not numbers:
         versions["reader"] = open_reader(reader).sha256
-    return StageSpec("explain", VERSION, named, config, versions, {".": EXPLANATIONS}, do)
+    return StageSpec("explain-answers", VERSION, named, config, versions, {".": EXPLANATIONS}, do)
 
 
 def _recognisers(predictions: Artifact, models: Sequence[Artifact]) -> dict[str, int]:
@@ -206,7 +206,9 @@ def _build(request: Request) -> StageSpec:
 
 
 KIND = StageKind(
-    "explain",
+    "explain-answers",
+    makes="what answers rest on: maps of faces for a recogniser, Action Units for the reader, checked on rendered corpora "
+    "(`truth`)",
     config=ExplainConfig,
     inputs=(
         Input("predictions", ("predict", "read")),

@@ -20,6 +20,7 @@ from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names, rows_to_csv
 from twfer_dist.faces import copies
+from twfer_dist.faces.credits import credits_of, write_credits
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import DETECTORS, Choice, choose
 from twfer_dist.faces.finder import ALIGNED, FaceFinder, FacesConfig
@@ -43,8 +44,9 @@ def faces_spec(
 
     Tables: "photographs", one row per planned photograph, and "faces", as many as were found and kept. All copies of a
     photograph share one figure_id in "faces" (see `copies`). Beside the tables: photographs.csv, faces.csv, sheet.jpg
-    with the first faces and their points, and copies.csv where there are copies. `results` holds the detector and why
-    it was chosen, the digest of the network that measured, the number of copies, and the notes of each corpus.
+    with the first faces and their points, copies.csv where there are copies, and credits.json where a corpus says whose
+    its photographs are. `results` holds the detector and why it was chosen, the digest of the network that measured,
+    the number of copies, and the notes of each corpus.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
     """
@@ -65,6 +67,7 @@ def faces_spec(
         output.map(plan, [step], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names)
         _join_copies(output)
         write_handout(output, group_names(plan["groups"]))
+        write_credits(output, credits_of(corpora))
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     return StageSpec("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
@@ -122,6 +125,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "faces",
+    makes="tables of photographs and faces, with crops, points and Action Units",
     config=FacesConfig,
     inputs=(Input("corpora", several=True),),
     files=(InputFile("model"), InputFile("network")),

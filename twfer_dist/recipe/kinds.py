@@ -10,6 +10,7 @@ from typing import Any
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine.config import either, fill, package_path
 from twfer_dist.engine.kind import Compute, Input, Request, StageKind
+from twfer_dist.engine.origin import origin_tags
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recipe.recipe import Recipe, Stage
 
@@ -29,7 +30,7 @@ KINDS = {
     "predict": "recognition.stage:KIND",
     "reader": "reading.train_stage:KIND",
     "read": "reading.stage:KIND",
-    "explain": "explanation.stage:KIND",
+    "explain-answers": "explanation.stage:KIND",
     "validity": "study.validity:KIND",
     "report": "study.report:KIND",
 }
@@ -78,7 +79,10 @@ def spec_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Any]]) -
     """What `run_stage` runs for a stage of a recipe. inputs: the artifacts (or corpora) that its keys name."""
     location = f"recipe {recipe.name}, stage '{stage.name}'"
     request = _request(stage, recipe.compute, location)
-    request = dataclasses.replace(request, inputs=inputs, store=recipe.tracking, recipe=recipe.text)
+    store = recipe.tracking
+    if store:
+        store = dataclasses.replace(store, origin=origin_tags(recipe.name, stage.name), recipe=recipe.text)
+    request = dataclasses.replace(request, inputs=inputs, store=store, recipe=recipe.text)
     with _located(location):
         return kind_of(stage.kind).build(request)
 
@@ -86,8 +90,7 @@ def spec_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Any]]) -
 def _request(stage: Stage, compute: Compute, location: str) -> Request:
     """The stage with its settings sorted into files, options and the configuration of its kind."""
     kind = kind_of(stage.kind)
-    own = {key: value for key, value in stage.settings.items() if key not in kind.keys}
-    config = fill(kind.config, own, location, other_keys=kind.keys)
+    config = fill(kind.config, stage.settings.without(*kind.keys), location, other_keys=kind.keys)
     strings = {key: package_path(str(value)) for key, value in stage.settings.items() if value is not None}
     files = {file.name: strings[file.name] for file in kind.files if file.name in strings}
     options = {name: strings[name] for name in kind.options if name in strings}

@@ -71,7 +71,7 @@ def paper_road(faces: str, corpora: Sequence[Corpus], references: str | None) ->
         names = {"model": [f"{network}-{fold}" for fold in folds], "datasets": [f"set-{fold}" for fold in folds]}
         stages[f"read-{network}"] = {"kind": "predict", "inputs": [faces], **names}
         explained = {"predictions": f"read-{network}", "faces": [faces], "models": names["model"]}
-        stages[f"explain-{network}"] = {"kind": "explain", **explained}
+        stages[f"explain-{network}"] = {"kind": "explain-answers", **explained}
     return Road(
         stages,
         predictions=[f"read-{network}" for network in TRAIN],

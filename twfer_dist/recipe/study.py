@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.language import listed
+from twfer_dist.core.language import Language, _, listed, use_language
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.tables import ENDINGS
 from twfer_dist.engine import storage
@@ -40,6 +40,7 @@ def study_recipe(
     model: str | None = None,
     method: Method = "reader",
     references: str | None = None,
+    language: Language = "en",
 ) -> Recipe:
     """The recipe that studies one corpus, or several side by side, which the report then compares.
 
@@ -47,7 +48,7 @@ def study_recipe(
     compare by. corrections: a table of what a person marked as wrong in the faces. model: an existing recogniser that
     reads them instead of the reader, see `find_recogniser`. method: "paper" also trains recognisers on the faces
     themselves, animated; their expressions are copied from the labelled faces of the corpus `references`, or from the
-    prototypes. UserError where a folder is named twice.
+    prototypes. language: of the page. UserError where a folder is named twice.
     """
     corpora = _named(folders)
     name = "-".join(corpora)
@@ -57,7 +58,9 @@ def study_recipe(
     _check_groups(opened, groups)
     faces = "corrected" if corrections else "faces"
     stages = _faces_stages(list(corpora), settings, corrections)
-    report = {"title": f"Expressions in {listed(corpora)}", "groups": list(groups)}
+    with use_language(language):
+        title = _("Expressions in {name}", name=listed(corpora))
+    report = {"title": title, "groups": list(groups), "language": language}
     roads = [_model_road(faces, model) if model else _reader_road(faces)]
     if method == "paper":
         if references:
@@ -73,7 +76,7 @@ def study_recipe(
 
 def _reader_road(faces: str) -> Road:
     """The faces are read by the included reader."""
-    explain = {"kind": "explain", "predictions": "read", "faces": [faces]}
+    explain = {"kind": "explain-answers", "predictions": "read", "faces": [faces]}
     return Road({"read": {"kind": "read", "faces": [faces]}, "explain": explain}, ["read"], explanations=["explain"])
 
 
@@ -84,7 +87,7 @@ def _model_road(faces: str, model: str) -> Road:
     model = model if storage.name_of(model) == directory else storage.join(model, directory)
     model = model if "/" in model else f"./{model}"
     read = {"kind": "predict", "inputs": [faces], "model": model}
-    explain = {"kind": "explain", "predictions": "read", "faces": [faces], "models": [model]}
+    explain = {"kind": "explain-answers", "predictions": "read", "faces": [faces], "models": [model]}
     return Road({"read": read, "explain": explain}, ["read"], models=[model], explanations=["explain"])
 
 

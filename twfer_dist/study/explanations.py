@@ -113,7 +113,7 @@ class ExplainedFace:
 
 
 def explained(outputs: Sequence[Artifact]) -> list[Explained]:
-    """The check of each output of the stage `explain`, recognisers first."""
+    """The check of each output of the stage `explain-answers`, recognisers first."""
     found = []
     for output in outputs:
         table = output.table(".", EXPLANATIONS)

@@ -1,7 +1,7 @@
 """Everything the report states: what `report.json` holds and the page shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from twfer_dist.study.accuracy import accuracy_entries
 from twfer_dist.study.agreement import Comparison, compare
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
+from twfer_dist.study.credits import Credits, collect_credits
 from twfer_dist.study.explanations import Explained, explained
 from twfer_dist.study.group_effects import ColumnEffect, group_effects
 from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predictions_of
@@ -41,7 +42,7 @@ class Study:
     """The numbers of a study. Lists and dictionaries are JSON-like, as `report.json` holds them."""
 
     model: str | None  # whose answers are shown; None without predictions
-    model_rule: str  # why it is this model, in a sentence
+    chosen_by: str  # why it is this model; see models.model_rule
     photographs: dict[str, Any]  # see provenance.photograph_counts
     detectors: list[dict[str, Any]]  # see provenance.detector_counts
     faces: dict[str, Any]  # see provenance.status_counts
@@ -65,6 +66,27 @@ class Study:
     notes: Notes
     units: list[UnitSources]
     profile: Profile
+    credits: Credits
+
+    @property
+    def first(self) -> Answers:
+        """What `model` says."""
+        return Answers(self.model, self.answers, self.correction, self.overall, self.groups, self.effects)
+
+    @property
+    def readings(self) -> list[Answers]:
+        """What `model` says and, where there is a second, what that says."""
+        return [self.first, self.second] if self.second else [self.first]
+
+    def as_json(self) -> dict[str, Any]:
+        """The study with the sentences that explain it, in the current language."""
+        facts = asdict(self)
+        second = self.second.model if self.second else None
+        facts["model_rule"] = models.model_rule(self.model, second, self.chosen_by)
+        for answers, said in ((self.first, facts), (self.second, facts["second"])):
+            if answers:
+                said["correction"]["why"] = correction.why(answers.correction)
+        return facts
 
 
 def collect(
@@ -87,7 +109,7 @@ def collect(
     doubtful = sorted({unit.unit for source in units for unit in source.far})
     return Study(
         model=chosen.first,
-        model_rule=chosen.why,
+        chosen_by=chosen.rule,
         photographs=provenance.photograph_counts(inputs.faces, examples),
         detectors=provenance.detector_counts(inputs.faces),
         faces=provenance.status_counts(inputs.faces, "faces"),
@@ -108,6 +130,7 @@ def collect(
         made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
         notes=collect_notes(inputs.faces),
         units=units,
+        credits=collect_credits(inputs.faces),
         profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
     )
 
