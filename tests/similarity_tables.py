@@ -23,7 +23,14 @@ def picture(number: int) -> np.ndarray:
 def row(number: int, corpus: str, figure: str, vector: np.ndarray, **more: Any) -> dict[str, Any]:
     """A row of EMBEDDINGS; `crop` in `more` is its picture, else `picture(number)`."""
     crop = more.pop("crop", None)
-    empty = {"path": f"{number}.jpg", "label": None, "split": None, "groups": [], "status": "ok", "error": ""}
+    empty: dict[str, Any] = {
+        "path": f"{number}.jpg",
+        "label": None,
+        "split": None,
+        "groups": [],
+        "status": "ok",
+        "error": "",
+    }
     known = {"image_id": f"{number:04d}-0", "corpus": corpus, "figure_id": figure, "network": "test network"}
     encoded = images.encode_jpeg(picture(number) if crop is None else crop, 90)
     vector = np.asarray(vector, np.float32)

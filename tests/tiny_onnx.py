@@ -1,4 +1,4 @@
-"""A face-recognition network as an ONNX file, written byte by byte (protobuf): the means of 16 fields of each colour."""
+"""A face-recognition network as an ONNX file, written byte by byte: the means of 16 fields of each colour."""
 
 
 def _varint(value: int) -> bytes:

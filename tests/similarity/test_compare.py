@@ -32,7 +32,9 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory) -> list[Artifact]:
     statues = [row(k, "statues", f"s{k}", vector(rng, 0), groups=[("material", "clay")]) for k in range(10)]
     people = [row(k, "people", f"p{k // 2}", vector(rng, 1), label=1 + k % 2) for k in range(10, 40)]
     people[3] |= {"embedding": statues[4]["embedding"], "image": images.encode_jpeg(picture(4), 70)}
-    people.append({**row(50, "people", "none", np.ones(6)), "embedding": None, "status": "low_quality", "error": "small"})
+    people.append(
+        {**row(50, "people", "none", np.ones(6)), "embedding": None, "status": "low_quality", "error": "small"}
+    )
     return [embedded(out, statues), embedded(out, people)]
 
 
@@ -76,9 +78,13 @@ def test_faces_are_sampled_and_grouped_by_a_column(embeddings: list[Artifact], t
 
 def test_each_network_is_compared_by_itself(embeddings: list[Artifact], tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    other = embedded(str(tmp_path), [row(k, "statues", f"s{k}", rng.normal(0, 1, 3), network="other") for k in range(5)])
+    other = embedded(
+        str(tmp_path), [row(k, "statues", f"s{k}", rng.normal(0, 1, 3), network="other") for k in range(5)]
+    )
     both = run(tmp_path, [*embeddings, other])
-    within = [(r["network"], r["faces"]) for r in both.results["similarities"] if r["first"] == r["second"] == "statues"]
+    within = [
+        (r["network"], r["faces"]) for r in both.results["similarities"] if r["first"] == r["second"] == "statues"
+    ]
     assert within == [("test network", 10), ("other", 5)]
 
 

@@ -44,9 +44,7 @@ def test_opencv_aligns_by_the_points(onnx: str) -> None:
 
 
 def test_five_points_are_eyes_nose_and_mouth() -> None:
-    np.testing.assert_allclose(
-        five_points(points(100)), [(32, 27), (69, 27), (50, 45), (36, 64), (65, 64)], atol=1e-4
-    )
+    np.testing.assert_allclose(five_points(points(100)), [(32, 27), (69, 27), (50, 45), (36, 64), (65, 64)], atol=1e-4)
 
 
 def test_the_identity_network_sees_the_aligned_face(tmp_path: Path) -> None:

@@ -249,6 +249,7 @@ def _build_identity(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "face-network",
+    makes="the network that measures faces",
     config=FaceNetworkConfig,
     inputs=(
         Input("rendered", ("render",), several=True),
@@ -261,6 +262,7 @@ KIND = StageKind(
 )
 IDENTITY_KIND = StageKind(
     "identity-network",
+    makes="the network that tells figures apart",
     config=FaceNetworkConfig,
     inputs=(Input("rendered", ("render",), several=True),),
     build=_build_identity,

@@ -1,6 +1,6 @@
 """The stage that compares embedded faces: mean similarities, near-duplicates, leakage across parts, and the map."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from twfer_dist.engine.kind import Input, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import rows_to_csv
-from twfer_dist.similarity import MAP, answer, map_page
+from twfer_dist.similarity import MAP, PICTURE, answer, map_page
 from twfer_dist.similarity.faces import CORPUS, EmbeddedFaces, parts_of, pictures_of, read_faces, sampled
 from twfer_dist.similarity.layout import MOST_FACES, positions, sample_of
 from twfer_dist.similarity.means import Similarity, similarities
@@ -26,7 +26,6 @@ from twfer_dist.similarity.near import NearDuplicates, near_duplicates
 from twfer_dist.similarity.tables import NEAR_DUPLICATES, SIMILARITIES
 
 VERSION = 1
-PICTURE = "map.jpg"
 MOST_GROUPS = 20
 """Of a comparison: a column with more values groups nothing."""
 
@@ -71,13 +70,15 @@ def _write(output: StageOutput, *, embeddings: Sequence[Artifact], config: Simil
     output.write_table(".", pa.Table.from_pylist(rows, SIMILARITIES))
     output.write_file("similarity.csv", rows_to_csv(SIMILARITIES.names, rows))
     first = networks[0]
+    of_first = [output for output in embeddings if output.results["network"] == first.network]
     near = find_near_duplicates(first, config)
-    pairs = near_rows(first, near)
+    pairs = near_rows(first, near, of_first)
     output.write_table("pairs", pa.Table.from_pylist(pairs, NEAR_DUPLICATES))
-    output.write_file("pairs.csv", rows_to_csv(NEAR_DUPLICATES.names, pairs))
+    flat = [name for name in NEAR_DUPLICATES.names if not name.endswith("_image")]
+    output.write_file("pairs.csv", rows_to_csv(flat, ({name: pair[name] for name in flat} for pair in pairs)))
     leaked = leakage(first, near)
     duplicates = {"pairs": near.total, "listed": len(pairs), "network": first.network}
-    shown = _write_map(output, first, [e for e in embeddings if e.results["network"] == first.network], config)
+    shown = _write_map(output, first, of_first, pairs, config)
     output.results |= {
         "by": config.by,
         "networks": [
@@ -119,15 +120,18 @@ def find_near_duplicates(faces: EmbeddedFaces, config: SimilarityConfig) -> Near
     )
 
 
-def near_rows(faces: EmbeddedFaces, near: NearDuplicates) -> list[dict[str, Any]]:
+def near_rows(faces: EmbeddedFaces, near: NearDuplicates, embeddings: Sequence[Artifact]) -> list[dict[str, Any]]:
     """The listed pairs as rows of NEAR_DUPLICATES, the most alike first."""
     renamed = {"id": "image_id", "corpus": "corpus", "path": "path", "figure": "figure_id", "split": "split"}
     sides = [faces.rows.take(pa.array(indices)).to_pylist() for indices in (near.first, near.second)]
+    ids = sorted({row["image_id"] for side in sides for row in side})
+    pictures = dict(zip(ids, pictures_of(embeddings, ids), strict=True))
     rows = []
     for one, other, cosine, content in zip(*sides, near.similarity.tolist(), near.content.tolist(), strict=True):
         row: dict[str, Any] = {"pair": f"{one['image_id']} {other['image_id']}"}
         for name, column in renamed.items():
             row |= {f"first_{name}": one[column], f"second_{name}": other[column]}
+        row |= {"first_image": pictures[one["image_id"]], "second_image": pictures[other["image_id"]]}
         rows.append(row | {"similarity": round(cosine, 4), "content": round(content, 4)})
     return rows
 
@@ -148,7 +152,11 @@ def leakage(faces: EmbeddedFaces, near: NearDuplicates) -> list[dict[str, Any]]:
 
 
 def _write_map(
-    output: StageOutput, faces: EmbeddedFaces, embeddings: Sequence[Artifact], config: SimilarityConfig
+    output: StageOutput,
+    faces: EmbeddedFaces,
+    embeddings: Sequence[Artifact],
+    pairs: Sequence[Mapping[str, Any]],
+    config: SimilarityConfig,
 ) -> dict[str, Any]:
     """map.html and map.jpg; what the picture shows: faces, total, method, and the colours' column and legend."""
     ids = faces.rows["image_id"].to_pylist()
@@ -162,7 +170,7 @@ def _write_map(
     first = next((column for column in columns if len(column.legend) > 1), columns[0])
     facts = {"corpora": sorted({row["corpus"] for row in rows}), "total": len(ids), "network": faces.network}
     with use_language(config.language):
-        output.write_file(MAP, map_page.page(mapped, columns, facts).encode())
+        output.write_file(MAP, map_page.page(mapped, columns, pairs, facts).encode())
     output.write_file(PICTURE, map_page.picture(mapped, first))
     legend = [{"value": value, "colour": colour, "faces": count} for value, colour, count in first.legend]
     return {"faces": len(rows), "total": len(ids), "method": method, "column": first.name, "legend": legend}
@@ -170,6 +178,7 @@ def _write_map(
 
 KIND = StageKind(
     "similarity",
+    makes="how alike faces are within and between groups, near-duplicates, and a map of the faces as a page",
     config=SimilarityConfig,
     inputs=(Input("embeddings", ("embed",), several=True),),
     build=lambda request: similarity_spec(request.all("embeddings"), request.config),

@@ -30,6 +30,7 @@ PART, FIGURE = mark("part of the data set"), mark("figure")
 _MOST_VALUES = 24  # of a column: one with more is no grouping
 _FEW, _LARGE_TILE, _SMALL_TILE = 1500, 96, 64  # tiles of the atlas in pixels: large for few faces
 _QUALITY = 80
+_PAIRS = 60  # near-duplicates on the page
 _PICTURE_WIDTH, _PICTURE_FACES = 1200, 400
 
 
@@ -98,15 +99,17 @@ def template() -> str:
     return resources.files("twfer_dist.similarity").joinpath("map.html.j2").read_text(encoding="utf-8")
 
 
-def page(faces: MapFaces, columns: Sequence[Column], facts: Mapping[str, Any]) -> str:
-    """The map as one HTML file without external parts. facts: `corpora`, `total` (faces in all), `network`.
+def page(
+    faces: MapFaces, columns: Sequence[Column], pairs: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
+) -> str:
+    """The map as one HTML file without external parts. pairs: of tables.NEAR_DUPLICATES, of which the first are
+    shown. facts: `corpora`, `total` (faces in all), `network`.
 
     Its words are in the current language; names of columns and values that are ours are translated too.
     """
     tile = _LARGE_TILE if len(faces.rows) <= _FEW else _SMALL_TILE
     across = max(1, math.ceil(math.sqrt(len(faces.rows))))
     data = {
-        "tile": tile,
         "across": across,
         "columns": [
             {"name": _(c.name), "legend": [(_(value), *rest) for value, *rest in c.legend], "of": c.of_face}
@@ -123,9 +126,18 @@ def page(faces: MapFaces, columns: Sequence[Column], facts: Mapping[str, Any]) -
     )
     speak(environment)
     atlas = images.data_uri(images.encode_jpeg(_atlas(faces.pictures, tile, across), _QUALITY))
+    near = [_sides(pair) for pair in pairs[:_PAIRS]]
     return environment.from_string(template()).render(
-        data=data, atlas=atlas, method=faces.method, shown=len(faces.rows), **facts
+        data=data, atlas=atlas, method=faces.method, shown=len(faces.rows), near=near, pairs=len(pairs), **facts
     )
+
+
+def _sides(pair: Mapping[str, Any]) -> list[tuple[str, str, str | None]]:
+    """The picture as a data URI, the name and the part of a data set of both faces of a near-duplicate pair."""
+    return [
+        (images.data_uri(pair[f"{side}_image"]), pair[f"{side}_path"] or pair[f"{side}_id"], pair[f"{side}_split"])
+        for side in ("first", "second")
+    ]
 
 
 def _atlas(pictures: Sequence[bytes], tile: int, across: int) -> np.ndarray:

@@ -161,6 +161,7 @@ def _check(request: Request) -> None:
 
 KIND = StageKind(
     "embed",
+    makes="the features of every face, by which faces are compared",
     config=EmbedConfig,
     inputs=(
         Input("inputs", tuple(IMAGE_TABLES), several=True),

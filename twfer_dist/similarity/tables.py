@@ -59,6 +59,8 @@ NEAR_DUPLICATE_COLUMNS = (
     Column("second_split", pa.string(), "Part of the data set that the second face is in."),
     Column("similarity", pa.float32(), "Cosine similarity of the features, -1 to 1."),
     Column("content", pa.float32(), "Correlation of the fine structure of the two crops, -1 to 1."),
+    Column("first_image", pa.binary(), "The first crop at 96 x 96 pixels (JPEG)."),
+    Column("second_image", pa.binary(), "The second crop at 96 x 96 pixels (JPEG)."),
 )
 
 EMBEDDINGS = stamped(*EMBEDDING_COLUMNS)

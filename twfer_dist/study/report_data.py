@@ -1,7 +1,7 @@
 """Everything the report states: what `report.json` holds and the page shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
 from twfer_dist.study.profile import Profile, profile
 from twfer_dist.study.repeatability import repeatability_of
+from twfer_dist.study.similarity import SimilarityStudy, similarity_studies
 from twfer_dist.study.units import UnitSources, action_units
 
 
@@ -37,7 +38,7 @@ class Study:
     """The numbers of a study. Lists and dictionaries are JSON-like, as `report.json` holds them."""
 
     model: str | None  # whose answers are shown; None without predictions
-    model_rule: str  # why it is this model, in a sentence
+    chosen_by: str  # why it is this model; see models.model_rule
     photographs: dict[str, Any]  # see provenance.photograph_counts
     detectors: list[dict[str, Any]]  # see provenance.detector_counts
     faces: dict[str, Any]  # see provenance.status_counts
@@ -58,6 +59,22 @@ class Study:
     notes: Notes
     units: list[UnitSources]
     profile: Profile
+    similarity: list[SimilarityStudy]
+
+    @property
+    def first(self) -> Answers:
+        """What `model` says."""
+        return Answers(self.model, self.answers, self.correction, self.overall, self.groups)
+
+    def as_json(self) -> dict[str, Any]:
+        """The study with the sentences that explain it, in the current language."""
+        facts = asdict(self)
+        second = self.second.model if self.second else None
+        facts["model_rule"] = models.model_rule(self.model, second, self.chosen_by)
+        for answers, said in ((self.first, facts), (self.second, facts["second"])):
+            if answers:
+                said["correction"]["why"] = correction.why(answers.correction)
+        return facts
 
 
 def collect(
@@ -80,7 +97,7 @@ def collect(
     doubtful = sorted({unit.unit for source in units for unit in source.far})
     return Study(
         model=chosen.first,
-        model_rule=chosen.why,
+        chosen_by=chosen.rule,
         photographs=provenance.photograph_counts(inputs.faces, examples),
         detectors=provenance.detector_counts(inputs.faces),
         faces=provenance.status_counts(inputs.faces, "faces"),
@@ -99,6 +116,7 @@ def collect(
         notes=collect_notes(inputs.faces),
         units=units,
         profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
+        similarity=similarity_studies(inputs.similarity),
     )
 
 
