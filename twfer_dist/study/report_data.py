@@ -87,8 +87,7 @@ def collect(
     """
     counts = _unseen(metrics.count(predictions_of(inputs.predictions, inputs.faces), images, columns))
     accuracy = accuracy_entries(counts, inputs)
-    trainings = [m for m in inputs.models if m.manifest.stage == "train"]
-    recognisers = [models.recogniser_entry(t, trainings) for t in trainings]
+    recognisers = _recognisers(inputs)
     chosen = models.choose_models(counts, accuracy, recognisers)
     records = {r["model"]: r["held_out"] for r in recognisers}
     records |= {name: roads.held_out(name, inputs) for name in roads.roads(counts)}
@@ -118,6 +117,11 @@ def collect(
         profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
         similarity=similarity_studies(inputs.similarity),
     )
+
+
+def _recognisers(inputs: ReportInputs) -> list[dict[str, Any]]:
+    trainings = [m for m in inputs.models if m.manifest.stage == "train"]
+    return [models.recogniser_entry(training, trainings) for training in trainings]
 
 
 def _unseen(counts: pa.Table) -> pa.Table:
