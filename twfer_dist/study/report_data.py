@@ -19,6 +19,7 @@ from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
 from twfer_dist.study.profile import Profile, profile
 from twfer_dist.study.repeatability import repeatability_of
+from twfer_dist.study.similarity import SimilarityStudy, similarity_studies
 from twfer_dist.study.units import UnitSources, action_units
 
 
@@ -60,6 +61,7 @@ class Study:
     units: list[UnitSources]
     profile: Profile
     credits: Credits
+    similarity: list[SimilarityStudy]
 
     @property
     def first(self) -> Answers:
@@ -92,8 +94,7 @@ def collect(
     """
     counts = _unseen(metrics.count(predictions_of(inputs.predictions, inputs.faces), images, columns))
     accuracy = accuracy_entries(counts, inputs)
-    trainings = [m for m in inputs.models if m.manifest.stage == "train"]
-    recognisers = [models.recogniser_entry(t, trainings) for t in trainings]
+    recognisers = _recognisers(inputs)
     chosen = models.choose_models(counts, accuracy, recognisers)
     records = {r["model"]: r["held_out"] for r in recognisers}
     records |= {name: roads.held_out(name, inputs) for name in roads.roads(counts)}
@@ -122,7 +123,13 @@ def collect(
         units=units,
         credits=collect_credits(inputs.faces),
         profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
+        similarity=similarity_studies(inputs.similarity),
     )
+
+
+def _recognisers(inputs: ReportInputs) -> list[dict[str, Any]]:
+    trainings = [m for m in inputs.models if m.manifest.stage == "train"]
+    return [models.recogniser_entry(training, trainings) for training in trainings]
 
 
 def _unseen(counts: pa.Table) -> pa.Table:
