@@ -140,7 +140,7 @@ def test_only_what_depends_on_a_corrected_face_is_redone(faces: Artifact, tmp_pa
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("face_id,label\n", "column 'fault' is missing"),
+        ("face_id,fault\n", "column 'label' is missing"),
         (f"{HEAD}FACE,,wrong crop,\nFACE,,,fear\n", "line 3: .* appears twice"),
         (f"{HEAD}FACE,,wrong nose,\n", "'wrong nose' is not a known fault: use wrong crop or wrong points"),
         (f"{HEAD}FACE,,,joy\n", "line 2: .*joy"),

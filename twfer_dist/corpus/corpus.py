@@ -1,6 +1,6 @@
 """A corpus: photographs with one manifest, whatever layout they came in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from twfer_dist.corpus.ignored import count_ignored, describe_ignored, describe_
 from twfer_dist.corpus.manifest import read_manifest
 from twfer_dist.corpus.rafdb import LABELS, read_rafdb
 from twfer_dist.corpus.tables import ENDINGS, OTHER_ENDINGS
+from twfer_dist.corpus.votes import Vote, field_of
 from twfer_dist.engine import storage
 
 
@@ -30,7 +31,8 @@ class Corpus:
     root: str  # the folder that `path` is relative to; a path or URI, not part of the digest
     table: pa.Table  # schema CORPUS, sorted by photo_id
     facts: list[Fact | None]  # of each row's file, None if it is missing
-    digest: str  # of the table and the facts: no file is read for it
+    digest: str  # of the table, the facts and the votes: no file is read for it
+    votes: Mapping[str, Mapping[str, Vote]]  # by photo_id and annotator, of the photographs that have any
     notes: dict[str, Any]  # the layout that was found, remarks, and counts: photographs, figures, labelled, ties, ...
 
     @property
@@ -113,7 +115,10 @@ def _corpus(name: str, root: str, listing: Listing, entries: Sequence[Entry], no
     ]
     table = pa.Table.from_pylist(rows, schema=schema.CORPUS)
     all_notes = notes | openface_notes | {"remarks": remarks} | counts
-    return Corpus(name, root, table, facts, storage.digest([rows, facts]), all_notes)
+    votes = {schema.photo_id(name, entry.path): entry.votes for entry in entries if entry.votes}
+    cast = {photo_id: field_of(of_photograph) for photo_id, of_photograph in votes.items()}
+    digest = storage.digest([rows, facts, cast] if cast else [rows, facts])
+    return Corpus(name, root, table, facts, digest, votes, all_notes)
 
 
 def _row(name: str, entry: Entry, units: openface.Units) -> dict[str, Any]:

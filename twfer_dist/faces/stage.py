@@ -12,6 +12,8 @@ from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
+from twfer_dist.corpus.votes_table import FILE as VOTES
+from twfer_dist.corpus.votes_table import votes_csv
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import either
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
@@ -43,7 +45,8 @@ def faces_spec(
 
     Tables: "photographs", one row per planned photograph, and "faces", as many as were found and kept. All copies of a
     photograph share one figure_id in "faces" (see `copies`). Beside the tables: photographs.csv, faces.csv, sheet.jpg
-    with the first faces and their points, and copies.csv where there are copies. `results` holds the detector and why
+    with the first faces and their points, copies.csv where there are copies, and votes.csv where there are annotators'
+    votes. `results` holds the detector and why
     it was chosen, the digest of the network that measured, the number of copies, and the notes of each corpus.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
@@ -65,6 +68,8 @@ def faces_spec(
         output.map(plan, [step], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names)
         _join_copies(output)
         write_handout(output, group_names(plan["groups"]))
+        if votes := votes_csv(corpora):
+            output.write_file(VOTES, votes)
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     return StageSpec("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
