@@ -36,7 +36,7 @@ def run_command(path: str, out: str | None, only_plan: bool, retry: str | None, 
     _run(load_recipe(path, out=out), only_plan=only_plan, retry=retry is not None, as_json=as_json)
 
 
-def _faces_options(command: Callable) -> Callable:
+def faces_options(command: Callable) -> Callable:
     for option in (
         click.option(
             "--all/--largest", "every", default=True, help="Every face of a photograph (default), or the largest."
@@ -49,7 +49,7 @@ def _faces_options(command: Callable) -> Callable:
     return command
 
 
-def _faces_settings(detector: str, detector_model: str | None, aligned: bool, every: bool) -> dict[str, Any]:
+def faces_settings(detector: str, detector_model: str | None, aligned: bool, every: bool) -> dict[str, Any]:
     settings = {"detector": detector, "aligned": aligned, "keep": "all" if every else "largest"}
     return settings | ({"model": detector_model} if detector_model else {})
 
@@ -82,7 +82,7 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
     metavar="COLUMN",
     help="Compare by this column; may be repeated. Default: every column that groups the photographs.",
 )
-@_faces_options
+@faces_options
 @corrections_option
 @out_option
 @json_option
@@ -105,7 +105,7 @@ def study_command(
         raise UserError(
             "--references are the faces that --method paper copies expressions from: add it, or leave them out."
         )
-    settings = _faces_settings(**faces)
+    settings = faces_settings(**faces)
     recipe = study_recipe(corpus, settings, groups, out, corrections, model=model, method=method, references=references)
     if model and not as_json:
         chosen = next(stage.inputs["model"][0] for stage in recipe.stages if stage.name == "read")
@@ -116,7 +116,7 @@ def study_command(
 
 @main.command("faces")
 @click.argument("corpus", metavar="FOLDER")
-@_faces_options
+@faces_options
 @corrections_option
 @click.option("--out", required=True, metavar="DIR", help="Folder or URI for the tables.")
 @retry_option
@@ -125,7 +125,7 @@ def faces_command(
     corpus: str, corrections: str | None, out: str, retry: str | None, as_json: bool, **faces: Any
 ) -> None:
     """Find and measure the faces in a folder: tables of photographs and of faces, as Parquet and CSV."""
-    recipe = faces_recipe(corpus, _faces_settings(**faces), out, corrections)
+    recipe = faces_recipe(corpus, faces_settings(**faces), out, corrections)
     _run(recipe, retry=retry is not None, as_json=as_json)
     _print_corrections(recipe, as_json)
 

@@ -8,14 +8,15 @@ import krippendorff
 import numpy as np
 
 from twfer_dist.core import intervals
+from twfer_dist.core.language import mark
 from twfer_dist.corpus.votes import Vote
 
 LEAST_FIGURES = 20
 """With fewer, the interval does not reach its nominal coverage and is not given."""
 
 _RESAMPLES = 1000
-_WORDS = ((0.0, "no better than by chance"), (0.2, "slightly"), (0.4, "fairly"), (0.6, "moderately"),
-    (0.8, "substantially"), (1.0, "almost perfectly"))  # fmt: skip
+_WORDS = ((0.0, mark("no better than by chance")), (0.2, mark("only slightly")), (0.4, mark("somewhat")),
+    (0.6, mark("moderately")), (0.8, mark("substantially")), (1.0, mark("almost perfectly")))  # fmt: skip
 
 
 @dataclass(frozen=True)

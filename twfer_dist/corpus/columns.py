@@ -23,8 +23,8 @@ NAMES = {ours: tuple(name.strip() for name in names.split("|")) for ours, names 
 """Each of our columns with other names for it, the most trusted first; the first is its own."""
 
 LABEL_COLUMNS = ("face_id", "crop", "doubt", "rule")
-"""The columns that tables of labels have beside ours, as `twfer annotate` and `twfer agreement` write them: the face, the
-digest of the crop that the annotator saw, whether they were unsure, and what decided the label.
+"""The columns that tables of labels have beside ours, as `twfer annotate` and `twfer agreement` write them: the face,
+the digest of the crop that the annotator saw, whether they were unsure, and what decided the label.
 """
 
 KNOWN = frozenset(name for names in NAMES.values() for name in names)
