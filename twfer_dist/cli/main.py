@@ -1,6 +1,6 @@
 """The `twfer` command: each command parses, calls one function, prints."""
 
-from twfer_dist.cli import annotate, bench, corpus, evaluate, outputs, recipes
+from twfer_dist.cli import annotate, bench, corpus, evaluate, explain, outputs, recipes
 from twfer_dist.cli.group import main
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "bench",
     "corpus",
     "evaluate",
+    "explain",
     "main",
     "outputs",
     "recipes",

@@ -29,11 +29,14 @@ corrections_option = click.option(
 @click.argument("path", metavar="RECIPE")
 @out_option
 @click.option("--plan", "only_plan", is_flag=True, help="Check the recipe and list what is to do, without doing it.")
+@click.option("--until", metavar="STAGE", help="Stop after this stage.")
 @retry_option
 @json_option
-def run_command(path: str, out: str | None, only_plan: bool, retry: str | None, as_json: bool) -> None:
+def run_command(
+    path: str, out: str | None, only_plan: bool, until: str | None, retry: str | None, as_json: bool
+) -> None:
     """Run the stages of a recipe in order, skipping those that are finished."""
-    _run(load_recipe(path, out=out), only_plan=only_plan, retry=retry is not None, as_json=as_json)
+    _run(load_recipe(path, out=out), until=until, only_plan=only_plan, retry=retry is not None, as_json=as_json)
 
 
 def faces_options(command: Callable) -> Callable:

@@ -81,11 +81,13 @@ class Request:
 class StageKind:
     """A kind of stage.
 
-    config: the frozen dataclass that the other keys of the stage fill. build: makes the spec. check: raises UserError
-    where settings contradict each other, before anything runs. tracked: its runs are logged to MLflow in full.
+    makes: what its output is, in a phrase. config: the frozen dataclass that the other keys of the stage fill. build:
+    makes the spec. check: raises UserError where settings contradict each other, before anything runs. tracked: its
+    runs are logged to MLflow in full.
     """
 
     name: str
+    makes: str
     config: type
     build: Callable[[Request], StageSpec]
     inputs: tuple[Input, ...] = ()

@@ -127,6 +127,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "faces",
+    makes="tables of photographs and faces, with crops, points and Action Units",
     config=FacesConfig,
     inputs=(Input("corpora", several=True),),
     files=(InputFile("model"), InputFile("network")),

@@ -130,6 +130,7 @@ def _read_recipe(path: str) -> dict[str, ClayConfig]:
 
 KIND = StageKind(
     "render",
+    makes="rendered heads with known Action Units",
     config=ClayConfig,
     files=(InputFile("head", "name the head model that `twfer corpus head` makes"),),
     build=lambda request: render_spec(request.files["head"], request.config, actors=request.compute.actors),

@@ -83,7 +83,7 @@ class ReportConfig(Settings):
         "Which expressions do these faces show, how do they differ between groups, and how far can the "
         "answer be believed?"
     )
-    faces: Annotated[int, Range(0, 10_000)] = 48  # pictures of faces, at most
+    pictures: Annotated[int, Range(0, 10_000)] = 48  # of faces, at most
     strips: Annotated[int, Range(0, 10_000)] = 4  # animated faces, at most
     examples: Annotated[int, Range(0, 10_000)] = 12  # photographs without a face, about
     groups: tuple[str, ...] = ()  # the columns that faces are compared by; if empty, every column that groups them
@@ -142,7 +142,7 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
     shown = Shown(
         clearest_cards=large([(face["face_id"], face["model"]) for face in study.clearest]),
         differing_cards=large([(face_id, study.model) for face_id in differing]),
-        cards=sample_cards(inputs.predictions, inputs.faces, images, study.model, config.faces),
+        cards=sample_cards(inputs.predictions, inputs.faces, images, study.model, config.pictures),
         sheets=contact_sheets(inputs.faces),
         strips=animated_strips(inputs.animated, inputs.faces, config.strips),
         plates=plates(measured, inputs.faces),
@@ -204,6 +204,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "report",
+    makes="the report as a page, JSON and CSV; from `faces` alone, the Action Units of every group",
     config=ReportConfig,
     inputs=(
         Input("predictions", ("predict", "read"), several=True, optional=True),
