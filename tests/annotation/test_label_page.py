@@ -39,8 +39,8 @@ def drawn(out: Path) -> Artifact:
         picture = np.full((200, 300, 3), 90, np.uint8)
         picture[50:146, 100:196] = face
         (folder / path).write_bytes(images.encode_png(picture))
-        shared = {"photo_id": photo_id("figures", path), "corpus": "figures", "path": path, "figure_id": f"K{k}"}
-        shared |= {"groups": [("posture", "=kneeling")], "status": "ok"}
+        shared: dict[str, Any] = {"photo_id": photo_id("figures", path), "corpus": "figures", "path": path, "figure_id": f"K{k}"}
+        shared = {**shared, "groups": [("posture", "=kneeling")], "status": "ok"}
         photographs.append({**shared, "width": 300, "height": 200, "faces": 1})
         crop = {"box": [100, 50, 96, 96], "crop_matrix": [0.5, 0, -50, 0, 0.5, -25], "width": 48, "height": 48}
         image = images.encode_jpeg(images.resize_square(face, 48))

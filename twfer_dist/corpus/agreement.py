@@ -75,7 +75,7 @@ def agreement(votes: Sequence[Collection[Vote]], figures: Sequence[str]) -> Agre
         np.add.at(row, [number[vote] for vote in cast], 1)
     metric = np.array([[distance(one, other) for other in domain] for one in domain])
 
-    def distances(v1: Any, v2: Any, i1: np.ndarray, i2: np.ndarray, n_v: Any, dtype: Any) -> np.ndarray:
+    def distances(v1: Any, v2: Any, i1: np.ndarray, i2: np.ndarray, n_v: Any, dtype: Any = np.float64) -> np.ndarray:
         return metric[i1, i2].astype(dtype)
 
     value = float(krippendorff.alpha(value_counts=counts, level_of_measurement=distances))
