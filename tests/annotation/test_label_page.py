@@ -39,7 +39,12 @@ def drawn(out: Path) -> Artifact:
         picture = np.full((200, 300, 3), 90, np.uint8)
         picture[50:146, 100:196] = face
         (folder / path).write_bytes(images.encode_png(picture))
-        shared: dict[str, Any] = {"photo_id": photo_id("figures", path), "corpus": "figures", "path": path, "figure_id": f"K{k}"}
+        shared: dict[str, Any] = {
+            "photo_id": photo_id("figures", path),
+            "corpus": "figures",
+            "path": path,
+            "figure_id": f"K{k}",
+        }
         shared = {**shared, "groups": [("posture", "=kneeling")], "status": "ok"}
         photographs.append({**shared, "width": 300, "height": 200, "faces": 1})
         crop = {"box": [100, 50, 96, 96], "crop_matrix": [0.5, 0, -50, 0, 0.5, -25], "width": 48, "height": 48}
@@ -97,6 +102,17 @@ def test_annotate_takes_an_output_and_a_language(tmp_path: Path) -> None:
     text = html.read_text()
     assert run.exit_code == 0 and '<html lang="zh-Hans">' in text and "惊讶" in text
     assert facts_of(text)["expressions"] == list(EXPRESSIONS)  # what is saved is the same in every language
+
+
+def test_annotate_finds_faces_in_a_folder(faces: Artifact, tmp_path: Path) -> None:
+    out = Path(faces.uri).parent
+    photographs, html = out.parent / "photographs", tmp_path / "page.html"
+    run = CliRunner().invoke(main, ["annotate", str(photographs), "--out", str(out), "--html", str(html)])
+    assert run.exit_code == 0 and "finished  faces" in run.stdout and "twfer agreement" in run.stdout
+    facts = facts_of(html.read_text())
+    known = faces.table("faces", FACES, columns=["face_id"])["face_id"].to_pylist()
+    assert [face["id"] for face in facts["faces"]] == known and {"material", "headgear"} <= set(facts["columns"])
+    assert all(face["photograph"] is not None for face in facts["faces"])
 
 
 @pytest.fixture(scope="module")

@@ -119,10 +119,10 @@ def _expressions(found: Comparison) -> str:
             ),
             _(
                 "Most often they exchange {one} and {other}: where one annotator says {one}, another says {other} in "
-                "{share:.0%} of the answers.",
+                "{share:.0f} % of the answers.",
                 one=_(confused[0]),
                 other=_(confused[1]),
-                share=confused[2],
+                share=100 * confused[2],
             )
             if confused
             else "",
