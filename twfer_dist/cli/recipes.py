@@ -10,6 +10,7 @@ import click
 from twfer_dist.cli.group import json_option, main, out_option
 from twfer_dist.cli.terminal import print_end, print_plan, print_results, print_stage
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.language import LANGUAGES, Language
 from twfer_dist.engine import storage
 from twfer_dist.recipe.kinds import kind_of
 from twfer_dist.recipe.load import load_recipe
@@ -85,6 +86,13 @@ def faces_settings(detector: str, detector_model: str | None, aligned: bool, eve
     metavar="COLUMN",
     help="Compare by this column; may be repeated. Default: every column that groups the photographs.",
 )
+@click.option(
+    "--language",
+    type=click.Choice(LANGUAGES),
+    default=LANGUAGES[0],
+    show_default=True,
+    help="The language of the report.",
+)
 @faces_options
 @corrections_option
 @out_option
@@ -95,6 +103,7 @@ def study_command(
     method: Method,
     references: str | None,
     groups: tuple[str, ...],
+    language: Language,
     corrections: str | None,
     out: str | None,
     as_json: bool,
@@ -109,7 +118,8 @@ def study_command(
             "--references are the faces that --method paper copies expressions from: add it, or leave them out."
         )
     settings = faces_settings(**faces)
-    recipe = study_recipe(corpus, settings, groups, out, corrections, model=model, method=method, references=references)
+    roads: dict[str, Any] = {"model": model, "method": method, "references": references}
+    recipe = study_recipe(corpus, settings, groups, out, corrections, **roads, language=language)
     if model and not as_json:
         chosen = next(stage.inputs["model"][0] for stage in recipe.stages if stage.name == "read")
         click.echo(f"Recogniser: {chosen}")

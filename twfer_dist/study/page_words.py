@@ -80,7 +80,8 @@ def small_groups(groups: Iterable[Mapping[str, Any]]) -> str:
     """The groups with few figures by column; empty where there is none."""
     columns = []
     for group in groups:
-        if small := [f"{_(v['value'])} {v['figures']}" for v in group["values"] if v["small"]]:
+        names = [(words.group_name(group["column"], v["value"]), v) for v in group["values"] if v["small"]]
+        if small := [f"{name} {v['figures']}" for name, v in names]:
             columns.append(_("{column}: {groups}", column=_(group["column"]), groups=_(", ").join(small)))
     return _("{columns}.", columns=_("; ").join(columns)) if columns else ""
 

@@ -240,8 +240,8 @@ def _differences(profile: Profile) -> Iterator[str]:
         p=test["p"],
         difference=test["difference"],
         most=MAX_INTENSITY,
-        highest=_(test["highest"]),
-        lowest=_(test["lowest"]),
+        highest=words.group_name(column, test["highest"]),
+        lowest=words.group_name(column, test["lowest"]),
         beside=_against_light(test),
     )
     if others := len(found) - 1:

@@ -22,6 +22,11 @@ def code(expression: str) -> str:
     return _(CODES[expression])
 
 
+def group_name(column: str | None, value: str) -> str:
+    """A group of a column, or all faces where there is no column. What people call their groups is left as it is."""
+    return _(value) if column in (None, "posture") else value
+
+
 def faces(n: int) -> str:
     """So many faces."""
     return ngettext("{n:,} face", "{n:,} faces", n)
