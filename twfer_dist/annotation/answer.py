@@ -99,7 +99,15 @@ def _labels(found: Comparison) -> str:
 
 
 def _tie(one: Mapping[str, str]) -> str:
-    return f"{one['path']} ({one['rule']})"
+    first, over, others = one["rule"].partition(" over ")
+    rule = _names(first)
+    if over:
+        rule = _("{label} over {others}", label=rule, others=_names(others))
+    return _("{path} ({rule})", path=one["path"], rule=rule)
+
+
+def _names(expressions: str) -> str:
+    return listed(_(name) for name in expressions.split(", "))
 
 
 def _expressions(found: Comparison) -> str:
@@ -133,10 +141,13 @@ def _expressions(found: Comparison) -> str:
 def _beside(found: Comparison, called: Callable[[str], str]) -> str:
     if not found.rest["n"]:
         return ""
-    annotators = _("An annotator names the majority label of the others in {share}.", share=share(found.rest))
+    annotators = _(
+        "Counted over all answers, annotators name the label that most of the others gave in {share}.",
+        share=share(found.rest),
+    )
     models = [
         _(
-            "{model} gives the same majority labels in {share}.",
+            "{model} gives that label in {share}.",
             model=called(one.model),
             share=share(one.rest),
         )
@@ -147,9 +158,9 @@ def _beside(found: Comparison, called: Callable[[str], str]) -> str:
 
 
 def share(one: Mapping[str, Any]) -> str:
-    """A share with its count and interval: "71 % (210 of 296, 95 % interval 66 to 76)"."""
+    """A share with its count and interval: "210 of 296 (71 %, 95 % interval 66 to 76)"."""
     return _(
-        "{value:.0f} % ({k:,} of {n:,}, 95 % interval {low:.0f} to {high:.0f})",
+        "{k:,} of {n:,} ({value:.0f} %, 95 % interval {low:.0f} to {high:.0f})",
         k=one["k"],
         n=one["n"],
         value=100 * one["share"],
