@@ -95,7 +95,7 @@ def agreement_command(tables: tuple[str, ...], predictions: tuple[str, ...], out
     from twfer_dist.annotation.comparison import compare
     from twfer_dist.annotation.labels import labels_csv, read_answers, read_labels
     from twfer_dist.recipe.status import find_predictions
-    from twfer_dist.study.roads import at_start, called
+    from twfer_dist.study.words import at_start, called
 
     faces = read_labels([storage.absolute(uri) for uri in tables])
     answers = read_answers([output for folder in predictions for output in find_predictions(folder)], faces)

@@ -37,10 +37,8 @@ def read_manifest(root: str, listing: Listing, uri: str) -> tuple[list[Entry], d
     rows, left_out = of_largest_faces(rows, columns)
     annotated = find_annotators(table.location, rows, columns)
     rows, annotators = annotated.rows, annotated.annotators
-    no_groups = {*_NO_GROUPS, *annotators}
-    if annotated.merged or "votes" in columns:
-        no_groups.update(LABEL_COLUMNS)
-    groups = [name for name in rows[0].fields if name not in no_groups]
+    of_labels = LABEL_COLUMNS if annotated.merged or "votes" in columns else ()
+    groups = [name for name in rows[0].fields if name not in (*_NO_GROUPS, *annotators, *of_labels)]
     entries = _entries(table.location, rows, annotators, groups, columns.get("label", "label"))
     renamed = {
         column: name for name, column in columns.items() if name in NAMES and normalised(column) != normalised(name)
