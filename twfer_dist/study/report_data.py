@@ -11,6 +11,7 @@ from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study import correction, groups, metrics, models, provenance, roads
 from twfer_dist.study.accuracy import accuracy_entries
 from twfer_dist.study.agreement import Comparison, compare
+from twfer_dist.study.annotators import Annotators, annotators
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
 from twfer_dist.study.credits import Credits, collect_credits
@@ -57,6 +58,7 @@ class Study:
     recognisers: list[dict[str, Any]]  # see models.recogniser_entry
     sweeps: list[dict[str, Any]]  # see models.sweep_entry
     made_from: list[dict[str, Any]]  # see provenance.provenance
+    annotators: list[Annotators]  # of each corpus with several annotators
     notes: Notes
     units: list[UnitSources]
     profile: Profile
@@ -119,6 +121,7 @@ def collect(
         recognisers=recognisers,
         sweeps=[models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
         made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
+        annotators=annotators(inputs.faces, inputs.predictions, images, _models(counts, chosen.first)),
         notes=collect_notes(inputs.faces),
         units=units,
         credits=collect_credits(inputs.faces),
@@ -137,6 +140,11 @@ def _unseen(counts: pa.Table) -> pa.Table:
     by_road = pc.is_in(counts["model"], pa.array(roads.roads(counts), pa.string()))
     split = pc.if_else(pc.and_(by_road, pc.equal(counts["split"], SEEN)), NEW, counts["split"])
     return counts.set_column(counts.column_names.index("split"), "split", split)
+
+
+def _models(counts: pa.Table, first: str | None) -> list[str]:
+    """Every model that answered, `first` before the others."""
+    return sorted(counts["model"].unique().to_pylist(), key=lambda model: (model != first, model))
 
 
 def _answers(

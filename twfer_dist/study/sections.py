@@ -37,6 +37,7 @@ SECTIONS = (
     Section(EVIDENCE, "faces", mark("The faces"), lambda _, shown: shown.cards),
     Section(EVIDENCE, "sheet", mark("Detected faces"), lambda _, shown: shown.sheets),
     Section(DOUBT, "unknown", mark("What is not known"), lambda _, shown: True),
+    Section(DOUBT, "annotators", mark("How far the annotators agree"), lambda study, _: study.annotators),
     Section(DOUBT, "accuracy", mark("How often the models are correct"), lambda study, _: study.accuracy),
     Section(DOUBT, "validity", mark("Are animated faces like real ones?"), lambda study, _: study.validity),
     Section(DOUBT, "duplicates", mark("Nearly the same picture twice"), lambda study, _: study.similarity),
