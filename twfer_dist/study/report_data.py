@@ -106,28 +106,35 @@ def collect(
     return Study(
         model=chosen.first,
         chosen_by=chosen.rule,
-        photographs=provenance.photograph_counts(inputs.faces, examples),
-        detectors=provenance.detector_counts(inputs.faces),
-        faces=provenance.status_counts(inputs.faces, "faces"),
+        **_as_found(inputs, examples),
         answers=first.answers,
-        training=[provenance.split_counts(dataset) for dataset in inputs.datasets],
         accuracy=accuracy,
-        validity=[{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
         correction=first.correction,
         overall=first.overall,
         groups=first.groups,
         second=_answers(counts, chosen.second, records, columns) if chosen.second else None,
         **_face_by_face(inputs, images, chosen),
         recognisers=recognisers,
-        sweeps=[models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
-        made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
         annotators=annotators(inputs.faces, inputs.predictions, images, _models(counts, chosen.first)),
-        notes=collect_notes(inputs.faces),
         units=units,
-        credits=collect_credits(inputs.faces),
         profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
-        similarity=similarity_studies(inputs.similarity),
     )
+
+
+def _as_found(inputs: ReportInputs, examples: int) -> dict[str, Any]:
+    """What a study takes from its inputs as they are."""
+    return {
+        "photographs": provenance.photograph_counts(inputs.faces, examples),
+        "detectors": provenance.detector_counts(inputs.faces),
+        "faces": provenance.status_counts(inputs.faces, "faces"),
+        "training": [provenance.split_counts(dataset) for dataset in inputs.datasets],
+        "validity": [{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
+        "sweeps": [models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
+        "made_from": [provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
+        "notes": collect_notes(inputs.faces),
+        "credits": collect_credits(inputs.faces),
+        "similarity": similarity_studies(inputs.similarity),
+    }
 
 
 def _recognisers(inputs: ReportInputs) -> list[dict[str, Any]]:
