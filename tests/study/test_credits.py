@@ -43,7 +43,8 @@ def test_a_report_credits_what_it_shows(tmp_path: Path) -> None:
     report = report_on(str(tmp_path), faces, make_predictions(str(tmp_path), [faces], "ARM", 1.0))
     html, words = html_of(report), words_of(report)
     assert (
-        "Whose photographs these are" in words and "5 photographs : A <b>Museum</b>, Heads & busts (2016), CC BY 4.0, https://example.org/heads" in words
+        "Whose photographs these are" in words
+        and "5 photographs : A <b>Museum</b>, Heads & busts (2016), CC BY 4.0, https://example.org/heads" in words
     )
     assert "<b>Museum" not in html and '<a href="https://example.org/heads" rel="external noreferrer">' in html
     shown = {row["face_id"].rpartition("-")[0] for row in json_of(report)["sample"]}
