@@ -27,7 +27,7 @@ _NAMES = {
 NAMES = {ours: tuple(name.strip() for name in names.split("|")) for ours, names in _NAMES.items()}
 """Each of our columns with other names for it, the most trusted first; the first is its own."""
 
-OF_FILMS = ("film_shot", "film_time", "film_sha256")
+OF_VIDEOS = ("video_shot", "video_time", "video_sha256")
 """The columns by which `frames.take_frames` says where a frame comes from; they group nothing."""
 
 CREDITS = ("credit", "licence", "source_text", "url")

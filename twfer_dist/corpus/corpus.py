@@ -14,13 +14,13 @@ from twfer_dist.corpus import openface
 from twfer_dist.corpus.choice import MANIFEST, read_folder_manifest
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Fact, Listing, fact_of, list_folder
-from twfer_dist.corpus.film import FILM_ENDINGS
 from twfer_dist.corpus.folder import read_folder
 from twfer_dist.corpus.formats import IMAGE_ENDINGS
 from twfer_dist.corpus.ignored import count_ignored, describe_ignored, describe_not_utf8
 from twfer_dist.corpus.manifest import read_manifest
 from twfer_dist.corpus.rafdb import LABELS, read_rafdb
 from twfer_dist.corpus.tables import ENDINGS, OTHER_ENDINGS
+from twfer_dist.corpus.video import VIDEO_ENDINGS
 from twfer_dist.corpus.votes import Vote, field_of
 from twfer_dist.engine import storage
 
@@ -61,8 +61,8 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
     if kind == pafs.FileType.NotFound:
         raise UserError(f"{uri} does not exist: name a folder of photographs, or a table of them.")
     if kind == pafs.FileType.File:
-        if path.lower().endswith(FILM_ENDINGS):
-            raise UserError(f"{uri} is a film: run twfer corpus frames {uri} --out FOLDER, then name that folder.")
+        if path.lower().endswith(VIDEO_ENDINGS):
+            raise UserError(f"{uri} is a video: run twfer corpus frames {uri} --out FOLDER, then name that folder.")
         if not path.lower().endswith(ENDINGS + OTHER_ENDINGS):
             raise UserError(
                 f"{uri} is a file but not a table ({', '.join(ENDINGS)}): name a folder of photographs, or a table of "

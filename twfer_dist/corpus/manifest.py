@@ -7,7 +7,7 @@ from typing import Any
 from twfer_dist.core.credit import Credit
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.agreement import Agreement, agreement
-from twfer_dist.corpus.columns import CREDITS, LABEL_COLUMNS, NAMES, OF_FILMS, normalised
+from twfer_dist.corpus.columns import CREDITS, LABEL_COLUMNS, NAMES, OF_VIDEOS, normalised
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Listing
 from twfer_dist.corpus.manifest_rows import find_columns, match_rows, parse_split
@@ -16,7 +16,7 @@ from twfer_dist.corpus.tables import read_table
 from twfer_dist.corpus.votes import is_blank, label_from_votes, parse_label
 from twfer_dist.engine import storage
 
-_NO_GROUPS = ("path", "figure_id", "label", "votes", "split", *CREDITS, *OF_FILMS)
+_NO_GROUPS = ("path", "figure_id", "label", "votes", "split", *CREDITS, *OF_VIDEOS)
 _CONSEQUENCES = {"figure_id": ": each of their photographs counts as a figure of its own", "label": ""}
 _TIES_KEPT, _TIES_NAMED = 10, 3  # photographs
 
