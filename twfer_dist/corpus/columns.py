@@ -33,6 +33,11 @@ OF_VIDEOS = ("video_shot", "video_time", "video_sha256")
 CREDITS = ("credit", "licence", "source_text", "url")
 """Our columns about the rights in a photograph; they group nothing."""
 
+LABEL_COLUMNS = ("face_id", "crop", "doubt", "rule")
+"""The columns that tables of labels have beside ours, as `twfer annotate` and `twfer agreement` write them: the face,
+the digest of the crop that the annotator saw, whether they were unsure, and what decided the label.
+"""
+
 KNOWN = frozenset(name for names in NAMES.values() for name in names)
 
 
