@@ -1,4 +1,4 @@
-"""Films to a corpus: real small films of clay heads are cut into shots, and what is broken is a row."""
+"""Videos to a corpus: real small videos of clay heads are cut into shots, and what is broken is a row."""
 
 import csv
 import io
@@ -13,8 +13,8 @@ from PIL import Image
 from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.corpus.film_frames import FrameSettings
 from twfer_dist.corpus.frames import take_frames
+from twfer_dist.corpus.video_frames import FrameSettings
 
 HEADS = sorted((Path(__file__).parents[2] / "twfer_dist" / "demo" / "postures" / "photographs").glob("*.jpg"))
 RATE = 24  # frames a second
@@ -22,7 +22,7 @@ SHARP = 30  # the only frame of a shot that is not blurred
 
 
 def pixels(path: Path) -> np.ndarray:
-    """A picture as OpenCV writes it into films: BGR."""
+    """A picture as OpenCV writes it into videos: BGR."""
     return np.ascontiguousarray(np.asarray(Image.open(path))[..., ::-1])
 
 
@@ -37,7 +37,7 @@ def shot(head: int, frames: int = 48) -> list[np.ndarray]:
     return views
 
 
-def film(path: Path, frames: list[np.ndarray]) -> Path:
+def video(path: Path, frames: list[np.ndarray]) -> Path:
     codec = {".avi": "MJPG", ".webm": "VP80"}.get(path.suffix, "mp4v")
     height, width = frames[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), RATE, (width, height))  # type: ignore[attr-defined]
@@ -50,15 +50,15 @@ def film(path: Path, frames: list[np.ndarray]) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tour of three heads that comes back to the first, in a folder with what is broken."""
-    folder = tmp_path_factory.mktemp("films")
-    tour = film(folder / "tour.avi", shot(0) + shot(1) + shot(2) + shot(0)[6:])
+    folder = tmp_path_factory.mktemp("videos")
+    tour = video(folder / "tour.avi", shot(0) + shot(1) + shot(2) + shot(0)[6:])
     data = tour.read_bytes()
     (folder / "cut off.avi").write_bytes(data[: len(data) * 2 // 5])
-    whole = film(folder / "headless.mp4", shot(1))
+    whole = video(folder / "headless.mp4", shot(1))
     whole.write_bytes(whole.read_bytes()[:2000])
     (folder / "playlist.mp4").write_text("#EXTM3U\n#EXTINF:10,\n/etc/hostname\n")
     black = np.zeros((240, 256, 3), np.uint8)
-    film(folder / "night.mp4", [black] * RATE)
+    video(folder / "night.mp4", [black] * RATE)
     return folder
 
 
@@ -69,9 +69,9 @@ def taken(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def rows_of(out: Path, film: str) -> list[dict[str, str]]:
+def rows_of(out: Path, video: str) -> list[dict[str, str]]:
     rows = csv.DictReader(io.StringIO((out / "frames.csv").read_text(encoding="utf-8-sig")))
-    return [row for row in rows if row["film"] == film]
+    return [row for row in rows if row["video"] == video]
 
 
 def test_each_shot_gives_its_sharpest_frame(folder: Path, taken: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_folder_is_a_corpus_whose_figures_are_shots(taken: Path) -> None:
     corpus = open_corpus(str(taken))
     figures = dict(zip(corpus.table["path"].to_pylist(), corpus.table["figure_id"].to_pylist(), strict=True))
     assert figures["tour.avi#t=1.25.jpg"] == "tour.avi, shot 1" and len(figures) == 5
-    assert corpus.notes["groups"] == ["film"] and corpus.notes["missing"] == 0
+    assert corpus.notes["groups"] == ["video"] and corpus.notes["missing"] == 0
 
 
 def test_what_is_broken_is_a_row_with_a_sentence(taken: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_second_run_takes_nothing_again(folder: Path, taken: Path) -> None:
     assert {path: data for path, (_, data) in after.items()} == {path: data for path, (_, data) in before.items()}
     assert {path.name for path in after if after[path][0] != before[path][0]} == {
         "cut off.avi#t=1.25.jpg", "cut off.avi#t=2.12.jpg"}  # fmt: skip
-    assert again.films == 5 and again.read == 3
+    assert again.videos == 5 and again.read == 3
     assert (taken / "frames.csv").read_bytes() == table
     with pytest.raises(UserError, match="other settings"):
         take_frames(str(folder), str(taken), FrameSettings(per_shot=2), quiet=True)
@@ -130,7 +130,7 @@ def test_the_command_says_what_to_do(folder: Path, tmp_path: Path) -> None:
     code, said = twfer("corpus", "frames", folder / "headless.mp4", "--out", tmp_path / "none")
     assert code == 2 and "headless.mp4: it cannot be opened" in said and "Convert it to MP4" in said
     code, said = twfer("corpus", "show", folder)
-    assert code == 2 and "twfer corpus frames takes frames from films" in said
+    assert code == 2 and "twfer corpus frames takes frames from videos" in said
     code, said = twfer("corpus", "show", folder / "tour.avi")
-    assert code == 2 and "is a film: run twfer corpus frames" in said
+    assert code == 2 and "is a video: run twfer corpus frames" in said
     assert twfer("corpus", "frames", tmp_path, "--out", tmp_path / "x")[0] == 2

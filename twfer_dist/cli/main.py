@@ -1,9 +1,10 @@
 """The `twfer` command: each command parses, calls one function, prints."""
 
-from twfer_dist.cli import bench, corpus, evaluate, explain, outputs, recipes, track
+from twfer_dist.cli import annotate, bench, corpus, evaluate, explain, outputs, recipes, track
 from twfer_dist.cli.group import main
 
 __all__ = [
+    "annotate",
     "bench",
     "corpus",
     "evaluate",

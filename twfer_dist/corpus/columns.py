@@ -27,11 +27,16 @@ _NAMES = {
 NAMES = {ours: tuple(name.strip() for name in names.split("|")) for ours, names in _NAMES.items()}
 """Each of our columns with other names for it, the most trusted first; the first is its own."""
 
-OF_FILMS = ("film_shot", "film_time", "film_sha256")
+OF_VIDEOS = ("video_shot", "video_time", "video_sha256")
 """The columns by which `frames.take_frames` says where a frame comes from; they group nothing."""
 
 CREDITS = ("credit", "licence", "source_text", "url")
 """Our columns about the rights in a photograph; they group nothing."""
+
+LABEL_COLUMNS = ("face_id", "crop", "doubt", "rule")
+"""The columns that tables of labels have beside ours, as `twfer annotate` and `twfer agreement` write them: the face,
+the digest of the crop that the annotator saw, whether they were unsure, and what decided the label.
+"""
 
 KNOWN = frozenset(name for names in NAMES.values() for name in names)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from twfer_dist.core.credit import Credit
+from twfer_dist.corpus.votes import Vote
 
 
 @dataclass(frozen=True)
@@ -15,3 +16,4 @@ class Entry:
     split: str | None = None  # "train", "validation" or "test" where the corpus has a split
     groups: Mapping[str, str] = field(default_factory=dict)
     credit: Credit = Credit()
+    votes: Mapping[str, Vote] = field(default_factory=dict)  # by annotator

@@ -1,9 +1,9 @@
-"""The shots of a film: where each begins, its sharpest frame, and which shots repeat another.
+"""The shots of a video: where each begins, its sharpest frame, and which shots repeat another.
 
-A film is looked at a few times a second. Two looks differ by the larger of two distances: of their colours (Hellinger's
-between histograms of 8 x 8 x 8 colours) and of their structure (one less the correlation of small grey pictures, which
-light does not change). A cut is where this distance exceeds CUT and is RISE times its median over the looks around it,
-so that a fast pan, which is far from one look to the next for a while, is no cut.
+A video is looked at a few times a second. Two looks differ by the larger of two distances: of their colours
+(Hellinger's between histograms of 8 x 8 x 8 colours) and of their structure (one less the correlation of small grey
+pictures, which light does not change). A cut is where this distance exceeds CUT and is RISE times its median over the
+looks around it, so that a fast pan, which is far from one look to the next for a while, is no cut.
 """
 
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ import numpy as np
 CUT, RISE = 0.25, 3.0
 SIDE = 32  # pixels of a small grey picture
 SAME = 0.99
-"""The correlation of two small pictures from which they show the same: re-encoding and another moment of one take stay
-above it, different heads under the same light and frame below.
+"""The correlation of two small pictures from which they show the same. Takes that came back, encoded again, stayed
+above 0.999; of two figures in one frame and light (85 and 58 rendered ones, 40 terracottas) none reached 0.92.
 """
 
 BLANK = 4.0  # standard deviation of the grey values below which a frame shows nothing
 _AROUND = 8  # looks on either side
-_LONG_SIDE = 640  # pixels at which sharpness is measured, so that films of any size compare
+_LONG_SIDE = 640  # pixels at which sharpness is measured, so that videos of any size compare
 _COLOURS = 8
 
 
 @dataclass(frozen=True)
 class Looks:
-    """What is known of N frames of a film, in their order."""
+    """What is known of N frames of a video, in their order."""
 
-    frames: np.ndarray  # int64 (N,), the number of the frame in the film
+    frames: np.ndarray  # int64 (N,), the number of the frame in the video
     times: np.ndarray  # float64 (N,), seconds
     distances: np.ndarray  # float32 (N,), from the look before, 0 to 1; 0 at the first
     sharpness: np.ndarray  # float32 (N,), variance of the Laplacian of the grey values

@@ -1,9 +1,7 @@
 """One MLflow run, on the driver and on workers. Entries that MLflow does not accept are kept in the run's journal."""
 
 import dataclasses
-import io
 import logging
-import tarfile
 import tempfile
 import time
 import uuid
@@ -17,7 +15,7 @@ import torch
 from mlflow import MlflowClient
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import storage
+from twfer_dist.engine import mlflow_model, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.journal import Journal, without_password
 from twfer_dist.engine.lease import Holder
@@ -139,21 +137,12 @@ class Run:
 
         metrics: the model's own scores, tied to it and to the data set that they were measured on.
         """
-        import mlflow.pytorch
-        import torch
-
-        packed = io.BytesIO()
-        with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=packed, mode="w") as archive:
-            requirements = [f"torch=={torch.__version__.partition('+')[0]}"]  # no registry has a local version
-            try:
-                mlflow.pytorch.save_model(
-                    module, f"{folder}/model", input_example=example, pip_requirements=requirements
-                )
-            except Exception as error:  # a training of hours must survive a failure to log it
-                return logger.warning("MLflow cannot save the network of %s, which continues (%s).", self.name, error)
-            archive.add(f"{folder}/model", "model")
+        try:
+            packed = mlflow_model.pack(module, example)
+        except Exception as error:  # a training of hours must survive a failure to log it
+            return logger.warning("MLflow cannot save the network of %s, which continues (%s).", self.name, error)
         used = {"name": dataset.name, "digest": dataset.digest} if dataset else {}
-        self._log("model", packed.getvalue(), name=name, metrics=dict(metrics or {}), dataset=used)
+        self._log("model", packed, name=name, metrics=dict(metrics or {}), dataset=used)
 
     def send(self) -> int:
         """Send the pending entries as far as MLflow accepts them; return how many remain. The journal is deleted once
@@ -225,43 +214,18 @@ class Run:
                 )
             case "file":
                 assert data is not None
-                with tempfile.TemporaryDirectory() as folder:
-                    path = Path(folder) / Path(entry["name"]).name
-                    path.write_bytes(data)
-                    client.log_artifact(
-                        run, str(path), str(Path(entry["name"]).parent) if "/" in entry["name"] else None
-                    )
+                self._send_file(client, run, Path(entry["name"]), data)
             case "model":
                 assert data is not None
-                self._send_model(client, run, entry, data)
+                mlflow_model.send(client, run, entry, data)
             case _:
                 if entry["state"] != "KILLED" or client.get_run(run).info.status == "RUNNING":
                     client.set_terminated(run, entry["state"], entry["time"])
 
-    def _send_model(self, client: "MlflowClient", run: str, entry: Mapping[str, Any], data: bytes) -> None:
-        """What `mlflow.pytorch.log_model` does with a saved model, for a run other than this process's active one."""
-        from mlflow.entities import LoggedModelOutput, Metric
-        from mlflow.models import Model
-
-        source = client.get_run(run)
-        model = client.create_logged_model(
-            source.info.experiment_id, name=entry["name"], source_run_id=run, params=source.data.params
-        )
+    def _send_file(self, client: "MlflowClient", run: str, name: Path, data: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-                archive.extractall(folder, filter="data")
-            saved = Model.load(f"{folder}/model")
-            saved.model_uuid = saved.model_id = model.model_id
-            saved.artifact_path, saved.run_id = model.artifact_location, run
-            saved.save(f"{folder}/model/MLmodel")
-            client.log_model_artifacts(model.model_id, f"{folder}/model")
-        client.finalize_logged_model(model.model_id, "READY")
-        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
-        of = {"model_id": model.model_id, "run_id": run}
-        of |= {f"dataset_{key}": value for key, value in entry["dataset"].items()}
-        metrics = [Metric(key, value, entry["time"], 0, **of) for key, value in entry["metrics"].items()]
-        if metrics:
-            client.log_batch(run, metrics=metrics)
+            (Path(folder) / name.name).write_bytes(data)
+            client.log_artifact(run, f"{folder}/{name.name}", str(name.parent) if len(name.parts) > 1 else None)
 
     def _id(self, client: "MlflowClient") -> str:
         """The run's id in MLflow, where the run is created with its first entry."""

@@ -12,6 +12,8 @@ from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
+from twfer_dist.corpus.votes_table import FILE as VOTES
+from twfer_dist.corpus.votes_table import votes_csv
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import either
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
@@ -44,9 +46,9 @@ def faces_spec(
 
     Tables: "photographs", one row per planned photograph, and "faces", as many as were found and kept. All copies of a
     photograph share one figure_id in "faces" (see `copies`). Beside the tables: photographs.csv, faces.csv, sheet.jpg
-    with the first faces and their points, copies.csv where there are copies, and credits.json where a corpus says whose
-    its photographs are. `results` holds the detector and why it was chosen, the digest of the network that measured,
-    the number of copies, and the notes of each corpus.
+    with the first faces and their points, and, where there are any, copies.csv, credits.json and annotators' votes.csv.
+    `results` holds the detector and why it was chosen, the digest of the network, the number of copies, and each
+    corpus's notes.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
     """
@@ -55,9 +57,7 @@ def faces_spec(
     if choice is not None and model is not None:
         Detector(choice, config.side)  # a wrong file is reported before workers start
     weights = storage.absolute(network) if config.measure else None
-    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
-    if weights:
-        models |= {"network": open_analyzer(weights).sha256, "torch": torch.__version__}
+    models = _models(choice, weights)
 
     def do(output: StageOutput) -> None:
         roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
@@ -68,9 +68,17 @@ def faces_spec(
         _join_copies(output)
         write_handout(output, group_names(plan["groups"]))
         write_credits(output, credits_of(corpora))
+        if votes := votes_csv(corpora):
+            output.write_file(VOTES, votes)
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     return StageSpec("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
+
+
+def _models(choice: Choice | None, weights: str | None) -> dict[str, str]:
+    """What the fingerprint covers besides inputs and configuration: detector, network and libraries."""
+    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
+    return models | ({"network": open_analyzer(weights).sha256, "torch": torch.__version__} if weights else {})
 
 
 def _check_names(corpora: Sequence[Corpus]) -> None:

@@ -28,6 +28,8 @@ KINDS = {
     "train": "recognition.train_stage:KIND",
     "sweep": "recognition.sweep_stage:KIND",
     "predict": "recognition.stage:KIND",
+    "embed": "similarity.stage:KIND",
+    "similarity": "similarity.compare:KIND",
     "reader": "reading.train_stage:KIND",
     "read": "reading.stage:KIND",
     "explain-answers": "explanation.stage:KIND",

@@ -25,8 +25,8 @@ Method = Literal["reader", "paper"]
 
 def faces_recipe(corpus: str, settings: Mapping[str, Any], out: str, corrections: str | None) -> Recipe:
     """The recipe that finds the faces of one corpus. corrections: a table of what a person marked as wrong in them."""
-    stages = _faces_stages([_name(corpus)], settings, corrections)
-    given = {"name": "faces", "out": out, "corpora": {_name(corpus): corpus}, "stages": stages}
+    stages = _faces_stages([corpus_name(corpus)], settings, corrections)
+    given = {"name": "faces", "out": out, "corpora": {corpus_name(corpus): corpus}, "stages": stages}
     return parse_recipe(given, "twfer faces", text="")
 
 
@@ -151,8 +151,8 @@ def _named(folders: Sequence[str]) -> dict[str, str]:
     paths = [storage.absolute(folder).rstrip("/") for folder in folders]
     if twice := next((folder for k, folder in enumerate(folders) if paths[k] in paths[:k]), None):
         raise UserError(f"{twice} is named twice: name each folder once.")
-    own = [_name(folder) for folder in folders]
-    around = [_name(path.rpartition("/")[0]) for path in paths]
+    own = [corpus_name(folder) for folder in folders]
+    around = [corpus_name(path.rpartition("/")[0]) for path in paths]
     longer = [f"{outer}-{name}" if own.count(name) > 1 else name for name, outer in zip(own, around, strict=True)]
     names = [
         name if longer.count(name) == 1 else f"{name}-{longer[: k + 1].count(name)}" for k, name in enumerate(longer)
@@ -160,7 +160,7 @@ def _named(folders: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, folders, strict=True))
 
 
-def _name(corpus: str) -> str:
+def corpus_name(corpus: str) -> str:
     """A corpus is named after its folder or its manifest."""
     name = storage.name_of(storage.absolute(corpus))
     return name.rpartition(".")[0] if name.lower().endswith(ENDINGS) else name

@@ -2,9 +2,10 @@
 sweep's.
 """
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
@@ -109,21 +110,13 @@ def sweep_spec(
         ray_cluster.start()
         if gpu:
             resources.check_gpus(1)
-        own = {name: value for name, value in dataclasses.asdict(config).items() if name != "train"}
-        tags = {"stage": "sweep", "fingerprint": output.spec.fingerprint, "network": config.train.network}
-        params = dataclasses.asdict(config.train) | own
-        with tracking.start(f"sweep-{output.spec.fingerprint}", output.out, tags=tags, params=params) as run:
-            run.log_dataset(dataset, context="training")
-            points = tuple(config.points())
-            with trial_records(output, tracking, run, len(points), checkpoint_seconds) as records:
-                for record, trial in zip(records, points, strict=True):
-                    set_aside_damaged(record.checkpoint_uri, partial(training.new_state, trial))
-                trials = _Trials(dataset, points, records, gpu)
-                at_once = concurrency or resources.slots(cpus, int(gpu))
-                per_trial = {"cpu": cpus, "gpu": int(gpu)}
-                progress = output.progress(len(records), "trials")
-                ends = _tune(trials, config, at_once, per_trial, output.scratch("tune"), progress)
-                _finish(output, run, trials, ends, len(validation))
+        at_once = concurrency or resources.slots(cpus, int(gpu))
+        with _open_runs(output, dataset, config, tracking, checkpoint_seconds) as (run, records):
+            trials = _Trials(dataset, tuple(config.points()), records, gpu)
+            per_trial = {"cpu": cpus, "gpu": int(gpu)}
+            progress = output.progress(len(records), "trials")
+            ends = _tune(trials, config, at_once, per_trial, output.scratch("tune"), progress)
+            _finish(output, run, trials, ends, len(validation))
 
     return StageSpec("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
 
@@ -136,6 +129,23 @@ class _Trials:
     configs: tuple[TrainConfig, ...]
     records: tuple[Record, ...]
     gpu: bool
+
+
+@contextlib.contextmanager
+def _open_runs(
+    output: StageOutput, dataset: Artifact, config: SweepConfig, tracking: Tracking, checkpoint_seconds: float
+) -> Iterator[tuple[Run, tuple[Record, ...]]]:
+    """The sweep's run, and the records of its trials."""
+    spec, points = output.spec, config.points()
+    tags = {"stage": "sweep", "fingerprint": spec.fingerprint, "network": config.train.network}
+    own = {name: value for name, value in dataclasses.asdict(config).items() if name != "train"}
+    params = dataclasses.asdict(config.train) | own
+    with tracking.start(f"sweep-{spec.fingerprint}", output.out, tags=tags, params=params) as run:
+        run.log_dataset(dataset, context="training")
+        with trial_records(output, tracking, run, len(points), checkpoint_seconds) as records:
+            for record, trial in zip(records, points, strict=True):
+                set_aside_damaged(record.checkpoint_uri, partial(training.new_state, trial))
+            yield run, records
 
 
 def _finish(
@@ -189,18 +199,8 @@ def _tune(
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
-    class Shown(tune.Callback):
-        """An epoch of a trial is a fraction of a trial's progress; its end, early or not, is the rest."""
-
-        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-            progress.advance(1 / epochs)
-
-        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-            progress.advance(1 - trial.last_result["epoch"] / epochs)
-            close_trial(records[trial.config["trial"]].run, trial.last_result, epochs)
-
     fs, path = storage.resolve(uri)
-    epochs, records = config.train.epochs, trials.records
+    epochs = config.train.epochs
     scheduler = ASHAScheduler(
         time_attr="epoch", max_t=epochs, grace_period=min(config.patience, epochs), reduction_factor=config.reduction
     )
@@ -213,7 +213,7 @@ def _tune(
             storage_path=path,
             storage_filesystem=fs,
             verbose=0,
-            callbacks=[Shown()],
+            callbacks=[_observer(trials.records, epochs, progress)],
             failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
         ),
     )
@@ -221,6 +221,23 @@ def _tune(
     progress.close()
     ends = dict(_end(results[number]) for number in range(len(results)))
     return [ends[number] for number in range(len(ends))]
+
+
+def _observer(records: Sequence[Record], epochs: int, progress: Progress) -> Any:
+    """What Ray Tune tells of its trials, as progress and as ends of their runs."""
+    from ray import tune
+
+    class Observer(tune.Callback):
+        """An epoch of a trial is a fraction of a trial's progress; its end, early or not, is the rest."""
+
+        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+            progress.advance(1 / epochs)
+
+        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            progress.advance(1 - trial.last_result["epoch"] / epochs)
+            close_trial(records[trial.config["trial"]].run, trial.last_result, epochs)
+
+    return Observer()
 
 
 def _end(result: Any) -> tuple[int, list[LogLine] | Diverged]:

@@ -29,6 +29,7 @@ class ReportInputs:
     models: Sequence[Artifact] = ()  # trainings and sweeps
     validity: Sequence[Artifact] = ()
     explanations: Sequence[Artifact] = ()
+    similarity: Sequence[Artifact] = ()
 
     def __iter__(self) -> Iterator[tuple[str, Sequence[Artifact]]]:
         """The kinds of inputs by name, each with its outputs."""

@@ -39,6 +39,7 @@ from twfer_dist.study.road_summary import road_summary
 from twfer_dist.study.roads import is_road
 from twfer_dist.study.sections import SECTIONS, parts
 from twfer_dist.study.shown import Shown, pictures
+from twfer_dist.study.similarity import PAPER
 from twfer_dist.study.summary import significance_level, summary
 from twfer_dist.study.tables import about, study_tables
 from twfer_dist.study.trust_tables import trust_tables
@@ -117,6 +118,7 @@ def report_spec(
     models: Sequence[Artifact] = (),
     validity: Sequence[Artifact] = (),
     explanations: Sequence[Artifact] = (),
+    similarity: Sequence[Artifact] = (),
     config: ReportConfig,
 ) -> StageSpec:
     """The stage that writes `index.html` (self-contained), `report.json`, and in `tables/` every table of the report
@@ -125,11 +127,11 @@ def report_spec(
 
     predictions: outputs of `predict` and `read`. Answers to images of `datasets` give the accuracy on each split;
     answers to faces of `faces` are the study. animated: for the strips. models: finished trainings and sweeps, with the
-    trainings behind cross-fitted answers. validity: finished validity tests. explanations: outputs of `explain-answers`. Any of
-    them may be absent: the page says what is missing. Without `faces`, all images that are in none of `datasets` are
-    taken for photographs.
+    trainings behind cross-fitted answers. validity: finished validity tests. explanations: outputs of
+    `explain-answers`. similarity: finished comparisons of faces. Any of them may be absent: the page says what is
+    missing. Without `faces`, all images that are in none of `datasets` are taken for photographs.
     """
-    inputs = ReportInputs(predictions, faces, animated, datasets, models, validity, explanations)
+    inputs = ReportInputs(predictions, faces, animated, datasets, models, validity, explanations, similarity)
     named = {f"{kind}-{number}": output for kind, outputs in inputs for number, output in enumerate(outputs)}
     page = storage.sha256("".join(map(_template, _TEMPLATES)).encode())
     return StageSpec(
@@ -230,6 +232,7 @@ def _environment() -> jinja2.Environment:
         PRESENT=PRESENT,
         REGROUPINGS=REGROUPINGS,
         OPEN_PLATES=OPEN,
+        PAPER_SIMILARITY=PAPER,
         words=words,
         page_words=page_words,
         start_words=start_words,
@@ -256,6 +259,7 @@ KIND = StageKind(
         Input("models", ("train", "sweep"), several=True, optional=True),
         Input("validity", ("validity",), several=True, optional=True),
         Input("explanations", ("explain-answers",), several=True, optional=True),
+        Input("similarity", ("similarity",), several=True, optional=True),
     ),
     build=_build,
 )

@@ -20,6 +20,7 @@ from twfer_dist.study.inputs import ReportInputs
 from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.plates import Plate, plates
 from twfer_dist.study.report_data import Study
+from twfer_dist.study.similarity import SimilarityPictures, similarity_pictures
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Shown:
     strips: list[AnimatedFace]
     plates: list[Plate]
     explained_faces: list[ExplainedFace]
+    similarity_pictures: list[SimilarityPictures]  # of `Study.similarity`
 
 
 def pictures(
@@ -52,4 +54,5 @@ def pictures(
         strips=animated_strips(inputs.animated, inputs.faces, strips),
         plates=plates(measured, inputs.faces),
         explained_faces=explained_faces(inputs.explanations, inputs.faces),
+        similarity_pictures=similarity_pictures(inputs.similarity),
     )

@@ -1,4 +1,4 @@
-"""Reading a film with OpenCV: frames in order, within bounds, from files that may be damaged or hostile."""
+"""Reading a video with OpenCV: frames in order, within bounds, from files that may be damaged or hostile."""
 
 import re
 from collections.abc import Iterator
@@ -9,22 +9,22 @@ import numpy as np
 
 from twfer_dist.core.status import TOO_LARGE, UNREADABLE
 
-FILM_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv")
-"""The endings of films, in lower case."""
+VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv")
+"""The endings of videos, in lower case."""
 
 MAX_PIXELS = 40_000_000  # of a frame: 8K has 33 million
-MAX_SECONDS = 6 * 3600.0  # of a film that are read
+MAX_SECONDS = 6 * 3600.0  # of a video that are read
 
-# By content, because a playlist with a film's name would have the decoder open other files.
-_FILM = re.compile(
+# By content, because a playlist with a video's name would have the decoder open other files.
+_VIDEO = re.compile(
     rb"....(ftyp|moov|mdat|wide|free|skip|pnot)|RIFF....AVI |\x1a\x45\xdf\xa3|\0\0\x01[\xba\xb3]|OggS"
     rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11",
     re.DOTALL,
 )
 
 
-class FilmError(Exception):
-    """A film that cannot be read. status: as in `core.status`; the message is a sentence."""
+class VideoError(Exception):
+    """A video that cannot be read. status: as in `core.status`; the message is a sentence."""
 
     def __init__(self, status: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -37,25 +37,27 @@ class Frame:
     time: float  # seconds from the start
 
 
-class Film:
-    """A film on this machine. `frame` decodes the one that `frames` has reached.
+class Video:
+    """A video on this machine. `frame` decodes the one that `frames` has reached.
 
     A decoder can crash or hang over a hostile file: read it in a process of its own.
     """
 
     def __init__(self, path: str) -> None:
-        """path: absolute. FilmError where it is no film, or its frames are too large."""
+        """path: absolute. VideoError where it is no video, or its frames are too large."""
         with open(path, "rb") as file:
-            if not _FILM.match(file.read(16)):
-                raise FilmError(UNREADABLE, "its content is not that of a film: it is damaged or of an unknown format.")
+            if not _VIDEO.match(file.read(16)):
+                raise VideoError(
+                    UNREADABLE, "its content is not that of a video: it is damaged or of an unknown format."
+                )
         self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
-            raise FilmError(UNREADABLE, "it cannot be opened: it is cut off or damaged, or its codec is unknown.")
+            raise VideoError(UNREADABLE, "it cannot be opened: it is cut off or damaged, or its codec is unknown.")
         self.width, self.height = (
             int(self._capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         )
         if self.width * self.height > MAX_PIXELS:
-            raise FilmError(TOO_LARGE, f"a frame has {self.width} x {self.height} pixels, more than {MAX_PIXELS:,}.")
+            raise VideoError(TOO_LARGE, f"a frame has {self.width} x {self.height} pixels, more than {MAX_PIXELS:,}.")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate = rate if 0 < rate <= 1000 else 25.0
         self.promised = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
