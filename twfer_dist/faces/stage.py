@@ -1,7 +1,7 @@
 """Photographs to faces as a stage on Ray Data."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import cv2
@@ -13,17 +13,19 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import either
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.spec import HasDigest, StageSpec
 from twfer_dist.engine.spreadsheet import group_names, rows_to_csv
 from twfer_dist.faces import copies
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import DETECTORS, Choice, choose
 from twfer_dist.faces.finder import ALIGNED, FaceFinder, FacesConfig
 from twfer_dist.faces.handout import write_handout
+from twfer_dist.faces.rendered import rendered_corpus
 from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 
 VERSION = 6
@@ -38,6 +40,7 @@ def faces_spec(
     model: str | None = None,
     network: str = SHIPPED,
     actors: int | None = None,
+    rendered: Mapping[str, Artifact] | None = None,
 ) -> StageSpec:
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
@@ -47,7 +50,11 @@ def faces_spec(
     it was chosen, the digest of the network that measured, the number of copies, and the notes of each corpus.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
+    rendered: outputs of `render` by the names under which their images are corpora too (`rendered.rendered_corpus`).
     """
+    rendered = rendered or {}
+    photographed: dict[str, HasDigest] = {corpus.name: corpus for corpus in corpora}
+    corpora = [*corpora, *(rendered_corpus(artifact, name) for name, artifact in rendered.items())]
     _check_names(corpora)
     choice = None if config.aligned else choose(detector, model)
     if choice is not None and model is not None:
@@ -59,7 +66,8 @@ def faces_spec(
 
     def do(output: StageOutput) -> None:
         roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
-        step = Step(FaceFinder, {"roots": roots, "config": config, "choice": choice, "network": weights}, actors=actors)
+        finder = {"roots": roots, "config": config, "choice": choice, "network": weights, "rendered": rendered}
+        step = Step(FaceFinder, finder, actors=actors)
         plan = _plan(corpora)
         output.results |= _facts(corpora, choice, models.get("network"))
         output.map(plan, [step], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names)
@@ -67,7 +75,7 @@ def faces_spec(
         write_handout(output, group_names(plan["groups"]))
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
-    return StageSpec("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
+    return StageSpec("faces", VERSION, photographed | rendered, config, models, tables, do)
 
 
 def _check_names(corpora: Sequence[Corpus]) -> None:
@@ -107,9 +115,14 @@ def _join_copies(output: StageOutput) -> None:
 def _check(request: Request) -> None:
     if (detector := request.options.get("detector", "auto")) not in ("auto", *DETECTORS):
         raise UserError(f"'{detector}' is not a face detector: use {either(('auto', *DETECTORS))}.")
+    if not request.all("corpora") and not request.all("rendered"):
+        raise UserError("'corpora' is missing: name a corpus, or 'rendered' heads.")
+    if "called" in request.options and not request.all("rendered"):
+        raise UserError("'called' names the corpus of 'rendered' heads, and there are none: leave it out.")
 
 
 def _build(request: Request) -> StageSpec:
+    heads = request.one("rendered")
     return faces_spec(
         request.all("corpora"),
         request.config,
@@ -117,15 +130,16 @@ def _build(request: Request) -> StageSpec:
         model=request.files.get("model"),
         network=request.files.get("network", SHIPPED),
         actors=request.compute.actors,
+        rendered={request.options.get("called", "rendered"): heads} if heads else None,
     )
 
 
 KIND = StageKind(
     "faces",
     config=FacesConfig,
-    inputs=(Input("corpora", several=True),),
+    inputs=(Input("corpora", several=True, optional=True), Input("rendered", ("render",), optional=True)),
     files=(InputFile("model"), InputFile("network")),
-    options=("detector",),
+    options=("detector", "called"),
     build=_build,
     check=_check,
 )
