@@ -25,7 +25,7 @@ lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-docs: $(READY)  ## write the generated pages of docs/: data dictionary and file tree
+docs: $(READY)  ## write the generated pages of docs/, and bring the catalogs of other languages up to date
 	@$(BIN)/python docs/generate.py
 
 chaos: $(READY)  ## runs killed at twenty random points of each kind, a thousand damaged files; minutes

@@ -1,10 +1,12 @@
-"""Write the generated pages: docs/data-dictionary.md from the schemas, docs/tree.md from the docstrings of the modules.
+"""Write the generated pages: docs/data-dictionary.md from the schemas, docs/tree.md from the docstrings of the modules,
+the catalogs of `twfer_dist/languages/` from the messages.
 
 make docs
 """
 
 import ast
 import re
+import runpy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +86,8 @@ TABLES = (
 def pages() -> dict[Path, str]:
     """The text of each generated page."""
     dictionary = [*_head(), *_statuses(), *(line for table in TABLES for line in _table(table))]
-    return {DOCS / "data-dictionary.md": "\n".join(dictionary), DOCS / "tree.md": "\n".join(_tree())}
+    catalogs = runpy.run_path(str(DOCS / "catalogs.py"))["catalogs"]()
+    return {DOCS / "data-dictionary.md": "\n".join(dictionary), DOCS / "tree.md": "\n".join(_tree()), **catalogs}
 
 
 def _tree() -> Iterator[str]:

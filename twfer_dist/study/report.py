@@ -10,6 +10,7 @@ from typing import Annotated
 import jinja2
 
 import twfer_dist
+from twfer_dist.core.language import Language, speak, use_language
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
@@ -86,6 +87,7 @@ class ReportConfig(Settings):
     strips: Annotated[int, Range(0, 10_000)] = 4  # animated faces, at most
     examples: Annotated[int, Range(0, 10_000)] = 12  # photographs without a face, about
     groups: tuple[str, ...] = ()  # the columns that faces are compared by; if empty, every column that groups them
+    language: Language = "en"  # of the page; the tables and report.json are English
     recipe: str = ""  # the text of the recipe, printed under "How to reproduce this report"
 
 
@@ -146,7 +148,8 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
         plates=plates(measured, inputs.faces),
     )
     answer = road_summary(study) if study.overall and is_road(study.model) else summary(study)
-    output.write_file("index.html", render(study, answer, shown, config, output.name).encode())
+    with use_language(config.language):
+        output.write_file("index.html", render(study, answer, shown, config, output.name).encode())
     sample = [{key: value for key, value in asdict(card).items() if key != "image"} for card in shown.cards]
     report = {"title": config.title, "question": config.question, **asdict(study), "answer": answer, "sample": sample}
     report["plates"] = [plate.as_json() for plate in shown.plates]
@@ -170,6 +173,7 @@ def render(study: Study, answer: Sequence[str], shown: Shown, config: ReportConf
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    speak(environment)
     environment.filters |= {"called": called, "at_start": at_start, "is_road": is_road}
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     environment.globals.update(
