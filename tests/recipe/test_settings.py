@@ -185,7 +185,7 @@ TOGETHER = [
     ("learn", {"trunk": "learn2"}, "'trunk' names 'learn2', which is not defined above"),
     ("gan", {"bfloat16": True}, "'bfloat16' is now 'precision': write precision: auto, float32 or bfloat16"),
     ("moved", {"bfloat16": False}, "'bfloat16' is now 'precision'"),
-    ("better", {"corrections": "nowhere.csv"}, "does not exist: name another file"),
+    ("better", {"corrections": "nowhere.csv"}, "the 'corrections' of stage 'better' "),
 ]
 
 

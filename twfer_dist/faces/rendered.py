@@ -17,14 +17,14 @@ LAYOUT = "rendered"
 _COLUMNS = ["image_id", "figure_id", "label", "votes", "groups"]
 
 
-def rendered_corpus(rendered: Artifact, name: str) -> Corpus:
-    """The images of a `render` stage as a corpus called `name`; `path` is the image's id.
+def rendered_corpus(rendered: Artifact, name: str, split: str | None = None) -> Corpus:
+    """The images of a `render` stage as a corpus called `name`, all in one `split`; `path` is the image's id.
 
     Labels come from the simulated annotators' votes; where there are none, they are the rendered expressions. The
     rendered Action Units are left out: as of a photograph, they are for the faces stage to measure.
     """
     images = rendered.table(".", schema.RENDERED, columns=_COLUMNS).to_pylist()
-    rows = sorted((_row(name, image) for image in images), key=lambda row: row["photo_id"])
+    rows = sorted((_row(name, image) | {"split": split} for image in images), key=lambda row: row["photo_id"])
     notes = {
         "layout": LAYOUT,
         "photographs": len(rows),
@@ -34,7 +34,8 @@ def rendered_corpus(rendered: Artifact, name: str) -> Corpus:
     }
     table = pa.Table.from_pylist(rows, schema=schema.CORPUS)
     fact = (int(rendered.digest[:12], 16), 0)  # in the place of a file's size and time: other renders, another fact
-    return Corpus(name, rendered.uri, table, [fact] * len(rows), storage.digest([name, rendered.digest]), notes)
+    digest = storage.digest([name, split, rendered.digest])
+    return Corpus(name, rendered.uri, table, [fact] * len(rows), digest, notes)
 
 
 def _row(name: str, image: Mapping[str, Any]) -> dict[str, Any]:

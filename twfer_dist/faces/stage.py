@@ -1,7 +1,7 @@
 """Photographs to faces as a stage on Ray Data."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import cv2
@@ -30,6 +30,8 @@ from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 
 VERSION = 6
 ROWS_PER_SHARD = 64
+_OF_RENDERED = ("called", "split")  # options that only rendered heads have
+_SPLITS = ("train", "validation", "test")
 
 
 def faces_spec(
@@ -40,7 +42,9 @@ def faces_spec(
     model: str | None = None,
     network: str = SHIPPED,
     actors: int | None = None,
-    rendered: Mapping[str, Artifact] | None = None,
+    rendered: Artifact | None = None,
+    called: str = "rendered",
+    split: str | None = None,
 ) -> StageSpec:
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
@@ -50,11 +54,11 @@ def faces_spec(
     it was chosen, the digest of the network that measured, the number of copies, and the notes of each corpus.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
-    rendered: outputs of `render` by the names under which their images are corpora too (`rendered.rendered_corpus`).
+    rendered: an output of `render`, whose images are one more corpus, `called` so, and in the `split` train, validation
+    or test.
     """
-    rendered = rendered or {}
-    photographed: dict[str, HasDigest] = {corpus.name: corpus for corpus in corpora}
-    corpora = [*corpora, *(rendered_corpus(artifact, name) for name, artifact in rendered.items())]
+    if rendered:
+        corpora = [*corpora, rendered_corpus(rendered, called, split)]
     _check_names(corpora)
     choice = None if config.aligned else choose(detector, model)
     if choice is not None and model is not None:
@@ -66,7 +70,13 @@ def faces_spec(
 
     def do(output: StageOutput) -> None:
         roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
-        finder = {"roots": roots, "config": config, "choice": choice, "network": weights, "rendered": rendered}
+        finder = {
+            "roots": roots,
+            "config": config,
+            "choice": choice,
+            "network": weights,
+            "rendered": {called: rendered} if rendered else {},
+        }
         step = Step(FaceFinder, finder, actors=actors)
         plan = _plan(corpora)
         output.results |= _facts(corpora, choice, models.get("network"))
@@ -75,7 +85,10 @@ def faces_spec(
         write_handout(output, group_names(plan["groups"]))
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
-    return StageSpec("faces", VERSION, photographed | rendered, config, models, tables, do)
+    inputs: dict[str, HasDigest] = {corpus.name: corpus for corpus in corpora}
+    if rendered:
+        inputs["rendered heads"] = rendered
+    return StageSpec("faces", VERSION, inputs, config, models, tables, do)
 
 
 def _check_names(corpora: Sequence[Corpus]) -> None:
@@ -117,12 +130,13 @@ def _check(request: Request) -> None:
         raise UserError(f"'{detector}' is not a face detector: use {either(('auto', *DETECTORS))}.")
     if not request.all("corpora") and not request.all("rendered"):
         raise UserError("'corpora' is missing: name a corpus, or 'rendered' heads.")
-    if "called" in request.options and not request.all("rendered"):
-        raise UserError("'called' names the corpus of 'rendered' heads, and there are none: leave it out.")
+    if (given := [name for name in _OF_RENDERED if name in request.options]) and not request.all("rendered"):
+        raise UserError(f"'{given[0]}' describes 'rendered' heads, and there are none: leave it out.")
+    if (split := request.options.get("split", "train")) not in _SPLITS:
+        raise UserError(f"'{split}' is not a split: use {either(_SPLITS)}.")
 
 
 def _build(request: Request) -> StageSpec:
-    heads = request.one("rendered")
     return faces_spec(
         request.all("corpora"),
         request.config,
@@ -130,7 +144,8 @@ def _build(request: Request) -> StageSpec:
         model=request.files.get("model"),
         network=request.files.get("network", SHIPPED),
         actors=request.compute.actors,
-        rendered={request.options.get("called", "rendered"): heads} if heads else None,
+        rendered=request.one("rendered"),
+        **{name: request.options[name] for name in _OF_RENDERED if name in request.options},
     )
 
 
@@ -139,7 +154,7 @@ KIND = StageKind(
     config=FacesConfig,
     inputs=(Input("corpora", several=True, optional=True), Input("rendered", ("render",), optional=True)),
     files=(InputFile("model"), InputFile("network")),
-    options=("detector", "called"),
+    options=("detector", *_OF_RENDERED),
     build=_build,
     check=_check,
 )

@@ -30,6 +30,7 @@ KINDS = {
     "reader": "reading.train_stage:KIND",
     "read": "reading.stage:KIND",
     "validity": "study.validity:KIND",
+    "paper-tables": "study.paper.stage:KIND",
     "report": "study.report:KIND",
 }
 
