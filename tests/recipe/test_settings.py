@@ -38,6 +38,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "read": {"kind": "predict", "inputs": ["found"], "model": "learn"},
     "valid": {"kind": "validity", "real": "set", "animated": "set", "models": ["learn"], "predictions": ["read"]},
     "page": {"kind": "report", "predictions": ["read"]},
+    "tables": {"kind": "paper-tables", "arm_1": "learn", "datasets": ["set"], "predictions": ["read"]},
 }
 
 

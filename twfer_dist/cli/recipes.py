@@ -192,8 +192,9 @@ def _run(
                 print_stage(outcome.summary())
                 print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
-    named = [outcome.stage.name for outcome in outcomes if outcome.stage.kind == "report" and outcome.artifact]
-    reports = [storage.join(recipe.out, name, "index.html") for name in named]
+    stages_done = [outcome.stage for outcome in outcomes if outcome.artifact]
+    pages = [(stage.name, page) for stage in stages_done for page in kind_of(stage.kind).shown[:1]]
+    reports = [storage.join(recipe.out, name, page) for name, page in pages]
     tracked = any(kind_of(outcome.stage.kind).tracked for outcome in outcomes)
     mlflow = recipe.tracking.interface if recipe.tracking and tracked else None
     if as_json:

@@ -50,9 +50,8 @@ def run_recipe(
         assert outcome.artifact
         index[outcome.stage.name] = outcome.artifact.name
         _write_index(recipe, index)
-        if outcome.stage.kind == "report":  # where people look for it
-            for file in ("index.html", "faces.csv"):
-                storage.copy_file(outcome.artifact.path(file), storage.join(recipe.out, outcome.stage.name, file))
+        for file in kind_of(outcome.stage.kind).shown:
+            storage.copy_file(outcome.artifact.path(file), storage.join(recipe.out, outcome.stage.name, file))
         yield outcome
         if outcome.stage.name == until:
             return

@@ -214,4 +214,5 @@ KIND = StageKind(
         Input("validity", ("validity",), several=True, optional=True),
     ),
     build=_build,
+    shown=("index.html", "faces.csv"),
 )

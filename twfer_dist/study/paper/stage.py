@@ -138,4 +138,5 @@ KIND = StageKind(
     ),
     files=(InputFile("figures"),),
     build=_build,
+    shown=(PAGE, "tables.csv"),
 )
