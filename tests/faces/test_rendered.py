@@ -12,7 +12,7 @@ from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Compute, Request
 from twfer_dist.faces.finder import FaceFinder, FacesConfig
-from twfer_dist.faces.rendered import rendered_corpus
+from twfer_dist.faces.rendered import RenderedHeads
 from twfer_dist.faces.stage import KIND, faces_spec
 from twfer_dist.rendering.plan import ClayConfig
 
@@ -28,7 +28,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 @pytest.fixture(scope="module")
 def corpus(heads: Artifact) -> Corpus:
-    return rendered_corpus(heads, "people", "test")
+    return RenderedHeads(heads, "people", "test").corpus()
 
 
 def test_every_image_is_a_photograph_with_its_label(heads: Artifact, corpus: Corpus) -> None:
@@ -44,12 +44,12 @@ def test_every_image_is_a_photograph_with_its_label(heads: Artifact, corpus: Cor
 
 def test_votes_decide_labels_where_there_are_votes(tmp_path: Path) -> None:
     heads = rendered(str(tmp_path), ClayConfig(plan="expressions", figures=1, scenes=1, size=32))
-    rules = rendered_corpus(heads, "warriors").table["label_rule"].to_pylist()
+    rules = RenderedHeads(heads, "warriors").corpus().table["label_rule"].to_pylist()
     assert all(rule == "majority" or rule.startswith("tie") for rule in rules)
 
 
 def test_faces_are_the_rendered_images(heads: Artifact, corpus: Corpus) -> None:
-    found = FaceFinder({"people": corpus.root}, ALIGNED, None, None, {"people": heads})(corpus.table)
+    found = FaceFinder({"people": corpus.root}, ALIGNED, None, None, RenderedHeads(heads, "people"))(corpus.table)
     images = dict(zip(*(heads.table(".", RENDERED)[name].to_pylist() for name in ("image_id", "image")), strict=True))
     faces = found["faces"].to_pylist()
     assert len(faces) == 14 and set(found["photographs"]["status"].to_pylist()) == {"ok"}
@@ -61,10 +61,10 @@ def test_faces_are_the_rendered_images(heads: Artifact, corpus: Corpus) -> None:
 def test_name_split_and_render_are_in_the_fingerprint(heads: Artifact, tmp_path: Path) -> None:
     other = rendered(str(tmp_path), ClayConfig(plan="performances", figures=2, scenes=1, size=48, seed=1))
     specs = [
-        faces_spec([], ALIGNED, rendered=heads, called=called, split=split)
+        faces_spec([], ALIGNED, heads=RenderedHeads(heads, called, split))
         for called, split in (("people", "test"), ("people", "train"), ("people", None), ("others", "test"))
     ]
-    specs.append(faces_spec([], ALIGNED, rendered=other, called="people", split="test"))
+    specs.append(faces_spec([], ALIGNED, heads=RenderedHeads(other, "people", "test")))
     assert len({spec.fingerprint for spec in specs}) == 5
     assert list(specs[0].build_ids.values()) == [heads.build_id]  # renders made again make these faces outdated
 

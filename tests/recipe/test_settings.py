@@ -170,7 +170,7 @@ TOGETHER = [
     ("read", {"model": None}, "'model' is missing: name a stage of kind train, or its output directory"),
     ("read", {"inputs": []}, "'inputs' is missing: name a stage of kind faces, corrected, animate or dataset"),
     ("found", {"corpora": None}, "'corpora' is missing: name a corpus"),
-    ("heads", {"head": None}, "'head' is missing: name the head model that `twfer corpus head` makes"),
+    ("heads", {"head": None}, "'head' is missing: name a head model, such as package:demo/head.npz"),
     ("moved", {"generator": None}, "'generator' is missing: name a checkpoint"),
     ("better", {"corrections": None}, "'corrections' is missing: name the table"),
     ("moved", {"faces": None}, "'faces' is missing: name a stage of kind faces or corrected"),

@@ -16,14 +16,13 @@ from twfer_dist.core import images, schema
 from twfer_dist.core.crop import aligned_matrix, full_frame_matrix, warp_crop
 from twfer_dist.core.status import LOW_QUALITY, NO_FACE, OK, TOO_SMALL
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.faces import copies
 from twfer_dist.faces.decode import DecodeError, decode, on_grey, read
 from twfer_dist.faces.detection import Detection, detections, measure_upright
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import Choice
-from twfer_dist.faces.rendered import rendered_images
+from twfer_dist.faces.rendered import RenderedHeads
 from twfer_dist.measurement.analyzer import open_analyzer
 from twfer_dist.measurement.face import Face
 from twfer_dist.measurement.network import SIZE
@@ -59,7 +58,7 @@ class FaceFinder:
     """Reads each photograph of a shard, finds its faces, measures and crops them.
 
     roots: the folder or URI of each corpus. choice: None for aligned photographs. network: the weights that measure,
-    None where nothing is measured. rendered: the corpora whose images stand in the table of a `render` stage.
+    None where nothing is measured. heads: a corpus of rendered heads.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class FaceFinder:
         config: FacesConfig,
         choice: Choice | None,
         network: str | None,
-        rendered: Mapping[str, Artifact] | None = None,
+        heads: RenderedHeads | None = None,
     ) -> None:
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
@@ -77,7 +76,7 @@ class FaceFinder:
         self.identity = choice.identity if choice else ALIGNED
         self.detector = Detector(choice, config.side, config.threshold) if choice else None
         self.analyzer = open_analyzer(network) if network else None
-        self.rendered = rendered or {}
+        self.heads = heads
 
     def __call__(self, plan: pa.Table) -> dict[str, pa.Table]:
         photographs: list[dict[str, Any]] = []
@@ -100,15 +99,10 @@ class FaceFinder:
         """For each row a function that returns its photograph's bytes or raises DecodeError; the next ones are read
         meanwhile.
         """
-        renders = {
-            (name, image_id): data
-            for name, artifact in self.rendered.items()
-            for image_id, data in rendered_images(artifact, [r["path"] for r in rows if r["corpus"] == name]).items()
-        }
+        renders = self.heads.images(rows) if self.heads else {}
 
         def content(row: Mapping[str, Any]) -> bytes:
-            known = renders.get((row["corpus"], row["path"]))
-            return known or read(self.roots[row["corpus"]], row["path"], self.config.max_pixels)
+            return renders.get(row["photo_id"]) or read(self.roots[row["corpus"]], row["path"], self.config.max_pixels)
 
         with ThreadPoolExecutor(_READ_AHEAD) as pool:
             reads = (pool.submit(content, row) for row in rows)

@@ -13,7 +13,6 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import storage
-from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import either
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
@@ -25,7 +24,7 @@ from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import DETECTORS, Choice, choose
 from twfer_dist.faces.finder import ALIGNED, FaceFinder, FacesConfig
 from twfer_dist.faces.handout import write_handout
-from twfer_dist.faces.rendered import rendered_corpus
+from twfer_dist.faces.rendered import RenderedHeads
 from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 
 VERSION = 6
@@ -42,9 +41,7 @@ def faces_spec(
     model: str | None = None,
     network: str = SHIPPED,
     actors: int | None = None,
-    rendered: Artifact | None = None,
-    called: str = "rendered",
-    split: str | None = None,
+    heads: RenderedHeads | None = None,
 ) -> StageSpec:
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
@@ -54,29 +51,19 @@ def faces_spec(
     it was chosen, the digest of the network that measured, the number of copies, and the notes of each corpus.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
-    rendered: an output of `render`, whose images are one more corpus, `called` so, and in the `split` train, validation
-    or test.
+    heads: one more corpus, of rendered heads.
     """
-    if rendered:
-        corpora = [*corpora, rendered_corpus(rendered, called, split)]
+    corpora = [*corpora, heads.corpus()] if heads else corpora
     _check_names(corpora)
     choice = None if config.aligned else choose(detector, model)
     if choice is not None and model is not None:
         Detector(choice, config.side)  # a wrong file is reported before workers start
     weights = storage.absolute(network) if config.measure else None
-    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
-    if weights:
-        models |= {"network": open_analyzer(weights).sha256, "torch": torch.__version__}
+    models = _models(choice, weights)
 
     def do(output: StageOutput) -> None:
         roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
-        finder = {
-            "roots": roots,
-            "config": config,
-            "choice": choice,
-            "network": weights,
-            "rendered": {called: rendered} if rendered else {},
-        }
+        finder = {"roots": roots, "config": config, "choice": choice, "network": weights, "heads": heads}
         step = Step(FaceFinder, finder, actors=actors)
         plan = _plan(corpora)
         output.results |= _facts(corpora, choice, models.get("network"))
@@ -86,9 +73,15 @@ def faces_spec(
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     inputs: dict[str, HasDigest] = {corpus.name: corpus for corpus in corpora}
-    if rendered:
-        inputs["rendered heads"] = rendered
+    inputs |= {"rendered heads": heads.rendered} if heads else {}
     return StageSpec("faces", VERSION, inputs, config, models, tables, do)
+
+
+def _models(choice: Choice | None, weights: str | None) -> dict[str, str]:
+    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
+    if weights:
+        models |= {"network": open_analyzer(weights).sha256, "torch": torch.__version__}
+    return models
 
 
 def _check_names(corpora: Sequence[Corpus]) -> None:
@@ -137,6 +130,7 @@ def _check(request: Request) -> None:
 
 
 def _build(request: Request) -> StageSpec:
+    described = {name: request.options[name] for name in _OF_RENDERED if name in request.options}
     return faces_spec(
         request.all("corpora"),
         request.config,
@@ -144,8 +138,7 @@ def _build(request: Request) -> StageSpec:
         model=request.files.get("model"),
         network=request.files.get("network", SHIPPED),
         actors=request.compute.actors,
-        rendered=request.one("rendered"),
-        **{name: request.options[name] for name in _OF_RENDERED if name in request.options},
+        heads=RenderedHeads(request.one("rendered"), **described) if request.all("rendered") else None,
     )
 
 

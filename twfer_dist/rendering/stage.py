@@ -131,6 +131,8 @@ def _read_recipe(path: str) -> dict[str, ClayConfig]:
 KIND = StageKind(
     "render",
     config=ClayConfig,
-    files=(InputFile("head", "name the head model that `twfer corpus head` makes"),),
+    files=(
+        InputFile("head", "name a head model, such as package:demo/head.npz, or one that `twfer corpus head` makes"),
+    ),
     build=lambda request: render_spec(request.files["head"], request.config, actors=request.compute.actors),
 )

@@ -50,8 +50,8 @@ def inputs_in(out: str) -> PaperInputs:
     models, predictions = {}, []
     for number, (role, skill) in enumerate(SKILLS.items()):
         dataset = people if role.endswith("people") else world.dataset
-        network = "arm" if "arm" in role else "resnet18"
-        models[role] = make_training(out, dataset, TrainConfig(network=network, seed=number), 16 + number)
+        config = TrainConfig(network="arm" if "arm" in role else "resnet18", seed=number)
+        models[role] = make_training(out, dataset, config, 16 + number)
         for images in (dataset, world.faces):
             rows = make_predictions(out, [images], name_of(models[role]), skill).table(".", PREDICTIONS).to_pylist()
             predictions.append(output(out, "predict", {".": (PREDICTIONS, rows)}, [images, models[role]]))
