@@ -6,6 +6,7 @@ A translation is never lost: that of a message which no source has any more stay
 
 import ast
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,10 @@ PACKAGE = Path(twfer_dist.__file__).resolve().parent
 FUNCTIONS = {"_": 1, "mark": 1, "ngettext": 2}
 """The functions whose first arguments are messages, and how many."""
 
-TERMS = (*EXPRESSIONS, *ACTION_UNIT_MOVEMENTS, *POSTURES)
-"""Messages that are names in the data."""
+TERMS = (*EXPRESSIONS, *ACTION_UNIT_MOVEMENTS, *POSTURES, "train", "validation", "test", "corpus", "posture", "all")
+"""Messages that are names in the data: of the taxonomy, of splits, of the columns and the row that every study has."""
+
+REPEATABILITY = "weights/faces-repeatability.json"
 
 Message = str | tuple[str, ...]
 
@@ -62,7 +65,8 @@ def _written(catalog: Catalog) -> str:
 
 def messages() -> dict[Message, list[str]]:
     """Every message of the package with the files that have it, in the order of the files and of the text."""
-    found: dict[Message, list[str]] = {term: ["core/taxonomy.py"] for term in TERMS}
+    found: dict[Message, list[str]] = {term: ["docs/catalogs.py"] for term in TERMS}
+    found[json.loads((PACKAGE / REPEATABILITY).read_text())["source"]] = [REPEATABILITY]
     for path in sorted(PACKAGE.rglob("*")):
         extract = {".py": _in_module, ".j2": _in_template}.get(path.suffix)
         for message in extract(path) if extract else ():
@@ -86,6 +90,8 @@ def _in_template(path: Path) -> Iterator[Message]:
     for node in jinja2.Environment().parse(path.read_text()).find_all(jinja2.nodes.Call):  # in the order of the text
         if isinstance(node.node, jinja2.nodes.Name) and node.node.name in FUNCTIONS:
             given = [arg.value if isinstance(arg, jinja2.nodes.Const) else None for arg in node.args]
+            literal = all(isinstance(word, str) for word in given[: FUNCTIONS[node.node.name]])
+            assert literal, f"{path}, line {node.lineno}: a message is a literal, and a value is a |term"
             yield from _message(node.node.name, given)
 
 

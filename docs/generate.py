@@ -1,4 +1,5 @@
 """Write the generated pages: docs/data-dictionary.md from the schemas, docs/tree.md from the docstrings of the modules,
+docs/settings.md from the kinds of stages,
 the catalogs of `twfer_dist/languages/` from the messages.
 
 make docs
@@ -87,7 +88,13 @@ def pages() -> dict[Path, str]:
     """The text of each generated page."""
     dictionary = [*_head(), *_statuses(), *(line for table in TABLES for line in _table(table))]
     catalogs = runpy.run_path(str(DOCS / "catalogs.py"))["catalogs"]()
-    return {DOCS / "data-dictionary.md": "\n".join(dictionary), DOCS / "tree.md": "\n".join(_tree()), **catalogs}
+    settings = runpy.run_path(str(DOCS / "settings_page.py"))["settings_page"]()
+    return {
+        DOCS / "data-dictionary.md": "\n".join(dictionary),
+        DOCS / "tree.md": "\n".join(_tree()),
+        DOCS / "settings.md": "\n".join(settings) + "\n",
+        **catalogs,
+    }
 
 
 def _tree() -> Iterator[str]:

@@ -25,6 +25,15 @@ os.environ.update(
 os.environ.pop("RAY_ADDRESS", None)  # a cluster of the person who tests is left alone
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests (pytest-xdist, --dist loadgroup): one has the Ray cluster, the other everything
+    else, a file at a time, because the tests of a file share what is expensive to make.
+    """
+    with_ray = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A local Ray with 4 logical CPUs and 1 logical GPU, shared by all tests: what a test changes, it puts back."""

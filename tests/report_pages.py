@@ -18,7 +18,7 @@ from twfer_dist.study.report import ReportConfig, report_spec
 def write_report(world: World, out: str, **changed: Any) -> Artifact:
     """The report on a world, with some of its inputs changed."""
     inputs = {"faces": [world.faces], "animated": [world.animated], "datasets": [world.dataset], **changed}
-    spec = report_spec(world.predictions, **inputs, config=ReportConfig(faces=12, strips=2))
+    spec = report_spec(world.predictions, **inputs, config=ReportConfig(pictures=12, strips=2))
     return run_stage(spec, out, quiet=True)
 
 

@@ -15,6 +15,7 @@ from twfer_dist.cli.main import main
 from twfer_dist.cli.terminal import print_results, print_stage
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS
 from twfer_dist.engine.artifact import OutputFile
+from twfer_dist.engine.config import Lines
 from twfer_dist.engine.inspect import inspect
 from twfer_dist.recipe.recipe import Outcome, Stage
 from twfer_dist.recipe.status import find_faces
@@ -82,7 +83,7 @@ def test_each_table_has_counts_and_few_images_are_named(tmp_path: Path, capsys: 
     made = output(str(tmp_path), "faces", {"photographs": (PHOTOGRAPHS, photographs), "faces": (FACES, faces)})
     images = tuple(OutputFile(name, sha256="") for name in ("b.png", "c.png", "a.jpg", "z.png", "sheet.jpg"))
     made = replace(made, manifest=replace(made.manifest, files=images))
-    outcome = Outcome(Stage("faces", "faces", {}, {}), "made", made)
+    outcome = Outcome(Stage("faces", "faces", {}, Lines()), "made", made)
     print_stage(outcome.summary())
     print_results(outcome)
     first, *named = capsys.readouterr().out.splitlines()

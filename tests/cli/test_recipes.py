@@ -184,7 +184,7 @@ def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) 
         ("faces", {"corpora": ["others"]}, "'corpora' names 'others', which is not defined above"),
         ("faces", {"kind": "magic"}, "'kind' must be one of"),
         ("faces", {"kind": ["faces"]}, "'kind' must be one of"),
-        ("network", {"epoch": 8}, "wrong.yaml, stage 'network': 'epoch' is not a setting here"),
+        ("network", {"epoch": 8}, "'epoch' is not a setting here"),
         ("animated", {"generator": "nowhere.safetensors"}, "nowhere.safetensors"),
         ("set", {"per_expression": 10_000}, "10,?000"),
         ("set", {"split": "by_luck"}, "by_luck"),

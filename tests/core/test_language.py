@@ -63,20 +63,23 @@ def test_templates_escape_values_and_keep_markup() -> None:
     environment = jinja2.Environment(autoescape=True)
     with speaking("zh"):
         speak(environment)
-        text = '{{ sentences(_("<em>{name}</em>: {n:,}.", name=name, n=1200), _("anger")) }} {{ language }}'
+        text = '{{ sentences(_("<em>{name}</em>: {n:,}.", name=name, n=1200), _("anger")) }} {{ name|term }}'
         page = environment.from_string(text).render(name="<b>")
-    assert page == "<em>&lt;b&gt;</em>: 1,200.愤怒 zh"
+    assert page == "<em>&lt;b&gt;</em>: 1,200.愤怒 &lt;b&gt;"
 
 
 def test_messages_are_found_inside_others(tmp_path: Path) -> None:
     module, template = tmp_path / "a.py", tmp_path / "a.j2"
     module.write_text('_("{n} of " "them: {what}", n=2, what=_("a face"))\nngettext("one", "many", 2)\n_(name)\n')
-    template.write_text('{{ _("outside {x}", x=_("inside")) }}{{ _(name) }}')
+    template.write_text('{{ _("outside {x}", x=_("inside")) }}{{ name|term }}')
     assert list(CATALOGS["_in_module"](module)) == ["{n} of them: {what}", "a face", ("one", "many")]
     assert list(CATALOGS["_in_template"](template)) == ["outside {x}", "inside"]
     module.write_text('_(f"{n} faces")')
     with pytest.raises(AssertionError, match="one literal"):
         list(CATALOGS["_in_module"](module))
+    template.write_text("{{ _(name) }}")  # it would not be escaped
+    with pytest.raises(AssertionError, match="a value is a .term"):
+        list(CATALOGS["_in_template"](template))
 
 
 def test_a_translation_outlives_its_message(tmp_path: Path) -> None:

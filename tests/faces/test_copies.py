@@ -181,7 +181,7 @@ def test_copies_in_both_parts_of_a_given_split_are_reported(faces: Artifact, tmp
 
 
 def test_the_report_mentions_copies(faces: Artifact, tmp_path: Path) -> None:
-    report = run_stage(report_spec([], faces=[faces], config=ReportConfig(faces=1)), str(tmp_path), quiet=True)
+    report = run_stage(report_spec([], faces=[faces], config=ReportConfig(pictures=1)), str(tmp_path), quiet=True)
     page = storage.read_bytes(report.path("index.html")).decode()
     assert "24 photographs are 8 pictures under several names" in page
 

@@ -1,6 +1,7 @@
 """Settings of a recipe: what is refused, in which words, before any stage is done."""
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -194,7 +195,18 @@ TOGETHER = [
 def test_a_wrong_setting_is_one_sentence_of_the_plan(tmp_path: Path, stage: str, change: dict, sentence: str) -> None:
     said = refused(tmp_path, stage, change)
     assert sentence in said
-    assert "nowhere.csv" in said or f"x.yaml, stage '{stage}': " in said
+    assert "nowhere.csv" in said or re.search(rf"x\.yaml, stage '{stage}'(, line \d+)?: ", said)
+
+
+def test_a_wrong_setting_is_told_with_its_line(tmp_path: Path) -> None:
+    for stage, key, value in (("moved", "batch", 0), ("learn", "epoch", 8), ("learn", "dataset", "sett")):
+        said = refused(tmp_path, stage, {key: value})
+        lines = (tmp_path / "x.yaml").read_text().splitlines()
+        (number,) = (k for k, line in enumerate(lines, 1) if line.strip() == f"{key}: {value}")
+        assert f"x.yaml, stage '{stage}', line {number}: " in said
+    said = refused(tmp_path, "search", {"train": {"batch": 0}})
+    (number,) = (k for k, line in enumerate((tmp_path / "x.yaml").read_text().splitlines(), 1) if "batch: 0" in line)
+    assert f"stage 'search', line {number}: train: batch is 0" in said
 
 
 @pytest.mark.parametrize(
@@ -203,9 +215,9 @@ def test_a_wrong_setting_is_one_sentence_of_the_plan(tmp_path: Path, stage: str,
         ("learn", {"batch": 32}, {"workers": 3}, "A batch of 32 images cannot be split among 3 workers"),
         ("gan", {"batch": 16}, {"workers": 3}, "A batch of 16 images cannot be split among 3 workers"),
         ("who", {"batch": 6}, {"workers": 2}, "A batch of 3 pairs of images cannot be split among 2 workers"),
-        ("learn", {}, {"workers": -1}, "compute: workers is -1; use 0 to 4096"),
-        ("learn", {}, {"gpus": "many"}, 'compute: gpus is "many"; use a number, 0 to 64'),
-        ("learn", {}, {"worker": 2}, "compute: 'worker' is not a setting here; did you mean 'workers'?"),
+        ("learn", {}, {"workers": -1}, "workers is -1; use 0 to 4096"),
+        ("learn", {}, {"gpus": "many"}, 'gpus is "many"; use a number, 0 to 64'),
+        ("learn", {}, {"worker": 2}, "'worker' is not a setting here; did you mean 'workers'?"),
     ],
 )
 def test_what_is_computed_with_goes_with_the_stages(

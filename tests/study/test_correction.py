@@ -8,7 +8,7 @@ import pytest
 from study_errors import face_counts, held_out, rates
 
 from twfer_dist.recognition.calibration import confusion_from
-from twfer_dist.study.correction import BOTH, HELD_OUT, LABELLED, choose
+from twfer_dist.study.correction import BOTH, HELD_OUT, LABELLED, choose, why
 
 
 @pytest.fixture(scope="module")
@@ -24,27 +24,27 @@ def test_a_record_of_errors_survives_json(record: dict[str, Any]) -> None:
 def test_held_out_images_correct_where_no_face_has_a_label(tmp_path: Path, record: dict[str, Any]) -> None:
     chosen, used = choose(face_counts(tmp_path, 0, 0.85), record)
     assert chosen.by == HELD_OUT and used and chosen.test is None
-    assert "which no labelled face here can confirm" in chosen.why
+    assert "which no labelled face here can confirm" in why(chosen)
 
 
 def test_labels_that_agree_are_added(tmp_path: Path, record: dict[str, Any]) -> None:
     chosen, used = choose(face_counts(tmp_path, 140, 0.85), record)
     assert chosen.by == BOTH and used and used.counts.sum() == record["images"] + 140
-    assert "on the 140 labelled faces here. The two do not contradict each other" in chosen.why
+    assert "on the 140 labelled faces here. The two do not contradict each other" in why(chosen)
 
 
 def test_labels_that_contradict_take_over(tmp_path: Path, record: dict[str, Any]) -> None:
     chosen, used = choose(face_counts(tmp_path, 140, 0.2), record)
     assert chosen.by == LABELLED and chosen.contradicted and used and used.counts.sum() == 140
-    assert "It recognises neutral in" in chosen.why and "for its errors on the 140 labelled faces" in chosen.why
+    assert "It recognises neutral in" in why(chosen) and "for its errors on the 140 labelled faces" in why(chosen)
 
 
 def test_nothing_corrects_without_a_fitting_record(tmp_path: Path, record: dict[str, Any]) -> None:
     few, none = choose(face_counts(tmp_path, 28, 0.0), record)
     assert few.contradicted and few.by is None and none is None
-    assert "too few labelled faces" in few.why and "no interval is claimed" in few.why
+    assert "too few labelled faces" in why(few) and "no interval is claimed" in why(few)
     foreign, none = choose(face_counts(tmp_path, 0, 0.85, status="out_of_distribution"), record)
     assert foreign.foreign and foreign.by is None and none is None
-    assert "186 of the 280 faces with an answer are out of distribution" in foreign.why
+    assert "186 of the 280 faces with an answer are out of distribution" in why(foreign)
     unknown, none = choose(face_counts(tmp_path, 0, 0.85), None)
-    assert unknown.by is None and none is None and "is not known" in unknown.why
+    assert unknown.by is None and none is None and "is not known" in why(unknown)

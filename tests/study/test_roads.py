@@ -38,7 +38,7 @@ def test_the_page_leads_with_both_roads(tmp_path: Path) -> None:
     assert "5 of 12 answers of the reader change, most often from" in relative
     assert groups.startswith("The answers of the reader differ by") and f"Those of {PAPER}, differ by" in groups
     assert "movement" in movements
-    assert "they promise nothing about photographs" in reliability and "none of these faces has a label" in reliability
+    assert "they promise nothing about photographs" in reliability and "no face here has a label" in reliability
     order = [
         html.index(f'<section id="{name}"')
         for name in ("clearest", "groups", "roads", "relative", "movements", "unknown")

@@ -138,6 +138,7 @@ def _corrected(row: dict[str, Any], correction: Correction) -> dict[str, Any]:
 
 KIND = StageKind(
     "corrected",
+    makes="the same tables with a person's corrections applied",
     config=CorrectedConfig,
     inputs=(Input("faces", ("faces", "corrected")),),
     files=(InputFile("corrections", "name the table that the page of `twfer inspect --html` saves"),),

@@ -10,6 +10,7 @@ import click
 from twfer_dist.cli.group import json_option, main, out_option
 from twfer_dist.cli.terminal import print_end, print_plan, print_results, print_stage
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.language import LANGUAGES, Language
 from twfer_dist.engine import storage
 from twfer_dist.recipe.kinds import kind_of
 from twfer_dist.recipe.load import load_recipe
@@ -29,11 +30,14 @@ corrections_option = click.option(
 @click.argument("path", metavar="RECIPE")
 @out_option
 @click.option("--plan", "only_plan", is_flag=True, help="Check the recipe and list what is to do, without doing it.")
+@click.option("--until", metavar="STAGE", help="Stop after this stage.")
 @retry_option
 @json_option
-def run_command(path: str, out: str | None, only_plan: bool, retry: str | None, as_json: bool) -> None:
+def run_command(
+    path: str, out: str | None, only_plan: bool, until: str | None, retry: str | None, as_json: bool
+) -> None:
     """Run the stages of a recipe in order, skipping those that are finished."""
-    _run(load_recipe(path, out=out), only_plan=only_plan, retry=retry is not None, as_json=as_json)
+    _run(load_recipe(path, out=out), until=until, only_plan=only_plan, retry=retry is not None, as_json=as_json)
 
 
 def _faces_options(command: Callable) -> Callable:
@@ -82,6 +86,13 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
     metavar="COLUMN",
     help="Compare by this column; may be repeated. Default: every column that groups the photographs.",
 )
+@click.option(
+    "--language",
+    type=click.Choice(LANGUAGES),
+    default=LANGUAGES[0],
+    show_default=True,
+    help="The language of the report.",
+)
 @_faces_options
 @corrections_option
 @out_option
@@ -92,6 +103,7 @@ def study_command(
     method: Method,
     references: str | None,
     groups: tuple[str, ...],
+    language: Language,
     corrections: str | None,
     out: str | None,
     as_json: bool,
@@ -106,7 +118,8 @@ def study_command(
             "--references are the faces that --method paper copies expressions from: add it, or leave them out."
         )
     settings = _faces_settings(**faces)
-    recipe = study_recipe(corpus, settings, groups, out, corrections, model=model, method=method, references=references)
+    roads: dict[str, Any] = {"model": model, "method": method, "references": references}
+    recipe = study_recipe(corpus, settings, groups, out, corrections, **roads, language=language)
     if model and not as_json:
         chosen = next(stage.inputs["model"][0] for stage in recipe.stages if stage.name == "read")
         click.echo(f"Recogniser: {chosen}")

@@ -10,9 +10,9 @@ stays English. Tables and JSON hold no translated words: a sentence is made from
 A term that comes as a value (an expression, a status) is translated where it is shown, `_(name)`, and marked where it
 is written, `mark("...")`, so that the catalogs have it.
 
-Templates have the same functions, and no `{% trans %}` blocks: `{{ _("...", n=k) }}`. There a message is HTML and its
-values are escaped. Each message is one or a few whole sentences; messages are joined by `sentences`, because Chinese
-puts no space between sentences.
+Templates have the same functions, and no `{% trans %}` blocks: `{{ _("...", n=k) }}`. There a message is HTML, always
+written out as a literal, and its values are escaped; a term that comes as a value is `{{ name|term }}`. Each message is
+one or a few whole sentences; messages are joined by `sentences`, because Chinese puts no space between sentences.
 
 `make docs` brings the catalogs up to date with the sources (docs/catalogs.py).
 """
@@ -85,9 +85,11 @@ def listed(words: Iterable[str], last: Literal["and", "or"] = "and") -> str:
 
 
 def speak(environment: jinja2.Environment) -> None:
-    """Give the templates of an environment `_`, `ngettext`, `sentences` and `listed`, and the code `language`.
+    """Give the templates of an environment `_`, `ngettext`, `sentences` and `listed`, the filter `term`, and the code
+    `language`.
 
-    In these a message is HTML, and its values are escaped unless they are Markup.
+    A message of `_` and `ngettext` is HTML, and its values are escaped unless they are Markup. `term` translates plain
+    text, which is escaped like any other.
     """
 
     def translate(message: str, **values: Any) -> str:
@@ -100,6 +102,7 @@ def speak(environment: jinja2.Environment) -> None:
         return Markup(_BETWEEN_SENTENCES[_current.get()]).join(part for part in parts if part)
 
     environment.globals |= {"_": translate, "ngettext": number, "sentences": paragraph, "listed": listed}
+    environment.filters["term"] = _
     environment.globals["language"] = _current.get()
 
 

@@ -277,6 +277,7 @@ def _check(request: Request) -> None:
 
 KIND = StageKind(
     "dataset",
+    makes="a balanced data set, split by figure (ARM-1 of the paper), within figures (ARM-2) or as given",
     config=DatasetConfig,
     inputs=(
         Input("faces", ("faces", "corrected"), several=True, optional=True),

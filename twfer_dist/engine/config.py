@@ -6,7 +6,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -20,8 +20,26 @@ REPLACED = {"bfloat16": "'bfloat16' is now 'precision': write precision: auto, f
 """Settings of earlier versions, and what to write now."""
 
 
+class Lines(dict[str, Any]):
+    """A mapping of a YAML file that knows the line of each of its keys, counted from 1."""
+
+    lines: Mapping[str, int] = {}
+
+    def without(self, *keys: str) -> "Lines":
+        """The mapping without some of its keys."""
+        rest = Lines({key: value for key, value in self.items() if key not in keys})
+        rest.lines = self.lines
+        return rest
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML without duplicate keys, of which PyYAML would silently drop the first."""
+    """YAML without duplicate keys, of which PyYAML would silently drop the first. Its mappings are `Lines`."""
+
+    def lined(self, node: yaml.MappingNode) -> Iterator[Lines]:
+        mapping = Lines()
+        yield mapping
+        mapping.update(self.construct_mapping(node))
+        mapping.lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[str] = set()
@@ -39,6 +57,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole_number)
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.lined)
 
 
 def read_yaml(path: str) -> tuple[Any, str]:
@@ -105,7 +124,29 @@ def fill(kind: type, settings: Mapping[str, Any], location: str, other_keys: Seq
     try:
         return _filled(kind, settings, other_keys)
     except ValueError as error:
-        raise UserError(f"{location}: {error}.") from None
+        line = error.line if isinstance(error, _Misfit) else None
+        raise UserError(f"{location}{_line(line)}: {error}.") from None
+
+
+def at(location: str, settings: Mapping[str, Any], key: str) -> str:
+    """The location of a key: with its line where the settings come from a file."""
+    return location + _line(_line_of(settings, key))
+
+
+def _line_of(settings: Mapping[str, Any], key: str) -> int | None:
+    return settings.lines.get(key) if isinstance(settings, Lines) else None
+
+
+def _line(number: int | None) -> str:
+    return f", line {number}" if number else ""
+
+
+class _Misfit(ValueError):
+    """A setting that does not fit, and its line in the file that it comes from."""
+
+    def __init__(self, message: str, line: int | None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
@@ -132,14 +173,20 @@ def _filled(kind: type, settings: Mapping[str, Any], other_keys: Sequence[str] =
     hints, names = typing.get_type_hints(kind, include_extras=True), [*other_keys, *_names(kind)]
     values: dict[str, Any] = {}
     for key, value in settings.items():
+        line = _line_of(settings, key)
         if key in REPLACED and "precision" in names:
-            raise ValueError(REPLACED[key])
+            raise _Misfit(REPLACED[key], line)
         if key not in hints:
             near = did_you_mean(str(key), names)
-            raise ValueError(
-                f"'{key}' is not a setting here{near or ';'} {'U' if near else 'u'}se {', '.join(names) or 'none'}"
+            raise _Misfit(
+                f"'{key}' is not a setting here{near or ';'} {'U' if near else 'u'}se {', '.join(names) or 'none'}",
+                line,
             )
-        values[key] = _read(hints[key], value, key)
+        try:
+            values[key] = _read(hints[key], value, key)
+        except ValueError as error:
+            inner = error.line if isinstance(error, _Misfit) else None
+            raise _Misfit(str(error), inner or line) from None
     return kind(**values)
 
 
@@ -168,7 +215,7 @@ def _read(hint: Any, value: Any, name: str) -> Any:
         try:
             return _filled(typing.cast(type, hint), value)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+            raise _Misfit(f"{name}: {error}", error.line if isinstance(error, _Misfit) else None) from None
     if not isinstance(value, hint):
         raise ValueError(
             f"{name} is {shown(value)}; use {_NOUNS.get(hint, 'names and what belongs to them, as {name: value}')}"

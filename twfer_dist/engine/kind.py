@@ -81,12 +81,14 @@ class Request:
 class StageKind:
     """A kind of stage.
 
-    config: the frozen dataclass that the other keys of the stage fill. build: makes the spec. check: raises UserError
-    where settings contradict each other, before anything runs. tracked: its runs are logged to MLflow in full. shown:
-    the files that a run copies to where people look for them, a folder named after the stage; the page is the first.
+    makes: what its output is, in a phrase. config: the frozen dataclass that the other keys of the stage fill. build:
+    makes the spec. check: raises UserError where settings contradict each other, before anything runs. tracked: its
+    runs are logged to MLflow in full. shown: the files that a run copies to where people look for them, a folder named
+    after the stage; the page is the first.
     """
 
     name: str
+    makes: str
     config: type
     build: Callable[[Request], StageSpec]
     inputs: tuple[Input, ...] = ()

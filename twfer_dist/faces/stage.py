@@ -55,9 +55,7 @@ def faces_spec(
     """
     corpora = [*corpora, heads.corpus()] if heads else corpora
     _check_names(corpora)
-    choice = None if config.aligned else choose(detector, model)
-    if choice is not None and model is not None:
-        Detector(choice, config.side)  # a wrong file is reported before workers start
+    choice = _choice(config, detector, model)
     weights = storage.absolute(network) if config.measure else None
     models = _models(choice, weights)
 
@@ -75,6 +73,13 @@ def faces_spec(
     inputs: dict[str, HasDigest] = {corpus.name: corpus for corpus in corpora}
     inputs |= {"rendered heads": heads.rendered} if heads else {}
     return StageSpec("faces", VERSION, inputs, config, models, tables, do)
+
+
+def _choice(config: FacesConfig, detector: str, model: str | None) -> Choice | None:
+    choice = None if config.aligned else choose(detector, model)
+    if choice is not None and model is not None:
+        Detector(choice, config.side)  # a wrong file is reported before workers start
+    return choice
 
 
 def _models(choice: Choice | None, weights: str | None) -> dict[str, str]:
@@ -144,6 +149,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "faces",
+    makes="tables of photographs and faces, with crops, points and Action Units",
     config=FacesConfig,
     inputs=(Input("corpora", several=True, optional=True), Input("rendered", ("render",), optional=True)),
     files=(InputFile("model"), InputFile("network")),

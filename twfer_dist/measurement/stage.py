@@ -108,6 +108,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "measure",
+    makes="what the network measures on rendered heads",
     config=MeasureConfig,
     inputs=(Input("rendered", ("render",)),),
     files=(InputFile("network"),),

@@ -248,6 +248,7 @@ def _build_identity(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "face-network",
+    makes="the network that measures faces",
     config=FaceNetworkConfig,
     inputs=(
         Input("rendered", ("render",), several=True),
@@ -260,6 +261,7 @@ KIND = StageKind(
 )
 IDENTITY_KIND = StageKind(
     "identity-network",
+    makes="the network that tells figures apart",
     config=FaceNetworkConfig,
     inputs=(Input("rendered", ("render",)),),
     build=_build_identity,

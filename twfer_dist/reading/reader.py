@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.language import mark
 from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, MAX_INTENSITY, NEUTRAL
 from twfer_dist.engine.config import package_path
 from twfer_dist.measurement.face import LAPLACE_90
@@ -21,6 +22,9 @@ WEIGHTS = "reader.safetensors"
 SHIPPED = package_path("package:weights/reader.safetensors")
 
 _REASONS = 3  # units named at most
+AT_REST = mark("nothing far above a face at rest; most ")
+"""How the reason for an answer begins where no unit decided it."""
+
 _LEAST_PART = 0.2  # of the strongest reason, for a unit to be named too
 
 
@@ -81,7 +85,7 @@ class Reader:
         order = [k for k in np.argsort(-parts) if parts[k] > 0 and raised[k]]
         if answer + 1 == NEUTRAL or not order:
             strongest = int((units - self.rest).argmax())
-            return f"nothing far above a face at rest; most {_shown(strongest, units, half_width_90)}"
+            return AT_REST + _shown(strongest, units, half_width_90)
         named = [k for k in order[:_REASONS] if parts[k] >= _LEAST_PART * parts[order[0]]]
         return ", ".join(_shown(k, units, half_width_90) for k in named)
 

@@ -175,6 +175,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "read",
+    makes="an expression, its reasons and a calibrated probability for each measured face, by the included reader",
     config=ReadConfig,
     inputs=(Input("faces", ("faces", "corrected"), several=True),),
     files=(InputFile("reader"),),

@@ -131,6 +131,7 @@ def _summary(name: str, scores: Mapping[str, Any]) -> str:
 
 KIND = StageKind(
     "reader",
+    makes="the reader: Action Units to expressions",
     config=ReaderConfig,
     inputs=(Input("measured", ("measure",)), Input("resting", ("faces", "corrected"))),
     build=lambda request: reader_spec(

@@ -86,8 +86,7 @@ def spec_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Any]]) -
 def _request(stage: Stage, compute: Compute, location: str) -> Request:
     """The stage with its settings sorted into files, options and the configuration of its kind."""
     kind = kind_of(stage.kind)
-    own = {key: value for key, value in stage.settings.items() if key not in kind.keys}
-    config = fill(kind.config, own, location, other_keys=kind.keys)
+    config = fill(kind.config, stage.settings.without(*kind.keys), location, other_keys=kind.keys)
     strings = {key: package_path(str(value)) for key, value in stage.settings.items() if value is not None}
     files = {file.name: strings[file.name] for file in kind.files if file.name in strings}
     options = {name: strings[name] for name in kind.options if name in strings}

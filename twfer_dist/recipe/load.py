@@ -9,7 +9,7 @@ import yaml
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
-from twfer_dist.engine.config import did_you_mean, fill, package_path, read_yaml
+from twfer_dist.engine.config import Lines, at, did_you_mean, fill, package_path, read_yaml
 from twfer_dist.engine.journal import without_password
 from twfer_dist.engine.kind import Compute, Input
 from twfer_dist.engine.mlflow_store import sqlite_path, sqlite_uri
@@ -29,7 +29,8 @@ def load_recipe(path: str, *, out: str | None = None) -> Recipe:
     given, text = _read(path)
     if not isinstance(given, dict) or not given.get("stages"):
         raise UserError(f"{path} has no 'stages': list the stages of the recipe, as package:recipes/demo.yaml does.")
-    return parse_recipe(given | {"name": given.get("name") or Path(path).stem}, path, text=text, out=out)
+    given["name"] = given.get("name") or Path(path).stem
+    return parse_recipe(given, path, text=text, out=out)
 
 
 def _read(path: str, above: tuple[str, ...] = ()) -> tuple[Any, str]:
@@ -47,7 +48,14 @@ def _read(path: str, above: tuple[str, ...] = ()) -> tuple[Any, str]:
             f"{path}: 'base' is {json.dumps(base, default=str)}: name another recipe that this one changes."
         )
     whole = _changed(_read(base, (*above, path))[0], {key: value for key, value in given.items() if key != "base"})
-    return whole, yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
+    return whole, yaml.safe_dump(_plain(whole), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a YAML file in types that YAML can write: its mappings know their lines, which are another file's."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,24 +96,28 @@ def _check_top_level(given: Mapping[str, Any], location: str) -> None:
     for key in _MAPPINGS:
         if given.get(key) is not None and not isinstance(given[key], dict):
             raise UserError(
-                f"{location}: '{key}' is a {type(given[key]).__name__}: write `name: value` lines under it, as "
-                "package:recipes/demo.yaml does."
+                f"{at(location, given, key)}: '{key}' is a {type(given[key]).__name__}: write `name: value` lines "
+                "under it, as package:recipes/demo.yaml does."
             )
     for key, value in (given.get("corpora") or {}).items():
         if not isinstance(value, str):
             raise UserError(
-                f"{location}, corpora: '{key}' is {json.dumps(value, default=str)}: give the path of its folder or "
-                "manifest."
+                f"{at(f'{location}, corpora', given['corpora'], key)}: '{key}' is {json.dumps(value, default=str)}: "
+                "give the path of its folder or manifest."
             )
     for key in _STRINGS:
         if given.get(key) is not None and not isinstance(given[key], str):
             value = json.dumps(given[key], default=str)
-            raise UserError(f"{location}: '{key}' is {value}: write a string, in quotes if it is a number.")
+            raise UserError(
+                f"{at(location, given, key)}: '{key}' is {value}: write a string, in quotes if it is a number."
+            )
     known = (*_STRINGS, *_MAPPINGS)
     for key in sorted(str(key) for key in given):
         if key not in known:
             near = did_you_mean(key, known) or "."
-            raise UserError(f"{location}: '{key}' is not a key of a recipe, which has {', '.join(known)}{near}")
+            raise UserError(
+                f"{at(location, given, key)}: '{key}' is not a key of a recipe, which has {', '.join(known)}{near}"
+            )
 
 
 def _stage(location: str, name: str, settings: Any, above: list[str], corpora: list[str]) -> Stage:
@@ -114,15 +126,15 @@ def _stage(location: str, name: str, settings: Any, above: list[str], corpora: l
     kind_name = str(settings.get("kind")) if isinstance(settings, dict) else ""
     if kind_name not in KINDS:
         near = did_you_mean(kind_name, KINDS) or "."
-        raise UserError(f"{location}: 'kind' must be one of {', '.join(KINDS)}{near}")
+        raise UserError(f"{at(location, settings, 'kind')}: 'kind' must be one of {', '.join(KINDS)}{near}")
     kind = kind_of(kind_name)
     inputs = {
-        key.name: _names(location, key, settings[key.name], above if key.kinds else corpora)
+        key.name: _names(at(location, settings, key.name), key, settings[key.name], above if key.kinds else corpora)
         for key in kind.inputs
         if settings.get(key.name) is not None
     }
-    own = {key: value for key, value in settings.items() if key != "kind" and key not in {i.name for i in kind.inputs}}
-    return Stage(name, kind_name, inputs, own)
+    settings = settings if isinstance(settings, Lines) else Lines(settings)
+    return Stage(name, kind_name, inputs, settings.without("kind", *(key.name for key in kind.inputs)))
 
 
 def _names(location: str, key: Input, value: Any, known: list[str]) -> list[str]:

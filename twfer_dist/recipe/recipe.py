@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.config import Lines
 from twfer_dist.engine.kind import Compute
 from twfer_dist.engine.tracking import Tracking
 
@@ -30,7 +31,7 @@ class Stage:
     name: str
     kind: str
     inputs: Mapping[str, list[str]]
-    settings: Mapping[str, Any]
+    settings: Lines
 
 
 @dataclass(frozen=True)

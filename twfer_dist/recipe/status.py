@@ -8,6 +8,7 @@ from typing import Any
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import INDEX, OutdatedError
+from twfer_dist.engine.config import Lines
 from twfer_dist.engine.inspect import inspect, is_output, planned_rows
 from twfer_dist.recipe.recipe import Outcome, Stage
 
@@ -84,7 +85,7 @@ def recipe_status(folder: str) -> dict[str, Any]:
         kind = name.rpartition("-")[0]
         if _is_finished(directory):
             if ".replaced-" not in name:
-                stages.append(_finished(directory, Stage(names.get(name, kind), kind, {}, {})))
+                stages.append(_finished(directory, Stage(names.get(name, kind), kind, {}, Lines())))
         elif is_output(directory):
             stages.append(_unfinished(directory, kind))
     if not stages:
@@ -105,7 +106,7 @@ def _finished(directory: str, stage: Stage) -> dict[str, Any]:
 
 def _unfinished(directory: str, kind: str) -> dict[str, Any]:
     tables = inspect(directory)["tables"]
-    return Outcome(Stage(kind, kind, {}, {}), "unfinished", None).summary() | {
+    return Outcome(Stage(kind, kind, {}, Lines()), "unfinished", None).summary() | {
         "output": directory,
         "rows": {name: table["rows"] for name, table in tables.items()},
         "counts": {name: table["counts"] for name, table in tables.items()},

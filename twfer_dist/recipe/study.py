@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.language import Language, _, use_language
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.corpus.tables import ENDINGS
 from twfer_dist.engine import storage
@@ -39,13 +40,14 @@ def study_recipe(
     model: str | None = None,
     method: Method = "reader",
     references: str | None = None,
+    language: Language = "en",
 ) -> Recipe:
     """The recipe that studies one corpus.
 
     settings: of the stage that finds the faces. groups: the columns to compare by. corrections: a table of what a
     person marked as wrong in the faces. model: an existing recogniser that reads them instead of the reader, see
     `find_recogniser`. method: "paper" also trains recognisers on the corpus's own faces, animated; their expressions
-    are copied from the labelled faces of the corpus `references`, or from the prototypes.
+    are copied from the labelled faces of the corpus `references`, or from the prototypes. language: of the page.
     """
     name = _name(corpus)
     if out is None:
@@ -60,7 +62,8 @@ def study_recipe(
         roads.append(paper_road(faces, open_corpus(corpus, name), "references" if references else None))
     for road in roads:
         stages |= road.stages
-    report = {"title": f"Expressions in {name}", "groups": list(groups)}
+    with use_language(language):
+        report = {"title": _("Expressions in {name}", name=name), "groups": list(groups), "language": language}
     stages["report"] = {"kind": "report", "faces": [faces], **report_inputs(roads), **report}
     given = {"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages}
     text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)

@@ -248,6 +248,7 @@ def _check(request: Request) -> None:
 
 KIND = StageKind(
     "predict",
+    makes="an expression and a calibrated confidence for each image; several models are cross-fitted",
     config=PredictConfig,
     inputs=(
         Input("inputs", tuple(IMAGE_TABLES), several=True),

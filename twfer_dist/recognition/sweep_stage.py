@@ -287,4 +287,11 @@ def _build(request: Request) -> StageSpec:
     )
 
 
-KIND = StageKind("sweep", config=SweepConfig, inputs=(Input("dataset", ("dataset",)),), build=_build, tracked=True)
+KIND = StageKind(
+    "sweep",
+    makes="trials of alpha, gamma and learning rate on Ray Tune, nested in MLflow",
+    config=SweepConfig,
+    inputs=(Input("dataset", ("dataset",)),),
+    build=_build,
+    tracked=True,
+)

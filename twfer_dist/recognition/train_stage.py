@@ -260,6 +260,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "train",
+    makes="a recogniser: ResNet-18 or ARM",
     config=TrainConfig,
     inputs=(Input("dataset", ("dataset",)), Input("trunk", ("train",), optional=True)),
     files=(InputFile("initial"),),

@@ -130,6 +130,7 @@ def _read_recipe(path: str) -> dict[str, ClayConfig]:
 
 KIND = StageKind(
     "render",
+    makes="rendered heads with known Action Units",
     config=ClayConfig,
     files=(
         InputFile("head", "name a head model, such as package:demo/head.npz, or one that `twfer corpus head` makes"),

@@ -13,13 +13,17 @@ import pyarrow.compute as pc
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from twfer_dist.core.language import mark
 from twfer_dist.core.schema import DATASET, FACES, PREDICTIONS
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, to_unit
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.study.metrics import COUNTED, Evaluation
 
-LINEAR = "linear model on Action Units"
+ALWAYS = "always "
+"""The best constant answer is called "always happiness"."""
+
+LINEAR = mark("linear model on Action Units")
 
 _COLUMNS = ["corpus", "figure_id", "split", "label", "action_units"]
 
@@ -32,9 +36,7 @@ def majority(evaluation: Evaluation) -> Evaluation:
     right[:, answer] = total[:, answer]
     confusion[:, answer] = total.sum(0)
     n = int(total.sum())
-    return Evaluation(
-        f"always {EXPRESSIONS[answer]}", evaluation.split, right, total, confusion, n, int(right.sum()), 0
-    )
+    return Evaluation(ALWAYS + EXPRESSIONS[answer], evaluation.split, right, total, confusion, n, int(right.sum()), 0)
 
 
 def fit(dataset: Artifact) -> LogisticRegression | None:

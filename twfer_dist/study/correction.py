@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twfer_dist.core.language import _, listed, mark, ngettext, sentences
 from twfer_dist.core.status import OUT_OF_DISTRIBUTION
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.calibration import ENOUGH, Confusion, confusion, confusion_from
 from twfer_dist.study.metrics import figure_codes
 from twfer_dist.study.shares import agreement
 
-HELD_OUT, LABELLED, BOTH = "held-out images", "labelled faces", "held-out images and labelled faces"
+HELD_OUT, LABELLED, BOTH = mark("held-out images"), mark("labelled faces"), "held-out images and labelled faces"
 
 MAX_OUT_OF_DISTRIBUTION = 0.1
 """The share of answered faces that may be out of distribution (by design it is 1 in 100 of what is like the training).
@@ -36,7 +37,7 @@ class Correction:
     contradicted: bool  # whether they differ by more than chance explains
     out_of_distribution: dict[str, int]  # k of the n faces with an answer
     foreign: bool  # whether more than MAX_OUT_OF_DISTRIBUTION of the faces are out of distribution
-    why: str  # sentences for the page
+    images: str  # what the images are, in words, that `held_out` was recorded on
 
 
 def choose(
@@ -71,9 +72,7 @@ def choose(
         contradicted=contradicted,
         out_of_distribution=outside,
         foreign=foreign,
-        why=_why(by, trained, here, test["p"] if test else 1.0, outside if foreign else None, unconfirmed).replace(
-            HELD_OUT, images
-        ),
+        images=images,
     ), used
 
 
@@ -85,78 +84,122 @@ def _labelled_confusion(answers: pa.Table) -> Confusion | None:
     return confusion(truth, answered, figure_codes(rows)[0], rows["n"].to_numpy())
 
 
-def _why(
-    by: str | None,
-    trained: Confusion | None,
-    here: Confusion | None,
-    p: float,
-    outside: Mapping[str, int] | None,
-    unconfirmed: bool,
-) -> str:
-    """What corrects the shares, or why nothing does. outside: out-of-distribution faces where they are too many.
-    unconfirmed: the errors were made on images of another origin.
-    """
-    held_out = f"{trained.counts.sum():,} held-out images of {trained.figures:,} figures" if trained else ""
-    labels = f"the {(n := here.counts.sum()):,} labelled face{'' if n == 1 else 's'}" if here else ""
-    if by == BOTH:
-        return (
-            f"The shares are corrected for the model's errors on {held_out} and on {labels} here. "
-            f"The two do not contradict each other (p = {p:.3f}). "
-            "The correction holds only if the model errs in the same way on the other faces."
+# In words
+
+
+def corrected_by(correction: Correction) -> str:
+    """What the shares are corrected by, within a sentence."""
+    if correction.by == BOTH:
+        return _("{images} and labelled faces", images=_(correction.images))
+    return _(LABELLED) if correction.by == LABELLED else _(correction.images)
+
+
+def why(correction: Correction) -> str:
+    """What corrects the shares, or why nothing does."""
+    held_out, labels = _held_out(correction), _labels(correction)
+    if correction.by == BOTH:
+        return _(
+            "The shares are corrected for the model's errors on {images} and on {labels} here. The two do not "
+            "contradict each other (p = {p:.3f}). The correction holds only if the model errs in the same way on the "
+            "other faces.",
+            images=held_out,
+            labels=labels,
+            p=(correction.test or {}).get("p", 1.0),
         )
-    if by == HELD_OUT:
-        return (
-            f"The shares are corrected for the model's errors on {held_out}. "
-            "The correction holds only if it errs in the same way on these faces, "
-            "which no labelled face here can confirm."
+    if correction.by == HELD_OUT:
+        return _(
+            "The shares are corrected for the model's errors on {images}. The correction holds only if it errs in the "
+            "same way on these faces, which no labelled face here can confirm.",
+            images=held_out,
         )
-    reason = _why_not_held_out(trained, here, p, outside)
-    if trained and unconfirmed:
-        reason = f"The model's errors are known only on {held_out}, and it may err differently on these faces."
-    if by == LABELLED:
-        return (
-            f"{reason} The shares are therefore corrected for its errors on {labels} here. "
-            "The correction holds only if it errs in the same way on the others."
+    reason = _why_not_held_out(correction)
+    if correction.by == LABELLED:
+        then = _(
+            "The shares are therefore corrected for its errors on {labels} here. The correction holds only if it errs "
+            "in the same way on the others.",
+            labels=labels,
         )
-    missing = f"there are too few labelled faces of {_rare(here)}" if here else "no face here has a label"
-    return (
-        f"{reason} Nor can labels correct the shares, because {missing}. "
-        "The answers are given as they are, and no interval is claimed for what the faces show."
+        return sentences([reason, then])
+    return sentences([reason, _why_not_labelled(correction)])
+
+
+def _held_out(correction: Correction) -> str:
+    """The images on which errors were recorded: how many, of how many figures."""
+    if not correction.held_out:
+        return ""
+    trained = confusion_from(correction.held_out)
+    n, images = int(trained.counts.sum()), _(correction.images)
+    return _("{n:,} {images} of {figures:,} figures", n=n, images=images, figures=trained.figures)
+
+
+def _labels(correction: Correction) -> str:
+    if not correction.labelled:
+        return ""
+    n = int(confusion_from(correction.labelled).counts.sum())
+    return ngettext("the {n:,} labelled face", "the {n:,} labelled faces", n)
+
+
+def _why_not_labelled(correction: Correction) -> str:
+    if correction.labelled:
+        reason = _(
+            "Nor can labels correct the shares, because there are too few labelled faces of {expressions}.",
+            expressions=_rare(confusion_from(correction.labelled)),
+        )
+    else:
+        reason = _("Nor can labels correct the shares, because no face here has a label.")
+    none = _("The answers are given as they are, and no interval is claimed for what the faces show.")
+    return sentences([reason, none])
+
+
+def _why_not_held_out(correction: Correction) -> str:
+    """Why the errors that a training recorded do not correct the shares, in a sentence or two."""
+    if correction.held_out is None:
+        return _("How the model errs on new figures is not known: its training was not given or kept no record of it.")
+    if correction.images != HELD_OUT and not correction.test:
+        return _(
+            "The model's errors are known only on {images}, and it may err differently on these faces.",
+            images=_held_out(correction),
+        )
+    images = _(correction.images)
+    if correction.foreign:
+        return _(
+            "{k:,} of the {n:,} faces with an answer are out of distribution. The {images} therefore say nothing about "
+            "the model's errors on them.",
+            **correction.out_of_distribution,
+            images=images,
+        )
+    trained = confusion_from(correction.held_out)
+    if correction.contradicted and correction.test and correction.labelled:
+        differs = _(
+            "The model errs differently on {labels} here than on the {n:,} {images} of its training (p = {p:.3f}).",
+            labels=_labels(correction),
+            n=int(trained.counts.sum()),
+            images=images,
+            p=correction.test["p"],
+        )
+        return sentences([differs, _largest_difference(trained, confusion_from(correction.labelled), images)])
+    return _(
+        "The model's training held out too few images of {expressions} to show how it errs on them.",
+        expressions=_rare(trained),
     )
 
 
-def _why_not_held_out(
-    trained: Confusion | None, here: Confusion | None, p: float, outside: Mapping[str, int] | None
-) -> str:
-    """Why the errors that a training recorded do not correct the shares, in a sentence or two."""
-    if trained is None:
-        return "How the model errs on new figures is not known: its training was not given or kept no record of it."
-    if outside:
-        return (
-            f"{outside['k']:,} of the {outside['n']:,} faces with an answer are out of distribution."
-            " The held-out images therefore say nothing about the model's errors on them."
-        )
-    if p < LEVEL and here:
-        return (
-            f"The model errs differently on the {here.counts.sum():,} labelled faces here than on the "
-            f"{trained.counts.sum():,} held-out images of its training (p = {p:.3f}). "
-            f"{_largest_difference(trained, here)}"
-        )
-    return f"The model's training held out too few images of {_rare(trained)} to show how it errs on them."
-
-
 def _rare(errors: Confusion) -> str:
-    short = [name for name, n in zip(EXPRESSIONS, errors.worth.sum(1), strict=True) if n < ENOUGH]
-    return ", ".join(short)
+    return listed(_(name) for name, n in zip(EXPRESSIONS, errors.worth.sum(1), strict=True) if n < ENOUGH)
 
 
-def _largest_difference(trained: Confusion, here: Confusion) -> str:
+def _largest_difference(trained: Confusion, here: Confusion, images: str) -> str:
     """The expression whose accuracy differs most, in a sentence."""
     totals = [np.maximum(errors.counts.sum(1), 1) for errors in (trained, here)]
     right = [np.diag(errors.counts) for errors in (trained, here)]
     both = (trained.counts.sum(1) > 0) & (here.counts.sum(1) > 0)
     k = int(np.where(both, np.abs(right[0] / totals[0] - right[1] / totals[1]), -1.0).argmax())
-    return (
-        f"It recognises {EXPRESSIONS[k]} in {right[1][k]} of {totals[1][k]} faces here, "
-        f"against {right[0][k]} of {totals[0][k]} held-out images."
+    return _(
+        "It recognises {expression} in {k} of {n} faces here, against {trained_k} of {trained_n} {images}.",
+        expression=_(EXPRESSIONS[k]),
+        k=right[1][k],
+        n=totals[1][k],
+        trained_k=right[0][k],
+        trained_n=totals[0][k],
+        images=images,
     )

@@ -6,10 +6,13 @@ from dataclasses import dataclass, fields
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twfer_dist.core.language import mark
 from twfer_dist.core.schema import DATASET, FACES, PREDICTIONS, figures
 from twfer_dist.engine.artifact import Artifact
 
-NEW, SEEN, ALL = "figures new to the model", "figures seen in training", "all labelled photographs"
+NEW = mark("figures new to the model")
+SEEN = mark("figures seen in training")
+ALL = mark("all labelled photographs")
 """The splits of photographs: whether their figure is in the training part of a data set; ALL without data sets."""
 
 _ID_COLUMNS = ["image_id", "corpus", "figure_id"]

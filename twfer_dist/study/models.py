@@ -8,11 +8,16 @@ import numpy as np
 import pyarrow as pa
 
 from twfer_dist.core.intervals import as_dict, share
+from twfer_dist.core.language import _
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.recognition.recogniser import NAMES, name_of
 from twfer_dist.study.inputs import output_name
-from twfer_dist.study.roads import at_start, called, is_road, roads
+from twfer_dist.study.roads import is_road, roads
+from twfer_dist.study.words import at_start, called
+
+NONE, ALONE, ROAD, BEST, BY_NAME = "none", "alone", "road", "best on validation images", "first by name"
+"""Why a model is the first."""
 
 _TRAINING_RESULTS = ("scores", "best_epoch", "temperature", "threshold", "novelty", "images", "validation_held_out")
 _TRIAL_RESULTS = ("alpha", "gamma", "learning_rate", "epochs", "best_epoch")
@@ -24,7 +29,7 @@ class Choice:
 
     first: str | None  # None without any model
     second: str | None  # beside the first, where that is a road (see `roads.is_road`) and not alone
-    why: str  # why the first is first, in a sentence
+    rule: str  # why the first is first: NONE, ALONE, ROAD, BEST or BY_NAME
 
 
 def choose_models(
@@ -39,24 +44,42 @@ def choose_models(
     if not (ahead := roads(counts)):
         return other
     first, second = [*ahead, other.first, None][:2]
-    if second is None:
-        return Choice(first, None, at_start(f"{called(first)} is the only model that answered."))
-    why = "it needs no training" if first == READER else "none of its networks saw the figures that it reads"
-    return Choice(first, second, at_start(f"{called(first)} comes first, because {why}; {called(second)} is second."))
+    return Choice(first, second, ALONE if second is None else ROAD)
+
+
+def model_rule(first: str | None, second: str | None, rule: str) -> str:
+    """Why a model is the first, in a sentence."""
+    model = called(first)
+    if rule == ROAD and first == READER:
+        words = _("{model} comes first, because it needs no training; {second} is second.", model=model, second=second)
+    elif rule == ROAD:
+        words = _(
+            "{model} comes first, because none of its networks saw the figures that it reads; {second} is second.",
+            model=model,
+            second=second,
+        )
+    elif rule == BEST:
+        words = _("{model} has the best balanced accuracy on the validation images of its training.", model=model)
+    elif rule == BY_NAME:
+        words = _(
+            "{model} is the first by name: without the trainings there are no validation scores to choose by.",
+            model=model,
+        )
+    else:
+        words = _("{model} is the only model that answered.", model=model) if first else _("No model answered.")
+    return at_start(words)
 
 
 def _best_recogniser(models: Sequence[str], recognisers: Sequence[Mapping[str, Any]]) -> Choice:
     """The one of `models`, none of them a road, that comes first."""
     if not models:
-        return Choice(None, None, "No model answered.")
+        return Choice(None, None, NONE)
     if len(models) == 1:
-        return Choice(models[0], None, f"{models[0]} is the only model that answered.")
+        return Choice(models[0], None, ALONE)
     validation = {r["model"]: r["scores"]["validation"]["balanced_accuracy"] for r in recognisers}
     if not validation.keys() >= set(models):
-        why = f"{models[0]} is the first by name: without the trainings there are no validation scores to choose by."
-        return Choice(models[0], None, why)
-    best = max(models, key=lambda model: validation[model])
-    return Choice(best, None, f"{best} has the best balanced accuracy on the validation images of its training.")
+        return Choice(models[0], None, BY_NAME)
+    return Choice(max(models, key=lambda model: validation[model]), None, BEST)
 
 
 def recogniser_entry(training: Artifact, trainings: Sequence[Artifact]) -> dict[str, Any]:
@@ -75,12 +98,21 @@ def recogniser_entry(training: Artifact, trainings: Sequence[Artifact]) -> dict[
     }
 
 
-def _initial_weights(training: Artifact, trainings: Sequence[Artifact]) -> str:
+def _initial_weights(training: Artifact, trainings: Sequence[Artifact]) -> dict[str, str]:
+    """What a training started from: the trunk of another (empty where that is not among `trainings`), or a file's
+    sha256; nothing for random weights.
+    """
     inputs, file = training.manifest.inputs, training.manifest.models.get("initial")
     if "trunk" in inputs:
-        trunk = next((output_name(t) for t in trainings if t.digest == inputs["trunk"]), "another training")
-        return f"the trunk of {trunk}"
-    return f"the file {file[:12]}" if file else "random weights"
+        return {"trunk": next((output_name(t) for t in trainings if t.digest == inputs["trunk"]), "")}
+    return {"file": file[:12]} if file else {}
+
+
+def start_words(start: Mapping[str, str]) -> str:
+    """What a training started from, in words."""
+    if "trunk" in start:
+        return _("the trunk of {training}", training=start["trunk"] or _("another training"))
+    return _("the file {digest}", digest=start["file"]) if "file" in start else _("random weights")
 
 
 def sweep_entry(sweep: Artifact) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Which movements the faces show: Action Units over all faces and by group, with no recogniser involved."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,10 @@ from scipy import stats
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.intervals import as_dict, share
+from twfer_dist.core.language import _, listed, ngettext, sentences
 from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.faces.finder import OURS
+from twfer_dist.study import words
 from twfer_dist.study.figures import PRESENT
 from twfer_dist.study.groups import LEVEL, SMALL, examine
 from twfer_dist.study.measured import MeasuredFaces, Samples, by_figure
@@ -171,33 +173,49 @@ def standing_out(profile: Profile) -> list[dict[str, Any]]:
 def units_sentence(profile: Profile) -> str:
     """What the faces show in Action Units, and which groups differ, for the head of the page."""
     if not profile.overall:
-        return "No face was good enough to be measured, so nothing is known about the movements of the faces."
-    return f"{_movements(profile)} {_differences(profile)}".strip()
+        return _("No face was good enough to be measured, so nothing is known about the movements of the faces.")
+    return sentences([*_movements(profile), *_differences(profile)])
 
 
-def _movements(profile: Profile) -> str:
+def _movements(profile: Profile) -> Iterator[str]:
     shown = [unit for unit in standing_out(profile) if unit["present"]["k"]]
     certain = [unit for unit in shown if unit["unit"] not in profile.doubtful]
-    figures = (profile.overall or {})["figures"]
-    warned = [unit for unit in shown if unit["unit"] in profile.doubtful]
-    warning = ""
+    if certain:
+        first, *others = certain
+        yield _(
+            "The movement that is clear most often is {movement}: it is clearly present in {k:,} of {n:,} figures "
+            "({percent}, 95 % interval {interval}).",
+            movement=_named(first),
+            k=first["present"]["k"],
+            n=first["present"]["n"],
+            percent=words.percent(first["present"]["share"]),
+            interval=words.percents(first["present"]["low"], first["present"]["high"]),
+        )
+        then = [_named(unit, unit["present"]["k"]) for unit in others[:2]]
+        if then:
+            yield ngettext("Next is {movements}.", "Next are {movements}.", len(then), movements=listed(then))
+    else:
+        figures = words.figures((profile.overall or {})["figures"])
+        yield _("No movement is clearly present in any of {figures}.", figures=figures)
+    warned = listed(_named(unit) for unit in shown if unit["unit"] in profile.doubtful)
     if warned:
-        are = "are" if len(warned) > 1 else "is"
-        warning = f" {_listed(warned)} may be measured too high on these faces, and {are} left out here."
-    if not certain:
-        return f"No movement is clearly present in any of {_n(figures)}.{warning}"
-    first, *others = certain
-    present = first["present"]
-    interval = f"95 % interval {100 * present['low']:.1f} to {100 * present['high']:.1f} %"
-    then = [f"{unit['name']} ({unit['unit']}, {unit['present']['k']:,})" for unit in others[:2]]
-    also = f" Next {'are' if len(then) > 1 else 'is'} {' and '.join(then)}." if then else ""
-    return (
-        f"The movement that is clear most often is {first['name']} ({first['unit']}): it is clearly present in "
-        f"{present['k']:,} of {present['n']:,} figures ({100 * present['share']:.1f} %, {interval}).{also}{warning}"
-    )
+        yield ngettext(
+            "{movements} may be measured too high on these faces, and is left out here.",
+            "{movements} may be measured too high on these faces, and are left out here.",
+            sum(unit["unit"] in profile.doubtful for unit in shown),
+            movements=words.at_start(warned),
+        )
 
 
-def _differences(profile: Profile) -> str:
+def _named(unit: dict[str, Any], count: int | None = None) -> str:
+    """What a unit does and what it is called, with how many figures clearly show it."""
+    values = {"movement": _(unit["name"]), "unit": unit["unit"]}
+    if count is None:
+        return _("{movement} ({unit})", **values)
+    return _("{movement} ({unit}, {n:,})", **values, n=count)
+
+
+def _differences(profile: Profile) -> Iterator[str]:
     """The largest differences between groups that are more than chance, those beyond light and view first."""
     found = [
         (column["column"], test)
@@ -206,33 +224,35 @@ def _differences(profile: Profile) -> str:
         if test["differs"] and test["unit"] not in profile.doubtful
     ]
     if not profile.columns:
-        return ""
+        return
     if not found:
-        names = " or ".join(column["column"] for column in profile.columns)
-        return f"No movement differs by more than chance explains when figures are grouped by {names}."
+        names = listed((_(column["column"]) for column in profile.columns), "or")
+        yield _(
+            "No movement differs by more than chance explains when figures are grouped by {columns}.", columns=names
+        )
+        return
     column, test = max(found, key=lambda pair: (bool(pair[1]["beyond"]), pair[1]["difference"]))
-    others = len(found) - 1
-    more = f" The tables below have {others:,} other difference{'s' if others > 1 else ''}." if others else ""
-    return (
-        f"By {column}, {test['name']} ({test['unit']}) differs by more than chance explains (p = {test['p']:.3f}): on "
-        f"average it is {test['difference']:.1f} of {MAX_INTENSITY:g} higher in {test['highest']} than in "
-        f"{test['lowest']}{_against_light(test)}.{more}"
+    yield _(
+        "By {column}, {movement} differs by more than chance explains (p = {p:.3f}): on average it is "
+        "{difference:.1f} of {most:g} higher in {highest} than in {lowest}{beside}.",
+        column=_(column),
+        movement=_named(test),
+        p=test["p"],
+        difference=test["difference"],
+        most=MAX_INTENSITY,
+        highest=words.group_name(column, test["highest"]),
+        lowest=words.group_name(column, test["lowest"]),
+        beside=_against_light(test),
     )
+    if others := len(found) - 1:
+        yield ngettext(
+            "The tables below have {n:,} other difference.", "The tables below have {n:,} other differences.", others
+        )
 
 
 def _against_light(test: dict[str, Any]) -> str:
     if test["limit"] is None:
         return ""
     if test["beyond"]:
-        return f", more than other light and another view alone would make ({test['limit']:.1f})"
-    return f", which other light or another view alone could make (up to {test['limit']:.1f})"
-
-
-def _listed(units: Sequence[dict[str, Any]]) -> str:
-    words = [f"{unit['name']} ({unit['unit']})" for unit in units]
-    text = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-    return text[0].upper() + text[1:]
-
-
-def _n(figures: int) -> str:
-    return "1 figure" if figures == 1 else f"{figures:,} figures"
+        return _(", more than other light and another view alone would make ({limit:.1f})", limit=test["limit"])
+    return _(", which other light or another view alone could make (up to {limit:.1f})", limit=test["limit"])

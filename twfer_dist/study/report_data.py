@@ -1,7 +1,7 @@
 """Everything the report states: what `report.json` holds and the page shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -37,7 +37,7 @@ class Study:
     """The numbers of a study. Lists and dictionaries are JSON-like, as `report.json` holds them."""
 
     model: str | None  # whose answers are shown; None without predictions
-    model_rule: str  # why it is this model, in a sentence
+    chosen_by: str  # why it is this model; see models.model_rule
     photographs: dict[str, Any]  # see provenance.photograph_counts
     detectors: list[dict[str, Any]]  # see provenance.detector_counts
     faces: dict[str, Any]  # see provenance.status_counts
@@ -58,6 +58,21 @@ class Study:
     notes: Notes
     units: list[UnitSources]
     profile: Profile
+
+    @property
+    def first(self) -> Answers:
+        """What `model` says."""
+        return Answers(self.model, self.answers, self.correction, self.overall, self.groups)
+
+    def as_json(self) -> dict[str, Any]:
+        """The study with the sentences that explain it, in the current language."""
+        facts = asdict(self)
+        second = self.second.model if self.second else None
+        facts["model_rule"] = models.model_rule(self.model, second, self.chosen_by)
+        for answers, said in ((self.first, facts), (self.second, facts["second"])):
+            if answers:
+                said["correction"]["why"] = correction.why(answers.correction)
+        return facts
 
 
 def collect(
@@ -80,7 +95,7 @@ def collect(
     doubtful = sorted({unit.unit for source in units for unit in source.far})
     return Study(
         model=chosen.first,
-        model_rule=chosen.why,
+        chosen_by=chosen.rule,
         photographs=provenance.photograph_counts(inputs.faces, examples),
         detectors=provenance.detector_counts(inputs.faces),
         faces=provenance.status_counts(inputs.faces, "faces"),

@@ -5,58 +5,71 @@ by either road, how far the two agree, and how far to believe them.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from twfer_dist.core.language import _, listed, mark, ngettext, sentences
 from twfer_dist.reading.reader import NAME as READER
+from twfer_dist.study import correction, words
 from twfer_dist.study.accuracy import PHOTOGRAPHS
 from twfer_dist.study.agreement import Comparison
-from twfer_dist.study.correction import HELD_OUT
 from twfer_dist.study.profile import units_sentence
 from twfer_dist.study.report_data import Answers, Study
-from twfer_dist.study.roads import at_start, called, held_out_images, is_cross_fitted, is_road
-from twfer_dist.study.summary import (
-    accuracy_words,
-    counted,
-    faces_found,
-    group_differences,
-    listed,
-    share_words,
-    significance_level,
-)
+from twfer_dist.study.roads import is_cross_fitted, is_road
+from twfer_dist.study.summary import accuracy_words, faces_found, group_differences, significance_level
+from twfer_dist.study.words import at_start, called, share_words
 
 
 def road_summary(study: Study) -> list[str]:
     """The paragraphs at the head of the page: either road, the relative reading, groups, movements, reliability."""
     assert study.overall
-    first = Answers(study.model, study.answers, study.correction, study.overall, study.groups)
-    found = faces_found(study.photographs, study.overall["faces"])
-    paragraphs = [f"{found}. {_answers(first)}", *_second(study.second, study.comparison), *_relative(study.relative)]
-    movements = [units_sentence(study.profile)] if study.profile.overall else []
-    return [*paragraphs, *movements, _groups(first, study.second), _reliability(study)]
+    found = _("{found}.", found=faces_found(study.photographs, study.overall["faces"]))
+    paragraphs = [
+        sentences([found, *_answers(study.first)]),
+        sentences(_second(study.second, study.comparison)),
+        _relative(study.relative),
+        units_sentence(study.profile) if study.profile.overall else "",
+        _groups(study.first, study.second),
+        _reliability(study),
+    ]
+    return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _answers(road: Answers) -> str:
+def _answers(road: Answers) -> Iterator[str]:
     """What the faces show by one road: the accepted answers, the abstentions, and every guess."""
-    overall, name = road.overall or {}, called(road.model)
-    who = at_start(f"{name} ({_METHODS[is_cross_fitted(road.model)]})") if is_road(road.model) else name
+    overall, who = road.overall or {}, called(road.model)
+    if is_road(road.model):
+        who = at_start(_("{model} ({method})", model=who, method=_(_METHODS[is_cross_fitted(road.model)])))
     faces, answered, accepted = (overall.get(key, 0) for key in ("faces", "answered", "accepted"))
     if not answered:
-        return f"{who} could read none of them. The reasons are listed below, under “What is not known”."
+        yield _("{who} could read none of them. The reasons are listed below, under “What is not known”.", who=who)
+        return
     if accepted:
-        counts = sorted(((e["accepted"], e["expression"]) for e in overall["expressions"]), key=lambda c: -c[0])
-        shown = listed([f"{expression} in {k:,}" for k, expression in counts if k], "and")
-        sentences = [f"{who} accepts its answer for {accepted:,} of {counted(faces, 'face')}: {shown}."]
+        yield _(
+            "{who} accepts its answer for {n:,} of {faces}: {shown}.",
+            who=who,
+            n=accepted,
+            faces=words.faces(faces),
+            shown=listed(_accepted(overall["expressions"])),
+        )
     else:
-        none = f"accepts none of its {answered:,} answers" if answered > 1 else "does not accept its answer"
-        sentences = [f"{who} {none}."]
+        yield ngettext(
+            "{who} does not accept its answer.", "{who} accepts none of its {n:,} answers.", answered, who=who
+        )
     if doubtful := answered - accepted:
-        sentences.append(f"It abstains from {doubtful:,}, where its best guess is too uncertain.")
+        yield _("It abstains from {n:,}, where its best guess is too uncertain.", n=doubtful)
     if unread := faces - answered:
-        sentences.append(f"{unread:,} more could not be read, for the reasons listed below.")
-    return " ".join([*sentences, *_every_guess(road, overall)])
+        yield _("{n:,} more could not be read, for the reasons listed below.", n=unread)
+    yield from _every_guess(road, overall)
+
+
+def _accepted(expressions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The expressions of accepted answers with their numbers, the most frequent first."""
+    for e in sorted(expressions, key=lambda e: -e["accepted"]):
+        if e["accepted"]:
+            yield _("{expression} in {n:,}", expression=_(e["expression"]), n=e["accepted"])
 
 
 _METHODS = {
-    False: "which judges by the measured movements of the face",
-    True: "networks trained on animations of these faces, none of which reads a figure that it saw",
+    False: mark("which judges by the measured movements of the face"),
+    True: mark("networks trained on animations of these faces, none of which reads a figure that it saw"),
 }
 """How the reader and cross-fitted recognisers come to their answers, for people who have not read about them."""
 
@@ -67,56 +80,83 @@ _TELLING = 0.6
 
 def _every_guess(road: Answers, overall: Mapping[str, Any]) -> Iterator[str]:
     first, *rest = sorted((e for e in overall["expressions"] if e["k"]), key=lambda e: -e["k"])
-    others = listed([f"{e['expression']} for {e['k']:,}" for e in rest], "and") if rest else ""
-    if overall["accepted"] < overall["answered"]:
-        yield (
-            f"Its guesses, uncertain ones included, are {first['expression']} for {first['k']:,} of "
-            f"{first['n']:,} faces ({100 * first['share']:.1f} %){f', {others}' if others else ''}."
+    guesses = [_("{expression} for {n:,}", expression=_(e["expression"]), n=e["k"]) for e in rest]
+    values = {
+        "expression": _(first["expression"]),
+        "count": _("{k:,} of {n:,} faces ({percent})", **_share(first)),
+    }
+    if overall["accepted"] < overall["answered"] and guesses:
+        yield _(
+            "Its guesses, uncertain ones included, are {expression} for {count}, {others}.",
+            **values,
+            others=listed(guesses),
         )
+    elif overall["accepted"] < overall["answered"]:
+        yield _("Its guesses, uncertain ones included, are {expression} for {count}.", **values)
     if road.correction.by:
-        images = road.correction.by.replace(HELD_OUT, held_out_images(road.model))
-        largest = max(overall["expressions"], key=lambda e: e["corrected"])
-        told = largest["high"] - largest["low"] <= _TELLING
-        of = largest if told else first
-        interval = f"95 % interval {100 * of['low']:.1f} to {100 * of['high']:.1f} %"
-        if told:
-            yield (
-                f"Corrected for its errors on {images}, an estimated {100 * of['corrected']:.1f} % of the faces "
-                f"({interval}) show {of['expression']}."
-            )
-        else:
-            yield (
-                f"How many faces truly show {of['expression']} remains open: allowing for its errors on {images}, the "
-                f"share may lie anywhere in a wide range ({interval})."
-            )
+        yield _corrected(road, overall["expressions"], first)
+
+
+def _share(e: Mapping[str, Any]) -> dict[str, Any]:
+    return {"k": e["k"], "n": e["n"], "percent": words.percent(e["share"])}
+
+
+def _corrected(road: Answers, expressions: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> str:
+    """The largest corrected share, or that it remains open. first: the most frequent answer."""
+    images = correction.corrected_by(road.correction)
+    largest = max(expressions, key=lambda e: e["corrected"])
+    if largest["high"] - largest["low"] <= _TELLING:
+        return _(
+            "Corrected for its errors on {images}, an estimated {percent} of the faces (95 % interval {interval}) show "
+            "{expression}.",
+            images=images,
+            percent=words.percent(largest["corrected"]),
+            interval=words.percents(largest["low"], largest["high"]),
+            expression=_(largest["expression"]),
+        )
+    return _(
+        "How many faces truly show {expression} remains open: allowing for its errors on {images}, the share may lie "
+        "anywhere in a wide range (95 % interval {interval}).",
+        images=images,
+        interval=words.percents(first["low"], first["high"]),
+        expression=_(first["expression"]),
+    )
 
 
 def _second(road: Answers | None, comparison: Comparison | None) -> Iterator[str]:
     """What the second road says, and how far it agrees with the first."""
     if not road or not road.overall:
         return
-    words = _answers(road)
-    if comparison:
-        words += (
-            f" Of the faces that both read, it gives the same answer as {called(comparison.first)} for "
-            f"{share_words(comparison.same)}."
-        )
-        if comparison.kappa is not None:
-            words += (
-                f" Cohen’s kappa is {comparison.kappa:.2f} (95 % interval {comparison.low:.2f} to "
-                f"{comparison.high:.2f}), where 0 is agreement by chance and 1 is full agreement."
-            )
-    yield words
-
-
-def _relative(relative: Mapping[str, Any] | None) -> Iterator[str]:
-    if not relative or not relative["changed"]:
+    yield from _answers(road)
+    if not comparison:
         return
+    yield _(
+        "Of the faces that both read, it gives the same answer as {model} for {share}.",
+        model=called(comparison.first),
+        share=share_words(comparison.same),
+    )
+    if comparison.kappa is not None:
+        yield _(
+            "Cohen’s kappa is {kappa:.2f} (95 % interval {low:.2f} to {high:.2f}), where 0 is agreement by chance and "
+            "1 is full agreement.",
+            kappa=comparison.kappa,
+            low=comparison.low,
+            high=comparison.high,
+        )
+
+
+def _relative(relative: Mapping[str, Any] | None) -> str:
+    if not relative or not relative["changed"]:
+        return ""
     most = relative["most"]
-    yield (
-        "If the median face of the corpus is taken for neutral, to allow for its style, "
-        f"{relative['changed']:,} of {relative['n']:,} answers of the reader change, most often from {most['from']} to "
-        f"{most['to']} ({counted(most['k'], 'face')})."
+    return _(
+        "If the median face of the corpus is taken for neutral, to allow for its style, {changed:,} of {n:,} answers "
+        "of the reader change, most often from {before} to {after} ({faces}).",
+        changed=relative["changed"],
+        n=relative["n"],
+        before=_(most["from"]),
+        after=_(most["to"]),
+        faces=words.faces(most["k"]),
     )
 
 
@@ -124,35 +164,35 @@ def _groups(first: Answers, second: Answers | None) -> str:
     """Whether groups differ, by either road."""
     if not second:
         return group_differences(first.groups, first.overall)
-    words = group_differences(first.groups, first.overall, f"The answers of {called(first.model)}")
-    tests = [f"{g['column']} p = {g['test']['p']:.3f}" for g in second.groups if g["test"]]
-    if not tests:
-        return words
+    answers = _("The answers of {model}", model=called(first.model))
+    differences = group_differences(first.groups, first.overall, answers)
+    tested = [g for g in second.groups if g["test"]]
+    if not tested:
+        return differences
     level = significance_level(second.groups)
-    differ = any(g["test"]["p"] < level for g in second.groups if g["test"])
-    verdict = "more, by at least one column," if differ else "no more"
-    return f"{words} Those of {called(second.model)}, differ by {verdict} than chance explains ({'; '.join(tests)})."
+    tests = [_("{column} p = {p:.3f}", column=_(g["column"]), p=g["test"]["p"]) for g in tested]
+    values = {"model": called(second.model), "tests": "; ".join(tests)}
+    if any(g["test"]["p"] < level for g in tested):
+        also = _("Those of {model}, differ by more, by at least one column, than chance explains ({tests}).", **values)
+    else:
+        also = _("Those of {model}, differ by no more than chance explains ({tests}).", **values)
+    return sentences([differences, also])
 
 
 def _reliability(study: Study) -> str:
     """What each road learned from, and how often it is correct where photographs have labels."""
-    models = [study.model, *([study.second.model] if study.second else [])]
-    learned = (
+    shown = [study.model, *([study.second.model] if study.second else [])]
+    learned = _(
         "The reader learned from rendered heads, as the network measures them, and its probabilities are calibrated on "
         "other such heads; they promise nothing about photographs."
     )
-    sentences = [learned] if study.model == READER else []
     entries: Sequence[Mapping[str, Any]] = [entry for entry in study.accuracy if entry["kind"] == PHOTOGRAPHS]
-    scores = [
-        words
-        for entry in entries
-        for model in models
-        if (words := accuracy_words(model, entry, baseline=model == models[-1]))
-    ]
-    if scores:
-        return " ".join([*sentences, *scores])
-    both = "they are" if len(models) > 1 else "it is"
-    sentences.append(
-        f"How often {both} correct on photographs like these is not known, because none of these faces has a label."
-    )
-    return " ".join(sentences)
+    scores = [accuracy_words(model, entry, baseline=model == shown[-1]) for entry in entries for model in shown]
+    if not any(scores):
+        unknown = ngettext(
+            "How often it is correct on photographs like these is not known, because no face here has a label.",
+            "How often they are correct on photographs like these is not known, because no face here has a label.",
+            len(shown),
+        )
+        scores = [unknown]
+    return sentences([learned if study.model == READER else "", *scores])

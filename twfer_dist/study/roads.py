@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from twfer_dist.core.language import mark
 from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.recognition.calibration import Confusion
 from twfer_dist.recognition.cross_fitting import CROSS_FITTED
@@ -33,19 +34,11 @@ def roads(rows: pa.Table) -> list[str]:
     return sorted(models, key=lambda m: (m != READER, m != _PAPERS_FIRST, m))
 
 
-def called(model: str | None) -> str:
-    """What a model is called within a sentence."""
-    return "the reader" if model == READER else str(model)
-
-
-def at_start(words: str) -> str:
-    """A sentence that may begin with what a model is called, with a capital letter."""
-    return words[:1].upper() + words[1:]
-
-
 def held_out_images(model: str | None) -> str:
     """What the images are, in words, on which a model's errors are recorded."""
-    return "rendered heads" if model == READER else "animated faces" if is_cross_fitted(model) else HELD_OUT
+    if model == READER:
+        return mark("rendered heads")
+    return mark("animated faces") if is_cross_fitted(model) else HELD_OUT
 
 
 def held_out(model: str, inputs: ReportInputs) -> dict[str, Any] | None:

@@ -1,15 +1,17 @@
 """The answer at the head of the page: what the faces show, whether groups differ, how far to believe it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from twfer_dist.core.language import _, listed, ngettext, sentences
 from twfer_dist.core.status import NO_FACE, OK
+from twfer_dist.study import words
 from twfer_dist.study.accuracy import PHOTOGRAPHS
+from twfer_dist.study.baselines import ALWAYS
 from twfer_dist.study.groups import LEVEL
 from twfer_dist.study.inputs import ALL, NEW, SEEN
 from twfer_dist.study.profile import units_sentence
 from twfer_dist.study.report_data import Study
-from twfer_dist.study.roads import called
 
 
 def summary(study: Study) -> list[str]:
@@ -33,53 +35,80 @@ def significance_level(groups: Sequence[Mapping[str, Any]]) -> float:
 def _expressions(study: Study) -> str:
     overall = study.overall
     if not overall:
-        return "No photographs were given to a model, so there is no answer."
+        return _("No photographs were given to a model, so there is no answer.")
     found = faces_found(study.photographs, overall["faces"])
     if not overall["answered"]:
-        return (
-            f"{found}, but none of them is good enough to classify. "
-            "The reasons are listed below, under “What is not known”."
+        none = _(
+            "{found}, but none of them is good enough to classify. The reasons are listed below, under “What is not "
+            "known”.",
+            found=found,
         )
-    count = f"{found}, and {study.model} gave an answer for {overall['answered']:,} of them."
+        return none
+    count = _(
+        "{found}, and {model} gave an answer for {n:,} of them.", found=found, model=study.model, n=overall["answered"]
+    )
     corrected = overall["expressions"][0]["corrected"] is not None
     size = "corrected" if corrected else "k"
     first, second = sorted(overall["expressions"], key=lambda e: -e[size])[:2]
     if corrected:
-        then = f" Next is {_estimate(second, 'with')}" if second["corrected"] else ""
-        return (
-            f"The most frequent expression is {_estimate(first, 'shown by')}{then} "
-            f"These estimates are corrected for the model's errors. {count}"
-        )
-    then = f" Next is {second['expression']}, for {_counts(second)}." if second["k"] else ""
-    return f"The most frequent answer is {first['expression']}, for {_counts(first)}.{then} {_unknown(study)} {count}"
+        return sentences([*_estimates(first, second), count])
+    most = _("The most frequent answer is {expression}, for {count}.", **_counts(first))
+    then = _("Next is {expression}, for {count}.", **_counts(second)) if second["k"] else ""
+    return sentences([most, then, _unknown(study), count])
 
 
 def _unknown(study: Study) -> str:
     """Why uncorrected answers do not tell what the faces show."""
     if not study.correction.foreign:
-        return (
-            "What share of the faces really shows each expression is not known, "
-            "because nothing tells how the model errs on them."
+        return _(
+            "What share of the faces really shows each expression is not known, because nothing tells how the model "
+            "errs on them."
         )
-    outside = study.correction.out_of_distribution
-    return (
-        f"But {outside['k']:,} of these {outside['n']:,} faces are out of distribution (explained below), "
-        "so the answers say little about them. Train a model on images more like these, and ask that one."
+    return _(
+        "But {k:,} of these {n:,} faces are out of distribution (explained below), so the answers say little about "
+        "them. Train a model on images more like these, and ask that one.",
+        **study.correction.out_of_distribution,
     )
 
 
-def _counts(e: Mapping[str, Any]) -> str:
-    return f"{e['k']:,} of {e['n']:,} faces ({100 * e['share']:.1f} %)"
+def _counts(e: Mapping[str, Any]) -> dict[str, str]:
+    share = words.percent(e["share"])
+    count = _("{k:,} of {n:,} faces ({percent})", k=e["k"], n=e["n"], percent=share)
+    return {"expression": _(e["expression"]), "count": count}
 
 
-def _estimate(e: Mapping[str, Any], verb: str) -> str:
-    """A corrected share in words, with its interval, and the answers and labels for the same faces."""
-    labels = e["labelled"]
-    people = f", and people labelled {labels['k']:,} of {labels['n']:,} that way" if labels.get("n") else ""
-    interval = f"95 % interval {100 * e['low']:.1f} to {100 * e['high']:.1f} %"
-    return (
-        f"{e['expression']}, {verb} an estimated {100 * e['corrected']:.1f} % of the faces ({interval}). "
-        f"The model answered {e['expression']} for {e['k']:,} of {e['n']:,}{people}."
+def _estimates(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+    """The two largest corrected shares in words, each with its interval and the answers and labels behind it."""
+    yield _(
+        "The most frequent expression is {expression}, shown by an estimated {percent} of the faces (95 % interval "
+        "{interval}).",
+        **_estimate(first),
+    )
+    yield _answered(first)
+    if second["corrected"]:
+        yield _(
+            "Next is {expression}, with an estimated {percent} of the faces (95 % interval {interval}).",
+            **_estimate(second),
+        )
+        yield _answered(second)
+    yield _("These estimates are corrected for the model's errors.")
+
+
+def _estimate(e: Mapping[str, Any]) -> dict[str, str]:
+    percent, interval = words.percent(e["corrected"]), words.percents(e["low"], e["high"])
+    return {"expression": _(e["expression"]), "percent": percent, "interval": interval}
+
+
+def _answered(e: Mapping[str, Any]) -> str:
+    """How many answers, and labels where there are any, name an expression."""
+    labels, values = e["labelled"], {"expression": _(e["expression"]), "k": e["k"], "n": e["n"]}
+    if not labels.get("n"):
+        return _("The model answered {expression} for {k:,} of {n:,}.", **values)
+    return _(
+        "The model answered {expression} for {k:,} of {n:,}, and people labelled {people:,} of {labels:,} that way.",
+        **values,
+        people=labels["k"],
+        labels=labels["n"],
     )
 
 
@@ -89,19 +118,23 @@ def _estimate(e: Mapping[str, Any], verb: str) -> str:
 def _measured(study: Study) -> str:
     """How many faces were found and measured, in a study without a model."""
     overall = study.profile.overall
-    measured = overall["faces"] if overall else 0
-    return (
-        f"{faces_found(study.photographs, study.faces['rows'])}, and could measure the movements of {measured:,}. No "
-        "model was asked which expressions they show."
+    return _(
+        "{found}, and could measure the movements of {n:,}. No model was asked which expressions they show.",
+        found=faces_found(study.photographs, study.faces["rows"]),
+        n=overall["faces"] if overall else 0,
     )
 
 
 def faces_found(photographs: Mapping[str, Any], faces: int) -> str:
     """How many faces were found in how many photographs; a sentence without its end."""
     if not photographs["rows"]:
-        return f"The study covers {counted(faces, 'face')}"
+        return _("The study covers {faces}", faces=words.faces(faces))
     examined = photographs["rows"] - _unread(photographs)
-    return f"The program found {counted(faces, 'face')} in {counted(examined, 'photograph')}"
+    return _(
+        "The program found {faces} in {photographs}",
+        faces=words.faces(faces),
+        photographs=words.photographs(examined),
+    )
 
 
 def _unread(photographs: Mapping[str, Any]) -> int:
@@ -112,50 +145,65 @@ def _unread(photographs: Mapping[str, Any]) -> int:
 def _no_face(photographs: Mapping[str, Any]) -> str:
     unread, rows = _unread(photographs), photographs["rows"]
     if unread == rows:
-        none = f"None of the {rows:,} photographs could be read" if rows > 1 else "The photograph could not be read"
-        return f"{none}, so there is no answer. The table below says why."
-    rest = f"; {unread:,} more could not be read" if unread else ""
-    return (
-        f"No face was found in {counted(rows - unread, 'photograph')}{rest}, so there is no answer. "
-        "Check that the photographs show faces, and that the faces are large enough."
-    )
-
-
-def counted(number: int, thing: str) -> str:
-    """How many things there are."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+        return ngettext(
+            "The photograph could not be read, so there is no answer. The table below says why.",
+            "None of the {n:,} photographs could be read, so there is no answer. The table below says why.",
+            rows,
+        )
+    remedy = _("Check that the photographs show faces, and that the faces are large enough.")
+    examined = words.photographs(rows - unread)
+    if unread:
+        none = _(
+            "No face was found in {photographs}; {n:,} more could not be read, so there is no answer.",
+            photographs=examined,
+            n=unread,
+        )
+    else:
+        none = _("No face was found in {photographs}, so there is no answer.", photographs=examined)
+    return sentences([none, remedy])
 
 
 # Whether groups differ
 
 
-def group_differences(
-    groups: Sequence[Mapping[str, Any]], overall: Mapping[str, Any] | None, answers: str = "The answers"
-) -> str:
+def group_differences(groups: Sequence[Mapping[str, Any]], overall: Mapping[str, Any] | None, answers: str = "") -> str:
     """Whether the answers differ between groups. answers: whose they are, as the subject of a sentence."""
+    answers = answers or _("The answers")
     tested = [g for g in groups if g["test"]]
     if not tested and not (overall or {}).get("answered"):
-        return "No groups could be compared, because no face has an answer."
+        return _("No groups could be compared, because no face has an answer.")
     if not tested:
-        return (
+        return _(
             "No groups could be compared. That takes a column, such as posture, with at least two values among the "
             "faces that have an answer."
         )
     level = significance_level(groups)
-    differ = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] < level]
-    alike = [f"{g['column']} (p = {g['test']['p']:.3f})" for g in tested if g["test"]["p"] >= level]
+    differ = [_with_p(g) for g in tested if g["test"]["p"] < level]
+    alike = [_with_p(g) for g in tested if g["test"]["p"] >= level]
     if not differ:
-        return (
-            f"{answers} differ by no more than chance explains when faces are grouped by {listed(alike, 'or')}. "
-            "With few figures, this does not prove that the groups are alike."
+        return _(
+            "{answers} differ by no more than chance explains when faces are grouped by {columns}. With few figures, "
+            "this does not prove that the groups are alike.",
+            answers=answers,
+            columns=listed(alike, "or"),
         )
-    rest = f", but not when grouped by {listed(alike, 'or')}" if alike else ""
-    return f"{answers} differ by more than chance explains when faces are grouped by {listed(differ, 'and')}{rest}."
+    if not alike:
+        return _(
+            "{answers} differ by more than chance explains when faces are grouped by {columns}.",
+            answers=answers,
+            columns=listed(differ),
+        )
+    return _(
+        "{answers} differ by more than chance explains when faces are grouped by {columns}, but not when grouped by "
+        "{others}.",
+        answers=answers,
+        columns=listed(differ),
+        others=listed(alike, "or"),
+    )
 
 
-def listed(words: list[str], last: str) -> str:
-    """The words with commas, and `last` before the last."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+def _with_p(group: Mapping[str, Any]) -> str:
+    return _("{column} (p = {p:.3f})", column=_(group["column"]), p=group["test"]["p"])
 
 
 # How far to believe it
@@ -163,16 +211,21 @@ def listed(words: list[str], last: str) -> str:
 
 def _reliability(study: Study) -> str:
     """The accuracy on photographs, new figures before seen ones, and on the test images of the data sets."""
-    scores = [sentences for entry in reversed(study.accuracy) if (sentences := accuracy_words(study.model, entry))]
+    scores = [said for entry in reversed(study.accuracy) if (said := accuracy_words(study.model, entry))]
     if not scores:
         tests = [r["test"] for r in study.recognisers if r["model"] == study.model and r["test"]]
-        own = [f" On the test images of its own training it was correct for {t['k']:,} of {t['n']:,}." for t in tests]
-        return f"How far to believe this is not known, because the model was given no labelled faces.{''.join(own)}"
+        unknown = _("How far to believe this is not known, because the model was given no labelled faces.")
+        own = (
+            _("On the test images of its own training it was correct for {k:,} of {n:,}.", **tests[0])
+            if tests
+            else None
+        )
+        return sentences([unknown, own or ""])
     if study.accuracy[-1]["kind"] != PHOTOGRAPHS:
         scores.append(
-            "How often it is correct on other photographs is not known, because none of these faces has a label."
+            _("How often it is correct on other photographs is not known, because none of these faces has a label.")
         )
-    return " ".join(scores)
+    return sentences(scores)
 
 
 def accuracy_words(model: str | None, entry: Mapping[str, Any], baseline: bool = True) -> str:
@@ -186,22 +239,23 @@ def accuracy_words(model: str | None, entry: Mapping[str, Any], baseline: bool =
     own = next((s for s in scores if s["model"] == model and s["accuracy"]["n"]), None)
     if own is None:
         return ""
-    photographs = "labelled photographs" if split == ALL else f"labelled photographs ({split})"
-    where = f"the test images of its {entry['kind']}" if split == "test" else photographs
+    correct = {"model": words.called(model), "share": words.share_words(own["accuracy"])}
+    if split == "test":
+        first = _("On the test images of its data set, {model} is correct for {share}.", **correct)
+    elif split == ALL:
+        first = _("On labelled photographs, {model} is correct for {share}.", **correct)
+    else:
+        first = _("On labelled photographs ({split}), {model} is correct for {share}.", **correct, split=_(split or ""))
+    accepted = _("Among the answers that it accepts, it is correct for {k:,} of {n:,}.", **own["accepted"])
+    return sentences([first, accepted, _constant(scores) if baseline else ""])
+
+
+def _constant(scores: Sequence[Mapping[str, Any]]) -> str:
+    """How often the best constant answer would be correct."""
     constant = next(s for s in scores if s["baseline"])
-    accepted = own["accepted"]
-    always = (
-        f" {constant['model'].replace('always', 'Always answering')} would be correct for "
-        f"{constant['accuracy']['k']:,} of {constant['accuracy']['n']:,}."
+    return _(
+        "Always answering {expression} would be correct for {k:,} of {n:,}.",
+        expression=_(constant["model"].removeprefix(ALWAYS)),
+        k=constant["accuracy"]["k"],
+        n=constant["accuracy"]["n"],
     )
-    return (
-        f"On {where}, {called(model)} is correct for {share_words(own['accuracy'])}. "
-        f"Among the answers that it accepts, it is correct for {accepted['k']:,} of {accepted['n']:,}."
-        f"{always if baseline else ''}"
-    )
-
-
-def share_words(share: Mapping[str, Any]) -> str:
-    """A share in words: never a percentage without k of n and its interval."""
-    low, high = 100 * share["low"], 100 * share["high"]
-    return f"{share['k']:,} of {share['n']:,} ({100 * share['share']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %)"

@@ -150,6 +150,7 @@ def _summary(score: Mapping[str, Any]) -> str:
 
 KIND = StageKind(
     "validity",
+    makes="the paper's validity test and its mirror",
     config=ValidityConfig,
     inputs=(
         Input("real", ("dataset",)),

@@ -252,6 +252,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "animate",
+    makes="faces animated to the seven expressions at graded intensities",
     config=AnimateConfig,
     inputs=(
         Input("faces", ("faces", "corrected"), several=True),

@@ -169,6 +169,7 @@ def file_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
 
 KIND = StageKind(
     "strips",
+    makes="pictures of the animation: strips, GIFs, photographs",
     config=StripsConfig,
     inputs=(
         Input("animated", ("animate",), several=True),

@@ -246,6 +246,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "generator",
+    makes="the network that animates",
     config=GeneratorConfig,
     inputs=(
         Input("rendered", ("render",), several=True, optional=True),

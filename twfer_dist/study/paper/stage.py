@@ -1,16 +1,12 @@
 """The page "The paper's tables": each table of the paper with its figures beside ours, from a recipe's outputs."""
 
 import json
-from collections.abc import Mapping
+import string
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import resources
 
-import jinja2
-
-import twfer_dist
-from twfer_dist.core.language import _, speak
-from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.core.language import Language, _, mark, use_language
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
@@ -19,14 +15,15 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.study.paper import words
 from twfer_dist.study.paper.columns import Paper, collect, csv_files
-from twfer_dist.study.paper.entries import entries
+from twfer_dist.study.paper.entries import Entry, entries
 from twfer_dist.study.paper.figures import SHIPPED, PaperFigures, read_figures
 from twfer_dist.study.paper.numbers import TABLES, PaperInputs
+from twfer_dist.study.report import FRAME, page_environment, read_template
 
 VERSION = 1
 PAGE = "paper.html"
-_TEMPLATES = ("paper/page.html.j2", "paper/scores.html.j2", "paper/groups.html.j2", "paper/notes.html.j2",
-    "macros.html.j2", "report.css.j2")  # fmt: skip
+_OWN = ("scores", "groups", "agreement", "contradictions", "made")
+_TEMPLATES = (*FRAME, *(f"paper/{name}.html.j2" for name in _OWN))
 _ROLES = (*TABLES, "finetuned")
 _FACES = ("warriors", "postures", "han", "american")
 
@@ -35,12 +32,13 @@ _FACES = ("warriors", "postures", "han", "american")
 class PaperConfig(Settings):
     """What the page calls itself, and what stands in the place of the paper's data; empty: the paper's own data."""
 
-    title: str = "The paper's tables"
+    title: str = mark("The paper's tables")
     people_are: str = ""
     warriors_are: str = ""
     postures_are: str = ""
     han_are: str = ""
     american_are: str = ""
+    language: Language = "en"  # of the page; the tables and paper.json are English
 
 
 def paper_spec(inputs: PaperInputs, config: PaperConfig, figures: str = SHIPPED) -> StageSpec:
@@ -57,7 +55,7 @@ def paper_spec(inputs: PaperInputs, config: PaperConfig, figures: str = SHIPPED)
     named |= {f"dataset-{number}": output for number, output in enumerate(inputs.datasets)}
     named |= {f"predictions-{number}": output for number, output in enumerate(inputs.predictions)}
     models = {
-        "page": storage.sha256("".join(map(_template, _TEMPLATES)).encode()),
+        "page": storage.sha256("".join(map(read_template, _TEMPLATES)).encode()),
         "figures": storage.digest(asdict(read)),
     }
     do = partial(_write, inputs=inputs, named=named, config=config, figures=read)
@@ -73,8 +71,9 @@ def _write(
     figures: PaperFigures,
 ) -> None:
     paper = collect(inputs, named, figures)
-    answer = words.answer(paper.tables, paper.warriors, paper.validity)
-    output.write_file(PAGE, render(paper, answer, config).encode())
+    with use_language(config.language):
+        output.write_file(PAGE, render(paper, config, output.name).encode())
+    answer = words.answer(paper.tables, paper.warriors, paper.validity)  # in English: programs read it
     content = {"title": config.title, "answer": answer, **asdict(paper)}
     output.write_file("paper.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
     for file, data in csv_files(paper).items():
@@ -82,37 +81,49 @@ def _write(
     output.results = {"answer": answer, "summary": answer}
 
 
-def render(paper: Paper, answer: list[str], config: PaperConfig) -> str:
-    """The page as HTML. answer: the paragraphs at its head. Every string is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    speak(environment)
-    environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
-    environment.globals.update(EXPRESSIONS=EXPRESSIONS, words=words, version=twfer_dist.__version__)
-    contents = [
-        ("tables", True, _("The seven tables")),
-        ("groups", paper.shares, _("Which expressions the figures show")),
-        ("agreement", paper.agreement, _("How far annotators agree")),
-        ("notes", True, _("Where the paper contradicts itself")),
-        ("made", True, _("Where this comes from")),
-    ]
-    return environment.get_template(_TEMPLATES[0]).render(
+@dataclass(frozen=True)
+class _Section:
+    """A section of the page, see report.html.j2."""
+
+    name: str
+    title: str
+    template: str
+    entry: Entry | None = None
+
+
+def render(paper: Paper, config: PaperConfig, output: str) -> str:
+    """The page as HTML, in the current language. output: the name of its directory. Every string is escaped."""
+    environment = page_environment()
+    environment.globals["say"] = words
+    # The paper's tables have numbers; the others on the page have letters.
+    environment.globals["next_table"] = partial(next, iter(string.ascii_uppercase))
+    return environment.get_template(FRAME[0]).render(
         **vars(paper),
-        title=config.title,
-        stand_ins=words.stand_ins(vars(config)),
-        answer=answer,
-        contents=contents,
-        entries=entries(paper, config.people_are, config.warriors_are),
+        title=_(config.title),
+        question=words.stand_ins(vars(config)),
+        output=output,
+        answer=words.answer(paper.tables, paper.warriors, paper.validity),
+        parts=[(part, sections) for part, sections in _parts(paper, config) if sections],
     )
 
 
-def _template(name: str) -> str:
-    return resources.files("twfer_dist.study").joinpath(name).read_text(encoding="utf-8")
+def _parts(paper: Paper, config: PaperConfig) -> Iterator[tuple[str, list[_Section]]]:
+    """The parts of the page with their sections."""
+    found = entries(paper, config.people_are, config.warriors_are)
+    yield _("The seven tables"), [_Section(entry.id, entry.title, "paper/scores.html.j2", entry) for entry in found]
+    groups = [
+        (paper.shares, _Section("groups", _("Which expressions the figures show"), "paper/groups.html.j2")),
+        (paper.agreement, _Section("agreement", _("How far annotators agree"), "paper/agreement.html.j2")),
+    ]
+    yield _("The groups"), [section for shown, section in groups if shown]
+    contradictions = _("Where the paper contradicts itself")
+    yield (
+        _("The paper and this page"),
+        [
+            _Section("contradictions", contradictions, "paper/contradictions.html.j2"),
+            _Section("made", _("Where this comes from"), "paper/made.html.j2"),
+        ],
+    )
 
 
 def _build(request: Request) -> StageSpec:
@@ -128,6 +139,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "paper-tables",
+    makes="the paper's tables beside ours, as a page, JSON and CSV",
     config=PaperConfig,
     inputs=(
         *(Input(role, ("train",), optional=True) for role in _ROLES),

@@ -5,6 +5,7 @@ from typing import Any
 
 from twfer_dist.core.language import _, listed, sentences
 from twfer_dist.study.paper.numbers import ScoreTable, Shares, WarriorScores, new_figures
+from twfer_dist.study.words import share_words
 
 PAPER_SIZE, PAPER_EPOCHS = 224, 40
 """The paper's pictures in pixels, and its epochs."""
@@ -83,8 +84,8 @@ def answer(
             _(
                 "A recogniser of real faces is right on {real} of real test images and on {animated} of animated ones "
                 "(Table 7): the animation shows its expression as far as the second comes near the first.",
-                real=inline(real["accuracy"]),
-                animated=inline(animated["accuracy"]),
+                real=share_words(real["accuracy"]),
+                animated=share_words(animated["accuracy"]),
             )
         )
     return [paragraph for paragraph in paragraphs if paragraph]
@@ -97,10 +98,12 @@ def _claim(by_role: Mapping[str, ScoreTable], reading: Mapping[str, WarriorScore
     table = by_role[role]
     people = _last(table)["accuracy"]
     yield _("Trained on people, {network} is right on {people} of test images of people.", network=table.network,
-            people=inline(people))  # fmt: skip
+            people=share_words(people))  # fmt: skip
     warriors = new_figures(reading[role].scores) if role in reading else None
     if warriors:
-        yield _("On labelled photographs of warriors it is right on {warriors}.", warriors=inline(warriors["accuracy"]))
+        yield _(
+            "On labelled photographs of warriors it is right on {warriors}.", warriors=share_words(warriors["accuracy"])
+        )
     yield _("The paper has 90.1 % for ARM on RAF-DB and 21.6 % on TW58.")
 
 
@@ -112,13 +115,13 @@ def _animated(by_role: Mapping[str, ScoreTable], reading: Mapping[str, WarriorSc
     yield _(
         "Trained on animated warriors instead, {network} is right on {images} of animated test images.",
         network=table.network,
-        images=inline(_last(table)["accuracy"]),
+        images=share_words(_last(table)["accuracy"]),
     )
     scores = new_figures(reading[role].scores) if role in reading else None
     if scores:
         yield _(
             "On labelled photographs of warriors that are not among its training figures it is right on {warriors}.",
-            warriors=inline(scores["accuracy"]),
+            warriors=share_words(scores["accuracy"]),
         )
 
 
@@ -130,26 +133,14 @@ def _splits(by_role: Mapping[str, ScoreTable]) -> Iterator[str]:
         yield _(
             "With the figures kept apart (Table 5) ARM is right on {strict} of test images; with images of each figure "
             "on both sides (Table 6), on {within}. Only the first says how it does on a figure that it has not seen.",
-            strict=inline(strict),
-            within=inline(within),
+            strict=share_words(strict),
+            within=share_words(within),
         )
 
 
 def _last(table: ScoreTable) -> Mapping[str, Any]:
     """The score on the test images, or on the last part where there are none."""
     return next((score for score in table.scores if score["split"] == "test"), table.scores[-1])
-
-
-def inline(share: Mapping[str, Any]) -> str:
-    """A share in a sentence: 90 of 100 (90.0 %, 95 % interval 82.6 to 94.5)."""
-    if not share["n"]:
-        return _("none of 0")
-    return _(
-        "{k:,} of {n:,} ({share:.1f} %, 95 % interval {low:.1f} to {high:.1f})",
-        k=share["k"],
-        n=share["n"],
-        **{key: 100 * share[key] for key in ("share", "low", "high")},
-    )
 
 
 def part(split: str, counts: Mapping[str, int]) -> str:

@@ -1,0 +1,52 @@
+"""The pictures on the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from twfer_dist.study.figures import (
+    LARGE_PIXELS,
+    AnimatedFace,
+    Card,
+    Sheet,
+    animated_strips,
+    cards_of,
+    contact_sheets,
+    sample_cards,
+)
+from twfer_dist.study.inputs import ReportInputs
+from twfer_dist.study.measured import MeasuredFaces
+from twfer_dist.study.plates import Plate, plates
+from twfer_dist.study.report_data import Study
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The pictures on the page."""
+
+    cards: list[Card]
+    clearest_cards: list[Card]  # of `Study.clearest`, large
+    differing_cards: list[Card]  # of `Comparison.differing`, large
+    sheets: list[Sheet]
+    strips: list[AnimatedFace]
+    plates: list[Plate]
+
+
+def pictures(
+    study: Study, inputs: ReportInputs, images: pa.Table, measured: MeasuredFaces, *, faces: int, strips: int
+) -> Shown:
+    """The pictures of a study. faces, strips: how many faces and animated faces are shown at most."""
+
+    def large(chosen: Sequence[tuple[str, str | None]]) -> list[Card]:
+        return cards_of(chosen, inputs.predictions, inputs.faces, LARGE_PIXELS)
+
+    differing = study.comparison.differing if study.comparison else []
+    return Shown(
+        cards=sample_cards(inputs.predictions, inputs.faces, images, study.model, faces),
+        clearest_cards=large([(face["face_id"], face["model"]) for face in study.clearest]),
+        differing_cards=large([(face_id, study.model) for face_id in differing]),
+        sheets=contact_sheets(inputs.faces),
+        strips=animated_strips(inputs.animated, inputs.faces, strips),
+        plates=plates(measured, inputs.faces),
+    )
