@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from twfer_dist.core.language import _
+from twfer_dist.core.language import _, sentences
 from twfer_dist.study.inputs import NEW
 from twfer_dist.study.paper import words
 from twfer_dist.study.paper.columns import Column, Paper, table_columns, validity_columns, warrior_columns
@@ -83,7 +83,7 @@ def _warriors(paper: Paper, warriors_are: str) -> Entry:
     more = _(
         "Beside the paper's column are the recognisers that learned from animated warriors, on the same photographs."
     )
-    return Entry("table-3", title, differs + " " + more, "", warrior_columns(paper), heads, confusions)
+    return Entry("table-3", title, sentences([differs, more]), "", warrior_columns(paper), heads, confusions)
 
 
 def _validity(paper: Paper, people_are: str) -> Entry:
@@ -94,13 +94,13 @@ def _validity(paper: Paper, people_are: str) -> Entry:
     heads = [words.pairing(score) for score in paper.validity]
     differs = _("In the paper: real and animated faces of RAF-DB, read by a ResNet-18 that learned from real ones.")
     if people_are:
-        differs = _("Here the real faces are {people}.", people=people_are) + " " + differs
+        differs = sentences([_("Here the real faces are {people}.", people=people_are), differs])
     more = _("The mirror, a recogniser that has seen animated faces alone, is not in the paper.")
-    return Entry("table-7", title, differs + " " + more, "", columns, heads)
+    return Entry("table-7", title, sentences([differs, more]), "", columns, heads)
 
 
 def _finetuned(entry: Entry, paper: Paper) -> Entry:
     if not entry.columns or paper.finetuned_below is None:
         return entry
     below = _("The paper gives less than {limit:.0f} % for it.", limit=100 * paper.finetuned_below)
-    return Entry(**{**vars(entry), "differs": f"{entry.differs} {below}"})
+    return Entry(**{**vars(entry), "differs": sentences([entry.differs, below])})

@@ -73,7 +73,7 @@ def _write(
     paper = collect(inputs, named, figures)
     with use_language(config.language):
         output.write_file(PAGE, render(paper, config, output.name).encode())
-    answer = words.answer(paper.tables, paper.warriors, paper.validity)  # in English: programs read it
+    answer = words.answer(paper)  # in English: programs read it
     content = {"title": config.title, "answer": answer, **asdict(paper)}
     output.write_file("paper.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
     for file, data in csv_files(paper).items():
@@ -102,7 +102,7 @@ def render(paper: Paper, config: PaperConfig, output: str) -> str:
         title=_(config.title),
         question=words.stand_ins(vars(config)),
         output=output,
-        answer=words.answer(paper.tables, paper.warriors, paper.validity),
+        answer=words.answer(paper),
         parts=[(part, sections) for part, sections in _parts(paper, config) if sections],
     )
 

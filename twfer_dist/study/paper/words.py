@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from twfer_dist.core.language import _, listed, sentences
-from twfer_dist.study.paper.numbers import ScoreTable, Shares, WarriorScores, new_figures
-from twfer_dist.study.words import share_words
+from twfer_dist.core.language import _, listed, ngettext, sentences
+from twfer_dist.study.groups import LEVEL
+from twfer_dist.study.paper.columns import Paper
+from twfer_dist.study.paper.figures import AVERAGE
+from twfer_dist.study.paper.numbers import PEOPLE, ScoreTable, Shares, WarriorScores, new_figures
+from twfer_dist.study.words import faces, figures, percent, share_words
 
 PAPER_SIZE, PAPER_EPOCHS = 224, 40
 """The paper's pictures in pixels, and its epochs."""
@@ -71,40 +74,39 @@ def leaks(table: ScoreTable) -> str:
     )
 
 
-def answer(
-    tables: Sequence[ScoreTable], warriors: Sequence[WarriorScores], validity: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def answer(paper: Paper) -> list[str]:
     """The paragraphs at the head of the page, the paper's claim first."""
-    by_role = {table.role: table for table in tables}
-    reading = {scores.role: scores for scores in warriors}
-    paragraphs = [sentences(_claim(by_role, reading)), sentences(_animated(by_role, reading)), *_splits(by_role)]
-    if validity:
-        real, animated = validity[0], validity[1]
-        paragraphs.append(
-            _(
-                "A recogniser of real faces is right on {real} of real test images and on {animated} of animated ones "
-                "(Table 7): the animation shows its expression as far as the second comes near the first.",
-                real=share_words(real["accuracy"]),
-                animated=share_words(animated["accuracy"]),
-            )
+    by_role = {table.role: table for table in paper.tables}
+    reading = {scores.role: scores for scores in paper.warriors}
+    return [
+        paragraph
+        for paragraph in (
+            sentences(_claim(by_role, reading, paper.warriors_paper[AVERAGE])),
+            sentences(_animated(by_role, reading)),
+            _splits(by_role),
+            _validity(paper.validity),
         )
-    return [paragraph for paragraph in paragraphs if paragraph]
+        if paragraph
+    ]
 
 
-def _claim(by_role: Mapping[str, ScoreTable], reading: Mapping[str, WarriorScores]) -> Iterator[str]:
-    role = next((role for role in ("arm_people", "resnet18_people") if role in by_role), None)
+def _claim(
+    by_role: Mapping[str, ScoreTable], reading: Mapping[str, WarriorScores], on_warriors: float | None
+) -> Iterator[str]:
+    role = next((role for role in PEOPLE if role in by_role), None)
     if role is None:
         return
     table = by_role[role]
-    people = _last(table)["accuracy"]
+    right = share_words(_last(table)["accuracy"])
     yield _("Trained on people, {network} is right on {people} of test images of people.", network=table.network,
-            people=share_words(people))  # fmt: skip
+            people=right)  # fmt: skip
     warriors = new_figures(reading[role].scores) if role in reading else None
     if warriors:
-        yield _(
-            "On labelled photographs of warriors it is right on {warriors}.", warriors=share_words(warriors["accuracy"])
-        )
-    yield _("The paper has 90.1 % for ARM on RAF-DB and 21.6 % on TW58.")
+        right = share_words(warriors["accuracy"])
+        yield _("On labelled photographs of warriors it is right on {warriors}.", warriors=right)
+    on_people = table.paper.get("test", {}).get(AVERAGE)
+    if on_people is not None and on_warriors is not None:
+        yield _("The paper has {people} and {warriors}.", people=percent(on_people), warriors=percent(on_warriors))
 
 
 def _animated(by_role: Mapping[str, ScoreTable], reading: Mapping[str, WarriorScores]) -> Iterator[str]:
@@ -125,17 +127,28 @@ def _animated(by_role: Mapping[str, ScoreTable], reading: Mapping[str, WarriorSc
         )
 
 
-def _splits(by_role: Mapping[str, ScoreTable]) -> Iterator[str]:
+def _splits(by_role: Mapping[str, ScoreTable]) -> str:
     if not {"arm_1", "arm_2"} <= by_role.keys():
-        return
+        return ""
     strict, within = (_last(by_role[role])["accuracy"] for role in ("arm_1", "arm_2"))
-    if strict["n"] and within["n"]:
-        yield _(
-            "With the figures kept apart (Table 5) ARM is right on {strict} of test images; with images of each figure "
-            "on both sides (Table 6), on {within}. Only the first says how it does on a figure that it has not seen.",
-            strict=share_words(strict),
-            within=share_words(within),
-        )
+    return _(
+        "With the figures kept apart (Table 5) ARM is right on {strict} of test images; with images of each figure on "
+        "both sides (Table 6), on {within}. Only the first says how it does on a figure that it has not seen.",
+        strict=share_words(strict),
+        within=share_words(within),
+    )
+
+
+def _validity(scores: Sequence[Mapping[str, Any]]) -> str:
+    if not scores:
+        return ""
+    real, animated = (share_words(score["accuracy"]) for score in scores[:2])
+    return _(
+        "A recogniser of real faces is right on {real} of real test images and on {animated} of animated ones (Table "
+        "7): the animation shows its expression as far as the second comes near the first.",
+        real=real,
+        animated=animated,
+    )
 
 
 def _last(table: ScoreTable) -> Mapping[str, Any]:
@@ -182,28 +195,27 @@ def group(name: str) -> str:
 
 def group_size(shares: Shares) -> str:
     """The sizes of a group, and who reads it."""
-    parts = [
-        _("{faces:,} faces of {figures:,} figures", faces=shares.faces, figures=shares.figures),
-        _("read by {model}", model=shares.model),
-    ]
+    parts = [faces(shares.faces), figures(shares.figures), _("read by {model}", model=shares.model)]
     if shares.seen:
-        parts.append(_("{seen:,} of these figures are in its training images, animated", seen=shares.seen))
-    return "; ".join(parts)
+        parts.append(_("{seen:,} of the figures are in its training images, animated", seen=shares.seen))
+    return _(", ").join(parts)
 
 
 def postures(test: Mapping[str, Any]) -> str:
     """Whether the postures differ by more than chance."""
-    if test["p"] < 0.05:
-        return _(
-            "The postures differ: of {n:,} random regroupings of the {figures:,} figures, {k:,} differ as much (p = "
-            "{p:.3f}).",
-            n=test["regroupings"], figures=test["figures"], k=test["as_large"], p=test["p"],
-        )  # fmt: skip
-    return _(
-        "Whether the postures differ is open: of {n:,} random regroupings of the {figures:,} figures, {k:,} differ as "
-        "much (p = {p:.3f}).",
-        n=test["regroupings"], figures=test["figures"], k=test["as_large"], p=test["p"],
-    )  # fmt: skip
+    differ = test["p"] < LEVEL
+    regrouped = ngettext(
+        "Of {all:,} random regroupings of the {figures:,} figures, {n:,} differs at least as much as these groups (p = "
+        "{p:.3f}).",
+        "Of {all:,} random regroupings of the {figures:,} figures, {n:,} differ at least as much as these groups (p = "
+        "{p:.3f}).",
+        test["as_large"],
+        all=test["regroupings"],
+        figures=test["figures"],
+        p=test["p"],
+    )
+    words = _("The postures differ by more than chance.") if differ else _("Whether the postures differ is open.")
+    return sentences([words, regrouped])
 
 
 def agreement(found: Mapping[str, Any]) -> str:
