@@ -79,4 +79,5 @@ def test_the_papers_recipes_differ_in_data_and_size_alone() -> None:
         assert settings["gan18k-by-figure"]["ratios"] == [7, 1, 2]
         assert settings["gan18k-within-figure"]["ratios"] == [7, 3]
     people = {s.name: s.settings["figures"] for s in clay.stages if s.name.startswith("people-t")}
-    assert 7 * people["people-train"] == 12271 and abs(7 * people["people-test"] - 3068) < 7
+    labelled = {name: 7 * figures * 393 / 406 for name, figures in people.items()}  # as of TW58: votes may tie
+    assert labelled == pytest.approx({"people-train": 12271, "people-test": 3068}, rel=0.005)
