@@ -177,7 +177,7 @@ def test_unknown_cells_say_so_and_absent_tables_too(made: Made) -> None:
     text = html.unescape(re.sub(r"<[^>]+>", " ", made.page))
     assert text.count("not transcribed") > 20
     assert text.count("This run has no such table.") == 2  # Table 7 and fine-tuning
-    assert "drawn faces for RAF-DB" in text and "60 warriors" not in text
+    assert "In their place stand drawn faces (for RAF-DB)" in text and "60 warriors" not in text
     for sentence in ("2,670 or 2,690", "15,730 and 2,960 images (84 and 16\xa0%)", "Three kinds of average"):
         assert sentence in text
 

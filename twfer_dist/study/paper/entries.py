@@ -62,7 +62,8 @@ def _warriors(paper: Paper, warriors_are: str) -> Entry:
     """Table 3: recognisers of people on labelled photographs of warriors, and the recognisers of animated warriors."""
     title = _("Table 3. The recogniser of people reads the warriors")
     if not paper.warriors:
-        return Entry("table-3", title)
+        read = any(shares.group == "warriors" for shares in paper.shares)
+        return Entry("table-3", title, words.unlabelled() if read else "")
     named = [(scores, score) for scores in paper.warriors for score in scores.scores]
     heads = [words.reader(scores.role, scores.network, seen=score["split"] != NEW) for scores, score in named]
     confusions = [

@@ -156,6 +156,14 @@ def _last(table: ScoreTable) -> Mapping[str, Any]:
     return next((score for score in table.scores if score["split"] == "test"), table.scores[-1])
 
 
+def unlabelled() -> str:
+    """In the place of Table 3 where no photograph of a warrior has a label."""
+    return _(
+        "The photographs of warriors have no labels, so there is no accuracy. Which expressions a recogniser gives "
+        "them is among the groups below."
+    )
+
+
 def part(split: str, counts: Mapping[str, int]) -> str:
     """The head of a column: the part of a data set with its sizes."""
     return _(
@@ -243,12 +251,13 @@ def stand_ins(config: Mapping[str, str]) -> str:
         "han_are": _("the Han figures"),
         "american_are": _("the American works"),
     }
-    given = [_("{renders} for {data}", renders=config[key], data=name) for key, name in names.items() if config[key]]
+    given = [
+        _("{pictures} (for {data})", pictures=config[key], data=name) for key, name in names.items() if config[key]
+    ]
     if not given:
         return ""
     return _(
-        "No photograph of a person or a warrior is in these tables. Renders stand in their place: {list}. They show "
-        "that the whole road runs, and how its scores compare where the truth is known; they say nothing about the "
-        "real warriors.",
+        "These are not the paper's photographs. In their place stand {list}. Compare the tables with one another; they "
+        "say nothing about the paper's warriors.",
         list=listed(given),
     )
