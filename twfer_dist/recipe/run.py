@@ -51,7 +51,8 @@ def run_recipe(
         index[outcome.stage.name] = outcome.artifact.name
         _write_index(recipe, index)
         for file in kind_of(outcome.stage.kind).shown:
-            storage.copy_file(outcome.artifact.path(file), storage.join(recipe.out, outcome.stage.name, file))
+            target = storage.join(recipe.out, outcome.stage.name, storage.name_of(file))
+            storage.copy_file(outcome.artifact.path(file), target)
         yield outcome
         if outcome.stage.name == until:
             return
