@@ -3,6 +3,7 @@
 twfer train-faces jobs/faces.yaml;   python jobs/ship.py runs/faces
 twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
 twfer run jobs/reader.yaml;          python jobs/ship.py runs/reader
+twfer run jobs/identity.yaml;        python jobs/ship.py runs/identity
 
 `python jobs/ship.py --generator-test` renders the figures that `twfer evaluate gan` uses by default, from head.npz, and
 ships them without a training; do so after a change of the renderer.
@@ -19,11 +20,12 @@ from pathlib import Path
 
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.measurement import analyzer, evaluate
+from twfer_dist.measurement import analyzer, evaluate, identity
 from twfer_dist.measurement import train_stage as faces_train
 from twfer_dist.reading import reader as reading
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.run import run_recipe
+from twfer_dist.similarity.networks import SHIPPED as SHIPPED_IDENTITY
 from twfer_dist.synthesis import checkpoints
 from twfer_dist.synthesis import train_stage as generator_train
 from twfer_dist.synthesis.evaluation import inputs
@@ -80,6 +82,14 @@ def ship_reader(reader: Artifact, heads: Artifact, **_: Artifact) -> Path:
     return weights
 
 
+def ship_identity(network: Artifact, heads: Artifact, makehuman: Artifact) -> Path:
+    weights = Path(SHIPPED_IDENTITY)
+    shutil.copyfile(network.path(identity.WEIGHTS), weights)
+    shutil.copyfile(network.path(LOG), weights.with_suffix(".jsonl"))
+    _write_facts(weights, network, heads, makehuman)
+    return weights
+
+
 def _copy_output(output: Artifact, folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(output.uri, folder)
@@ -108,11 +118,16 @@ def main(folder: str) -> None:
         print(f"{ship_generator_test()} has the rendered figures. Next: twfer evaluate gan")
         return
     index = json.loads(storage.read_bytes(storage.join(storage.absolute(folder), artifact.INDEX)))
-    ships: dict[str, Callable[..., Path]] = {"faces": ship_faces, "generator": ship_generator, "reader": ship_reader}
+    ships: dict[str, Callable[..., Path]] = {
+        "faces": ship_faces,
+        "generator": ship_generator,
+        "reader": ship_reader,
+        "identity": ship_identity,
+    }
     if (ship := ships.get(index["recipe"])) is None:
         sys.exit(
             f"{folder} was last made by the recipe {index['recipe']}, of which nothing ships: run jobs/faces.yaml, "
-            "jobs/generator.yaml or jobs/reader.yaml."
+            "jobs/generator.yaml, jobs/reader.yaml or jobs/identity.yaml."
         )
     weights = ship(
         **{
