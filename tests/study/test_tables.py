@@ -9,13 +9,24 @@ from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 
 NAMES = ["groups", "group_tests", "units_by_group", "two_readings", "accuracy", "confusion", "validity", "training",
-    "statuses", "sources", "faces"]  # fmt: skip
+    "statuses", "annotators", "annotator_agreement", "annotator_confusion", "similarities", "sources",
+    "faces"]  # fmt: skip
+EMPTY = {
+    "two_readings",
+    "validity",
+    "annotators",
+    "annotator_agreement",
+    "annotator_confusion",
+    "similarities",
+    "sources",
+}
+"""The tables for which the study of the tests has no rows."""
 
 
 def test_every_table_is_in_the_workbook_and_described(report: Artifact) -> None:
     book = openpyxl.load_workbook(report.path("tables/tables.xlsx"), read_only=True)
     filled = [name for name in NAMES if len(pq.read_table(report.path(f"tables/{name}.parquet")))]
-    assert book.sheetnames == ["About", *filled] and set(NAMES) - set(filled) == {"two_readings", "validity", "sources"}
+    assert book.sheetnames == ["About", *filled] and set(NAMES) - set(filled) == EMPTY
     for name in filled:
         header, *rows = book[name].iter_rows(values_only=True)
         data = pq.read_table(report.path(f"tables/{name}.parquet"))
