@@ -163,7 +163,8 @@ def test_references_need_labels(tmp_path: Path) -> None:
 
 
 def test_the_recipe_in_jobs_has_the_settings_of_the_command() -> None:
-    given = yaml.safe_load((Path(twfer_dist.__file__).parents[1] / "jobs" / "paper.yaml").read_text())["stages"]
+    job = Path(twfer_dist.__file__).parents[1] / "jobs" / "paper-method.yaml"
+    given = yaml.safe_load(job.read_text())["stages"]
     road = paper.paper_road("faces", [open_corpus(str(DEMO.parent / "postures"))], None)
     assert {name: stage for name, stage in given.items() if name not in ("faces", "report")} == road.stages
     assert given["report"].items() >= report_inputs([road]).items()

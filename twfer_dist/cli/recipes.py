@@ -240,7 +240,8 @@ def _run(
                 print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
     made = [(outcome.stage, outcome.artifact) for outcome in outcomes if outcome.artifact]
-    reports = [storage.join(recipe.out, stage.name, "index.html") for stage, _ in made if stage.kind == "report"]
+    pages = [(stage.name, page) for stage, _ in made for page in kind_of(stage.kind).shown[:1]]
+    reports = [storage.join(recipe.out, name, page) for name, page in pages]
     maps = [artifact.path(MAP) for stage, artifact in made if stage.kind == "similarity"]
     tracked = any(kind_of(outcome.stage.kind).tracked for outcome in outcomes)
     mlflow = recipe.tracking.interface if recipe.tracking and tracked else None

@@ -207,8 +207,8 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "explain-answers",
-    makes="what answers rest on: maps of faces for a recogniser, Action Units for the reader, checked on rendered corpora "
-    "(`truth`)",
+    makes="what answers rest on: maps of faces for a recogniser, Action Units for the reader, checked on rendered "
+    "corpora (`truth`)",
     config=ExplainConfig,
     inputs=(
         Input("predictions", ("predict", "read")),

@@ -34,6 +34,7 @@ KINDS = {
     "read": "reading.stage:KIND",
     "explain-answers": "explanation.stage:KIND",
     "validity": "study.validity:KIND",
+    "paper-tables": "study.paper.stage:KIND",
     "report": "study.report:KIND",
 }
 

@@ -87,9 +87,9 @@ STATUS_WORDS = {
 }
 """What the page calls each status."""
 
-_FRAME = ("report.html.j2", "macros.html.j2", "notes.html.j2", "report.css.j2", "tables.css.j2", "pictures.css.j2",
+FRAME = ("report.html.j2", "macros.html.j2", "notes.html.j2", "report.css.j2", "tables.css.j2", "pictures.css.j2",
     "trust.css.j2", "media.css.j2")  # fmt: skip
-_TEMPLATES = (*_FRAME, *(section.template for section in SECTIONS))
+_TEMPLATES = (*FRAME, *(section.template for section in SECTIONS))
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,13 @@ def report_spec(
     """
     inputs = ReportInputs(predictions, faces, animated, datasets, models, validity, explanations, similarity)
     named = {f"{kind}-{number}": output for kind, outputs in inputs for number, output in enumerate(outputs)}
-    page = storage.sha256("".join(map(_template, _TEMPLATES)).encode())
+    page = storage.sha256("".join(map(read_template, _TEMPLATES)).encode())
     return StageSpec(
         "report", VERSION, named, config, {"page": page}, {}, partial(_write, inputs=inputs, config=config)
     )
 
 
-def _template(name: str) -> str:
+def read_template(name: str) -> str:
     return resources.files("twfer_dist.study").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -186,7 +186,7 @@ def render(study: Study, shown: Shown, config: ReportConfig, output: str) -> str
     """
     second = study.second.model if study.second else None
     return (
-        _environment()
+        page_environment()
         .get_template(_TEMPLATES[0])
         .render(
             **vars(study),
@@ -205,10 +205,10 @@ def render(study: Study, shown: Shown, config: ReportConfig, output: str) -> str
     )
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
     """The templates with what they may use besides the study: words, limits and names."""
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
+        loader=jinja2.FunctionLoader(read_template),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -262,4 +262,5 @@ KIND = StageKind(
         Input("similarity", ("similarity",), several=True, optional=True),
     ),
     build=_build,
+    shown=("index.html", "tables/faces.csv", "tables/tables.xlsx", "references.bib"),
 )
