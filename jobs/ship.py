@@ -10,14 +10,21 @@ ships them without a training; do so after a change of the renderer.
 
 `python jobs/ship.py --units` only measures the test heads that ship, and records in faces.json how strongly each Action
 Unit is read.
+
+`python jobs/ship.py --head` makes the small head model that ships from head.npz, ICT-FaceKit's as `twfer corpus head`
+packs it.
 """
 
 import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+import twfer_dist
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.measurement import analyzer, evaluate, identity
@@ -25,6 +32,7 @@ from twfer_dist.measurement import train_stage as faces_train
 from twfer_dist.reading import reader as reading
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.run import run_recipe
+from twfer_dist.rendering.head import load_head, save_head
 from twfer_dist.similarity.networks import SHIPPED as SHIPPED_IDENTITY
 from twfer_dist.synthesis import checkpoints
 from twfer_dist.synthesis import train_stage as generator_train
@@ -74,6 +82,25 @@ def ship_generator_test() -> str:
     return inputs.TEST
 
 
+def ship_head() -> Path:
+    """The head model that ships: 40 of ICT-FaceKit's 100 identity modes, which hold 98 % of the variance, and lengths
+    rounded to a fiftieth and, in expressions, to a twenty-fifth of a millimetre, which compresses better.
+    """
+    head, out = load_head("head.npz"), Path(twfer_dist.__file__).parent / "demo" / "head.npz"
+    small = replace(
+        head,
+        identity_names=head.identity_names[:40],
+        identity_deltas=_rounded(head.identity_deltas[:40], 1 / 512),
+        expression_deltas=_rounded(head.expression_deltas, 1 / 256),
+    )
+    save_head(small, str(out))
+    return out
+
+
+def _rounded(deltas: np.ndarray, step: float) -> np.ndarray:
+    return (np.round(deltas.astype(np.float32) / step) * step).astype(np.float16)
+
+
 def ship_reader(reader: Artifact, heads: Artifact, **_: Artifact) -> Path:
     weights = Path(reading.SHIPPED)
     shutil.copyfile(reader.path(reading.WEIGHTS), weights)
@@ -113,6 +140,9 @@ def _write_facts(weights: Path, network: Artifact, *rendered: Artifact, **more: 
 def main(folder: str) -> None:
     if folder == "--units":
         print(f"{ship_units()} and what it reads on the heads, in the facts beside it")
+        return
+    if folder == "--head":
+        print(f"{ship_head()} is the head model. Next: look at what it renders")
         return
     if folder == "--generator-test":
         print(f"{ship_generator_test()} has the rendered figures. Next: twfer evaluate gan")

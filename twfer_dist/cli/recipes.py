@@ -42,7 +42,7 @@ def run_command(
     _run(load_recipe(path, out=out), until=until, only_plan=only_plan, retry=retry is not None, as_json=as_json)
 
 
-def _faces_options(command: Callable) -> Callable:
+def faces_options(command: Callable) -> Callable:
     for option in (
         click.option(
             "--all/--largest", "every", default=True, help="Every face of a photograph (default), or the largest."
@@ -55,13 +55,13 @@ def _faces_options(command: Callable) -> Callable:
     return command
 
 
-def _faces_settings(detector: str, detector_model: str | None, aligned: bool, every: bool) -> dict[str, Any]:
+def faces_settings(detector: str, detector_model: str | None, aligned: bool, every: bool) -> dict[str, Any]:
     settings = {"detector": detector, "aligned": aligned, "keep": "all" if every else "largest"}
     return settings | ({"model": detector_model} if detector_model else {})
 
 
 @main.command("study")
-@click.argument("corpus", metavar="FOLDER")
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True)
 @click.option(
     "--model",
     metavar="RUN",
@@ -95,12 +95,12 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
     show_default=True,
     help="The language of the report.",
 )
-@_faces_options
+@faces_options
 @corrections_option
 @out_option
 @json_option
 def study_command(
-    corpus: str,
+    folders: tuple[str, ...],
     model: str | None,
     method: Method,
     references: str | None,
@@ -111,7 +111,7 @@ def study_command(
     as_json: bool,
     **faces: Any,
 ) -> None:
-    """Analyse a folder of photographs and write one report.
+    """Analyse a folder of photographs and write one report; several folders are compared with each other.
 
     FOLDER may also be a table of photographs (CSV or Excel), or a folder in RAF-DB's layout.
     """
@@ -119,9 +119,9 @@ def study_command(
         raise UserError(
             "--references are the faces that --method paper copies expressions from: add it, or leave them out."
         )
-    settings = _faces_settings(**faces)
+    settings = faces_settings(**faces)
     roads: dict[str, Any] = {"model": model, "method": method, "references": references}
-    recipe = study_recipe(corpus, settings, groups, out, corrections, **roads, language=language)
+    recipe = study_recipe(folders, settings, groups, out, corrections, **roads, language=language)
     if model and not as_json:
         chosen = next(stage.inputs["model"][0] for stage in recipe.stages if stage.name == "read")
         click.echo(f"Recogniser: {chosen}")
@@ -131,7 +131,7 @@ def study_command(
 
 @main.command("faces")
 @click.argument("corpus", metavar="FOLDER")
-@_faces_options
+@faces_options
 @corrections_option
 @click.option("--out", required=True, metavar="DIR", help="Folder or URI for the tables.")
 @retry_option
@@ -140,7 +140,7 @@ def faces_command(
     corpus: str, corrections: str | None, out: str, retry: str | None, as_json: bool, **faces: Any
 ) -> None:
     """Find and measure the faces in a folder: tables of photographs and of faces, as Parquet and CSV."""
-    recipe = faces_recipe(corpus, _faces_settings(**faces), out, corrections)
+    recipe = faces_recipe(corpus, faces_settings(**faces), out, corrections)
     _run(recipe, retry=retry is not None, as_json=as_json)
     _print_corrections(recipe, as_json)
 
@@ -154,7 +154,7 @@ def faces_command(
 )
 @click.option("--model", metavar="RUN", help="Compare by the features of a trained recogniser, as in `twfer study`.")
 @click.option("--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Of the map.")
-@_faces_options
+@faces_options
 @out_option
 @json_option
 def similarity_command(
@@ -174,7 +174,7 @@ def similarity_command(
     """
     comparison = {"by": by, "sample": sample, "language": language}
     embedder = {"network": network, "model": model}
-    _run(similarity_recipe(corpora, _faces_settings(**faces), out, embedder, comparison), as_json=as_json)
+    _run(similarity_recipe(corpora, faces_settings(**faces), out, embedder, comparison), as_json=as_json)
 
 
 def _print_corrections(recipe: Recipe, as_json: bool) -> None:
@@ -240,13 +240,17 @@ def _run(
                 print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
     made = [(outcome.stage, outcome.artifact) for outcome in outcomes if outcome.artifact]
-    reports = [storage.join(recipe.out, stage.name, "index.html") for stage, _ in made if stage.kind == "report"]
+    pages = [(stage.name, page) for stage, _ in made for page in kind_of(stage.kind).shown[:1]]
+    reports = [storage.join(recipe.out, name, page) for name, page in pages]
     maps = [artifact.path(MAP) for stage, artifact in made if stage.kind == "similarity"]
     tracked = any(kind_of(outcome.stage.kind).tracked for outcome in outcomes)
     mlflow = recipe.tracking.interface if recipe.tracking and tracked else None
     if as_json:
         facts = {"recipe": recipe.name, "out": recipe.out, "seconds": seconds}
         stages = [outcome.summary() for outcome in outcomes]
+        if until and outcomes:  # its scores are what was asked for
+            assert outcomes[-1].artifact
+            stages[-1]["results"] = outcomes[-1].artifact.results
         click.echo(
             storage.json_text(
                 {**facts, "stages": stages, "report": reports[-1] if reports else None, "maps": maps, "mlflow": mlflow},

@@ -11,12 +11,17 @@ from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study import correction, groups, metrics, models, provenance, roads
 from twfer_dist.study.accuracy import accuracy_entries
 from twfer_dist.study.agreement import Comparison, compare
+from twfer_dist.study.annotators import Annotators, annotators
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
+from twfer_dist.study.credits import Credits, collect_credits
+from twfer_dist.study.explanations import Explained, explained
+from twfer_dist.study.group_effects import ColumnEffect, group_effects
 from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predictions_of
 from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
 from twfer_dist.study.profile import Profile, profile
+from twfer_dist.study.reliability import Reliability, reliabilities
 from twfer_dist.study.repeatability import repeatability_of
 from twfer_dist.study.similarity import SimilarityStudy, similarity_studies
 from twfer_dist.study.units import UnitSources, action_units
@@ -31,6 +36,7 @@ class Answers:
     correction: Correction
     overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
     groups: list[dict[str, Any]]  # see groups.distributions
+    effects: list[ColumnEffect]
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,13 @@ class Study:
     answers: dict[str, int]  # faces by the status of the model's answer
     training: list[dict[str, Any]]  # see provenance.split_counts
     accuracy: list[dict[str, Any]]  # see accuracy.accuracy_entries
+    reliability: list[Reliability]
+    explained: list[Explained]
     validity: list[dict[str, Any]]  # of each validity test: output, scores
     correction: Correction
     overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
     groups: list[dict[str, Any]]  # see groups.distributions
+    effects: list[ColumnEffect]
     second: Answers | None  # of the model beside `model`; see models.choose_models
     comparison: Comparison | None  # of the two models
     clearest: list[dict[str, Any]]  # see answers.clearest; empty where `model` is no road
@@ -56,15 +65,22 @@ class Study:
     recognisers: list[dict[str, Any]]  # see models.recogniser_entry
     sweeps: list[dict[str, Any]]  # see models.sweep_entry
     made_from: list[dict[str, Any]]  # see provenance.provenance
+    annotators: list[Annotators]  # of each corpus with several annotators
     notes: Notes
     units: list[UnitSources]
     profile: Profile
+    credits: Credits
     similarity: list[SimilarityStudy]
 
     @property
     def first(self) -> Answers:
         """What `model` says."""
-        return Answers(self.model, self.answers, self.correction, self.overall, self.groups)
+        return Answers(self.model, self.answers, self.correction, self.overall, self.groups, self.effects)
+
+    @property
+    def readings(self) -> list[Answers]:
+        """What `model` says and, where there is a second, what that says."""
+        return [self.first, self.second] if self.second else [self.first]
 
     def as_json(self) -> dict[str, Any]:
         """The study with the sentences that explain it, in the current language."""
@@ -97,26 +113,38 @@ def collect(
     return Study(
         model=chosen.first,
         chosen_by=chosen.rule,
-        photographs=provenance.photograph_counts(inputs.faces, examples),
-        detectors=provenance.detector_counts(inputs.faces),
-        faces=provenance.status_counts(inputs.faces, "faces"),
+        **_as_found(inputs, examples),
         answers=first.answers,
-        training=[provenance.split_counts(dataset) for dataset in inputs.datasets],
         accuracy=accuracy,
-        validity=[{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
+        reliability=reliabilities(inputs, images),
+        explained=explained(inputs.explanations),
         correction=first.correction,
         overall=first.overall,
         groups=first.groups,
+        effects=first.effects,
         second=_answers(counts, chosen.second, records, columns) if chosen.second else None,
         **_face_by_face(inputs, images, chosen),
         recognisers=recognisers,
-        sweeps=[models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
-        made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
-        notes=collect_notes(inputs.faces),
+        annotators=annotators(inputs.faces, inputs.predictions, images, _models(counts, chosen.first)),
         units=units,
         profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
-        similarity=similarity_studies(inputs.similarity),
     )
+
+
+def _as_found(inputs: ReportInputs, examples: int) -> dict[str, Any]:
+    """What a study takes from its inputs as they are."""
+    return {
+        "photographs": provenance.photograph_counts(inputs.faces, examples),
+        "detectors": provenance.detector_counts(inputs.faces),
+        "faces": provenance.status_counts(inputs.faces, "faces"),
+        "training": [provenance.split_counts(dataset) for dataset in inputs.datasets],
+        "validity": [{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
+        "sweeps": [models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
+        "made_from": [provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
+        "notes": collect_notes(inputs.faces),
+        "credits": collect_credits(inputs.faces),
+        "similarity": similarity_studies(inputs.similarity),
+    }
 
 
 def _recognisers(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -131,6 +159,11 @@ def _unseen(counts: pa.Table) -> pa.Table:
     return counts.set_column(counts.column_names.index("split"), "split", split)
 
 
+def _models(counts: pa.Table, first: str | None) -> list[str]:
+    """Every model that answered, `first` before the others."""
+    return sorted(counts["model"].unique().to_pylist(), key=lambda model: (model != first, model))
+
+
 def _answers(
     counts: pa.Table, model: str | None, records: Mapping[str | None, Mapping[str, Any] | None], columns: Sequence[str]
 ) -> Answers:
@@ -138,12 +171,14 @@ def _answers(
     rows = counts.filter(pc.equal(counts["model"], model)) if model else counts
     corrected_by, confusion = correction.choose(rows, records.get(model), roads.held_out_images(model))
     summed = rows.group_by("status").aggregate([("n", "sum")]).sort_by("status")
+    found = groups.distributions(rows, confusion, columns) if len(rows) else []
     return Answers(
         model=model,
         answers={row["status"]: row["n_sum"] for row in summed.to_pylist()},
         correction=corrected_by,
         overall=groups.overall(rows, confusion) if len(rows) else None,
-        groups=groups.distributions(rows, confusion, columns) if len(rows) else [],
+        groups=found,
+        effects=group_effects(rows, model, found),
     )
 
 
