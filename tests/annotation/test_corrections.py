@@ -65,6 +65,7 @@ def test_a_study_with_corrections_reads_corrected_faces(faces: Artifact, tmp_pat
     assert [stage.name for stage in study_recipe([photographs], {}, (), out, None, model=training.uri).stages] == [
         "faces",
         "read",
+        "explain",
         "report",
     ]
 

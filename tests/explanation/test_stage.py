@@ -19,7 +19,7 @@ def test_the_first_answers_by_id_are_explained(ray_cluster: None, tmp_path: Path
     """Of twelve faces nine were read; five of them are explained."""
     faces = make_faces(str(tmp_path), figures=12)
     read = make_road(str(tmp_path), faces, READER, dict.fromkeys(range(9), (HAPPINESS, 0.9)))
-    found = run_stage(explain_spec(read, [faces], ExplainConfig(faces=5)), str(tmp_path), quiet=True)
+    found = run_stage(explain_spec(read, [faces], ExplainConfig(shown=5)), str(tmp_path), quiet=True)
     rows = found.table(".", EXPLANATIONS).to_pylist()
     assert len(rows) == 5 and found.results["summary"] == ["5 answers explained"]
     for row in rows:

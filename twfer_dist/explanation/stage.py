@@ -51,7 +51,7 @@ Row = dict[str, Any]
 class ExplainConfig(Settings):
     """How many answers are explained."""
 
-    faces: Annotated[int, Range(0, 10_000)] = 24  # shown faces: the first answered ones by id, a random sample
+    shown: Annotated[int, Range(0, 10_000)] = 24  # faces for the page: the first answered ones by id, a random sample
     check: Annotated[int, Range(0, 10_000)] = 60  # rendered faces of the check, at most
 
 
@@ -120,7 +120,7 @@ def _plan(
     answered = answered.filter(pc.is_in(answered["image_id"], known["face_id"].combine_chunks())).sort_by("image_id")
     truth = known.filter(pc.is_in(known["corpus"], pa.array(sorted(rendered.corpora), pa.string()))).to_pylist()
     by_id, rest = {face["face_id"]: face for face in truth}, rendered.at_rest(truth)
-    chosen = answered[: config.faces].append_column("shown", pa.array([True] * min(config.faces, len(answered))))
+    chosen = answered[: config.shown].append_column("shown", pa.array([True] * min(config.shown, len(answered))))
     checked = answered.filter(pc.is_in(answered["image_id"], pa.array(_checked(truth, rendered, rest), pa.string())))
     others = checked[: config.check].filter(
         pc.invert(pc.is_in(checked[: config.check]["image_id"], chosen["image_id"]))
@@ -207,8 +207,8 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "explain-answers",
-    makes="what answers rest on: maps of faces for a recogniser, Action Units for the reader, checked on rendered "
-    "corpora (`truth`)",
+    makes="what answers rest on: maps of faces for a recogniser, Action Units for the reader; checked on the rendered "
+    "corpora of `truth`",
     config=ExplainConfig,
     inputs=(
         Input("predictions", ("predict", "read")),
