@@ -9,22 +9,24 @@ from typing import Any
 
 from study_tables import World
 
+from twfer_dist.core.language import Language
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.study.report import ReportConfig, report_spec
 
 
-def write_report(world: World, out: str, **changed: Any) -> Artifact:
+def write_report(world: World, out: str, language: Language = "en", **changed: Any) -> Artifact:
     """The report on a world, with some of its inputs changed."""
     inputs = {"faces": [world.faces], "animated": [world.animated], "datasets": [world.dataset], **changed}
-    spec = report_spec(world.predictions, **inputs, config=ReportConfig(pictures=12, strips=2))
+    spec = report_spec(world.predictions, **inputs, config=ReportConfig(pictures=12, strips=2, language=language))
     return run_stage(spec, out, quiet=True)
 
 
 def report_on(out: str, faces: Artifact, *predictions: Artifact, **inputs: Any) -> Artifact:
     """The report on one output of faces."""
-    return run_stage(report_spec(predictions, faces=[faces], **inputs, config=ReportConfig()), out, quiet=True)
+    inputs = {"config": ReportConfig(), **inputs}
+    return run_stage(report_spec(predictions, faces=[faces], **inputs), out, quiet=True)
 
 
 def html_of(report: Artifact) -> str:
@@ -42,7 +44,8 @@ def json_of(report: Artifact) -> dict[str, Any]:
 
 
 def csv_of(report: Artifact, name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(storage.read_bytes(report.path(name)).decode("utf-8-sig"))))
+    data = storage.read_bytes(report.path(f"tables/{name}"))
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
 
 
 class Page(HTMLParser):

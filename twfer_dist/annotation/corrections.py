@@ -21,6 +21,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names
+from twfer_dist.faces.credits import read_credits, write_credits
 from twfer_dist.faces.handout import write_handout
 
 VERSION = 2
@@ -96,6 +97,7 @@ def corrected_spec(faces: Artifact, config: CorrectedConfig, uri: str) -> StageS
         step = Step(apply_corrections, {"faces": faces, "corrections": corrections})
         output.map(photographs.select(["photo_id"]), [step], rows_per_shard=ROWS_PER_SHARD)
         write_handout(output, group_names(photographs["groups"]))
+        write_credits(output, read_credits(faces))
         if any(file.path == VOTES for file in faces.manifest.files):
             output.write_file(VOTES, storage.read_bytes(faces.path(VOTES)))
         rejected = sum(bool(c.fault) for c in corrections.values())

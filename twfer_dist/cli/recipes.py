@@ -1,4 +1,4 @@
-"""Commands that run recipes: run, study, faces, sweep, train-gan, train-faces."""
+"""Commands that run recipes: run, study, faces, similarity, sweep, train-gan, train-faces."""
 
 import shlex
 import time
@@ -16,7 +16,9 @@ from twfer_dist.recipe.kinds import kind_of
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.recipe import Recipe
 from twfer_dist.recipe.run import plan_recipe, run_recipe
+from twfer_dist.recipe.similarity import similarity_recipe
 from twfer_dist.recipe.study import Method, faces_recipe, study_recipe
+from twfer_dist.similarity import MAP
 
 retry_option = click.option(
     "--retry", type=click.Choice(["failed"]), help="Retry rows that failed for a transient reason."
@@ -143,6 +145,38 @@ def faces_command(
     _print_corrections(recipe, as_json)
 
 
+@main.command("similarity")
+@click.argument("corpora", metavar="FOLDER...", nargs=-1, required=True)
+@click.option("--by", default="corpus", show_default=True, metavar="COLUMN", help="Compare groups of this column.")
+@click.option("--sample", type=click.IntRange(min=2), help="Compare this many random faces of each folder.")
+@click.option(
+    "--network", metavar="FILE", help="What compares the faces: SFace's .onnx, or the weights of an identity network."
+)
+@click.option("--model", metavar="RUN", help="Compare by the features of a trained recogniser, as in `twfer study`.")
+@click.option("--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Of the map.")
+@faces_options
+@out_option
+@json_option
+def similarity_command(
+    corpora: tuple[str, ...],
+    by: str,
+    sample: int | None,
+    network: str | None,
+    model: str | None,
+    language: Language,
+    out: str | None,
+    as_json: bool,
+    **faces: Any,
+) -> None:
+    """Say how alike the faces of one or several folders are, list near-duplicates, and draw a map of the faces.
+
+    FOLDER may also be a table of photographs (CSV or Excel), or a folder in RAF-DB's layout.
+    """
+    comparison = {"by": by, "sample": sample, "language": language}
+    embedder = {"network": network, "model": model}
+    _run(similarity_recipe(corpora, faces_settings(**faces), out, embedder, comparison), as_json=as_json)
+
+
 def _print_corrections(recipe: Recipe, as_json: bool) -> None:
     if not as_json:
         click.echo(
@@ -205,17 +239,22 @@ def _run(
                 print_stage(outcome.summary())
                 print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
-    named = [outcome.stage.name for outcome in outcomes if outcome.stage.kind == "report" and outcome.artifact]
-    reports = [storage.join(recipe.out, name, "index.html") for name in named]
+    made = [(outcome.stage, outcome.artifact) for outcome in outcomes if outcome.artifact]
+    reports = [storage.join(recipe.out, stage.name, "index.html") for stage, _ in made if stage.kind == "report"]
+    maps = [artifact.path(MAP) for stage, artifact in made if stage.kind == "similarity"]
     tracked = any(kind_of(outcome.stage.kind).tracked for outcome in outcomes)
     mlflow = recipe.tracking.interface if recipe.tracking and tracked else None
     if as_json:
         facts = {"recipe": recipe.name, "out": recipe.out, "seconds": seconds}
         stages = [outcome.summary() for outcome in outcomes]
+        if until and outcomes:  # its scores are what was asked for
+            assert outcomes[-1].artifact
+            stages[-1]["results"] = outcomes[-1].artifact.results
         click.echo(
             storage.json_text(
-                {**facts, "stages": stages, "report": reports[-1] if reports else None, "mlflow": mlflow}, indent=2
+                {**facts, "stages": stages, "report": reports[-1] if reports else None, "maps": maps, "mlflow": mlflow},
+                indent=2,
             )
         )
     elif not only_plan:
-        print_end(recipe, reports, mlflow, seconds)
+        print_end(recipe, {"Map": maps, "Report": reports}, mlflow, seconds)

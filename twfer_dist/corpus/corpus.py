@@ -8,11 +8,13 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from twfer_dist.core import schema
+from twfer_dist.core.credit import Credit
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import openface
 from twfer_dist.corpus.choice import MANIFEST, read_folder_manifest
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Fact, Listing, fact_of, list_folder
+from twfer_dist.corpus.film import FILM_ENDINGS
 from twfer_dist.corpus.folder import read_folder
 from twfer_dist.corpus.formats import IMAGE_ENDINGS
 from twfer_dist.corpus.ignored import count_ignored, describe_ignored, describe_not_utf8
@@ -31,7 +33,8 @@ class Corpus:
     root: str  # the folder that `path` is relative to; a path or URI, not part of the digest
     table: pa.Table  # schema CORPUS, sorted by photo_id
     facts: list[Fact | None]  # of each row's file, None if it is missing
-    digest: str  # of the table, the facts and the votes: no file is read for it
+    digest: str  # of the table, the facts, the credits and the votes: no file is read for it
+    credits: Mapping[str, Credit]  # by photo_id, of the photographs that have one
     votes: Mapping[str, Mapping[str, Vote]]  # by photo_id and annotator, of the photographs that have any
     notes: dict[str, Any]  # the layout that was found, remarks, and counts: photographs, figures, labelled, ties, ...
 
@@ -58,6 +61,8 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
     if kind == pafs.FileType.NotFound:
         raise UserError(f"{uri} does not exist: name a folder of photographs, or a table of them.")
     if kind == pafs.FileType.File:
+        if path.lower().endswith(FILM_ENDINGS):
+            raise UserError(f"{uri} is a film: run twfer corpus frames {uri} --out FOLDER, then name that folder.")
         if not path.lower().endswith(ENDINGS + OTHER_ENDINGS):
             raise UserError(
                 f"{uri} is a file but not a table ({', '.join(ENDINGS)}): name a folder of photographs, or a table of "
@@ -105,6 +110,7 @@ def _corpus(name: str, root: str, listing: Listing, entries: Sequence[Entry], no
         "names_not_utf8": listing.names_not_utf8,
         "passed_over": ignored,
         "action_units": sum(row["action_units"] is not None for row in rows),
+        "credited": sum(bool(entry.credit) for entry in entries),
     }
     remarks = [
         *notes.get("remarks", []),
@@ -115,10 +121,11 @@ def _corpus(name: str, root: str, listing: Listing, entries: Sequence[Entry], no
     ]
     table = pa.Table.from_pylist(rows, schema=schema.CORPUS)
     all_notes = notes | openface_notes | {"remarks": remarks} | counts
+    credits = {schema.photo_id(name, entry.path): entry.credit for entry in entries if entry.credit}
     votes = {schema.photo_id(name, entry.path): entry.votes for entry in entries if entry.votes}
     cast = {photo_id: field_of(of_photograph) for photo_id, of_photograph in votes.items()}
-    digest = storage.digest([rows, facts, cast] if cast else [rows, facts])
-    return Corpus(name, root, table, facts, digest, votes, all_notes)
+    digest = storage.digest([rows, facts, *filter(None, (credits, cast))])
+    return Corpus(name, root, table, facts, digest, credits, votes, all_notes)
 
 
 def _row(name: str, entry: Entry, units: openface.Units) -> dict[str, Any]:

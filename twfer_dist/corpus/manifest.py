@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from twfer_dist.core.credit import Credit
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.agreement import Agreement, agreement
-from twfer_dist.corpus.columns import LABEL_COLUMNS, NAMES, normalised
+from twfer_dist.corpus.columns import CREDITS, LABEL_COLUMNS, NAMES, OF_FILMS, normalised
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Listing
 from twfer_dist.corpus.manifest_rows import find_columns, match_rows, parse_split
@@ -15,7 +16,7 @@ from twfer_dist.corpus.tables import read_table
 from twfer_dist.corpus.votes import is_blank, label_from_votes, parse_label
 from twfer_dist.engine import storage
 
-_NO_GROUPS = ("path", "figure_id", "label", "votes", "split")
+_NO_GROUPS = ("path", "figure_id", "label", "votes", "split", *CREDITS, *OF_FILMS)
 _CONSEQUENCES = {"figure_id": ": each of their photographs counts as a figure of its own", "label": ""}
 _TIES_KEPT, _TIES_NAMED = 10, 3  # photographs
 
@@ -87,7 +88,9 @@ def _entry(row: Row, annotators: Sequence[str], groups: Sequence[str]) -> Entry:
     split = parse_split(row.fields.get("split", ""))
     figure_id = row.fields.get("figure_id", "")
     values = {name: row.fields[name] for name in groups if row.fields[name]}
-    return Entry(row.path, row.path if is_blank(figure_id) else figure_id, label, rule, split, values, votes)
+    credit = Credit(*("" if is_blank(row.fields.get(name, "")) else row.fields[name] for name in CREDITS))
+    figure_id = row.path if is_blank(figure_id) else figure_id
+    return Entry(row.path, figure_id, label, rule, split, values, credit, votes)
 
 
 # How the table was read, in sentences

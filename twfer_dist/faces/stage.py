@@ -22,6 +22,7 @@ from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names, rows_to_csv
 from twfer_dist.faces import copies
+from twfer_dist.faces.credits import credits_of, write_credits
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import DETECTORS, Choice, choose
 from twfer_dist.faces.finder import ALIGNED, FaceFinder, FacesConfig
@@ -45,8 +46,8 @@ def faces_spec(
 
     Tables: "photographs", one row per planned photograph, and "faces", as many as were found and kept. All copies of a
     photograph share one figure_id in "faces" (see `copies`). Beside the tables: photographs.csv, faces.csv, sheet.jpg
-    with the first faces and their points, and, where there are any, copies.csv and annotators' votes.csv. `results`
-    holds the detector and why it was chosen, the digest of the network, the number of copies, and each corpus's notes.
+    with the first faces and their points, and, where there are any, copies.csv, the photographs' credits.json and the
+    annotators' votes.csv. `results` holds the detector and why it was chosen, the network's digest, and corpora's notes.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
     """
@@ -55,9 +56,7 @@ def faces_spec(
     if choice is not None and model is not None:
         Detector(choice, config.side)  # a wrong file is reported before workers start
     weights = storage.absolute(network) if config.measure else None
-    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
-    if weights:
-        models |= {"network": open_analyzer(weights).sha256, "torch": torch.__version__}
+    models = _models(choice, weights)
 
     def do(output: StageOutput) -> None:
         roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
@@ -67,11 +66,18 @@ def faces_spec(
         output.map(plan, [step], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names)
         _join_copies(output)
         write_handout(output, group_names(plan["groups"]))
+        write_credits(output, credits_of(corpora))
         if votes := votes_csv(corpora):
             output.write_file(VOTES, votes)
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     return StageSpec("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
+
+
+def _models(choice: Choice | None, weights: str | None) -> dict[str, str]:
+    """What the fingerprint covers besides inputs and configuration: detector, network and libraries."""
+    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
+    return models | ({"network": open_analyzer(weights).sha256, "torch": torch.__version__} if weights else {})
 
 
 def _check_names(corpora: Sequence[Corpus]) -> None:
