@@ -53,7 +53,8 @@ def _refreshed(code: str, path: Path) -> str:
     for message, text in texts.items():
         if any([text] if isinstance(text, str) else text):
             former.add(message, text)
-    behind = "".join(f"#~ {line}\n" if line else "\n" for line in _written(former).splitlines())
+    lines = [line for line in _written(former).splitlines() if not line.startswith("#")]  # flags cannot be behind "#~"
+    behind = "".join(f"#~ {line}\n" if line else "\n" for line in lines)
     return _HEADER.format(code=code, plurals=current.plural_forms.rstrip(";")) + _written(current) + behind
 
 

@@ -19,13 +19,14 @@ from twfer_dist.core import schema
 from twfer_dist.core.schema import Column
 from twfer_dist.core.status import STATUSES
 from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, EXPRESSIONS
+from twfer_dist.similarity import tables as similarity
 
 DOCS = Path(__file__).resolve().parent
 PACKAGE = Path(twfer_dist.__file__).resolve().parent
 
 ROOMS = (
     "core", "engine", "training", "corpus", "rendering", "measurement", "faces", "annotation", "synthesis", "dataset",
-    "recognition", "reading", "study", "bench", "recipe", "cli",
+    "recognition", "similarity", "reading", "study", "bench", "recipe", "cli",
 )  # fmt: skip
 """In the order of the data: a room imports only rooms before it."""
 
@@ -80,6 +81,27 @@ TABLES = (
         "readings/part-*.parquet",
         "One row for each face: what the reader says besides its prediction.",
         schema.READING_COLUMNS,
+    ),
+    Table(
+        "Embeddings",
+        "embed",
+        "part-*.parquet",
+        "One row for each row of the inputs.",
+        similarity.EMBEDDING_COLUMNS,
+    ),
+    Table(
+        "Similarities",
+        "similarity",
+        "part-*.parquet, and similarity.csv",
+        "One row for each mean similarity: within a group, between two, of one figure's pictures, and differences.",
+        similarity.SIMILARITY_COLUMNS,
+    ),
+    Table(
+        "Near-duplicates",
+        "similarity",
+        "pairs/part-*.parquet, and pairs.csv",
+        "One row for each listed pair of faces that are nearly the same picture.",
+        similarity.NEAR_DUPLICATE_COLUMNS,
     ),
 )
 

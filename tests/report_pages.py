@@ -44,7 +44,8 @@ def json_of(report: Artifact) -> dict[str, Any]:
 
 
 def csv_of(report: Artifact, name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(storage.read_bytes(report.path(name)).decode("utf-8-sig"))))
+    data = storage.read_bytes(report.path(f"tables/{name}"))
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
 
 
 class Page(HTMLParser):

@@ -42,7 +42,7 @@ def spec(kind: str, data: Artifact, tracking: Tracking, checkpoint_seconds: floa
         case "face-network":
             return face_network_spec([data], FACES, tracking, checkpoint_seconds=checkpoint_seconds)
         case "identity-network":
-            return identity_network_spec(data, FACES, tracking, checkpoint_seconds=checkpoint_seconds)
+            return identity_network_spec([data], FACES, tracking, checkpoint_seconds=checkpoint_seconds)
         case _:
             return train_spec(data, RECOGNISER, tracking, checkpoint_seconds=checkpoint_seconds)
 

@@ -17,6 +17,7 @@ from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, FACES, PHOTOGRAPHS
 from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.corpus.votes_table import read_votes
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact, Reused
 from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
@@ -99,6 +100,8 @@ def test_a_saved_table_changes_only_what_was_marked(faces: Artifact, tmp_path: P
         and after.results["detector"] == faces.results["detector"]
     )
     assert storage.exists(after.path("sheet.jpg"))
+    votes = [storage.read_bytes(output.path("votes.csv")) for output in (faces, after)]
+    assert votes[0] == votes[1] and {len(cast) for cast in read_votes(votes[0]).values()} == {6}
 
 
 @pytest.mark.long
@@ -140,7 +143,7 @@ def test_only_what_depends_on_a_corrected_face_is_redone(faces: Artifact, tmp_pa
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("face_id,label\n", "column 'fault' is missing"),
+        ("face_id,fault\n", "column 'label' is missing"),
         (f"{HEAD}FACE,,wrong crop,\nFACE,,,fear\n", "line 3: .* appears twice"),
         (f"{HEAD}FACE,,wrong nose,\n", "'wrong nose' is not a known fault: use wrong crop or wrong points"),
         (f"{HEAD}FACE,,,joy\n", "line 2: .*joy"),

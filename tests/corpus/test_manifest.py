@@ -101,4 +101,4 @@ def test_corpus_show_says_how_a_table_was_read(tmp_path: Path) -> None:
     lines = [line.strip() for line in found.stdout.splitlines()]
     for remark in ("columns were read as: photo as path", "1 name was matched ignoring case"):
         assert f"{tmp_path.name}: {remark}" in lines
-    assert "agreement  kappa -0.333333, photographs 2, annotators 2" in lines
+    assert "agreement  alpha 0.0, images 2, figures 2, annotators 2" in lines

@@ -58,3 +58,29 @@ def test_annotators_votes_in_rows(tmp_path: Path) -> None:
         put(tmp_path, "a.jpg", "b.jpg"), "path,rater,vote\na.jpg,Li,happy\na.jpg,Wu,sad+happy\nb.jpg,Li,fear\n"
     )
     assert labels(corpus) == {"a.jpg": "happiness", "b.jpg": "fear"} and corpus.notes["annotators"] == 2
+
+
+def test_one_annotators_labels_by_face(tmp_path: Path) -> None:
+    """As `twfer annotate` saves them: several labels in a field, a row for each face, columns that group nothing."""
+    put(tmp_path, "a.jpg", "b.jpg")
+    head = "face_id,path,figure_id,annotator,label,doubt,crop,posture\n"
+    rows = "1-00,a.jpg,K1,Li,happiness+surprise,unsure,x,kneeling\n2-00,b.jpg,K2,Li,,skipped,y,general\n"
+    corpus = read(tmp_path, f"{head}{rows}2-01,b.jpg,K2,Li,fear,,z,general\n")
+    assert labels(corpus) == {"a.jpg": "", "b.jpg": ""} and corpus.notes["annotators"] == 1
+    assert corpus.notes["groups"] == ["posture"] and "1 of its rows are about smaller faces" in remarks(corpus)
+    assert [dict(votes) for votes in corpus.votes.values()] == [{"Li": {1, 4}}]
+
+
+def test_named_votes_and_a_label_that_they_give(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    text = "path,label,votes\na.jpg,fear,Li: fear; Wu: fear+anger\nb.jpg,anger,fear;;anger;fear\n"
+    corpus = read(tmp_path, text)
+    rules = {row["path"]: (row["label"], row["label_rule"]) for row in corpus.table.to_pylist()}
+    assert rules == {"a.jpg": (2, "majority"), "b.jpg": (6, "given")}
+    assert {frozenset(votes) for votes in corpus.votes.values()} == {
+        frozenset({"Li", "Wu"}),
+        frozenset({"annotator 1", "annotator 3", "annotator 4"}),
+    }
+    assert corpus.digest != read(tmp_path, text.replace("Wu: fear+anger", "Wu: fear")).digest  # a vote, not the label
+    with pytest.raises(UserError, match="line 2: 'Li' has two votes"):
+        read(tmp_path, "path,votes\na.jpg,Li: fear;Li: anger\n")

@@ -30,6 +30,6 @@ def test_labels_are_words_or_numbers() -> None:
     ],
 )
 def test_votes(votes: str, label: int | None, rule: str) -> None:
-    assert label_from_votes(parse_votes(votes)) == (label, rule)
+    assert label_from_votes(parse_votes(votes).values()) == (label, rule)
     turned = ";".join(reversed(votes.split(";")))
-    assert label_from_votes(parse_votes(turned)) == (label, rule)
+    assert label_from_votes(parse_votes(turned).values()) == (label, rule)

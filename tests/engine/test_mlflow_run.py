@@ -1,5 +1,6 @@
 """MLflow runs: logged by several processes, kept in a journal during an outage, and never a reason to stop."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -58,14 +59,17 @@ def test_entries_of_an_outage_are_sent_later(proxy: Proxy, tmp_path: Path, capfd
         for step in (2, 3):
             run.log_metrics({"loss": 4.0 - step}, step=step)
         run.log_text("kept", "notes/scores.json")
-        run.log_model(torch.nn.Linear(3, 2).eval(), "linear", np.zeros((2, 3), np.float32))
+        run.log_model(torch.nn.Linear(3, 2).eval(), "linear", np.zeros((2, 3), np.float32), {"accuracy/test": 0.75})
     printed = capfd.readouterr()
     assert pending(tmp_path) == 5
     assert printed.err.count("continues without MLflow") == 1
     assert "5 entries of runs are kept in" in printed.err
 
+    refused = CliRunner().invoke(main, ["track", "sync", str(tmp_path)])
+    assert refused.exit_code == 2 and "does not answer" in refused.stderr and pending(tmp_path) == 5
     proxy.away = False
-    store.send_waiting(str(tmp_path))
+    result = CliRunner().invoke(main, ["track", "sync", str(tmp_path), "--json"])
+    assert json.loads(result.output) == {"runs of": [store.shown], "entries still kept": 0}
     client, sent = the_run(store, "train-2")
     assert sent.info.status == "FINISHED"
     assert sent.data.params == {"size": "32"} and sent.data.tags["fingerprint"] == "2"
@@ -75,6 +79,7 @@ def test_entries_of_an_outage_are_sent_later(proxy: Proxy, tmp_path: Path, capfd
     assert [file.path for file in client.list_artifacts(sent.info.run_id, "notes")] == ["notes/scores.json"]
     (model,) = client.search_logged_models([sent.info.experiment_id])
     assert model.source_run_id == sent.info.run_id and str(model.status) == "READY"
+    assert [(metric.key, metric.value) for metric in model.metrics] == [("accuracy/test", 0.75)]
     assert list((tmp_path / "_mlflow").iterdir()) == []
     assert capfd.readouterr().out == ""  # MLflow itself prints where to view a run
 
@@ -100,8 +105,10 @@ def test_a_run_may_start_during_an_outage(proxy: Proxy, tmp_path: Path) -> None:
     proxy.away = True
     with store.start("sweep-3", str(tmp_path), params={"a": 1}) as run:
         assert run.id is None
-        with store.start("trial-000", str(tmp_path), parent=run, params={"b": 2}) as trial:
-            trial.log_metrics({"loss": 0.5}, step=1)
+        trial = store.nested("trial-000", str(tmp_path), run, {})
+        trial.open({"b": 2})
+        trial.log_metrics({"loss": 0.5}, step=1)
+        trial.close("FINISHED")
         proxy.away = False
         run.log_metrics({"best": 0.5})
         assert run.id is not None
@@ -126,7 +133,8 @@ def test_runs_of_a_killed_process_are_closed(mlflow_uri: str, tmp_path: Path) ->
         "import os, signal, sys\n"
         "from twfer_dist.engine.tracking import Tracking\n"
         "store, out = Tracking(sys.argv[1], 'x'), sys.argv[2]\n"
-        "with store.start('sweep-5', out, params={}) as run, store.start('trial-000', out, parent=run, params={}):\n"
+        "with store.start('sweep-5', out, params={}) as run:\n"
+        "    store.nested('trial-000', out, run, {}).open({})\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = subprocess.run([sys.executable, "-c", program, mlflow_uri, str(tmp_path)], timeout=180)
@@ -134,10 +142,17 @@ def test_runs_of_a_killed_process_are_closed(mlflow_uri: str, tmp_path: Path) ->
     store = Tracking(mlflow_uri, "x")
     states = lambda: sorted(run.info.status for run in store.client.search_runs([store.experiment_id()]))  # noqa: E731
     assert states() == ["RUNNING", "RUNNING"]
-    with store.start("sweep-6", str(tmp_path), params={}):
-        assert states() == ["RUNNING"] * 3  # of another stage, which may be at work
+    shutil.copytree(tmp_path / "_mlflow", tmp_path / "copy")
     with store.start("sweep-5", str(tmp_path), params={}):
+        assert states() == ["KILLED", "KILLED", "RUNNING"]
+    shutil.copytree(tmp_path / "copy", tmp_path / "_mlflow", dirs_exist_ok=True)
+    for run in store.client.search_runs([store.experiment_id()], "attributes.status = 'KILLED'"):
+        store.client.update_run(run.info.run_id, "RUNNING")
+    with store.start("train-6", str(tmp_path), params={}) as at_work:  # of another stage
+        result = CliRunner().invoke(main, ["track", "sync", str(tmp_path)])
+        assert result.exit_code == 0 and "entries still kept  0" in result.output
         assert states() == ["FINISHED", "KILLED", "KILLED", "RUNNING"]
+        assert store.client.get_run(at_work.id).info.status == "RUNNING"
 
 
 def test_a_run_is_created_once(mlflow_uri: str, tmp_path: Path) -> None:

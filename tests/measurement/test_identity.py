@@ -20,7 +20,7 @@ from twfer_dist.measurement.training import FaceNetworkConfig
 def test_the_stage_writes_weights_log_and_scores(rendered: Artifact, tmp_path: Path, mlflow_uri: str) -> None:
     config = FaceNetworkConfig(steps=4, batch=8, held_out=0.25)
     trained = run_stage(
-        identity_network_spec(rendered, config, Tracking(mlflow_uri, "faces")), str(tmp_path), quiet=True
+        identity_network_spec([rendered], config, Tracking(mlflow_uri, "faces")), str(tmp_path), quiet=True
     )
     scores = trained.results["scores"]["held_out"]
     assert scores["figures"] == 3 and scores["identity_rank1"] in (0, 1 / 3, 2 / 3, 1)
@@ -88,6 +88,6 @@ def test_batches_that_do_not_fit_are_refused(rendered: Artifact, mlflow_uri: str
     with pytest.raises(UserError, match="shows 16 figures twice and there are 12"):
         identity.paired_batches(augmentation.load_heads(rendered), FaceNetworkConfig(batch=32))
     with pytest.raises(UserError, match="A batch of 7 cannot show each of its figures twice"):
-        identity_network_spec(rendered, FaceNetworkConfig(batch=7), tracking)
+        identity_network_spec([rendered], FaceNetworkConfig(batch=7), tracking)
     with pytest.raises(UserError, match="A batch of 3 pairs of images cannot be split among 2 workers"):
-        identity_network_spec(rendered, FaceNetworkConfig(batch=6), tracking, workers=2)
+        identity_network_spec([rendered], FaceNetworkConfig(batch=6), tracking, workers=2)

@@ -1,8 +1,11 @@
 """The stage that compares settings of the loss on Ray Tune."""
 
 import dataclasses
+import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from recognition_data import SMALL, dataset
@@ -44,9 +47,13 @@ def test_a_sweep_nests_its_trials_and_survives_divergence(
     nested = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{results['run_id']}'")
     assert sorted(run.info.run_name for run in nested) == ["trial-000", "trial-001"]
     for run in nested:
-        assert run.info.status == "FINISHED" and run.data.params["gamma"] == "0.0"
+        assert run.data.params["gamma"] == "0.0"
         assert run.inputs and [used.dataset.digest for used in run.inputs.dataset_inputs] == [images.digest]
-    (run,) = (run for run in nested if run.info.run_name == f"trial-{good:03d}")
+    run, other = (next(r for r in nested if r.info.run_name == f"trial-{number:03d}") for number in (good, bad))
+    assert (run.info.status, run.data.tags["twfer.outcome"]) == ("FINISHED", "all epochs")
+    assert other.info.status == "FAILED" and other.data.tags["twfer.outcome"].startswith("diverged in epoch")
+    first, second = sorted(nested, key=lambda run: run.info.run_name)
+    assert first.info.end_time <= second.info.start_time  # one at a time, and each run lasts as long as its trial
     assert [m.step for m in client.get_metric_history(run.info.run_id, "accuracy/validation")] == [1, 2]
     assert {"loss/train", "loss/validation", "balanced_accuracy/validation"} <= run.data.metrics.keys()
 
@@ -61,6 +68,36 @@ def test_a_sweep_whose_trials_all_diverge_is_an_error(
         UserError, match="All 1 trials diverged: lower both ends of the sweep's learning_rate. Trial 0: The"
     ):
         run_stage(sweep_spec(images, config, Tracking(mlflow_uri, "x"), cpus=0.5), str(tmp_path), quiet=True)
+
+
+@pytest.mark.long
+def test_a_trial_that_loses_its_worker_goes_on(
+    ray_cluster: None, images: Artifact, mlflow_uri: str, tmp_path: Path
+) -> None:
+    config = SweepConfig(train=dataclasses.replace(SMALL, epochs=6), trials=1)
+    spec = sweep_spec(images, config, Tracking(mlflow_uri, "lost"), cpus=0.5, checkpoint_seconds=0)
+    killed: list[int] = []
+    thread = threading.Thread(target=_kill_a_trial, args=(tmp_path, killed))
+    thread.start()
+    results = run_stage(spec, str(tmp_path), quiet=True).results
+    thread.join()
+    assert killed and results["trials"][0]["epochs"] == 6
+    client = MlflowClient(mlflow_uri)
+    experiment = client.get_run(results["run_id"]).info.experiment_id
+    (trial,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{results['run_id']}'")
+    assert trial.info.status == "FINISHED" and trial.data.tags["twfer.outcome"] == "all epochs"
+
+
+def _kill_a_trial(out: Path, killed: list[int]) -> None:
+    """Kill the worker of a trial that has saved a checkpoint."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not killed:
+        if list(out.glob("sweep-*/_work/trial-000/checkpoint.pt")):
+            for process in psutil.Process().children(recursive=True):
+                if "ImplicitFunc" in process.name() or "ImplicitFunc" in " ".join(process.cmdline()):
+                    process.kill()
+                    killed.append(process.pid)
+        time.sleep(0.05)
 
 
 def test_trials_are_spread_evenly_over_the_ranges() -> None:

@@ -65,7 +65,7 @@ def test_a_recipe_becomes_corpora_that_can_be_read(ray_cluster: None, head_file:
         truth = rendered[row["path"]]
         np.testing.assert_allclose(units[row["path"]], truth["action_units"], atol=0.006)
         assert row["action_units"] is None  # the truth is not a measurement
-        assert (row["label"], row["label_rule"]) == label_from_votes(parse_votes(truth["votes"]))
+        assert (row["label"], row["label_rule"]) == label_from_votes(parse_votes(truth["votes"]).values())
         assert expressions[row["path"]] == EXPRESSIONS[truth["label"] - 1]
     points = list(csv.DictReader((Path(folder) / "landmarks.csv").open()))
     assert [float(points[0][f"y_{k}"]) for k in (0, 67)] == pytest.approx(

@@ -26,7 +26,7 @@ def test_every_face_and_photograph_has_a_row(tmp_path: Path) -> None:
     faces = make_faces(str(tmp_path), figures=9)
     report = report_on(str(tmp_path), faces, *roads(str(tmp_path), faces))
     rows = csv_of(report, "faces.csv")
-    assert storage.read_bytes(report.path("faces.csv")).startswith(b"\xef\xbb\xbf")
+    assert storage.read_bytes(report.path("tables/faces.csv")).startswith(b"\xef\xbb\xbf")
     ends = [f"{unit}_{end}" for unit in ACTION_UNITS for end in ("low", "high")]
     assert list(rows[0]) == ["path", "figure_id", "label", "status", "reason", "reader", "reader_accepted",
         "reader_reason", "reader_relative", *(f"p_{e}" for e in EXPRESSIONS), "paper", "paper_accepted", *ACTION_UNITS,
@@ -62,9 +62,9 @@ def test_measurements_and_formulas(tmp_path: Path) -> None:
 def test_parts_give_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faces = make_faces(str(tmp_path), figures=9)
     predictions = roads(str(tmp_path), faces)
-    whole = storage.read_bytes(report_on(str(tmp_path / "whole"), faces, *predictions).path("faces.csv"))
+    whole = storage.read_bytes(report_on(str(tmp_path / "whole"), faces, *predictions).path("tables/faces.csv"))
     monkeypatch.setattr(faces_table, "ROWS", 4)
-    assert storage.read_bytes(report_on(str(tmp_path / "parts"), faces, *predictions).path("faces.csv")) == whole
+    assert storage.read_bytes(report_on(str(tmp_path / "parts"), faces, *predictions).path("tables/faces.csv")) == whole
 
 
 def test_another_model_is_named_in_a_column(tmp_path: Path) -> None:

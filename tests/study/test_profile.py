@@ -128,7 +128,7 @@ def test_a_report_on_faces_alone_answers(tmp_path: Path) -> None:
     assert study["profile"]["columns"][0]["tests"][SMILE]["beyond"] is True
     assert len(study["plates"]) == 17 and "image" not in study["plates"][0]["strongest"][0]
     row = next(r for r in csv_of(report, "units_by_group.csv") if (r["group"], r["unit"]) == ("general", "AU12"))
-    assert (row["present"], row["of"], row["p"], row["differs"]) == ("8", "8", "0.001", "True")
+    assert (row["present"], row["of"], row["p"], row["differs"]) == ("8", "8", "0.001", "true")
 
 
 def test_a_suspicious_unit_is_marked_in_its_rows(tmp_path: Path) -> None:

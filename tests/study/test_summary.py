@@ -101,6 +101,6 @@ def test_the_page_leads_with_corrected_shares(world: World, tmp_path: Path) -> N
     assert "corrected for the model's errors on 420 held-out images of 20 figures" in words
     assert "no labelled face here can confirm" in words
     row = csv_of(report, "groups.csv")[0]
-    assert list(row) == ["column", "group", "faces", "figures", "expression", "answered", "of", "share", "low", "high",
-        "labelled", "labels"]  # fmt: skip
+    assert list(row) == ["model", "column", "group", "faces", "figures", "expression", "answered", "accepted", "of",
+        "share", "low", "high", "labelled", "labels"]  # fmt: skip
     assert row["expression"] == EXPRESSIONS[0] and (row["labelled"], row["labels"]) == ("", "")

@@ -149,8 +149,8 @@ def test_a_recipe_runs_it_and_the_report_shows_it(tested: Pairings, tmp_path: Pa
     (folder,) = (tmp_path / "out").glob("report-*")
     study = json.loads((folder / "report.json").read_text())
     scores = study["validity"][0]["scores"]
-    rows = list(csv.DictReader(io.StringIO((folder / "validity.csv").read_text(encoding="utf-8-sig"))))
+    rows = list(csv.DictReader(io.StringIO((folder / "tables" / "validity.csv").read_text(encoding="utf-8-sig"))))
     means = [float(row["value"]) for row in rows if row["of"] == "balanced accuracy"]
     assert means == pytest.approx([s["balanced_accuracy"]["value"] for s in scores]) and len(rows) == 4 * 9
     assert rows[0]["images"] == "real faces, model trained on real faces"
-    assert np.isfinite(means).all() and storage.exists(str(folder / "accuracy.csv"))
+    assert np.isfinite(means).all() and storage.exists(str(folder / "tables" / "accuracy.csv"))

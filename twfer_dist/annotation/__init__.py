@@ -1,1 +1,1 @@
-"""People's corrections of faces: the page that collects them and the stage that applies them."""
+"""People's labels and corrections of faces: the pages that collect them, and what is made of them."""

@@ -12,6 +12,7 @@ from twfer_dist.core.schema import FACES, PHOTOGRAPHS
 from twfer_dist.core.status import REJECTED
 from twfer_dist.corpus.tables import read_table
 from twfer_dist.corpus.votes import parse_label
+from twfer_dist.corpus.votes_table import FILE as VOTES
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
@@ -20,6 +21,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names
+from twfer_dist.faces.credits import read_credits, write_credits
 from twfer_dist.faces.handout import write_handout
 
 VERSION = 2
@@ -52,7 +54,7 @@ _SAVE_AGAIN = "save the table with the page of `twfer inspect --html`"
 
 
 def read_corrections(uri: str) -> dict[str, Correction]:
-    """The corrections of a CSV table by face_id: columns face_id, fault, label and optionally crop; others are ignored.
+    """The corrections of a CSV table by face_id: columns face_id, label, perhaps fault and crop; others are ignored.
 
     UserError where the file is missing, and, with the line, where a column is missing, a face is named twice, or a
     fault or a label is unknown.
@@ -61,11 +63,11 @@ def read_corrections(uri: str) -> dict[str, Correction]:
         table = read_table(uri, {"face id"})
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{uri} does not exist: {_SAVE_AGAIN}.") from None
-    if missing := [name for name in ("face_id", "fault", "label") if name not in table.columns]:
+    if missing := [name for name in ("face_id", "label") if name not in table.columns]:
         raise UserError(f"{uri}, line {table.line}: column '{missing[0]}' is missing: {_SAVE_AGAIN}.")
     corrections: dict[str, Correction] = {}
     for line, row in table.rows:
-        face_id, fault = row["face_id"], row["fault"]
+        face_id, fault = row["face_id"], row.get("fault", "")
         if face_id in corrections:
             raise UserError(f"{uri}, line {line}: {face_id} appears twice: remove one of its lines.")
         if fault and fault not in FAULTS:
@@ -95,6 +97,9 @@ def corrected_spec(faces: Artifact, config: CorrectedConfig, uri: str) -> StageS
         step = Step(apply_corrections, {"faces": faces, "corrections": corrections})
         output.map(photographs.select(["photo_id"]), [step], rows_per_shard=ROWS_PER_SHARD)
         write_handout(output, group_names(photographs["groups"]))
+        write_credits(output, read_credits(faces))
+        if any(file.path == VOTES for file in faces.manifest.files):
+            output.write_file(VOTES, storage.read_bytes(faces.path(VOTES)))
         rejected = sum(bool(c.fault) for c in corrections.values())
         labelled = sum(c.label is not None for c in corrections.values())
         output.results = {**faces.results, "summary": [f"faces rejected: {rejected}, labels corrected: {labelled}"]}

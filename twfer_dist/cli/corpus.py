@@ -1,6 +1,7 @@
-"""`twfer corpus`: render corpora of clay heads, and check how a corpus is read."""
+"""`twfer corpus`: render corpora of clay heads, take frames from videos, and check how a corpus is read."""
 
 import shlex
+from dataclasses import asdict
 
 import click
 
@@ -10,7 +11,7 @@ from twfer_dist.cli.terminal import print_facts
 
 @main.group("corpus")
 def corpus_group() -> None:
-    """Render corpora of clay heads, and check how a corpus is read."""
+    """Render corpora of clay heads, take frames from videos, and check how a corpus is read."""
 
 
 @corpus_group.command("head")
@@ -39,6 +40,27 @@ def clay_command(path: str, head: str, out: str) -> None:
     for folder in make_corpora(path, head, out):
         click.echo(f"made {folder}")
     click.echo(f"Next: look at the sheets in {out}, then name the folders as corpora of a recipe.")
+
+
+@corpus_group.command("frames")
+@click.argument("video", metavar="VIDEO")
+@click.option("--out", required=True, metavar="FOLDER", help="A new folder for the frames and their manifest.")
+@click.option("--per-shot", default=1, show_default=True, help="Frames of each shot, the sharpest of equal parts.")
+@click.option("--longest", default=10.0, show_default=True, help="Seconds of a shot; a longer one is divided.")
+@click.option("--at-most", default=1000, show_default=True, help="Frames of each video.")
+@json_option
+def frames_command(video: str, out: str, per_shot: int, longest: float, at_most: int, as_json: bool) -> None:
+    """Take the sharpest frame of every shot of a video, or of all videos in a folder, as a corpus of photographs."""
+    from twfer_dist.corpus.frames import take_frames
+    from twfer_dist.corpus.video_frames import FrameSettings
+    from twfer_dist.engine.config import fill
+
+    values = {"per_shot": per_shot, "longest": longest, "at_most": at_most}
+    taken = take_frames(video, out, fill(FrameSettings, values, "twfer corpus frames"), quiet=as_json)
+    print_facts({**asdict(taken), "out": out} if as_json else {"videos read": f"{taken.read} of {taken.videos}",
+        "shots": taken.shots, "frames": taken.frames}, as_json)  # fmt: skip
+    if not as_json:
+        click.echo("\n".join([*taken.remarks, f"Next: twfer study {shlex.quote(out)}"]))
 
 
 @corpus_group.command("show")

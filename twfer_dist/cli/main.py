@@ -1,9 +1,10 @@
 """The `twfer` command: each command parses, calls one function, prints."""
 
-from twfer_dist.cli import bench, corpus, evaluate, explain, outputs, recipes
+from twfer_dist.cli import annotate, bench, corpus, evaluate, explain, outputs, recipes, track
 from twfer_dist.cli.group import main
 
 __all__ = [
+    "annotate",
     "bench",
     "corpus",
     "evaluate",
@@ -11,4 +12,5 @@ __all__ = [
     "main",
     "outputs",
     "recipes",
+    "track",
 ]  # importing a module adds its commands

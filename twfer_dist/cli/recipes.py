@@ -1,4 +1,4 @@
-"""Commands that run recipes: run, study, faces, sweep, train-gan, train-faces."""
+"""Commands that run recipes: run, study, faces, similarity, sweep, train-gan, train-faces."""
 
 import shlex
 import time
@@ -16,7 +16,9 @@ from twfer_dist.recipe.kinds import kind_of
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.recipe import Recipe
 from twfer_dist.recipe.run import plan_recipe, run_recipe
+from twfer_dist.recipe.similarity import similarity_recipe
 from twfer_dist.recipe.study import Method, faces_recipe, study_recipe
+from twfer_dist.similarity import MAP
 
 retry_option = click.option(
     "--retry", type=click.Choice(["failed"]), help="Retry rows that failed for a transient reason."
@@ -40,7 +42,7 @@ def run_command(
     _run(load_recipe(path, out=out), until=until, only_plan=only_plan, retry=retry is not None, as_json=as_json)
 
 
-def _faces_options(command: Callable) -> Callable:
+def faces_options(command: Callable) -> Callable:
     for option in (
         click.option(
             "--all/--largest", "every", default=True, help="Every face of a photograph (default), or the largest."
@@ -53,7 +55,7 @@ def _faces_options(command: Callable) -> Callable:
     return command
 
 
-def _faces_settings(detector: str, detector_model: str | None, aligned: bool, every: bool) -> dict[str, Any]:
+def faces_settings(detector: str, detector_model: str | None, aligned: bool, every: bool) -> dict[str, Any]:
     settings = {"detector": detector, "aligned": aligned, "keep": "all" if every else "largest"}
     return settings | ({"model": detector_model} if detector_model else {})
 
@@ -93,7 +95,7 @@ def _faces_settings(detector: str, detector_model: str | None, aligned: bool, ev
     show_default=True,
     help="The language of the report.",
 )
-@_faces_options
+@faces_options
 @corrections_option
 @out_option
 @json_option
@@ -117,7 +119,7 @@ def study_command(
         raise UserError(
             "--references are the faces that --method paper copies expressions from: add it, or leave them out."
         )
-    settings = _faces_settings(**faces)
+    settings = faces_settings(**faces)
     roads: dict[str, Any] = {"model": model, "method": method, "references": references}
     recipe = study_recipe(corpus, settings, groups, out, corrections, **roads, language=language)
     if model and not as_json:
@@ -129,7 +131,7 @@ def study_command(
 
 @main.command("faces")
 @click.argument("corpus", metavar="FOLDER")
-@_faces_options
+@faces_options
 @corrections_option
 @click.option("--out", required=True, metavar="DIR", help="Folder or URI for the tables.")
 @retry_option
@@ -138,9 +140,41 @@ def faces_command(
     corpus: str, corrections: str | None, out: str, retry: str | None, as_json: bool, **faces: Any
 ) -> None:
     """Find and measure the faces in a folder: tables of photographs and of faces, as Parquet and CSV."""
-    recipe = faces_recipe(corpus, _faces_settings(**faces), out, corrections)
+    recipe = faces_recipe(corpus, faces_settings(**faces), out, corrections)
     _run(recipe, retry=retry is not None, as_json=as_json)
     _print_corrections(recipe, as_json)
+
+
+@main.command("similarity")
+@click.argument("corpora", metavar="FOLDER...", nargs=-1, required=True)
+@click.option("--by", default="corpus", show_default=True, metavar="COLUMN", help="Compare groups of this column.")
+@click.option("--sample", type=click.IntRange(min=2), help="Compare this many random faces of each folder.")
+@click.option(
+    "--network", metavar="FILE", help="What compares the faces: SFace's .onnx, or the weights of an identity network."
+)
+@click.option("--model", metavar="RUN", help="Compare by the features of a trained recogniser, as in `twfer study`.")
+@click.option("--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Of the map.")
+@faces_options
+@out_option
+@json_option
+def similarity_command(
+    corpora: tuple[str, ...],
+    by: str,
+    sample: int | None,
+    network: str | None,
+    model: str | None,
+    language: Language,
+    out: str | None,
+    as_json: bool,
+    **faces: Any,
+) -> None:
+    """Say how alike the faces of one or several folders are, list near-duplicates, and draw a map of the faces.
+
+    FOLDER may also be a table of photographs (CSV or Excel), or a folder in RAF-DB's layout.
+    """
+    comparison = {"by": by, "sample": sample, "language": language}
+    embedder = {"network": network, "model": model}
+    _run(similarity_recipe(corpora, faces_settings(**faces), out, embedder, comparison), as_json=as_json)
 
 
 def _print_corrections(recipe: Recipe, as_json: bool) -> None:
@@ -205,17 +239,22 @@ def _run(
                 print_stage(outcome.summary())
                 print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
-    named = [outcome.stage.name for outcome in outcomes if outcome.stage.kind == "report" and outcome.artifact]
-    reports = [storage.join(recipe.out, name, "index.html") for name in named]
+    made = [(outcome.stage, outcome.artifact) for outcome in outcomes if outcome.artifact]
+    reports = [storage.join(recipe.out, stage.name, "index.html") for stage, _ in made if stage.kind == "report"]
+    maps = [artifact.path(MAP) for stage, artifact in made if stage.kind == "similarity"]
     tracked = any(kind_of(outcome.stage.kind).tracked for outcome in outcomes)
     mlflow = recipe.tracking.interface if recipe.tracking and tracked else None
     if as_json:
         facts = {"recipe": recipe.name, "out": recipe.out, "seconds": seconds}
         stages = [outcome.summary() for outcome in outcomes]
+        if until and outcomes:  # its scores are what was asked for
+            assert outcomes[-1].artifact
+            stages[-1]["results"] = outcomes[-1].artifact.results
         click.echo(
             storage.json_text(
-                {**facts, "stages": stages, "report": reports[-1] if reports else None, "mlflow": mlflow}, indent=2
+                {**facts, "stages": stages, "report": reports[-1] if reports else None, "maps": maps, "mlflow": mlflow},
+                indent=2,
             )
         )
     elif not only_plan:
-        print_end(recipe, reports, mlflow, seconds)
+        print_end(recipe, {"Map": maps, "Report": reports}, mlflow, seconds)

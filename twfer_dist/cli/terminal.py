@@ -51,14 +51,15 @@ def print_results(outcome: Outcome) -> None:
         click.echo(f"            and {len(pictures) - _PICTURES} more in {outcome.artifact.uri}")
 
 
-def print_end(recipe: Recipe, reports: Sequence[str], mlflow: str | None, seconds: float) -> None:
-    """Where everything is, and what to do next."""
+def print_end(recipe: Recipe, pages: Mapping[str, Sequence[str]], mlflow: str | None, seconds: float) -> None:
+    """Where everything is, and what to do next. pages: those of each kind."""
     click.echo(f"\nDone in {seconds:.0f} s. Everything is in {recipe.out}")
     if mlflow:
         click.echo(f"Runs:   {mlflow}")
-    for report in reports:
-        click.echo(f"Report: {report}")
-    if not reports:
+    for kind, paths in pages.items():
+        for path in paths:
+            click.echo(f"{kind + ':':<7} {path}")
+    if not any(pages.values()):
         click.echo(f"Next:   twfer status {shlex.quote(recipe.out)}")
 
 

@@ -1,6 +1,6 @@
 """A corpus: photographs with one manifest, whatever layout they came in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from twfer_dist.core import schema
+from twfer_dist.core.credit import Credit
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import openface
 from twfer_dist.corpus.choice import MANIFEST, read_folder_manifest
@@ -19,6 +20,8 @@ from twfer_dist.corpus.ignored import count_ignored, describe_ignored, describe_
 from twfer_dist.corpus.manifest import read_manifest
 from twfer_dist.corpus.rafdb import LABELS, read_rafdb
 from twfer_dist.corpus.tables import ENDINGS, OTHER_ENDINGS
+from twfer_dist.corpus.video import VIDEO_ENDINGS
+from twfer_dist.corpus.votes import Vote, field_of
 from twfer_dist.engine import storage
 
 
@@ -30,7 +33,9 @@ class Corpus:
     root: str  # the folder that `path` is relative to; a path or URI, not part of the digest
     table: pa.Table  # schema CORPUS, sorted by photo_id
     facts: list[Fact | None]  # of each row's file, None if it is missing
-    digest: str  # of the table and the facts: no file is read for it
+    digest: str  # of the table, the facts, the credits and the votes: no file is read for it
+    credits: Mapping[str, Credit]  # by photo_id, of the photographs that have one
+    votes: Mapping[str, Mapping[str, Vote]]  # by photo_id and annotator, of the photographs that have any
     notes: dict[str, Any]  # the layout that was found, remarks, and counts: photographs, figures, labelled, ties, ...
 
     @property
@@ -56,6 +61,8 @@ def open_corpus(uri: str, name: str | None = None) -> Corpus:
     if kind == pafs.FileType.NotFound:
         raise UserError(f"{uri} does not exist: name a folder of photographs, or a table of them.")
     if kind == pafs.FileType.File:
+        if path.lower().endswith(VIDEO_ENDINGS):
+            raise UserError(f"{uri} is a video: run twfer corpus frames {uri} --out FOLDER, then name that folder.")
         if not path.lower().endswith(ENDINGS + OTHER_ENDINGS):
             raise UserError(
                 f"{uri} is a file but not a table ({', '.join(ENDINGS)}): name a folder of photographs, or a table of "
@@ -103,6 +110,7 @@ def _corpus(name: str, root: str, listing: Listing, entries: Sequence[Entry], no
         "names_not_utf8": listing.names_not_utf8,
         "passed_over": ignored,
         "action_units": sum(row["action_units"] is not None for row in rows),
+        "credited": sum(bool(entry.credit) for entry in entries),
     }
     remarks = [
         *notes.get("remarks", []),
@@ -113,7 +121,11 @@ def _corpus(name: str, root: str, listing: Listing, entries: Sequence[Entry], no
     ]
     table = pa.Table.from_pylist(rows, schema=schema.CORPUS)
     all_notes = notes | openface_notes | {"remarks": remarks} | counts
-    return Corpus(name, root, table, facts, storage.digest([rows, facts]), all_notes)
+    credits = {schema.photo_id(name, entry.path): entry.credit for entry in entries if entry.credit}
+    votes = {schema.photo_id(name, entry.path): entry.votes for entry in entries if entry.votes}
+    cast = {photo_id: field_of(of_photograph) for photo_id, of_photograph in votes.items()}
+    digest = storage.digest([rows, facts, *filter(None, (credits, cast))])
+    return Corpus(name, root, table, facts, digest, credits, votes, all_notes)
 
 
 def _row(name: str, entry: Entry, units: openface.Units) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from twfer_dist.core.credit import Credit
+from twfer_dist.corpus.votes import Vote
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -12,3 +15,5 @@ class Entry:
     label_rule: str = "none"  # "given", "majority", "tie: ..." or "none"
     split: str | None = None  # "train", "validation" or "test" where the corpus has a split
     groups: Mapping[str, str] = field(default_factory=dict)
+    credit: Credit = Credit()
+    votes: Mapping[str, Vote] = field(default_factory=dict)  # by annotator

@@ -6,6 +6,8 @@ from importlib.metadata import version
 
 from PIL import AvifImagePlugin, Image, features
 
+from twfer_dist.corpus.video import VIDEO_ENDINGS
+
 
 @dataclass(frozen=True)
 class Format:
@@ -79,6 +81,7 @@ _OTHERS = (
 )
 _NOT_READ = {ending: MISSING[known.name] for known in _KNOWN if known.name in MISSING for ending in known.endings}
 _NOT_READ |= dict.fromkeys(_OTHERS.split(), "save them as JPEG, PNG or TIFF")
+_NOT_READ |= dict.fromkeys(VIDEO_ENDINGS, "twfer corpus frames takes frames from videos")
 
 _ENDING = re.compile(r"(?<=[^/])\.(?=[^./]*[A-Za-z~])[\w~]{1,12}$", re.ASCII)
 

@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from twfer_dist.core.credit import Credit
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.agreement import Agreement, agreement
-from twfer_dist.corpus.columns import NAMES, normalised
+from twfer_dist.corpus.columns import CREDITS, LABEL_COLUMNS, NAMES, OF_VIDEOS, normalised
 from twfer_dist.corpus.entry import Entry
 from twfer_dist.corpus.files import Listing
 from twfer_dist.corpus.manifest_rows import find_columns, match_rows, parse_split
-from twfer_dist.corpus.raters import Row, find_annotators, votes_of
+from twfer_dist.corpus.raters import Row, find_annotators, of_largest_faces, votes_of
 from twfer_dist.corpus.tables import read_table
-from twfer_dist.corpus.votes import is_blank, label_from_votes, parse_label, parse_votes
+from twfer_dist.corpus.votes import is_blank, label_from_votes, parse_label
 from twfer_dist.engine import storage
 
-_NO_GROUPS = ("path", "figure_id", "label", "votes", "split")
+_NO_GROUPS = ("path", "figure_id", "label", "votes", "split", *CREDITS, *OF_VIDEOS)
 _CONSEQUENCES = {"figure_id": ": each of their photographs counts as a figure of its own", "label": ""}
 _TIES_KEPT, _TIES_NAMED = 10, 3  # photographs
 
@@ -34,16 +35,18 @@ def read_manifest(root: str, listing: Listing, uri: str) -> tuple[list[Entry], d
     if not table.rows:
         raise UserError(f"{table.location} has a header but no rows: add a row for each photograph.")
     rows, spelling = match_rows(root, listing, table, columns)
+    rows, left_out = of_largest_faces(rows, columns)
     annotated = find_annotators(table.location, rows, columns)
     rows, annotators = annotated.rows, annotated.annotators
-    groups = [name for name in rows[0].fields if name not in _NO_GROUPS and name not in annotators]
+    of_labels = LABEL_COLUMNS if annotated.merged or "votes" in columns else ()
+    groups = [name for name in rows[0].fields if name not in (*_NO_GROUPS, *annotators, *of_labels)]
     entries = _entries(table.location, rows, annotators, groups, columns.get("label", "label"))
     renamed = {
         column: name for name, column in columns.items() if name in NAMES and normalised(column) != normalised(name)
     }
     ties = sorted((e for e in entries if e.label_rule.startswith("tie")), key=lambda e: e.label is not None)
-    agreed = agreement([row.votes for row in rows], [entry.figure_id for entry in entries])
-    remarks = [*table.remarks, *_describe_columns(renamed), *annotated.remarks, *spelling]
+    agreed = agreement([list(entry.votes.values()) for entry in entries], [entry.figure_id for entry in entries])
+    remarks = [*table.remarks, *_describe_columns(renamed), *annotated.remarks, *left_out, *spelling]
     remarks += _describe_blanks(rows, ["figure_id"] if annotators or "votes" in columns else ["figure_id", "label"])
     remarks += _describe_ties(ties) + _describe_agreement(agreed)
     notes = {
@@ -51,7 +54,7 @@ def read_manifest(root: str, listing: Listing, uri: str) -> tuple[list[Entry], d
         "read_from": storage.name_of(uri),
         "groups": groups,
         "columns_read_as": renamed,
-        "annotators": max(len(row.votes) for row in rows),
+        "annotators": max(len(entry.votes) for entry in entries),
         "ties": len(ties),
         "ties_without_label": sum(entry.label is None for entry in ties),
         "tied": [f"{entry.path}: {entry.label_rule.removeprefix('tie: ')}" for entry in ties[:_TIES_KEPT]],
@@ -77,18 +80,17 @@ def _entries(
 
 
 def _entry(row: Row, annotators: Sequence[str], groups: Sequence[str]) -> Entry:
-    """The photograph of a row, whose votes are kept in the row. ValueError, with a sentence, for an unknown word."""
-    if annotators:
-        row.votes = votes_of(row, annotators)
-    elif row.fields.get("votes") and not row.votes:
-        row.votes = parse_votes(row.fields["votes"])
-    label, rule = label_from_votes(row.votes)
-    if not is_blank(text := row.fields.get("label", "")):
-        label, rule = parse_label(text), "given"
+    """The photograph of a row. ValueError, with a sentence, for an unknown word."""
+    votes = votes_of(row, annotators)
+    label, rule = label_from_votes(votes.values())
+    if not is_blank(text := row.fields.get("label", "")) and label != (given := parse_label(text)):
+        label, rule = given, "given"
     split = parse_split(row.fields.get("split", ""))
     figure_id = row.fields.get("figure_id", "")
     values = {name: row.fields[name] for name in groups if row.fields[name]}
-    return Entry(row.path, row.path if is_blank(figure_id) else figure_id, label, rule, split, values)
+    credit = Credit(*("" if is_blank(row.fields.get(name, "")) else row.fields[name] for name in CREDITS))
+    figure_id = row.path if is_blank(figure_id) else figure_id
+    return Entry(row.path, figure_id, label, rule, split, values, credit, votes)
 
 
 # How the table was read, in sentences
@@ -122,10 +124,8 @@ def _describe_ties(ties: Sequence[Entry]) -> list[str]:
 def _describe_agreement(agreed: Agreement | None) -> list[str]:
     if not agreed:
         return []
-    few = agreed.low is None
-    interval = "too few figures for an interval" if few else f"95 % interval {agreed.low:.2f} to {agreed.high:.2f}"
-    annotators = f"{agreed.annotators} annotators agree on {agreed.photographs} photographs"
-    return [f"{annotators} with Fleiss' kappa {agreed.kappa:.2f} ({interval})"]
+    annotators = f"{agreed.annotators} annotators agree {agreed.words} on {agreed.images} photographs"
+    return [f"{annotators} (Krippendorff's alpha {agreed.alpha:.2f}, {agreed.interval})"]
 
 
 def _shown(name: str) -> str:

@@ -44,7 +44,10 @@ def find_columns(table: Table, listing: Listing) -> dict[str, str]:
     ours = {"path": _path_column(table, listing)}
     for name in NAMES:
         rest = [column for column in table.columns if column not in ours.values()]
-        if name not in ours and (columns := columns_named(name, rest)):
+        columns = columns_named(name, rest)
+        if name == "source_text" and {"credit", "licence"} & ours.keys():
+            columns += [c for c in rest if normalised(c) == "source"]  # beside a licence; elsewhere it is a figure
+        if name not in ours and columns:
             ours[name] = columns[0]
     if normalised(split := ours.get("split", "split")) != "split" and not _holds_splits(table, split):
         del ours["split"]  # its name, such as "set", means something else

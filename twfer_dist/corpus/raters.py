@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.columns import NAMES, normalised
-from twfer_dist.corpus.votes import Vote, is_blank, parse_vote
+from twfer_dist.corpus.votes import Vote, is_blank, parse_vote, parse_votes
 
 _NUMBERED = re.compile(
     r"(.*?[^\W\d_]) ?(?:no\.? ?|#)?(\d+|(?<= )[a-z]|(?<=[^\x00-\x7f])[a-z]|[一二三四五六七八九十甲乙丙丁戊己])",
@@ -24,7 +24,7 @@ class Row:
     path: str
     line: int
     fields: dict[str, str]
-    votes: list[Vote] = field(default_factory=list)
+    votes: dict[str, Vote] = field(default_factory=dict)  # by annotator
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class AnnotatedRows:
     rows: list[Row]
     annotators: list[str]
     remarks: list[str]  # what was read as votes, in sentences
+    merged: bool = False  # whether the rows of one photograph became one
 
 
 def find_annotators(location: str, rows: list[Row], columns: Collection[str]) -> AnnotatedRows:
@@ -42,16 +43,34 @@ def find_annotators(location: str, rows: list[Row], columns: Collection[str]) ->
     UserError, with the line, if a photograph has two rows that are not two annotators'.
     """
     vote = next((name for name in ("label", "votes") if name in columns), "")
-    if "annotator" in columns and vote and len({row.path for row in rows}) < len(rows):
+    repeated = len({row.path for row in rows}) < len(rows)
+    if "annotator" in columns and vote and (repeated or vote == "label"):
         merged, dropped = _merge_annotators(location, rows, vote)
-        remarks = ["the rows of one photograph were read as votes, one for each annotator"]
+        remarks = ["the rows of one photograph were read as votes, one for each annotator"] if repeated else []
         if dropped:
             remarks.append(f"{', '.join(dropped)} differ between the rows of one photograph and were not read")
-        return AnnotatedRows(merged, [], remarks)
+        return AnnotatedRows(merged, [], remarks, merged=True)
     _refuse_repeats(location, rows)
     annotators = [] if "votes" in columns else _annotator_columns(rows)
     remark = f"the columns {', '.join(annotators)} were read as votes, one for each annotator"
     return AnnotatedRows(rows, annotators, [remark] if annotators else [])
+
+
+def of_largest_faces(rows: list[Row], columns: Collection[str]) -> tuple[list[Row], list[str]]:
+    """The rows of a table of labels by face (see `columns.LABEL_COLUMNS`) that are about the largest face of their
+    photograph, the only one that a photograph's label can mean; all rows of any other table. And what was left out, in
+    sentences.
+    """
+    if "face_id" not in columns or not {"annotator", "votes"} & set(columns):
+        return rows, []
+    kept = [row for row in rows if row.fields["face_id"].rpartition("-")[2].strip("0") == ""]
+    if len(kept) in (0, len(rows)):
+        return rows, []
+    remark = (
+        f"{len(rows) - len(kept)} of its rows are about smaller faces of a photograph and were not read: to use them, "
+        "name the table that `twfer agreement` writes in --corrections"
+    )
+    return kept, [remark]
 
 
 def _refuse_repeats(location: str, rows: Sequence[Row]) -> None:
@@ -87,9 +106,13 @@ def _annotator_columns(rows: Sequence[Row]) -> list[str]:
     return columns
 
 
-def votes_of(row: Row, columns: Sequence[str]) -> list[Vote]:
-    """The votes in these columns of a row; ValueError, with a sentence, for an unknown label."""
-    return [vote for column in columns if (vote := parse_vote(row.fields[column]))]
+def votes_of(row: Row, columns: Sequence[str]) -> dict[str, Vote]:
+    """The vote of each annotator of a row, whose `columns` hold one annotator's each where there are any. ValueError,
+    with a sentence, for an unknown label.
+    """
+    if columns:
+        return {column: vote for column in columns if (vote := parse_vote(row.fields[column]))}
+    return row.votes or parse_votes(row.fields.get("votes", ""))
 
 
 def _merge_annotators(location: str, rows: Sequence[Row], column: str) -> tuple[list[Row], list[str]]:
@@ -119,7 +142,7 @@ def _merge_annotators(location: str, rows: Sequence[Row], column: str) -> tuple[
     return merged, dropped
 
 
-def _votes_by_annotator(location: str, rows: Sequence[Row], column: str) -> list[Vote]:
+def _votes_by_annotator(location: str, rows: Sequence[Row], column: str) -> dict[str, Vote]:
     """The vote of each annotator in the rows of one photograph."""
     votes: dict[str, Vote] = {}
     for row in rows:
@@ -133,7 +156,7 @@ def _votes_by_annotator(location: str, rows: Sequence[Row], column: str) -> list
             votes[annotator] = parse_vote("+".join(str(label) for label in sorted(earlier | vote)))
         except ValueError as error:
             raise UserError(f"{location}, line {row.line}: {error}; correct the line or remove it.") from None
-    return [vote for vote in votes.values() if vote]
+    return {annotator or "annotator": vote for annotator, vote in votes.items() if vote}
 
 
 def _is_vote(text: str) -> bool:

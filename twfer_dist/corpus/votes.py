@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 
 from twfer_dist.core.taxonomy import EXPRESSIONS, label_of
@@ -52,12 +52,34 @@ def parse_vote(text: str) -> Vote:
     return labels
 
 
-def parse_votes(text: str) -> list[Vote]:
-    """The votes in a field such as "happiness;happiness+surprise;4", where ";", "," or "|" separates annotators."""
-    return [vote for one in re.split("[;,|；，]", text) if (vote := parse_vote(one))]
+def parse_votes(text: str) -> dict[str, Vote]:
+    """The vote of each annotator in a field such as "happiness;happiness+surprise;4" or "Li: happiness; Wu: 4".
+
+    ";", "," or "|" separates annotators; one without a name is called after the position: "annotator 2". ValueError,
+    with a sentence, where an annotator has two votes.
+    """
+    votes: dict[str, Vote] = {}
+    for number, one in enumerate(re.split("[;,|；，]", text), 1):
+        name, _, labels = one.replace("：", ":").rpartition(":")
+        name = name.strip() or f"annotator {number}"
+        if name in votes:
+            raise ValueError(f"'{name}' has two votes")
+        if vote := parse_vote(labels):
+            votes[name] = vote
+    return votes
 
 
-def label_from_votes(votes: Sequence[Vote]) -> tuple[int | None, str]:
+def words_of(vote: Vote) -> str:
+    """A vote as `parse_vote` reads it: "surprise+fear", in the order of the labels."""
+    return "+".join(EXPRESSIONS[label - 1] for label in sorted(vote))
+
+
+def field_of(votes: Mapping[str, Vote]) -> str:
+    """Votes as `parse_votes` reads them: "Li: happiness; Wu: happiness+surprise"."""
+    return "; ".join(f"{re.sub('[;,|；，:：]', ' ', name)}: {words_of(vote)}" for name, vote in votes.items())
+
+
+def label_from_votes(votes: Collection[Vote]) -> tuple[int | None, str]:
     """The label that the votes give, and the rule that gave it.
 
     The label named by the most annotators wins ("majority"), as in the paper. Among labels named equally often, the one

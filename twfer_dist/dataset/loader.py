@@ -164,8 +164,11 @@ def batches(
 def decode(encoded: bytes | pa.Buffer, size: int) -> np.ndarray | None:
     """An encoded image as uint8 RGB (size, size, 3); None if it is not an image, or too large for a face's crop."""
     image = decode_image(encoded, LARGEST_SIDE)
-    if image is None:
-        return None
+    return None if image is None else fit(image, size)
+
+
+def fit(image: np.ndarray, size: int) -> np.ndarray:
+    """An RGB image as the recognisers take it: uint8 (size, size, 3)."""
     shrinks = min(image.shape[:2]) > size
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 

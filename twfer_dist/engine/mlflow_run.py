@@ -1,9 +1,7 @@
 """One MLflow run, on the driver and on workers. Entries that MLflow does not accept are kept in the run's journal."""
 
 import dataclasses
-import io
 import logging
-import tarfile
 import tempfile
 import time
 import uuid
@@ -17,9 +15,10 @@ import torch
 from mlflow import MlflowClient
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import storage
+from twfer_dist.engine import mlflow_model, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.journal import Journal, without_password
+from twfer_dist.engine.lease import Holder
 from twfer_dist.engine.mlflow_store import LOG_TIMEOUT_S, REJECTED, Store, Unavailable, explain, request_timeout
 
 logger = logging.getLogger(__name__)
@@ -49,6 +48,7 @@ class Run:
     journal: Journal
     key: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     since: int = field(default_factory=lambda: _now())
+    holder: Holder | None = None  # the process that opened it, which closes it
     id: str | None = None  # None until MLflow has created the run
     _pending: bool = False  # entries are kept in the journal
 
@@ -65,16 +65,30 @@ class Run:
     @classmethod
     def _from_record(cls, record: dict[str, Any], journal: Journal, tracking: Store) -> "Run":
         parent = record["parent"] and cls._from_record(record["parent"], journal, tracking)
-        return cls(
-            tracking, record["name"], record["tags"], parent, journal, record["key"], record["since"], record["id"]
-        )
+        holder = Holder(**record["holder"]) if record.get("holder") else None
+        known = {key: record[key] for key in ("name", "tags", "key", "since", "id")}
+        return cls(tracking, parent=parent, journal=journal, holder=holder, **known)
 
     def _record(self) -> dict[str, Any]:
         plain = {key: getattr(self, key) for key in ("name", "tags", "key", "since", "id")}
         store = {"store": self.tracking.shown, "experiment": self.tracking.experiment}
-        return plain | store | {"parent": self.parent and self.parent._record()}
+        holder = self.holder and dataclasses.asdict(self.holder)
+        return plain | store | {"holder": holder, "parent": self.parent and self.parent._record()}
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the process that would close it is gone; of a nested run, that of its parent."""
+        holder = (self.parent or self).holder
+        return holder is not None and holder.shares_processes_with(Holder.this_process()) and not holder.is_alive()
+
+    @property
+    def label(self) -> str:
+        """What tells it from the other runs of an output folder."""
+        return storage.name_of(self.journal.uri).rpartition(".")[0]
 
     def open(self, params: Mapping[str, Any]) -> None:
+        """Start the run, now."""
+        self.since, self.holder = _now(), Holder.this_process()
         self.journal.open(self._record())
         self._log("params", values={key: without_password(str(value)) for key, value in params.items()})
 
@@ -86,6 +100,9 @@ class Run:
             self.send()
         else:
             self.journal.close()
+
+    def tag(self, key: str, value: str) -> None:
+        self._log("tag", key=key, value=value)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         self._log("metrics", values={key: float(value) for key, value in metrics.items()}, step=step)
@@ -108,22 +125,24 @@ class Run:
         """Log a file of the run; `name` may contain folders."""
         self._log("file", data, name=name)
 
-    def log_model(self, module: "torch.nn.Module", name: str, example: np.ndarray) -> None:
-        """Log a network with an input example (float32, batch first, two or more so that the batch size stays free)."""
-        import mlflow.pytorch
-        import torch
+    def log_model(
+        self,
+        module: "torch.nn.Module",
+        name: str,
+        example: np.ndarray,
+        metrics: Mapping[str, float] | None = None,
+        dataset: Artifact | None = None,
+    ) -> None:
+        """Log a network with an input example (float32, batch first, two or more so that the batch size stays free).
 
-        packed = io.BytesIO()
-        with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=packed, mode="w") as archive:
-            requirements = [f"torch=={torch.__version__}"]
-            try:
-                mlflow.pytorch.save_model(
-                    module, f"{folder}/model", input_example=example, pip_requirements=requirements
-                )
-            except Exception as error:  # a training of hours must survive a failure to log it
-                return logger.warning("MLflow cannot save the network of %s, which continues (%s).", self.name, error)
-            archive.add(f"{folder}/model", "model")
-        self._log("model", packed.getvalue(), name=name)
+        metrics: the model's own scores, tied to it and to the data set that they were measured on.
+        """
+        try:
+            packed = mlflow_model.pack(module, example)
+        except Exception as error:  # a training of hours must survive a failure to log it
+            return logger.warning("MLflow cannot save the network of %s, which continues (%s).", self.name, error)
+        used = {"name": dataset.name, "digest": dataset.digest} if dataset else {}
+        self._log("model", packed, name=name, metrics=dict(metrics or {}), dataset=used)
 
     def send(self) -> int:
         """Send the pending entries as far as MLflow accepts them; return how many remain. The journal is deleted once
@@ -187,44 +206,26 @@ class Run:
                 client.log_batch(
                     run, metrics=[Metric(key, value, entry["time"], entry["step"]) for key, value in values]
                 )
+            case "tag":
+                client.set_tag(run, entry["key"], entry["value"])
             case "dataset":
                 client.log_inputs(
                     run, [DatasetInput(Dataset(**entry["fields"]), [InputTag("mlflow.data.context", entry["context"])])]
                 )
             case "file":
                 assert data is not None
-                with tempfile.TemporaryDirectory() as folder:
-                    path = Path(folder) / Path(entry["name"]).name
-                    path.write_bytes(data)
-                    client.log_artifact(
-                        run, str(path), str(Path(entry["name"]).parent) if "/" in entry["name"] else None
-                    )
+                self._send_file(client, run, Path(entry["name"]), data)
             case "model":
                 assert data is not None
-                self._send_model(client, run, entry["name"], data)
+                mlflow_model.send(client, run, entry, data)
             case _:
                 if entry["state"] != "KILLED" or client.get_run(run).info.status == "RUNNING":
                     client.set_terminated(run, entry["state"], entry["time"])
 
-    def _send_model(self, client: "MlflowClient", run: str, name: str, data: bytes) -> None:
-        """What `mlflow.pytorch.log_model` does with a saved model, for a run other than this process's active one."""
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model
-
-        source = client.get_run(run)
-        model = client.create_logged_model(
-            source.info.experiment_id, name=name, source_run_id=run, params=source.data.params
-        )
+    def _send_file(self, client: "MlflowClient", run: str, name: Path, data: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-                archive.extractall(folder, filter="data")
-            saved = Model.load(f"{folder}/model")
-            saved.model_uuid = saved.model_id = model.model_id
-            saved.artifact_path, saved.run_id = model.artifact_location, run
-            saved.save(f"{folder}/model/MLmodel")
-            client.log_model_artifacts(model.model_id, f"{folder}/model")
-        client.finalize_logged_model(model.model_id, "READY")
-        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
+            (Path(folder) / name.name).write_bytes(data)
+            client.log_artifact(run, f"{folder}/{name.name}", str(name.parent) if len(name.parts) > 1 else None)
 
     def _id(self, client: "MlflowClient") -> str:
         """The run's id in MLflow, where the run is created with its first entry."""

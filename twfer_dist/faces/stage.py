@@ -12,6 +12,8 @@ from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus import formats
 from twfer_dist.corpus.corpus import Corpus
+from twfer_dist.corpus.votes_table import FILE as VOTES
+from twfer_dist.corpus.votes_table import votes_csv
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import either
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
@@ -20,6 +22,7 @@ from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names, rows_to_csv
 from twfer_dist.faces import copies
+from twfer_dist.faces.credits import credits_of, write_credits
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import DETECTORS, Choice, choose
 from twfer_dist.faces.finder import ALIGNED, FaceFinder, FacesConfig
@@ -43,8 +46,9 @@ def faces_spec(
 
     Tables: "photographs", one row per planned photograph, and "faces", as many as were found and kept. All copies of a
     photograph share one figure_id in "faces" (see `copies`). Beside the tables: photographs.csv, faces.csv, sheet.jpg
-    with the first faces and their points, and copies.csv where there are copies. `results` holds the detector and why
-    it was chosen, the digest of the network that measured, the number of copies, and the notes of each corpus.
+    with the first faces and their points, copies.csv where there are copies, credits.json where a corpus says whose its
+    photographs are, and votes.csv where there are annotators' votes. `results` holds the detector and why it was
+    chosen, the digest of the network that measured, the number of copies, and the notes of each corpus.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
     """
@@ -53,9 +57,7 @@ def faces_spec(
     if choice is not None and model is not None:
         Detector(choice, config.side)  # a wrong file is reported before workers start
     weights = storage.absolute(network) if config.measure else None
-    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
-    if weights:
-        models |= {"network": open_analyzer(weights).sha256, "torch": torch.__version__}
+    models = _models(choice, weights)
 
     def do(output: StageOutput) -> None:
         roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
@@ -65,9 +67,18 @@ def faces_spec(
         output.map(plan, [step], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names)
         _join_copies(output)
         write_handout(output, group_names(plan["groups"]))
+        write_credits(output, credits_of(corpora))
+        if votes := votes_csv(corpora):
+            output.write_file(VOTES, votes)
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     return StageSpec("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
+
+
+def _models(choice: Choice | None, weights: str | None) -> dict[str, str]:
+    """What the fingerprint covers besides inputs and configuration: detector, network and libraries."""
+    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
+    return models | ({"network": open_analyzer(weights).sha256, "torch": torch.__version__} if weights else {})
 
 
 def _check_names(corpora: Sequence[Corpus]) -> None:

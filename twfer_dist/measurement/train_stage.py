@@ -73,7 +73,7 @@ def face_network_spec(
 
 
 def identity_network_spec(
-    rendered: Artifact,
+    rendered: Sequence[Artifact],
     config: FaceNetworkConfig,
     tracking: Tracking,
     *,
@@ -81,14 +81,14 @@ def identity_network_spec(
     gpu: bool = False,
     checkpoint_seconds: float = 120,
 ) -> StageSpec:
-    """Train the network that identifies figures on the heads of `rendered`, which shows each figure in several scenes.
+    """Train the network that identifies figures on the heads of `rendered`, which show each figure in several scenes.
 
     Writes identity.safetensors (float16, for `identity.open_identity`) and training.jsonl. `results`: scores
     (`identity.scores`) on the held-out figures, the number of heads, the MLflow run's id. Everything else as in
     `face_network_spec`.
     """
     check_batch(config.batch, workers, pairs=True)
-    task = _Task((rendered,), config, identity.new_network, identity.contrastive_objective, identity.scores)
+    task = _Task(tuple(rendered), config, identity.new_network, identity.contrastive_objective, identity.scores)
 
     def do(output: StageOutput) -> None:
         with run_training(
@@ -102,7 +102,8 @@ def identity_network_spec(
             _finish(output, task, trained)
             _finish_identity(output, task, trained)
 
-    return StageSpec("identity-network", IDENTITY_VERSION, {"rendered": rendered}, config, {}, {}, do)
+    inputs = {f"rendered_{number}": artifact for number, artifact in enumerate(rendered)}
+    return StageSpec("identity-network", IDENTITY_VERSION, inputs, config, {}, {}, do)
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def _build(request: Request) -> StageSpec:
 def _build_identity(request: Request) -> StageSpec:
     compute = request.compute
     return identity_network_spec(
-        request.one("rendered"), request.config, request.tracking, workers=compute.workers, gpu=compute.gpus > 0
+        request.all("rendered"), request.config, request.tracking, workers=compute.workers, gpu=compute.gpus > 0
     )
 
 
@@ -263,7 +264,7 @@ IDENTITY_KIND = StageKind(
     "identity-network",
     makes="the network that tells figures apart",
     config=FaceNetworkConfig,
-    inputs=(Input("rendered", ("render",)),),
+    inputs=(Input("rendered", ("render",), several=True),),
     build=_build_identity,
     check=lambda request: check_batch(request.config.batch, request.compute.workers, pairs=True),
     tracked=True,

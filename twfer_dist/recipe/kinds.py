@@ -10,6 +10,7 @@ from typing import Any
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine.config import either, fill, package_path
 from twfer_dist.engine.kind import Compute, Input, Request, StageKind
+from twfer_dist.engine.origin import origin_tags
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recipe.recipe import Recipe, Stage
 
@@ -27,6 +28,8 @@ KINDS = {
     "train": "recognition.train_stage:KIND",
     "sweep": "recognition.sweep_stage:KIND",
     "predict": "recognition.stage:KIND",
+    "embed": "similarity.stage:KIND",
+    "similarity": "similarity.compare:KIND",
     "reader": "reading.train_stage:KIND",
     "read": "reading.stage:KIND",
     "validity": "study.validity:KIND",
@@ -77,7 +80,10 @@ def spec_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Any]]) -
     """What `run_stage` runs for a stage of a recipe. inputs: the artifacts (or corpora) that its keys name."""
     location = f"recipe {recipe.name}, stage '{stage.name}'"
     request = _request(stage, recipe.compute, location)
-    request = dataclasses.replace(request, inputs=inputs, store=recipe.tracking, recipe=recipe.text)
+    store = recipe.tracking
+    if store:
+        store = dataclasses.replace(store, origin=origin_tags(recipe.name, stage.name), recipe=recipe.text)
+    request = dataclasses.replace(request, inputs=inputs, store=store, recipe=recipe.text)
     with _located(location):
         return kind_of(stage.kind).build(request)
 

@@ -50,8 +50,9 @@ def run_recipe(
         index[outcome.stage.name] = outcome.artifact.name
         _write_index(recipe, index)
         if outcome.stage.kind == "report":  # where people look for it
-            for file in ("index.html", "faces.csv"):
-                storage.copy_file(outcome.artifact.path(file), storage.join(recipe.out, outcome.stage.name, file))
+            for file in ("index.html", "tables/faces.csv", "tables/tables.xlsx", "references.bib"):
+                target = storage.join(recipe.out, outcome.stage.name, storage.name_of(file))
+                storage.copy_file(outcome.artifact.path(file), target)
         yield outcome
         if outcome.stage.name == until:
             return

@@ -6,8 +6,9 @@ from collections import Counter
 from typing import Any
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.corpus.tables import ENDINGS
 from twfer_dist.engine import artifact, storage
-from twfer_dist.engine.artifact import INDEX, OutdatedError
+from twfer_dist.engine.artifact import INDEX, Artifact, OutdatedError
 from twfer_dist.engine.config import Lines
 from twfer_dist.engine.inspect import inspect, is_output, planned_rows
 from twfer_dist.recipe.recipe import Outcome, Stage
@@ -56,12 +57,7 @@ def find_faces(folder: str) -> str:
     folder = storage.absolute(folder)
     if is_output(folder) or not has_stages(folder):
         return folder
-    current = read_index(folder)
-    outputs = []
-    for directory in _directories(folder):
-        if _is_finished(directory) and (not current or storage.name_of(directory) in current):
-            with contextlib.suppress(OutdatedError):
-                outputs.append(artifact.open_artifact(directory))
+    outputs = _outputs(folder)
     corrected = [output for output in outputs if output.manifest.stage == "corrected"]
     superseded = {digest for output in corrected for digest in output.manifest.inputs.values()}
     faces = [output for output in outputs if output.manifest.stage == "faces"] + corrected
@@ -71,6 +67,42 @@ def find_faces(folder: str) -> str:
     if len(last) > 1:
         raise UserError(f"{folder} holds {len(last)} outputs of faces: name one of them: {', '.join(last)}.")
     return last[0]
+
+
+def corpus_roots(output: Artifact) -> dict[str, str]:
+    """The folder on this machine of each corpus of the recipe that made an output, as far as its index says so."""
+    try:
+        corpora = json.loads(storage.read_bytes(output.uri.replace(output.name, INDEX))).get("corpora", {})
+    except (FileNotFoundError, ValueError, AttributeError):
+        return {}
+    return {
+        name: corpus.rpartition("/")[0] if corpus.lower().endswith(ENDINGS) else corpus
+        for name, corpus in corpora.items()
+        if "://" not in corpus
+    }
+
+
+def find_predictions(folder: str) -> list[Artifact]:
+    """The outputs with predictions: `folder` itself or, where it is the output folder of a recipe, all of its stages
+    that predict or read. UserError where there is none.
+    """
+    folder = storage.absolute(folder)
+    outputs = [artifact.open_artifact(folder)] if is_output(folder) or not has_stages(folder) else _outputs(folder)
+    found = [output for output in outputs if output.manifest.stage in ("predict", "read")]
+    if not found:
+        raise UserError(f"{folder} holds no predictions: name the output of a stage of kind predict or read.")
+    return found
+
+
+def _outputs(folder: str) -> list[Artifact]:
+    """The finished outputs in the output folder of a recipe that belong to its stages."""
+    current = read_index(folder)
+    outputs = []
+    for directory in _directories(folder):
+        if _is_finished(directory) and (not current or storage.name_of(directory) in current):
+            with contextlib.suppress(OutdatedError):
+                outputs.append(artifact.open_artifact(directory))
+    return outputs
 
 
 def recipe_status(folder: str) -> dict[str, Any]:

@@ -25,8 +25,8 @@ Method = Literal["reader", "paper"]
 
 def faces_recipe(corpus: str, settings: Mapping[str, Any], out: str, corrections: str | None) -> Recipe:
     """The recipe that finds the faces of one corpus. corrections: a table of what a person marked as wrong in them."""
-    stages = _faces_stages(_name(corpus), settings, corrections)
-    given = {"name": "faces", "out": out, "corpora": {_name(corpus): corpus}, "stages": stages}
+    stages = _faces_stages(corpus_name(corpus), settings, corrections)
+    given = {"name": "faces", "out": out, "corpora": {corpus_name(corpus): corpus}, "stages": stages}
     return parse_recipe(given, "twfer faces", text="")
 
 
@@ -49,7 +49,7 @@ def study_recipe(
     `find_recogniser`. method: "paper" also trains recognisers on the corpus's own faces, animated; their expressions
     are copied from the labelled faces of the corpus `references`, or from the prototypes. language: of the page.
     """
-    name = _name(corpus)
+    name = corpus_name(corpus)
     if out is None:
         _check_same_corpus(corpus, name)
     _check_groups(corpus, groups)
@@ -134,7 +134,7 @@ def _check_groups(corpus: str, groups: Sequence[str]) -> None:
             )
 
 
-def _name(corpus: str) -> str:
+def corpus_name(corpus: str) -> str:
     """A corpus is named after its folder or its manifest."""
     name = storage.name_of(storage.absolute(corpus))
     return name.rpartition(".")[0] if name.lower().endswith(ENDINGS) else name

@@ -112,6 +112,13 @@ class Recogniser:
         embedded = features.mean((2, 3)).float().cpu().numpy()
         return probabilities(logits, self.temperature).astype(np.float32), self.novelty.distances(embedded)
 
+    @torch.no_grad()
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """The features before the head, averaged over places: float32 (B, 512), none negative. pixels: as in
+        `predict`.
+        """
+        return self.network.features(normalise(pixels, "cpu")).mean((2, 3)).float().cpu().numpy()
+
 
 def name_of(trained: Artifact) -> str:
     """The name in tables of the recogniser in a training's output."""

@@ -25,6 +25,7 @@ from twfer_dist.engine.progress import Progress
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition import recogniser, training
+from twfer_dist.recognition.sweep_runs import close_trial, trial_records
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.training.checkpoint import set_aside_damaged
 from twfer_dist.training.loop import Diverged
@@ -35,6 +36,7 @@ VERSION = 2
 
 TRIALS = "trials.json"
 METRIC = "accuracy/validation"
+LOST_WORKERS = 3  # a trial that its worker or node takes along starts again from its checkpoint, this often
 SWEPT = ("alpha", "gamma", "learning_rate")
 
 
@@ -108,9 +110,9 @@ def sweep_spec(
         ray_cluster.start()
         if gpu:
             resources.check_gpus(1)
+        at_once = concurrency or resources.slots(cpus, int(gpu))
         with _open_runs(output, dataset, config, tracking, checkpoint_seconds) as (run, records):
             trials = _Trials(dataset, tuple(config.points()), records, gpu)
-            at_once = concurrency or resources.slots(cpus, int(gpu))
             per_trial = {"cpu": cpus, "gpu": int(gpu)}
             progress = output.progress(len(records), "trials")
             ends = _tune(trials, config, at_once, per_trial, output.scratch("tune"), progress)
@@ -133,26 +135,17 @@ class _Trials:
 def _open_runs(
     output: StageOutput, dataset: Artifact, config: SweepConfig, tracking: Tracking, checkpoint_seconds: float
 ) -> Iterator[tuple[Run, tuple[Record, ...]]]:
-    """The sweep's run, and the records of its trials, whose runs are nested in it. They are opened and closed here,
-    because a trial that ASHA stops has no chance to close its own.
-    """
-    spec = output.spec
+    """The sweep's run, and the records of its trials."""
+    spec, points = output.spec, config.points()
     tags = {"stage": "sweep", "fingerprint": spec.fingerprint, "network": config.train.network}
     own = {name: value for name, value in dataclasses.asdict(config).items() if name != "train"}
     params = dataclasses.asdict(config.train) | own
-    with contextlib.ExitStack() as stack:
-        run = stack.enter_context(tracking.start(f"sweep-{spec.fingerprint}", output.out, tags=tags, params=params))
+    with tracking.start(f"sweep-{spec.fingerprint}", output.out, tags=tags, params=params) as run:
         run.log_dataset(dataset, context="training")
-        records = []
-        for number, trial in enumerate(config.points()):
-            name, params = f"trial-{number:03d}", dataclasses.asdict(trial)
-            nested = stack.enter_context(
-                tracking.start(name, output.out, parent=run, tags={"stage": "trial"}, params=params)
-            )
-            nested.log_dataset(dataset, context="training")
-            records.append(Record(nested, output.scratch(name), checkpoint_seconds))
-            set_aside_damaged(records[-1].checkpoint_uri, partial(training.new_state, trial))
-        yield run, tuple(records)
+        with trial_records(output, tracking, run, len(points), checkpoint_seconds) as records:
+            for record, trial in zip(records, points, strict=True):
+                set_aside_damaged(record.checkpoint_uri, partial(training.new_state, trial))
+            yield run, records
 
 
 def _finish(
@@ -161,8 +154,6 @@ def _finish(
     """Choose the best trial. Raises UserError if all have diverged."""
     table = [_row(config, end) for config, end in zip(trials.configs, ends, strict=True)]
     diverged = {number: str(end) for number, end in enumerate(ends) if isinstance(end, Diverged)}
-    for number, sentence in diverged.items():
-        trials.records[number].run.log_text(sentence, "diverged.txt")
     if len(diverged) == len(table):
         raise UserError(
             f"All {len(table)} trials diverged: lower both ends of the sweep's learning_rate. Trial 0: {diverged[0]}"
@@ -208,15 +199,6 @@ def _tune(
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
-    class Shown(tune.Callback):
-        """An epoch of a trial is a fraction of a trial's progress; its end, early or not, is the rest."""
-
-        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-            progress.advance(1 / epochs)
-
-        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-            progress.advance(1 - trial.last_result["epoch"] / epochs)
-
     fs, path = storage.resolve(uri)
     epochs = config.train.epochs
     scheduler = ASHAScheduler(
@@ -227,7 +209,12 @@ def _tune(
         param_space={"trial": tune.grid_search(list(range(len(trials.configs))))},
         tune_config=tune.TuneConfig(metric=METRIC, mode="max", scheduler=scheduler, max_concurrent_trials=concurrency),
         run_config=tune.RunConfig(
-            name="trials", storage_path=path, storage_filesystem=fs, verbose=0, callbacks=[Shown()]
+            name="trials",
+            storage_path=path,
+            storage_filesystem=fs,
+            verbose=0,
+            callbacks=[_observer(trials.records, epochs, progress)],
+            failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
         ),
     )
     results = tuner.fit()
@@ -236,24 +223,34 @@ def _tune(
     return [ends[number] for number in range(len(ends))]
 
 
+def _observer(records: Sequence[Record], epochs: int, progress: Progress) -> Any:
+    """What Ray Tune tells of its trials, as progress and as ends of their runs."""
+    from ray import tune
+
+    class Observer(tune.Callback):
+        """An epoch of a trial is a fraction of a trial's progress; its end, early or not, is the rest."""
+
+        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+            progress.advance(1 / epochs)
+
+        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            progress.advance(1 - trial.last_result["epoch"] / epochs)
+            close_trial(records[trial.config["trial"]].run, trial.last_result, epochs)
+
+    return Observer()
+
+
 def _end(result: Any) -> tuple[int, list[LogLine] | Diverged]:
     """A trial's number, and the metrics of its epochs, or how it diverged. Raises the trial's error."""
     if result.error:
-        raise _user_error_in(result.error) or result.error
+        raise result.error
     number, reported = result.config["trial"], result.metrics_dataframe
+    if "refused" in reported.columns:
+        raise UserError(reported["refused"].iloc[-1])
     if "diverged" in reported.columns:
         return number, Diverged(reported["diverged"].iloc[-1])
     metrics = [name for name in reported.columns if name.rpartition("/")[2] in ("train", "validation")]
     return number, reported[["learning_rate", *metrics]].to_dict("records")
-
-
-def _user_error_in(error: BaseException | None) -> UserError | None:
-    """The UserError that a trial raised, taken out of Ray's wrappers."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return UserError(str(error))
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
 
 
 def _trial(params: Mapping[str, int], trials: _Trials) -> None:
@@ -265,6 +262,8 @@ def _trial(params: Mapping[str, int], trials: _Trials) -> None:
     splits = loader.splits(trials.dataset, seed=config.seed)
     train, validation = (loader.load(trials.dataset, splits.ids[split]) for split in ("train", "validation"))
     state = training.new_state(config, resources.device(trials.gpu))
+    record.run.open(dataclasses.asdict(config))
+    record.run.log_dataset(trials.dataset, context="training")
     record.resume(state)
     record.replay_log(state)
     recorder = Recorder[training.State](record)
@@ -278,6 +277,8 @@ def _trial(params: Mapping[str, int], trials: _Trials) -> None:
             tune.report(line)
     except Diverged as diverged:  # the worst of all trials, and no reason to end the others
         tune.report({METRIC: 0.0, "epoch": len(state.log) + 1, "diverged": str(diverged)})
+    except UserError as error:  # told to the sweep: what is raised here counts as a lost worker
+        tune.report({METRIC: 0.0, "epoch": len(state.log) + 1, "refused": str(error)})
 
 
 def _build(request: Request) -> StageSpec:

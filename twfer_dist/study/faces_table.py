@@ -1,4 +1,4 @@
-"""faces.csv of a report: every face with its answers and its measurements, and every photograph without a face."""
+"""A report's table of faces: each with its answers and its measurements, and every photograph without a face."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS, PREDICTIONS, READINGS
 from twfer_dist.core.status import OK
-from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
+from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.spreadsheet import group_names, write_csv
+from twfer_dist.engine.described import SHARE, Described, DescribedTable
+from twfer_dist.engine.spreadsheet import flat, group_names
 from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study.answers import with_readings
 from twfer_dist.study.inputs import ReportInputs, predictions_of
@@ -24,9 +25,9 @@ _FACE = ["face_id", *_SHARED, "action_units", "action_units_half_width_90", "pos
 _POSE = ("yaw", "pitch", "roll")
 
 
-def write_faces(uri: str, inputs: ReportInputs, models: Sequence[str]) -> None:
-    """Write one row for each face of `inputs.faces`, and one for each photograph without a face, in the order of corpus
-    and path.
+def faces_described(inputs: ReportInputs, models: Sequence[str]) -> DescribedTable:
+    """One row for each face of `inputs.faces`, and one for each photograph without a face, in the order of corpus and
+    path.
 
     models: those that the page shows, the first first; `status`, `reason` and the probabilities p_... are the first's.
     The reader's answer is in the columns `reader...`, a cross-fitted recogniser's in `paper...`, and any other's in
@@ -35,8 +36,51 @@ def write_faces(uri: str, inputs: ReportInputs, models: Sequence[str]) -> None:
     """
     order = _order(inputs.faces)
     groups = sorted({name for output in inputs.faces for name in _group_names(output)})
-    parts = (_part(order.slice(start, ROWS), inputs, models) for start in range(0, len(order), ROWS))
-    write_csv(uri, _part(order.slice(0, 0), inputs, models).schema, parts, groups)
+    parts = (flat(_part(order.slice(start, ROWS), inputs, models), groups) for start in range(0, len(order), ROWS))
+    schema = flat(_part(order.slice(0, 0), inputs, models), groups).schema
+    note = "Intervals of Action Units hold the true value in 90 % of rendered heads."
+    columns = [_described(field) for field in schema]
+    return DescribedTable("faces", "Every face, and every photograph without one", note, columns, parts, _PRINTED)
+
+
+_PRINTED = ("path", "figure_id", "label", "status", "reader", "reader_accepted", "paper", "paper_accepted", "model",
+    "answer", "answer_accepted")  # fmt: skip
+_MEANINGS = {
+    "path": "The photograph, relative to its corpus.",
+    "figure_id": "The figure that it shows.",
+    "label": "The expression that people gave it.",
+    "status": "ok where the answer is accepted, otherwise why not, in a word.",
+    "reason": "Why not, in a sentence.",
+    "reader": "The reader's answer.",
+    "reader_accepted": "Whether it is accepted (1) or not (0).",
+    "reader_reason": "The Action Units that decided it.",
+    "reader_relative": "The reader's answer relative to the median face of the corpus.",
+    "paper": "The answer of recognisers that were cross-fitted on the study's own faces.",
+    "paper_accepted": "Whether it is accepted (1) or not (0).",
+    "model": "The recogniser that gave the answer.",
+    "answer": "The recogniser's answer.",
+    "answer_accepted": "Whether it is accepted (1) or not (0).",
+    "yaw": "Where the head is turned, to its own left.",
+    "pitch": "How far it looks up.",
+    "roll": "How far it is tilted.",
+    "face_id": "The face's id, in every table of the study; the photograph's where it has no face.",
+    "corpus": "The corpus that the photograph belongs to.",
+}
+
+
+def _described(field: pa.Field) -> Described:
+    """A column of the table with its words."""
+    name = field.name
+    unit, _, end = name.partition("_")
+    if name.startswith("group "):
+        return Described(name, field.type, f"The column '{name.removeprefix('group ')}' of the manifest.")
+    if name.startswith("p_"):
+        return Described(name, field.type, f"Probability of {name[2:]} by the model that the page shows first.", SHARE)
+    if unit in ACTION_UNITS:
+        words = ACTION_UNIT_MOVEMENTS[ACTION_UNITS.index(unit)]
+        meaning = f"{end.capitalize()} end of the 90 % interval of {unit}." if end else f"{words.capitalize()}."
+        return Described(name, field.type, meaning, "0 to 5", 2)
+    return Described(name, field.type, _MEANINGS[name], "degrees" if name in _POSE else "", 1)
 
 
 def _order(faces: Sequence[Artifact]) -> pa.Table:
@@ -57,7 +101,7 @@ def _group_names(output: Artifact) -> list[str]:
 
 
 def _part(order: pa.Table, inputs: ReportInputs, models: Sequence[str]) -> pa.Table:
-    """The rows of these ids as they are written, but for `label` and `groups`."""
+    """The rows of these ids, with `label` and `groups` as the faces have them."""
     ids = order["id"].to_pylist()
     rows = [_FACES.empty_table()]
     for output in inputs.faces:

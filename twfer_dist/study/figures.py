@@ -23,6 +23,7 @@ from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study.answers import with_readings
+from twfer_dist.study.credits import credit_lines
 
 FACE_PIXELS = 144
 LARGE_PIXELS = 320
@@ -69,6 +70,7 @@ class Card:
     others: list[dict[str, Any]]  # the other models' answers: model, predicted, confidence, accepted
     reason: str  # the Action Units that decided the reader's answer; empty where it is not the reader's
     relative: str | None  # the reader's answer relative to the corpus's median face
+    credit: str  # whose photograph it is, where its licence demands to say so
     image: str | None  # a JPEG as a data URI; None where there is no face
     points: list[tuple[float, float]]  # 68 landmarks in percent of the image, or none
     action_units: list[Unit]
@@ -127,6 +129,8 @@ def cards_of(
     by_id: dict[str, dict[str, Any]] = {face_id: {} for face_id in ids}
     for row in (row for table in tables for row in table.to_pylist()):
         by_id[row["face_id"]] |= row
+    for face_id, line in credit_lines(ids, faces).items():
+        by_id[face_id]["credit"] = line
     of_model = {(row["image_id"], row["model"]): row for row in rows}
     found = [of_model[pair] for pair in chosen if pair in of_model]
     return [_card(row, by_id[row["image_id"]], rows, pixels) for row in found]
@@ -174,6 +178,7 @@ def _card(row: Mapping[str, Any], face: Mapping[str, Any], rows: Sequence[Mappin
         ],
         reason=(face.get("reason") or "") if reads else "",
         relative=_expression(face.get("relative_predicted")) if reads else None,
+        credit=face.get("credit", ""),
         image=jpeg_uri(thumbnail(face["image"], pixels)) if face.get("image") else None,
         points=_points(face),
         action_units=_units(face),

@@ -28,6 +28,7 @@ class ReportInputs:
     datasets: Sequence[Artifact] = ()
     models: Sequence[Artifact] = ()  # trainings and sweeps
     validity: Sequence[Artifact] = ()
+    similarity: Sequence[Artifact] = ()
 
     def __iter__(self) -> Iterator[tuple[str, Sequence[Artifact]]]:
         """The kinds of inputs by name, each with its outputs."""

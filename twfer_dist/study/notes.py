@@ -1,5 +1,5 @@
-"""What a reader should know about how photographs were found and read: files that were ignored, annotators, notes on
-single photographs and faces.
+"""What a reader should know about how photographs were found and read: files that were ignored, notes on single
+photographs and faces.
 """
 
 from collections import Counter
@@ -19,7 +19,6 @@ MOST_NOTES = 12
 @dataclass(frozen=True)
 class Notes:
     remarks: list[str]  # sentences on how the corpora were read
-    agreement: list[dict[str, Any]]  # of each corpus with several annotators
     rows: list[dict[str, Any]]  # note, count (how many rows have it), first (corpus and path of the first)
     more: int  # how many other notes there are
 
@@ -38,7 +37,6 @@ def collect_notes(faces: Sequence[Artifact]) -> Notes:
     listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return Notes(
         remarks=[sentence for facts in corpora.values() for sentence in facts.get("remarks", [])],
-        agreement=[{"corpus": n, **facts["agreement"]} for n, facts in corpora.items() if facts.get("agreement")],
         rows=[{"note": note, "count": count, "first": first[note]} for note, count in listed[:MOST_NOTES]],
         more=len(listed[MOST_NOTES:]),
     )

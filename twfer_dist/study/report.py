@@ -1,4 +1,4 @@
-"""The report: one page that holds everything, and the same numbers as JSON and CSV."""
+"""The report: one page that holds everything, and the same numbers as JSON, as tables and as diagrams."""
 
 import itertools
 import json
@@ -19,10 +19,13 @@ from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.table_files import write_tables
 from twfer_dist.recognition.calibration import NOVELTY_PERCENTILE
 from twfer_dist.study import page_words, words
 from twfer_dist.study.correction import why
-from twfer_dist.study.faces_table import write_faces
+from twfer_dist.study.credits import REFERENCES, bibliography, credits_table
+from twfer_dist.study.diagrams import diagram_files
+from twfer_dist.study.faces_table import faces_described
 from twfer_dist.study.figures import PRESENT
 from twfer_dist.study.groups import LEAST_FIGURES, MOST_NAMED, MOST_VALUES, SMALL
 from twfer_dist.study.inputs import ReportInputs, photograph_splits
@@ -37,11 +40,12 @@ from twfer_dist.study.road_summary import road_summary
 from twfer_dist.study.roads import is_road
 from twfer_dist.study.sections import SECTIONS, parts
 from twfer_dist.study.shown import Shown, pictures
+from twfer_dist.study.similarity import PAPER
 from twfer_dist.study.summary import significance_level, summary
-from twfer_dist.study.tables import csv_files
+from twfer_dist.study.tables import about, study_tables
 from twfer_dist.study.units import HIGH
 
-VERSION = 4
+VERSION = 5
 UNCERTAIN = {
     "low_confidence": mark("{n:,} below the confidence threshold"),
     "out_of_distribution": mark(
@@ -113,17 +117,20 @@ def report_spec(
     datasets: Sequence[Artifact] = (),
     models: Sequence[Artifact] = (),
     validity: Sequence[Artifact] = (),
+    similarity: Sequence[Artifact] = (),
     config: ReportConfig,
 ) -> StageSpec:
-    """The stage that writes `index.html` (self-contained), `report.json`, `accuracy.csv`, `validity.csv`,
-    `confusion.csv`, `groups.csv`, `units_by_group.csv` and `faces.csv` (see faces_table.write_faces).
+    """The stage that writes `index.html` (self-contained), `report.json`, and in `tables/` every table of the report
+    (`tables.study_tables` and `faces_table.faces_described`) in each format of `table_files.write_tables`, and in
+    `figures/` its diagrams (`diagrams.diagram_files`), and `references.bib`.
 
     predictions: outputs of `predict` and `read`. Answers to images of `datasets` give the accuracy on each split;
     answers to faces of `faces` are the study. animated: for the strips. models: finished trainings and sweeps, with the
-    trainings behind cross-fitted answers. validity: finished validity tests. Any of them may be absent: the page says
+    trainings behind cross-fitted answers. validity: finished validity tests. similarity: finished
+    comparisons of faces. Any of them may be absent: the page says
     what is missing. Without `faces`, all images that are in none of `datasets` are taken for photographs.
     """
-    inputs = ReportInputs(predictions, faces, animated, datasets, models, validity)
+    inputs = ReportInputs(predictions, faces, animated, datasets, models, validity, similarity)
     named = {f"{kind}-{number}": output for kind, outputs in inputs for number, output in enumerate(outputs)}
     page = storage.sha256("".join(map(_template, _TEMPLATES)).encode())
     return StageSpec(
@@ -143,10 +150,12 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
     with use_language(config.language):
         output.write_file("index.html", render(study, shown, config, output.name).encode())
     output.write_file("report.json", _json(study, shown, config))
-    for file, data in csv_files(study).items():
-        output.write_file(file, data)
     shown_models = [name for name in (study.model, study.second and study.second.model) if name]
-    write_faces(storage.join(output.directory, "faces.csv"), inputs, shown_models)
+    tables = [*study_tables(study), credits_table(inputs.faces), faces_described(inputs, shown_models)]
+    write_tables(storage.join(output.directory, "tables"), tables, about(study, config.title, output.name))
+    output.write_file(REFERENCES, bibliography(study.credits))
+    for name, data in diagram_files(study):
+        output.write_file(f"figures/{name}", data)
     output.results = {"answer": answer(study), "model": study.model}
 
 
@@ -217,6 +226,7 @@ def _environment() -> jinja2.Environment:
         PRESENT=PRESENT,
         REGROUPINGS=REGROUPINGS,
         OPEN_PLATES=OPEN,
+        PAPER_SIMILARITY=PAPER,
         words=words,
         page_words=page_words,
         start_words=start_words,
@@ -233,7 +243,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "report",
-    makes="the report as a page, JSON and CSV; from `faces` alone, the Action Units of every group",
+    makes="the report as a page, JSON, tables and diagrams; from `faces` alone, the Action Units of every group",
     config=ReportConfig,
     inputs=(
         Input("predictions", ("predict", "read"), several=True, optional=True),
@@ -242,6 +252,7 @@ KIND = StageKind(
         Input("datasets", ("dataset",), several=True, optional=True),
         Input("models", ("train", "sweep"), several=True, optional=True),
         Input("validity", ("validity",), several=True, optional=True),
+        Input("similarity", ("similarity",), several=True, optional=True),
     ),
     build=_build,
 )

@@ -11,13 +11,16 @@ from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study import correction, groups, metrics, models, provenance, roads
 from twfer_dist.study.accuracy import accuracy_entries
 from twfer_dist.study.agreement import Comparison, compare
+from twfer_dist.study.annotators import Annotators, annotators
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
+from twfer_dist.study.credits import Credits, collect_credits
 from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predictions_of
 from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
 from twfer_dist.study.profile import Profile, profile
 from twfer_dist.study.repeatability import repeatability_of
+from twfer_dist.study.similarity import SimilarityStudy, similarity_studies
 from twfer_dist.study.units import UnitSources, action_units
 
 
@@ -55,14 +58,22 @@ class Study:
     recognisers: list[dict[str, Any]]  # see models.recogniser_entry
     sweeps: list[dict[str, Any]]  # see models.sweep_entry
     made_from: list[dict[str, Any]]  # see provenance.provenance
+    annotators: list[Annotators]  # of each corpus with several annotators
     notes: Notes
     units: list[UnitSources]
     profile: Profile
+    credits: Credits
+    similarity: list[SimilarityStudy]
 
     @property
     def first(self) -> Answers:
         """What `model` says."""
         return Answers(self.model, self.answers, self.correction, self.overall, self.groups)
+
+    @property
+    def readings(self) -> list[Answers]:
+        """What `model` says and, where there is a second, what that says."""
+        return [self.first, self.second] if self.second else [self.first]
 
     def as_json(self) -> dict[str, Any]:
         """The study with the sentences that explain it, in the current language."""
@@ -85,8 +96,7 @@ def collect(
     """
     counts = _unseen(metrics.count(predictions_of(inputs.predictions, inputs.faces), images, columns))
     accuracy = accuracy_entries(counts, inputs)
-    trainings = [m for m in inputs.models if m.manifest.stage == "train"]
-    recognisers = [models.recogniser_entry(t, trainings) for t in trainings]
+    recognisers = _recognisers(inputs)
     chosen = models.choose_models(counts, accuracy, recognisers)
     records = {r["model"]: r["held_out"] for r in recognisers}
     records |= {name: roads.held_out(name, inputs) for name in roads.roads(counts)}
@@ -96,25 +106,40 @@ def collect(
     return Study(
         model=chosen.first,
         chosen_by=chosen.rule,
-        photographs=provenance.photograph_counts(inputs.faces, examples),
-        detectors=provenance.detector_counts(inputs.faces),
-        faces=provenance.status_counts(inputs.faces, "faces"),
+        **_as_found(inputs, examples),
         answers=first.answers,
-        training=[provenance.split_counts(dataset) for dataset in inputs.datasets],
         accuracy=accuracy,
-        validity=[{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
         correction=first.correction,
         overall=first.overall,
         groups=first.groups,
         second=_answers(counts, chosen.second, records, columns) if chosen.second else None,
         **_face_by_face(inputs, images, chosen),
         recognisers=recognisers,
-        sweeps=[models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
-        made_from=[provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
-        notes=collect_notes(inputs.faces),
+        annotators=annotators(inputs.faces, inputs.predictions, images, _models(counts, chosen.first)),
         units=units,
         profile=profile(measured, repeatability_of(inputs.faces, measured.sources), named=columns, doubtful=doubtful),
     )
+
+
+def _as_found(inputs: ReportInputs, examples: int) -> dict[str, Any]:
+    """What a study takes from its inputs as they are."""
+    return {
+        "photographs": provenance.photograph_counts(inputs.faces, examples),
+        "detectors": provenance.detector_counts(inputs.faces),
+        "faces": provenance.status_counts(inputs.faces, "faces"),
+        "training": [provenance.split_counts(dataset) for dataset in inputs.datasets],
+        "validity": [{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
+        "sweeps": [models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
+        "made_from": [provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
+        "notes": collect_notes(inputs.faces),
+        "credits": collect_credits(inputs.faces),
+        "similarity": similarity_studies(inputs.similarity),
+    }
+
+
+def _recognisers(inputs: ReportInputs) -> list[dict[str, Any]]:
+    trainings = [m for m in inputs.models if m.manifest.stage == "train"]
+    return [models.recogniser_entry(training, trainings) for training in trainings]
 
 
 def _unseen(counts: pa.Table) -> pa.Table:
@@ -122,6 +147,11 @@ def _unseen(counts: pa.Table) -> pa.Table:
     by_road = pc.is_in(counts["model"], pa.array(roads.roads(counts), pa.string()))
     split = pc.if_else(pc.and_(by_road, pc.equal(counts["split"], SEEN)), NEW, counts["split"])
     return counts.set_column(counts.column_names.index("split"), "split", split)
+
+
+def _models(counts: pa.Table, first: str | None) -> list[str]:
+    """Every model that answered, `first` before the others."""
+    return sorted(counts["model"].unique().to_pylist(), key=lambda model: (model != first, model))
 
 
 def _answers(

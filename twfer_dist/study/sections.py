@@ -33,11 +33,14 @@ SECTIONS = (
     Section(EVIDENCE, "relative", mark("Relative to the median face"), lambda study, _: study.relative),
     Section(EVIDENCE, "movements", mark("Which movements the faces show"), lambda study, _: study.profile.overall),
     Section(EVIDENCE, "plates", mark("Each movement at its strongest and weakest"), lambda _, shown: shown.plates),
+    Section(EVIDENCE, "similarity", mark("How alike the faces are"), lambda study, _: study.similarity),
     Section(EVIDENCE, "faces", mark("The faces"), lambda _, shown: shown.cards),
     Section(EVIDENCE, "sheet", mark("Detected faces"), lambda _, shown: shown.sheets),
     Section(DOUBT, "unknown", mark("What is not known"), lambda _, shown: True),
+    Section(DOUBT, "annotators", mark("How far the annotators agree"), lambda study, _: study.annotators),
     Section(DOUBT, "accuracy", mark("How often the models are correct"), lambda study, _: study.accuracy),
     Section(DOUBT, "validity", mark("Are animated faces like real ones?"), lambda study, _: study.validity),
+    Section(DOUBT, "duplicates", mark("Nearly the same picture twice"), lambda study, _: study.similarity),
     Section(METHODS, "animated", mark("Animated faces"), lambda _, shown: shown.strips),
     Section(
         METHODS,
@@ -45,6 +48,7 @@ SECTIONS = (
         mark("The models and how they were trained"),
         lambda study, _: study.recognisers or study.sweeps,
     ),
+    Section(PROVENANCE, "credits", mark("Whose photographs these are"), lambda study, _: study.credits.sources),
     Section(PROVENANCE, "made", mark("Where this comes from"), lambda _, shown: True),
 )
 

@@ -19,6 +19,7 @@ from twfer_dist.study.inputs import ReportInputs
 from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.plates import Plate, plates
 from twfer_dist.study.report_data import Study
+from twfer_dist.study.similarity import SimilarityPictures, similarity_pictures
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Shown:
     sheets: list[Sheet]
     strips: list[AnimatedFace]
     plates: list[Plate]
+    similarity_pictures: list[SimilarityPictures]  # of `Study.similarity`
 
 
 def pictures(
@@ -49,4 +51,5 @@ def pictures(
         sheets=contact_sheets(inputs.faces),
         strips=animated_strips(inputs.animated, inputs.faces, strips),
         plates=plates(measured, inputs.faces),
+        similarity_pictures=similarity_pictures(inputs.similarity),
     )

@@ -1,34 +1,143 @@
-"""The numbers of a report as CSV, for spreadsheets and other programs."""
+"""The numbers of a report as described tables, for spreadsheets, other programs and print."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
-from twfer_dist.engine.spreadsheet import rows_to_csv
-from twfer_dist.study.profile import Profile
-from twfer_dist.study.report_data import Study
+import pyarrow as pa
 
-_INTERVAL = ("low", "high")
-_NUMBERS = ("k", "n", "value", *_INTERVAL)
-_SCORES = ("images", "model", "split", "of", *_NUMBERS)
-_CONFUSION = ("images", "model", "split", "truth", *EXPRESSIONS)
-_GROUPS = ("column", "group", "faces", "figures", "expression", "answered", "of", "share", *_INTERVAL, "labelled",
-    "labels")  # fmt: skip
-_UNITS = ("column", "group", "faces", "figures", "unit", "name", "mean", *_INTERVAL, "present", "of", "share",
-    "share_low", "share_high", "p", "differs", "difference", "limit")  # fmt: skip
+import twfer_dist
+from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
+from twfer_dist.engine.described import SHARE, Described, DescribedTable, interval, number, of_rows, text, whole
+from twfer_dist.study.profile import Profile
+from twfer_dist.study.report_data import Answers, Study
+from twfer_dist.study.summary import significance_level
+
+_FIGURES = "Images of one figure, and copies, are not independent: the 95 % intervals allow for it."
+_CORRECT = f"k of n images are answered correctly. {_FIGURES}"
+_OF_MODEL = (
+    text("images", "Which images were answered: a data set, or labelled photographs."),
+    text("model", "The model that answered, or the baseline."),
+    text("split", "Part of the data set, or whether the figures were seen in training."),
+)
+_SCORES = (
+    *_OF_MODEL,
+    text("of", "The expression that the images show; or all images: accuracy (share of images), balanced accuracy "
+         "(mean over expressions)."),
+    whole("k", "Images answered correctly; empty for balanced accuracy.", "images"),
+    whole("n", "Images answered.", "images"),
+    number("value", "Share of images answered correctly.", SHARE, ends=("low", "high")),
+    *interval("value", SHARE),
+)  # fmt: skip
+_CONFUSION = (
+    *_OF_MODEL,
+    text("truth", "The expression that the images show."),
+    *(whole(name, f"Images of this row answered as {name}.", "images") for name in EXPRESSIONS),
+)
+_GROUPED = (
+    text("column", "The column of the manifest that groups the faces; empty for all faces together."),
+    text("group", "The value of that column."),
+    whole("faces", "Faces of the group.", "faces"),
+    whole("figures", "Different figures among them: the number of independent samples.", "figures"),
+)
+_GROUPS = (
+    text("model", "The model that answered."),
+    *_GROUPED,
+    text("expression", "The expression."),
+    whole("answered", "Faces that the model answered with this expression.", "faces"),
+    whole("accepted", "Of these, those whose answer is accepted.", "faces"),
+    whole("of", "Faces with an answer.", "faces"),
+    number("share", "Estimated share of faces that show the expression, corrected for the model's errors; empty where "
+           "these are not known.", SHARE, ends=("low", "high")),
+    *interval("share", SHARE),
+    whole("labelled", "Faces that people labelled with this expression.", "faces"),
+    whole("labels", "Faces that people labelled.", "faces"),
+)  # fmt: skip
+_TESTS = (
+    text("model", "The model that answered."),
+    text("column", "The column of the manifest that groups the faces."),
+    whole("figures", "Figures in the test.", "figures"),
+    number("chi_squared", "Pearson's chi-squared of group by answered expression.", decimals=2),
+    whole("as_large", "Random regroupings of the figures that differ at least as much."),
+    whole("regroupings", "Random regroupings."),
+    number("p", "(as_large + 1) / (regroupings + 1).", decimals=4),
+    number("level", "Groups differ by more than chance below this p (0.05 over all columns together).", decimals=4),
+)
+_UNITS = (
+    *_GROUPED,
+    text("unit", "The Action Unit of FACS."),
+    text("name", "What it does to a face."),
+    number("mean", "Mean over the figures.", "0 to 5", decimals=2, ends=("low", "high")),
+    *interval("mean", "0 to 5"),
+    whole("present", "Figures that show the unit clearly.", "figures"),
+    whole("of", "Figures measured.", "figures"),
+    number("share", "Share of figures that show the unit clearly.", SHARE, ends=("share_low", "share_high")),
+    *interval("share", SHARE, ("share_low", "share_high")),
+    number("p", "Permutation test of the unit between the groups of the column, adjusted for the 17 units.",
+           decimals=4),
+    Described("differs", pa.bool_(), "Whether p says that the groups differ by more than chance."),
+    number("difference", "Between the highest and the lowest mean of the column's groups.", "0 to 5", decimals=2),
+    number("limit", "Difference that other light and another view alone may make.", "0 to 5", decimals=2),
+)  # fmt: skip
+_STATUSES = (
+    text("table", "photographs, faces, or answers of the model that the page shows first."),
+    text("status", "ok, or why there is no result: see the data dictionary."),
+    whole("rows", "How many have this status."),
+)
+_TRAINING = (
+    text("data_set", "The data set."),
+    text("split", "train, validation or test."),
+    whole("images", "Images.", "images"),
+    whole("generated", "Of these, generated by animation.", "images"),
+    whole("figures", "Different figures.", "figures"),
+    whole("figures_in_training", "Of these, figures that are in the training part too.", "figures"),
+)
+_TWO_READINGS = (
+    text("first", "The model whose answers are the rows."),
+    text("second", "The model whose answers are the columns."),
+    text("answer", "The answer of the first model."),
+    *(whole(name, f"Faces of this row that the second model answered with {name}.", "faces") for name in EXPRESSIONS),
+)
 
 Rows = Iterator[dict[str, Any]]
 
 
-def csv_files(study: Study) -> dict[str, bytes]:
-    """The CSV files of a report by name."""
-    return {
-        "accuracy.csv": rows_to_csv(_SCORES, _score_rows(study.accuracy)),
-        "validity.csv": rows_to_csv(_SCORES, _score_rows(_validity_entries(study.validity))),
-        "confusion.csv": rows_to_csv(_CONFUSION, _confusion_rows(study.accuracy)),
-        "groups.csv": rows_to_csv(_GROUPS, _group_rows(study.groups)),
-        "units_by_group.csv": rows_to_csv(_UNITS, _unit_rows(study.profile)),
-    }
+def study_tables(study: Study) -> list[DescribedTable]:
+    """Every table of a report but that of the single faces (`faces_table.faces_described`)."""
+    return [
+        of_rows("groups", "Which expressions the faces show, overall and by group",
+                "Answered counts the model's own answers, accepted or not. The shares of a group have simultaneous "
+                f"95 % confidence intervals. {_FIGURES}",
+                _GROUPS, (row for reading in study.readings for row in _group_rows(reading))),
+        of_rows("group_tests", "Whether the groups differ in their expressions",
+                "Permutation test over whole figures.", _TESTS,
+                (row for reading in study.readings for row in _test_rows(reading))),
+        of_rows("units_by_group", "Action Units, overall and by group",
+                "n counts figures. The interval of a mean is Student's t, that of a share Wilson's, both at 95 %.",
+                _UNITS, _unit_rows(study.profile)),
+        of_rows("two_readings", "The answers of two models to the same faces", _agreement(study), _TWO_READINGS,
+                _reading_rows(study)),
+        of_rows("accuracy", "How often the models are correct", _CORRECT, _SCORES,
+                _score_rows(study.accuracy)),
+        of_rows("confusion", "What the models answered, by what the images show", "Cells count images.", _CONFUSION,
+                _confusion_rows(study.accuracy)),
+        of_rows("validity", "Are animated faces like real ones?", _CORRECT, _SCORES,
+                _score_rows(_validity_entries(study.validity))),
+        of_rows("training", "The images that models learned from", "Counts of images and of figures.", _TRAINING,
+                _training_rows(study)),
+        of_rows("statuses", "What became of the photographs, faces and answers", "Every planned row is counted once.",
+                _STATUSES, _status_rows(study)),
+    ]  # fmt: skip
+
+
+def about(study: Study, title: str, output: str) -> list[tuple[str, str]]:
+    """What the first sheet of the workbook says before the tables: title, version, and what the numbers come from.
+
+    output: the name of the report's directory.
+    """
+    sources = [(f"made from ({entry['kind']})", entry["name"]) for entry in study.made_from]
+    model = [("model shown first", study.model)] if study.model else []
+    return [("title", title), ("report", output), ("written by", f"twfer_dist {twfer_dist.__version__}"), *model,
+        *sources]  # fmt: skip
 
 
 def _score_rows(entries: Iterable[Mapping[str, Any]]) -> Rows:
@@ -37,9 +146,10 @@ def _score_rows(entries: Iterable[Mapping[str, Any]]) -> Rows:
         for score in entry["scores"]:
             base = {"images": entry["images"], "model": score["model"], "split": score["split"]}
             for e in score["expressions"]:
-                yield {**base, "of": e["expression"], **_numbers(e, "share")}
-            yield {**base, "of": "accuracy", **_numbers(score["accuracy"], "share")}
-            yield {**base, "of": "balanced accuracy", **_numbers(score["balanced_accuracy"], "value")}
+                yield {**base, **e, "of": e["expression"], "value": e["share"]}
+            accuracy = score["accuracy"]
+            yield {**base, **accuracy, "of": "accuracy", "value": accuracy["share"]}
+            yield {**base, **(score["balanced_accuracy"] or {}), "of": "balanced accuracy"}
 
 
 def _validity_entries(tests: Iterable[Mapping[str, Any]]) -> Rows:
@@ -56,17 +166,20 @@ def _confusion_rows(entries: Iterable[Mapping[str, Any]]) -> Rows:
                 yield {**base, "truth": truth, **dict(zip(EXPRESSIONS, row, strict=True))}
 
 
-def _group_rows(groups: Sequence[Mapping[str, Any]]) -> Rows:
-    for column in groups:
+def _group_rows(reading: Answers) -> Rows:
+    everything: list[dict[str, Any]] = [{"column": "", "values": [reading.overall] if reading.overall else []}]
+    for column in everything + reading.groups:
         for group in column["values"]:
             for e in group["expressions"]:
                 yield {
+                    "model": reading.model,
                     "column": column["column"],
                     "group": group["value"],
                     "faces": group["faces"],
                     "figures": group["figures"],
                     "expression": e["expression"],
                     "answered": e["k"],
+                    "accepted": e["accepted"],
                     "of": e["n"],
                     "share": e["corrected"],
                     "low": e["low"],
@@ -74,6 +187,13 @@ def _group_rows(groups: Sequence[Mapping[str, Any]]) -> Rows:
                     "labelled": e["labelled"].get("k"),
                     "labels": e["labelled"].get("n"),
                 }
+
+
+def _test_rows(reading: Answers) -> Rows:
+    for column in reading.groups:
+        if column["test"]:
+            level = significance_level(reading.groups)
+            yield {"model": reading.model, "column": column["column"], **column["test"], "level": level}
 
 
 def _unit_rows(profile: Profile) -> Rows:
@@ -90,7 +210,7 @@ def _unit_rows(profile: Profile) -> Rows:
                     "group": group["value"],
                     "faces": group["faces"],
                     "figures": group["figures"],
-                    **{key: unit[key] for key in ("unit", "name", "mean", *_INTERVAL)},
+                    **{key: unit[key] for key in ("unit", "name", "mean", "low", "high")},
                     "present": present["k"],
                     "of": present["n"],
                     **{"share": present["share"], "share_low": present["low"], "share_high": present["high"]},
@@ -98,5 +218,30 @@ def _unit_rows(profile: Profile) -> Rows:
                 }
 
 
-def _numbers(score: Mapping[str, Any], value: str) -> dict[str, Any]:
-    return {name: score.get(value if name == "value" else name) for name in _NUMBERS}
+def _reading_rows(study: Study) -> Rows:
+    if pair := study.comparison:
+        for answer, row in zip(EXPRESSIONS, pair.table, strict=True):
+            yield {"first": pair.first, "second": pair.second, "answer": answer} | dict(
+                zip(EXPRESSIONS, row, strict=True)
+            )
+
+
+def _agreement(study: Study) -> str:
+    pair = study.comparison
+    if not pair:
+        return ""
+    kappa = "" if pair.kappa is None else f", Cohen's kappa {pair.kappa:.2f} [{pair.low:.2f}, {pair.high:.2f}]"
+    return f"The same answer to {pair.same['k']:,} of {pair.same['n']:,} faces{kappa} (95 % interval)."
+
+
+def _training_rows(study: Study) -> Rows:
+    for dataset in study.training:
+        for split, counts in dataset["splits"].items():
+            yield {"data_set": dataset["name"], "split": split, **counts}
+
+
+def _status_rows(study: Study) -> Rows:
+    tables = {"photographs": study.photographs["status"], "faces": study.faces["status"], "answers": study.answers}
+    for table, counts in tables.items():
+        for status, rows in counts.items():
+            yield {"table": table, "status": status, "rows": rows}
