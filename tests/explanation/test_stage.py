@@ -7,9 +7,9 @@ from study_roads import make_road
 from study_tables import make_faces, make_predictions
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.schema import EXPLANATIONS
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.explanation.stage import ExplainConfig, explain_spec
+from twfer_dist.explanation.tables import EXPLANATIONS
 from twfer_dist.reading.reader import NAME as READER
 
 HAPPINESS = 4

@@ -15,7 +15,7 @@ import torch
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.images import decode
-from twfer_dist.core.schema import EXPLANATIONS, FACES, PREDICTIONS, figures
+from twfer_dist.core.schema import FACES, PREDICTIONS, figures
 from twfer_dist.core.status import OK, UNREADABLE
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import storage
@@ -27,6 +27,7 @@ from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.explanation.contributions import contributions
 from twfer_dist.explanation.maps import attribution_map, randomised, sized
+from twfer_dist.explanation.tables import EXPLANATIONS
 from twfer_dist.explanation.truth import UNITS, Rendered, moved, read_rendered, scene_of
 from twfer_dist.reading.reader import SHIPPED, open_reader
 from twfer_dist.recognition.cross_fitting import readers_of
