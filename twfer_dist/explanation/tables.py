@@ -34,7 +34,7 @@ EXPLANATION_COLUMNS = (
     Column(
         "rendered",
         _SHARED["action_units"].type,
-        "The 17 intensities that were rendered, 0 to 5; null where that is not known.",
+        "The 17 rendered intensities, 0 to 5; null where not known.",
     ),
     *(_SHARED[name] for name in ("status", "error")),
 )
