@@ -26,7 +26,7 @@ PACKAGE = Path(twfer_dist.__file__).resolve().parent
 
 ROOMS = (
     "core", "engine", "training", "corpus", "rendering", "measurement", "faces", "annotation", "synthesis", "dataset",
-    "recognition", "similarity", "reading", "study", "bench", "recipe", "cli",
+    "recognition", "similarity", "reading", "explanation", "study", "bench", "recipe", "cli",
 )  # fmt: skip
 """In the order of the data: a room imports only rooms before it."""
 
@@ -81,6 +81,13 @@ TABLES = (
         "readings/part-*.parquet",
         "One row for each face: what the reader says besides its prediction.",
         schema.READING_COLUMNS,
+    ),
+    Table(
+        "Explanations",
+        "explain-answers",
+        "part-*.parquet",
+        "One row for each face whose answer is explained.",
+        schema.EXPLANATION_COLUMNS,
     ),
     Table(
         "Embeddings",

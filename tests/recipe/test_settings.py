@@ -38,6 +38,8 @@ STAGES: dict[str, dict[str, Any]] = {
     "search": {"kind": "sweep", "dataset": "set"},
     "read": {"kind": "predict", "inputs": ["found"], "model": "learn"},
     "valid": {"kind": "validity", "real": "set", "animated": "set", "models": ["learn"], "predictions": ["read"]},
+    "looks": {"kind": "embed", "inputs": ["found", "moved"], "model": "learn"},
+    "alike": {"kind": "similarity", "embeddings": ["looks"], "sample": 60},
     "page": {"kind": "report", "predictions": ["read"]},
     "tables": {"kind": "paper-tables", "arm_1": "learn", "datasets": ["set"], "predictions": ["read"]},
 }

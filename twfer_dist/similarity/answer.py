@@ -15,7 +15,8 @@ def interval(row: Similarity) -> str:
     """`0.41 (0.36 to 0.46)`, or why there is no interval."""
     if row.low is None or row.high is None:
         return _("{mean:.2f} (too few figures for an interval)", mean=row.mean)
-    return _("{mean:.2f} ({low:.2f} to {high:.2f})", mean=row.mean, low=row.low, high=row.high)
+    mean, low, high = (round(value, 2) + 0.0 for value in (row.mean, row.low, row.high))  # no -0.00
+    return _("{mean:.2f} ({low:.2f} to {high:.2f})", mean=mean, low=low, high=high)
 
 
 def answer(rows: Sequence[Similarity]) -> list[str]:
