@@ -233,8 +233,8 @@ def agreement(found: Mapping[str, Any]) -> str:
     if found["low"] is not None:
         doubt = _("95 % interval {low:.2f} to {high:.2f}", low=found["low"], high=found["high"])
     return _(
-        "On {corpus}: Krippendorff's alpha {alpha:.2f} ({doubt}) on {images:,} photographs of {figures:,} figures with up "
-        "to {annotators:,} annotators; 0 is agreement by chance, 1 full agreement.",
+        "On {corpus}: Krippendorff's alpha {alpha:.2f} ({doubt}) on {images:,} photographs of {figures:,} figures with "
+        "up to {annotators:,} annotators; 0 is agreement by chance, 1 full agreement.",
         **values,
         doubt=doubt,
     )
