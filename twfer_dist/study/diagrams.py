@@ -244,9 +244,10 @@ def _reliabilities(study: Study) -> Iterator[Diagram]:
     for found in study.reliability:
         if found.model in shown:
             words = (
-                f"Share of correct answers of {called(found.model)} by the probability that it gave them, in bins of "
-                "about equally many answers, with 95 % confidence intervals; on the diagonal a model is right as often as it "
-                f"says. {at_start(found.images)}, {found.split}, n = {found.n:,} answers on {found.figures:,} figures."
+                f"Share of correct answers of {called(found.model)} by the probability that it gave them, in bins "
+                "of about equally many answers, with 95 % confidence intervals; on the diagonal a model is right as "
+                f"often as it says. {at_start(found.images)}, {found.split}, n = {found.n:,} answers on "
+                f"{found.figures:,} figures."
             )
             yield Diagram(f"reliability_{_slug(found.images)}_{_slug(found.model)}", words, _reliability(found))
 
