@@ -43,14 +43,7 @@ def paper_road(faces: str, corpora: Sequence[Corpus], references: str | None) ->
     references: a stage with labelled faces whose expressions are copied; None for the prototypes. UserError where the
     corpora show fewer than two figures.
     """
-    figures = sum(corpus.notes["figures"] for corpus in corpora)
-    photographs = sum(len(corpus.table) for corpus in corpora)
-    if figures < 2:
-        folders = listed(corpus.root for corpus in corpora)
-        raise UserError(
-            f"{folders} shows {figures} figure, and the paper's method needs at least two: a face is read by a "
-            "network that never saw it; add photographs of other figures, or leave out --method paper."
-        )
+    figures, photographs = _count(corpora)
     folds = range(1, min(FOLDS, figures) + 1)
     copied = {"references": REFERENCES, "reference_faces": [references]} if references else {"references": 0}
     stages: dict[str, Any] = {
@@ -68,7 +61,10 @@ def paper_road(faces: str, corpora: Sequence[Corpus], references: str | None) ->
             own = {**settings, **SHARED, **_epochs(VIEWS[network] / shown)}
             stages[f"{network}-{fold}"] = {"kind": "train", "dataset": f"set-{fold}", **trunk, **own}
     for network in TRAIN:
-        stages |= _read(network, faces, folds)
+        names = {"model": [f"{network}-{fold}" for fold in folds], "datasets": [f"set-{fold}" for fold in folds]}
+        stages[f"read-{network}"] = {"kind": "predict", "inputs": [faces], **names}
+        explained = {"predictions": f"read-{network}", "faces": [faces], "models": names["model"]}
+        stages[f"explain-{network}"] = {"kind": "explain-answers", **explained}
     return Road(
         stages,
         predictions=[f"read-{network}" for network in TRAIN],
@@ -79,15 +75,16 @@ def paper_road(faces: str, corpora: Sequence[Corpus], references: str | None) ->
     )
 
 
-def _read(network: str, faces: str, folds: Sequence[int]) -> dict[str, Any]:
-    """The stages that read the faces with the trainings of a network, cross-fitted, and explain the answers."""
-    models = [f"{network}-{fold}" for fold in folds]
-    cross_fitted = {"model": models, "datasets": [f"set-{fold}" for fold in folds]}
-    explained = {"predictions": f"read-{network}", "faces": [faces], "models": models}
-    return {
-        f"read-{network}": {"kind": "predict", "inputs": [faces], **cross_fitted},
-        f"explain-{network}": {"kind": "explain-answers", **explained},
-    }
+def _count(corpora: Sequence[Corpus]) -> tuple[int, int]:
+    """How many figures and photographs there are. UserError where there are fewer than two figures."""
+    figures = sum(corpus.notes["figures"] for corpus in corpora)
+    if figures < 2:
+        folders = listed(corpus.root for corpus in corpora)
+        raise UserError(
+            f"{folders} shows {figures} figure, and the paper's method needs at least two: a face is read by a "
+            "network that never saw it; add photographs of other figures, or leave out --method paper."
+        )
+    return figures, sum(len(corpus.table) for corpus in corpora)
 
 
 def _epochs(wanted: float) -> dict[str, Any]:

@@ -67,9 +67,14 @@ def study_recipe(
     for road in roads:
         stages |= road.stages
     stages["report"] = {"kind": "report", "faces": [faces], **report_inputs(roads), **report}
-    given = {"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages}
-    text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
-    return parse_recipe(given, "twfer study", text=text)
+    return _recipe(
+        {"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages}, "twfer study"
+    )
+
+
+def _recipe(given: Mapping[str, Any], command: str) -> Recipe:
+    """The recipe of a command, with its YAML."""
+    return parse_recipe(given, command, text=yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
 
 
 def _title(corpora: Iterable[str], language: Language) -> str:
