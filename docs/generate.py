@@ -19,6 +19,7 @@ from twfer_dist.core import schema
 from twfer_dist.core.schema import Column
 from twfer_dist.core.status import STATUSES
 from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, EXPRESSIONS
+from twfer_dist.explanation import tables as explanation
 from twfer_dist.similarity import tables as similarity
 
 DOCS = Path(__file__).resolve().parent
@@ -87,7 +88,7 @@ TABLES = (
         "explain-answers",
         "part-*.parquet",
         "One row for each face whose answer is explained.",
-        schema.EXPLANATION_COLUMNS,
+        explanation.EXPLANATION_COLUMNS,
     ),
     Table(
         "Embeddings",

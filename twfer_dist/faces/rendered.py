@@ -45,7 +45,8 @@ class RenderedHeads:
         facts: list[Fact | None] = [(int(digest, 16), 0)] * len(rows)  # in the place of a file's size and time
         table = pa.Table.from_pylist(rows, schema=schema.CORPUS)
         whole = storage.digest([self.called, self.split, digest])
-        return Corpus(self.called, self.rendered.uri, table, facts, whole, notes)
+        votes = {row["photo_id"]: parse_votes(i["votes"]) for row, i in zip(rows, images, strict=True) if i["votes"]}
+        return Corpus(self.called, self.rendered.uri, table, facts, whole, credits={}, votes=votes, notes=notes)
 
     def images(self, planned: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
         """The encoded image of each of the planned photographs that is of this corpus, by `photo_id`."""
@@ -57,7 +58,7 @@ class RenderedHeads:
 def _row(name: str, image: Mapping[str, Any]) -> dict[str, Any]:
     label, rule = image["label"], "none" if image["label"] is None else "given"
     if image["votes"]:
-        label, rule = label_from_votes(parse_votes(image["votes"]))
+        label, rule = label_from_votes(parse_votes(image["votes"]).values())
     return {
         "photo_id": schema.photo_id(name, image["image_id"]),
         "corpus": name,

@@ -50,9 +50,8 @@ def faces_spec(
 
     Tables: "photographs", one row per planned photograph, and "faces", as many as were found and kept. All copies of a
     photograph share one figure_id in "faces" (see `copies`). Beside the tables: photographs.csv, faces.csv, sheet.jpg
-    with the first faces and their points, and, where there are any, copies.csv, credits.json and annotators' votes.csv.
-    `results` holds the detector and why it was chosen, the digest of the network, the number of copies, and each
-    corpus's notes.
+    with the first faces and their points, and, where there are any, copies.csv, the photographs' credits.json and the
+    annotators' votes.csv. `results` holds the detector and why it was chosen, the network's digest, corpora's notes.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
     heads: one more corpus, of rendered heads.
@@ -70,11 +69,7 @@ def faces_spec(
         plan = _plan(corpora)
         output.results |= _facts(corpora, choice, models.get("network"))
         output.map(plan, [step], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names)
-        _join_copies(output)
-        write_handout(output, group_names(plan["groups"]))
-        write_credits(output, credits_of(corpora))
-        if votes := votes_csv(corpora):
-            output.write_file(VOTES, votes)
+        _write_beside(output, corpora, plan)
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     inputs: dict[str, HasDigest] = {corpus.name: corpus for corpus in corpora}
@@ -82,18 +77,20 @@ def faces_spec(
     return StageSpec("faces", VERSION, inputs, config, models, tables, do)
 
 
+def _write_beside(output: StageOutput, corpora: Sequence[Corpus], plan: pa.Table) -> None:
+    """What people read beside the tables, and what later stages need of the corpora."""
+    _join_copies(output)
+    write_handout(output, group_names(plan["groups"]))
+    write_credits(output, credits_of(corpora))
+    if votes := votes_csv(corpora):
+        output.write_file(VOTES, votes)
+
+
 def _choice(config: FacesConfig, detector: str, model: str | None) -> Choice | None:
     choice = None if config.aligned else choose(detector, model)
     if choice is not None and model is not None:
         Detector(choice, config.side)  # a wrong file is reported before workers start
     return choice
-
-
-def _models(choice: Choice | None, weights: str | None) -> dict[str, str]:
-    models = {"detector": choice.identity if choice else ALIGNED, "opencv": cv2.__version__, **formats.VERSIONS}
-    if weights:
-        models |= {"network": open_analyzer(weights).sha256, "torch": torch.__version__}
-    return models
 
 
 def _models(choice: Choice | None, weights: str | None) -> dict[str, str]:

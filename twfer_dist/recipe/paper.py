@@ -43,14 +43,7 @@ def paper_road(faces: str, corpora: Sequence[Corpus], references: str | None) ->
     references: a stage with labelled faces whose expressions are copied; None for the prototypes. UserError where the
     corpora show fewer than two figures.
     """
-    figures = sum(corpus.notes["figures"] for corpus in corpora)
-    photographs = sum(len(corpus.table) for corpus in corpora)
-    if figures < 2:
-        folders = listed(corpus.root for corpus in corpora)
-        raise UserError(
-            f"{folders} shows {figures} figure, and the paper's method needs at least two: a face is read by a "
-            "network that never saw it; add photographs of other figures, or leave out --method paper."
-        )
+    figures, photographs = _count(corpora)
     folds = range(1, min(FOLDS, figures) + 1)
     copied = {"references": REFERENCES, "reference_faces": [references]} if references else {"references": 0}
     stages: dict[str, Any] = {
@@ -80,6 +73,18 @@ def paper_road(faces: str, corpora: Sequence[Corpus], references: str | None) ->
         models=[f"{network}-{fold}" for network in TRAIN for fold in folds],
         explanations=[f"explain-{network}" for network in TRAIN],
     )
+
+
+def _count(corpora: Sequence[Corpus]) -> tuple[int, int]:
+    """How many figures and photographs there are. UserError where there are fewer than two figures."""
+    figures = sum(corpus.notes["figures"] for corpus in corpora)
+    if figures < 2:
+        folders = listed(corpus.root for corpus in corpora)
+        raise UserError(
+            f"{folders} shows {figures} figure, and the paper's method needs at least two: a face is read by a "
+            "network that never saw it; add photographs of other figures, or leave out --method paper."
+        )
+    return figures, sum(len(corpus.table) for corpus in corpora)
 
 
 def _epochs(wanted: float) -> dict[str, Any]:

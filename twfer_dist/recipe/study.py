@@ -42,7 +42,7 @@ def study_recipe(
     references: str | None = None,
     language: Language = "en",
 ) -> Recipe:
-    """The recipe that studies one corpus, or several side by side, which the report then compares.
+    """The recipe that studies corpora, and compares them where there are several.
 
     folders: the paths or URIs of the corpora. settings: of the stage that finds the faces. groups: the columns to
     compare by. corrections: a table of what a person marked as wrong in the faces. model: an existing recogniser that
@@ -69,9 +69,12 @@ def study_recipe(
     for road in roads:
         stages |= road.stages
     stages["report"] = {"kind": "report", "faces": [faces], **report_inputs(roads), **report}
-    given = {"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages}
-    text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
-    return parse_recipe(given, "twfer study", text=text)
+    return _recipe({"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages})
+
+
+def _recipe(given: Mapping[str, Any]) -> Recipe:
+    """The recipe, with its YAML."""
+    return parse_recipe(given, "twfer study", text=yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
 
 
 def _reader_road(faces: str) -> Road:
