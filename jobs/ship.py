@@ -64,13 +64,13 @@ def ship_units() -> Path:
     return weights
 
 
-def ship_generator(generator: Artifact, pairs: Artifact, test: Artifact) -> Path:
+def ship_generator(generator: Artifact, pairs: Artifact, makehuman: Artifact, test: Artifact) -> Path:
     weights = Path(checkpoints.SHIPPED)
     shutil.copyfile(generator.path(generator_train.GENERATOR), weights)
     shutil.copyfile(generator.path(generator_train.LOG), weights.with_suffix(".jsonl"))
     shutil.copyfile(generator.path(generator_train.SHEET), weights.with_suffix(".png"))
     _copy_output(test, inputs.TEST)
-    _write_facts(weights, generator, pairs)
+    _write_facts(weights, generator, pairs, makehuman)
     return weights
 
 

@@ -7,9 +7,9 @@ from study_roads import make_road
 from study_tables import make_faces, make_predictions
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.schema import EXPLANATIONS
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.explanation.stage import ExplainConfig, explain_spec
+from twfer_dist.explanation.tables import EXPLANATIONS
 from twfer_dist.reading.reader import NAME as READER
 
 HAPPINESS = 4
@@ -19,7 +19,7 @@ def test_the_first_answers_by_id_are_explained(ray_cluster: None, tmp_path: Path
     """Of twelve faces nine were read; five of them are explained."""
     faces = make_faces(str(tmp_path), figures=12)
     read = make_road(str(tmp_path), faces, READER, dict.fromkeys(range(9), (HAPPINESS, 0.9)))
-    found = run_stage(explain_spec(read, [faces], ExplainConfig(faces=5)), str(tmp_path), quiet=True)
+    found = run_stage(explain_spec(read, [faces], ExplainConfig(shown=5)), str(tmp_path), quiet=True)
     rows = found.table(".", EXPLANATIONS).to_pylist()
     assert len(rows) == 5 and found.results["summary"] == ["5 answers explained"]
     for row in rows:

@@ -41,7 +41,7 @@ def test_fingerprints_of_the_demo(tmp_path: Path) -> None:
     found = {}
     for stage in recipe.stages:
         inputs = {
-            key: [corpora[name] if key == "corpora" else outputs[name] for name in names]
+            key: [corpora[name] if name in corpora else outputs[name] for name in names]
             for key, names in stage.inputs.items()
         }
         if stage.name in FINGERPRINTS:

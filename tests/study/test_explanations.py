@@ -10,8 +10,9 @@ from report_pages import csv_of, json_of, report_on, words_of
 from study_roads import make_road
 from study_tables import make_faces, output
 
-from twfer_dist.core.schema import EXPLANATIONS, FACES
+from twfer_dist.core.schema import FACES
 from twfer_dist.core.taxonomy import ACTION_UNITS
+from twfer_dist.explanation.tables import EXPLANATIONS
 from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study.explanations import check_maps, check_units, overlay
 

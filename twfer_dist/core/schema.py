@@ -246,36 +246,6 @@ READING_COLUMNS = (
     Column("relative_predicted", pa.int8(), "The most probable expression of the relative reading, 1 to 7; or null."),
 )
 
-EXPLANATION_COLUMNS = (
-    Column("image_id", pa.string(), "The face whose answer is explained; its prediction has the same id."),
-    Column("model", pa.string(), "The model that answered, as in its predictions."),
-    _CORPUS,
-    _FIGURE_ID,
-    Column("explained", pa.int8(), "The answer that is explained, 1 to 7."),
-    Column("shown", pa.bool_(), "Whether the face is one of the sample to be shown, rather than of the check alone."),
-    Column(
-        "map",
-        pa.list_(pa.float32()),
-        "28 x 28 values, row by row: how much each place of the crop speaks for the answer (above 0) or against it; "
-        "null for the reader.",
-    ),
-    Column("random_map", pa.list_(pa.float32()), "The same of a network with random weights; null for the reader."),
-    Column(
-        "moved",
-        pa.list_(pa.float32()),
-        "28 x 28 shares, row by row: how much of each place differs from the same figure at rest in the same scene; "
-        "null where that is not known.",
-    ),
-    Column(
-        "contributions",
-        pa.list_(pa.float32()),
-        "What each of the 17 Action Units adds to the probability of the answer; null for a recogniser.",
-    ),
-    Column("at_rest", pa.float32(), "The probability of the answer for a face at rest; null for a recogniser."),
-    Column("rendered", _UNITS, "The 17 intensities that were rendered, 0 to 5; null where that is not known."),
-    _STATUS,
-    _ERROR,
-)
 
 CORPUS = stamped(*CORPUS_COLUMNS)
 PHOTOGRAPHS = stamped(*PHOTOGRAPH_COLUMNS)
@@ -286,7 +256,6 @@ ANIMATED = stamped(*ANIMATED_COLUMNS)
 DATASET = stamped(*DATASET_COLUMNS)
 PREDICTIONS = stamped(*PREDICTION_COLUMNS)
 READINGS = stamped(*READING_COLUMNS)
-EXPLANATIONS = stamped(*EXPLANATION_COLUMNS)
 
 
 SEVERAL_CORPORA = "copies in several corpora: "

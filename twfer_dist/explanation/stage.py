@@ -15,7 +15,7 @@ import torch
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.images import decode
-from twfer_dist.core.schema import EXPLANATIONS, FACES, PREDICTIONS, figures
+from twfer_dist.core.schema import FACES, PREDICTIONS, figures
 from twfer_dist.core.status import OK, UNREADABLE
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.engine import storage
@@ -27,6 +27,7 @@ from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.explanation.contributions import contributions
 from twfer_dist.explanation.maps import attribution_map, randomised, sized
+from twfer_dist.explanation.tables import EXPLANATIONS
 from twfer_dist.explanation.truth import UNITS, Rendered, moved, read_rendered, scene_of
 from twfer_dist.reading.reader import SHIPPED, open_reader
 from twfer_dist.recognition.cross_fitting import readers_of
@@ -51,7 +52,7 @@ Row = dict[str, Any]
 class ExplainConfig(Settings):
     """How many answers are explained."""
 
-    faces: Annotated[int, Range(0, 10_000)] = 24  # shown faces: the first answered ones by id, a random sample
+    shown: Annotated[int, Range(0, 10_000)] = 24  # faces for the page: the first answered ones by id, a random sample
     check: Annotated[int, Range(0, 10_000)] = 60  # rendered faces of the check, at most
 
 
@@ -120,7 +121,7 @@ def _plan(
     answered = answered.filter(pc.is_in(answered["image_id"], known["face_id"].combine_chunks())).sort_by("image_id")
     truth = known.filter(pc.is_in(known["corpus"], pa.array(sorted(rendered.corpora), pa.string()))).to_pylist()
     by_id, rest = {face["face_id"]: face for face in truth}, rendered.at_rest(truth)
-    chosen = answered[: config.faces].append_column("shown", pa.array([True] * min(config.faces, len(answered))))
+    chosen = answered[: config.shown].append_column("shown", pa.array([True] * min(config.shown, len(answered))))
     checked = answered.filter(pc.is_in(answered["image_id"], pa.array(_checked(truth, rendered, rest), pa.string())))
     others = checked[: config.check].filter(
         pc.invert(pc.is_in(checked[: config.check]["image_id"], chosen["image_id"]))
@@ -207,8 +208,8 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "explain-answers",
-    makes="what answers rest on: maps of faces for a recogniser, Action Units for the reader, checked on rendered "
-    "corpora (`truth`)",
+    makes="what answers rest on: maps of faces for a recogniser, Action Units for the reader; checked on the rendered "
+    "corpora of `truth`",
     config=ExplainConfig,
     inputs=(
         Input("predictions", ("predict", "read")),

@@ -50,9 +50,8 @@ def faces_spec(
 
     Tables: "photographs", one row per planned photograph, and "faces", as many as were found and kept. All copies of a
     photograph share one figure_id in "faces" (see `copies`). Beside the tables: photographs.csv, faces.csv, sheet.jpg
-    with the first faces and their points, and, where there are any, copies.csv, credits.json and annotators' votes.csv.
-    `results` holds the detector and why it was chosen, the digest of the network, the number of copies, and each
-    corpus's notes.
+    with the first faces and their points, and, where there are any, copies.csv, the photographs' credits.json and the
+    annotators' votes.csv. `results` holds the detector and why it was chosen, the network's digest, corpora's notes.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
     heads: one more corpus, of rendered heads.

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import yaml
@@ -42,7 +42,7 @@ def study_recipe(
     references: str | None = None,
     language: Language = "en",
 ) -> Recipe:
-    """The recipe that studies one corpus, or several side by side, which the report then compares.
+    """The recipe that studies corpora, and compares them where there are several.
 
     folders: the paths or URIs of the corpora. settings: of the stage that finds the faces. groups: the columns to
     compare by. corrections: a table of what a person marked as wrong in the faces. model: an existing recogniser that
@@ -58,9 +58,7 @@ def study_recipe(
     _check_groups(opened, groups)
     faces = "corrected" if corrections else "faces"
     stages = _faces_stages(list(corpora), settings, corrections)
-    with use_language(language):
-        title = _("Expressions in {name}", name=listed(corpora))
-    report = {"title": title, "groups": list(groups), "language": language}
+    report = {"title": _title(corpora, language), "groups": list(groups), "language": language}
     roads = [_model_road(faces, model) if model else _reader_road(faces)]
     if method == "paper":
         if references:
@@ -69,9 +67,17 @@ def study_recipe(
     for road in roads:
         stages |= road.stages
     stages["report"] = {"kind": "report", "faces": [faces], **report_inputs(roads), **report}
-    given = {"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages}
-    text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
-    return parse_recipe(given, "twfer study", text=text)
+    return _recipe({"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages})
+
+
+def _recipe(given: Mapping[str, Any]) -> Recipe:
+    """The recipe, with its YAML."""
+    return parse_recipe(given, "twfer study", text=yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
+
+
+def _title(corpora: Iterable[str], language: Language) -> str:
+    with use_language(language):
+        return _("Expressions in {name}", name=listed(corpora))
 
 
 def _reader_road(faces: str) -> Road:

@@ -11,10 +11,11 @@ from scipy import stats
 
 from twfer_dist.core.images import jpeg_uri, thumbnail
 from twfer_dist.core.intervals import as_dict, share_of
-from twfer_dist.core.schema import EXPLANATIONS, FACES, figures
+from twfer_dist.core.schema import FACES, figures
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, EXPRESSIONS, NEUTRAL
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.explanation.tables import EXPLANATIONS
 from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study.figures import FACE_PIXELS, PRESENT
 from twfer_dist.study.inputs import output_name

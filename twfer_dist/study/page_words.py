@@ -10,6 +10,7 @@ from twfer_dist.reading.reader import AT_REST
 from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.study import words
 from twfer_dist.study.baselines import ALWAYS
+from twfer_dist.study.retold import retold
 from twfer_dist.study.roads import is_cross_fitted
 from twfer_dist.study.words import at_start, called
 
@@ -23,6 +24,23 @@ def rest(statuses: Mapping[str, int], counts: Mapping[str, str], **values: Any) 
     return _("The rest: {counts}.", counts=_("; ").join(said))
 
 
+def remarks(told: Iterable[str]) -> str:
+    """How the corpora were read, as sentences."""
+    return sentences(_("{remark}.", remark=retold(remark).rstrip(".。")) for remark in told)
+
+
+def notes(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What single photographs and faces were noted for, each with the first of them."""
+    said = []
+    for row in rows:
+        values = {"note": retold(row["note"]), "first": row["first"]}
+        if row["count"] > 1:
+            said.append(_("{note} ({first} and {n:,} more).", **values, n=row["count"] - 1))
+        else:
+            said.append(_("{note} ({first}).", **values))
+    return sentences(said)
+
+
 def detectors(entries: Sequence[Mapping[str, Any]]) -> str:
     """What each face detector examined, found and kept."""
     if not entries:
@@ -30,7 +48,7 @@ def detectors(entries: Sequence[Mapping[str, Any]]) -> str:
     said = []
     for entry in entries:
         values = {"photographs": words.photographs(entry["photographs"]), "faces": words.faces(entry["found"])}
-        said.append(f"{entry['detector']}.")
+        said.append(_("{remark}.", remark=retold(entry["detector"])))
         said.append(_("It examined {photographs} and found {faces}.", **values))
         if entry["kept"] < entry["found"]:
             said.append(_("Of these, {n:,} were kept: the largest in each photograph.", n=entry["kept"]))

@@ -35,6 +35,7 @@ from twfer_dist.study.permutation import REGROUPINGS
 from twfer_dist.study.plates import OPEN
 from twfer_dist.study.profile import standing_out
 from twfer_dist.study.report_data import Study, collect
+from twfer_dist.study.retold import retold
 from twfer_dist.study.road_summary import road_summary
 from twfer_dist.study.roads import is_road
 from twfer_dist.study.sections import SECTIONS, parts
@@ -215,7 +216,8 @@ def page_environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     speak(environment)
-    environment.filters |= {"called": words.called, "at_start": words.at_start, "is_road": is_road, "why": why}
+    environment.filters |= {"called": words.called, "at_start": words.at_start, "is_road": is_road}
+    environment.filters |= {"why": why, "retold": retold}
     environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%")  # never parted at the end of a line
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     environment.globals.update(

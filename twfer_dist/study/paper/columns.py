@@ -20,6 +20,7 @@ from twfer_dist.study.paper.numbers import (
     score_tables,
     warrior_scores,
 )
+from twfer_dist.study.similarity import SimilarityStudy, similarity_studies
 
 ACCURACY, BALANCED, PRINTED = "accuracy", "balanced_accuracy", "printed"
 """The rows below the seven expressions: our two averages, and the paper's where it is of neither kind."""
@@ -40,6 +41,7 @@ class Paper:
     shares: list[Shares]
     postures_test: dict[str, Any] | None  # see groups.difference
     agreement: list[dict[str, Any]]  # corpus and agreement.Agreement, where annotators voted
+    similarity: list[SimilarityStudy]
     finetuned_below: float | None
     source: str  # of the paper's figures
     made_from: list[dict[str, Any]]  # see provenance.provenance
@@ -82,6 +84,7 @@ def collect(inputs: PaperInputs, named: Mapping[str, Artifact], figures: PaperFi
             for name, facts in output.results.get("corpora", {}).items()
             if facts.get("agreement")
         ],
+        similarity=similarity_studies(inputs.similarity),
         finetuned_below=figures.finetuned_below,
         source=figures.source,
         made_from=[provenance.provenance(role, output) for role, output in named.items()],

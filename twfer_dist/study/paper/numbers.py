@@ -39,6 +39,7 @@ class PaperInputs:
     predictions: Sequence[Artifact] = ()
     faces: Mapping[str, Artifact] | None = None  # warriors, postures, han, american
     validity: Artifact | None = None
+    similarity: Sequence[Artifact] = ()
 
     def answers(self, model: Artifact, images: Artifact) -> list[Artifact]:
         """The predictions of one recogniser for the images of one output."""

@@ -2,7 +2,7 @@
 
 import json
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -19,11 +19,12 @@ from twfer_dist.study.paper.entries import Entry, entries
 from twfer_dist.study.paper.figures import SHIPPED, PaperFigures, read_figures
 from twfer_dist.study.paper.numbers import TABLES, PaperInputs
 from twfer_dist.study.report import FRAME, page_environment, read_template
+from twfer_dist.study.similarity import SimilarityPictures, similarity_pictures
 
 VERSION = 1
 PAGE = "paper.html"
 _OWN = ("scores", "groups", "agreement", "contradictions", "made")
-_TEMPLATES = (*FRAME, *(f"paper/{name}.html.j2" for name in _OWN))
+_TEMPLATES = (*FRAME, "similarity.html.j2", *(f"paper/{name}.html.j2" for name in _OWN))
 _ROLES = (*TABLES, "finetuned")
 _FACES = ("warriors", "postures", "han", "american")
 
@@ -53,6 +54,7 @@ def paper_spec(inputs: PaperInputs, config: PaperConfig, figures: str = SHIPPED)
     faces = inputs.faces or {}
     named = {**inputs.models, **faces, **({"validity": inputs.validity} if inputs.validity else {})}
     named |= {f"dataset-{number}": output for number, output in enumerate(inputs.datasets)}
+    named |= {f"similarity-{number}": output for number, output in enumerate(inputs.similarity)}
     named |= {f"predictions-{number}": output for number, output in enumerate(inputs.predictions)}
     models = {
         "page": storage.sha256("".join(map(read_template, _TEMPLATES)).encode()),
@@ -72,7 +74,8 @@ def _write(
 ) -> None:
     paper = collect(inputs, named, figures)
     with use_language(config.language):
-        output.write_file(PAGE, render(paper, config, output.name).encode())
+        pictures = similarity_pictures(inputs.similarity)
+        output.write_file(PAGE, render(paper, pictures, config, output.name).encode())
     answer = words.answer(paper)  # in English: programs read it
     content = {"title": config.title, "answer": answer, **asdict(paper)}
     output.write_file("paper.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
@@ -91,8 +94,11 @@ class _Section:
     entry: Entry | None = None
 
 
-def render(paper: Paper, config: PaperConfig, output: str) -> str:
-    """The page as HTML, in the current language. output: the name of its directory. Every string is escaped."""
+def render(paper: Paper, pictures: Sequence[SimilarityPictures], config: PaperConfig, output: str) -> str:
+    """The page as HTML, in the current language. pictures: of `paper.similarity`. output: the name of its directory.
+
+    Every string is escaped.
+    """
     environment = page_environment()
     environment.globals["say"] = words
     # The paper's tables have numbers; the others on the page have letters.
@@ -102,6 +108,7 @@ def render(paper: Paper, config: PaperConfig, output: str) -> str:
         title=_(config.title),
         question=words.stand_ins(vars(config)),
         output=output,
+        similarity_pictures=pictures,
         answer=words.answer(paper),
         parts=[(part, sections) for part, sections in _parts(paper, config) if sections],
     )
@@ -113,6 +120,7 @@ def _parts(paper: Paper, config: PaperConfig) -> Iterator[tuple[str, list[_Secti
     yield _("The seven tables"), [_Section(entry.id, entry.title, "paper/scores.html.j2", entry) for entry in found]
     groups = [
         (paper.shares, _Section("groups", _("Which expressions the figures show"), "paper/groups.html.j2")),
+        (paper.similarity, _Section("similarity", _("How alike the faces are"), "similarity.html.j2")),
         (paper.agreement, _Section("agreement", _("How far annotators agree"), "paper/agreement.html.j2")),
     ]
     yield _("The groups"), [section for shown, section in groups if shown]
@@ -133,6 +141,7 @@ def _build(request: Request) -> StageSpec:
         predictions=request.all("predictions"),
         faces={name: request.one(name) for name in _FACES if request.all(name)},
         validity=request.one("validity"),
+        similarity=request.all("similarity"),
     )
     return paper_spec(inputs, request.config, request.files.get("figures", SHIPPED))
 
@@ -147,6 +156,7 @@ KIND = StageKind(
         Input("predictions", ("predict",), several=True, optional=True),
         *(Input(name, ("faces", "corrected"), optional=True) for name in _FACES),
         Input("validity", ("validity",), optional=True),
+        Input("similarity", ("similarity",), several=True, optional=True),
     ),
     files=(InputFile("figures"),),
     build=_build,

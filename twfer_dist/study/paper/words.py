@@ -228,18 +228,16 @@ def postures(test: Mapping[str, Any]) -> str:
 
 def agreement(found: Mapping[str, Any]) -> str:
     """How far the annotators of a corpus agree."""
-    values = {key: found[key] for key in ("corpus", "kappa", "photographs", "annotators")}
-    if found["low"] is None:
-        return _(
-            "On {corpus}: Fleiss' kappa {kappa:.2f} on {photographs:,} photographs with up to {annotators:,} "
-            "annotators; too few figures for an interval.",
-            **values,
-        )
+    values = {key: found[key] for key in ("corpus", "alpha", "images", "figures", "annotators")}
+    doubt = _("too few figures for an interval")
+    if found["low"] is not None:
+        doubt = _("95 % interval {low:.2f} to {high:.2f}", low=found["low"], high=found["high"])
     return _(
-        "On {corpus}: Fleiss' kappa {kappa:.2f} (95 % interval {low:.2f} to {high:.2f}) on {photographs:,} photographs "
-        "with up to {annotators:,} annotators. 0 is agreement by chance, 1 full agreement.",
-        **values, low=found["low"], high=found["high"],
-    )  # fmt: skip
+        "On {corpus}: Krippendorff's alpha {alpha:.2f} ({doubt}) on {images:,} photographs of {figures:,} figures with "
+        "up to {annotators:,} annotators; 0 is agreement by chance, 1 full agreement.",
+        **values,
+        doubt=doubt,
+    )
 
 
 def stand_ins(config: Mapping[str, str]) -> str:
