@@ -84,13 +84,6 @@ TABLES = (
         schema.READING_COLUMNS,
     ),
     Table(
-        "Explanations",
-        "explain-answers",
-        "part-*.parquet",
-        "One row for each face whose answer is explained.",
-        explanation.EXPLANATION_COLUMNS,
-    ),
-    Table(
         "Embeddings",
         "embed",
         "part-*.parquet",
@@ -110,6 +103,13 @@ TABLES = (
         "pairs/part-*.parquet, and pairs.csv",
         "One row for each listed pair of faces that are nearly the same picture.",
         similarity.NEAR_DUPLICATE_COLUMNS,
+    ),
+    Table(
+        "Explanations",
+        "explain-answers",
+        "part-*.parquet",
+        "One row for each face whose answer is explained.",
+        explanation.EXPLANATION_COLUMNS,
     ),
 )
 

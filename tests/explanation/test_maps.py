@@ -48,7 +48,7 @@ def test_a_map_adds_up_to_what_the_features_make() -> None:
     assert total == pytest.approx((seen - unseen) * 6 / 7, rel=0.05)
 
 
-def test_random_weights_repeat_and_spare_the_model() -> None:
+def test_random_weights_are_always_the_same() -> None:
     own = recogniser()
     before = {name: value.clone() for name, value in own.network.state_dict().items()}
     first, second = (randomised(own).state_dict() for _ in range(2))

@@ -1,15 +1,14 @@
-"""The table of what answers rest on."""
+"""The Arrow schema of explained answers."""
 
 import pyarrow as pa
 
-from twfer_dist.core.schema import FACE_COLUMNS, Column, stamped
-
-_SHARED = {column.name: column for column in FACE_COLUMNS}
+from twfer_dist.core.schema import Column, stamped
 
 EXPLANATION_COLUMNS = (
     Column("image_id", pa.string(), "The face whose answer is explained; its prediction has the same id."),
     Column("model", pa.string(), "The model that answered, as in its predictions."),
-    *(_SHARED[name] for name in ("corpus", "figure_id")),
+    Column("corpus", pa.string(), "Name of the corpus."),
+    Column("figure_id", pa.string(), "The figure that the face shows."),
     Column("explained", pa.int8(), "The answer that is explained, 1 to 7."),
     Column("shown", pa.bool_(), "Whether the face is one of the sample to be shown, rather than of the check alone."),
     Column(
@@ -33,9 +32,11 @@ EXPLANATION_COLUMNS = (
     Column("at_rest", pa.float32(), "The probability of the answer for a face at rest; null for a recogniser."),
     Column(
         "rendered",
-        _SHARED["action_units"].type,
-        "The 17 rendered intensities, 0 to 5; null where not known.",
+        pa.list_(pa.float32()),
+        "The 17 intensities that were rendered, 0 to 5; null where that is not known.",
     ),
-    *(_SHARED[name] for name in ("status", "error")),
+    Column("status", pa.string(), "`ok`, or why the row has no result: see Statuses."),
+    Column("error", pa.string(), "One sentence that explains the status; empty where it is `ok`."),
 )
+
 EXPLANATIONS = stamped(*EXPLANATION_COLUMNS)

@@ -49,7 +49,7 @@ def scene_of(face: Mapping[str, Any]) -> tuple[str, str]:
 
 def read_rendered(corpora: Sequence[Corpus]) -> Rendered:
     """The rendered Action Units of corpora. UserError where a corpus has no table of them."""
-    units = {}
+    units: dict[tuple[str, str], np.ndarray] = {}
     for corpus in corpora:
         uri = storage.join(corpus.root, UNITS)
         if not storage.is_file(uri):

@@ -61,10 +61,7 @@ def paper_road(faces: str, corpora: Sequence[Corpus], references: str | None) ->
             own = {**settings, **SHARED, **_epochs(VIEWS[network] / shown)}
             stages[f"{network}-{fold}"] = {"kind": "train", "dataset": f"set-{fold}", **trunk, **own}
     for network in TRAIN:
-        names = {"model": [f"{network}-{fold}" for fold in folds], "datasets": [f"set-{fold}" for fold in folds]}
-        stages[f"read-{network}"] = {"kind": "predict", "inputs": [faces], **names}
-        explained = {"predictions": f"read-{network}", "faces": [faces], "models": names["model"]}
-        stages[f"explain-{network}"] = {"kind": "explain-answers", **explained}
+        stages |= _read(network, faces, folds)
     return Road(
         stages,
         predictions=[f"read-{network}" for network in TRAIN],
@@ -85,6 +82,17 @@ def _count(corpora: Sequence[Corpus]) -> tuple[int, int]:
             "network that never saw it; add photographs of other figures, or leave out --method paper."
         )
     return figures, sum(len(corpus.table) for corpus in corpora)
+
+
+def _read(network: str, faces: str, folds: Sequence[int]) -> dict[str, Any]:
+    """The stages that read the faces with the trainings of a network, cross-fitted, and explain the answers."""
+    models = [f"{network}-{fold}" for fold in folds]
+    cross_fitted = {"model": models, "datasets": [f"set-{fold}" for fold in folds]}
+    explained = {"predictions": f"read-{network}", "faces": [faces], "models": models}
+    return {
+        f"read-{network}": {"kind": "predict", "inputs": [faces], **cross_fitted},
+        f"explain-{network}": {"kind": "explain-answers", **explained},
+    }
 
 
 def _epochs(wanted: float) -> dict[str, Any]:

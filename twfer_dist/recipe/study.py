@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import yaml
@@ -58,9 +58,7 @@ def study_recipe(
     _check_groups(opened, groups)
     faces = "corrected" if corrections else "faces"
     stages = _faces_stages(list(corpora), settings, corrections)
-    with use_language(language):
-        title = _("Expressions in {name}", name=listed(corpora))
-    report = {"title": title, "groups": list(groups), "language": language}
+    report = {"title": _title(corpora, language), "groups": list(groups), "language": language}
     roads = [_model_road(faces, model) if model else _reader_road(faces)]
     if method == "paper":
         if references:
@@ -75,6 +73,11 @@ def study_recipe(
 def _recipe(given: Mapping[str, Any]) -> Recipe:
     """The recipe, with its YAML."""
     return parse_recipe(given, "twfer study", text=yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
+
+
+def _title(corpora: Iterable[str], language: Language) -> str:
+    with use_language(language):
+        return _("Expressions in {name}", name=listed(corpora))
 
 
 def _reader_road(faces: str) -> Road:

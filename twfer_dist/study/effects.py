@@ -63,8 +63,9 @@ def cramers_v(table: np.ndarray) -> Effect | None:
     phi = max(0.0, squared - degrees / (worth - 1))
     low, high = (noncentrality / worth for noncentrality in _noncentralities(worth * squared, degrees))
     contingencies = (phi, min(low, phi), max(high, phi))
+    size, least, most_size = (size_of(float(np.sqrt(contingency)), COHEN) for contingency in contingencies)
     value, low, high = (min(1.0, float(np.sqrt(contingency / most))) for contingency in contingencies)
-    return Effect(value, low, high, *(size_of(float(np.sqrt(contingency)), COHEN) for contingency in contingencies))
+    return Effect(value, low, high, size, least, most_size)
 
 
 def _noncentralities(observed: float, degrees: int) -> tuple[float, float]:

@@ -91,9 +91,9 @@ def _of_images(name: str, predictions: Sequence[Artifact], images: pa.Table, *, 
         split = NEW if splits == {NEW, SEEN} or (is_road(model) and SEEN in splits) else max(splits)
         if not is_road(model):
             own = own.filter(pc.equal(own["split"], split))
-        numbers = (own[column].to_numpy() for column in ("confidence", "right"))
+        confidence, right = (own[column].to_numpy() for column in ("confidence", "right"))
         _, figure = np.unique(own["figure"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-        if found := reliability(model, name, split, *numbers, figure):
+        if found := reliability(model, name, split, confidence, right, figure):
             yield found
 
 
