@@ -31,7 +31,7 @@ SENTENCES = (
     mark("{n} files were ignored: {files}"),
     mark("{n} of {rows} rows give no {column} (the field is empty, -, ?, n/a or unknown)"),
     mark("annotators tie on {n} photographs, of which {unlabelled} have no label: {photographs}"),
-    mark("{annotators} annotators agree on {n} photographs with Fleiss' kappa {kappa} ({interval})"),
+    mark("{annotators} annotators agree {how} on {n} photographs (Krippendorff's alpha {alpha}, {interval})"),
     mark("no YuNet model file is given or cached; the best that a package carries"),
     mark("the best detector, downloaded before"),
     mark("none: the photographs are aligned crops"),
