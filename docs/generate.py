@@ -19,6 +19,7 @@ from twfer_dist.core import schema
 from twfer_dist.core.schema import Column
 from twfer_dist.core.status import STATUSES
 from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, EXPRESSIONS
+from twfer_dist.explanation import tables as explanation
 from twfer_dist.similarity import tables as similarity
 
 DOCS = Path(__file__).resolve().parent
@@ -26,7 +27,7 @@ PACKAGE = Path(twfer_dist.__file__).resolve().parent
 
 ROOMS = (
     "core", "engine", "training", "corpus", "rendering", "measurement", "faces", "annotation", "synthesis", "dataset",
-    "recognition", "similarity", "reading", "study", "bench", "recipe", "cli",
+    "recognition", "similarity", "reading", "explanation", "study", "bench", "recipe", "cli",
 )  # fmt: skip
 """In the order of the data: a room imports only rooms before it."""
 
@@ -102,6 +103,13 @@ TABLES = (
         "pairs/part-*.parquet, and pairs.csv",
         "One row for each listed pair of faces that are nearly the same picture.",
         similarity.NEAR_DUPLICATE_COLUMNS,
+    ),
+    Table(
+        "Explanations",
+        "explain-answers",
+        "part-*.parquet",
+        "One row for each face whose answer is explained.",
+        explanation.EXPLANATION_COLUMNS,
     ),
 )
 

@@ -10,6 +10,7 @@ import pytest
 from twfer_dist.core import schema
 from twfer_dist.engine.kind import Compute, Request, StageKind
 from twfer_dist.engine.stage import run_stage
+from twfer_dist.explanation import tables as explanation_tables
 from twfer_dist.similarity import tables as similarity_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +42,7 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_every_schema_is_in_the_dictionary() -> None:
-    modules = (schema, similarity_tables)
+    modules = (schema, similarity_tables, explanation_tables)
     schemas = [value for module in modules for value in vars(module).values() if isinstance(value, pa.Schema)]
     assert [schema.stamped(*table.columns) for table in GENERATED["TABLES"]] == schemas
 

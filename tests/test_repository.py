@@ -17,7 +17,7 @@ LOCK = dict(line.split(";")[0].split("==") for line in LOCK_LINES)
 
 ROOMS = (
     "core", "engine", "training", "corpus", "rendering", "measurement", "faces", "annotation", "synthesis", "dataset",
-    "recognition", "similarity", "reading", "study", "bench", "recipe", "cli",
+    "recognition", "similarity", "reading", "explanation", "study", "bench", "recipe", "cli",
 )  # fmt: skip
 RAY_FILES = {"stage", "train_stage", "sweep_stage", "workers"}
 """Outside the engine, Ray is imported in files of these names alone."""

@@ -27,7 +27,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_recipes_templates_data_and_weights(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder, pattern in (("recipes", "*.yaml"), ("demo", "**/*.*"), ("weights", "**/*.*"), ("study", "*.j2")):
+    for folder, pattern in (
+        ("recipes", "*.yaml"),
+        ("demo", "**/*.*"),
+        ("weights", "**/*.*"),
+        ("study", "*.j2"),
+        ("study", "*.bib"),
+    ):
         for path in (ROOT / "twfer_dist" / folder).glob(pattern):
             assert path.is_dir() or str(path.relative_to(ROOT)) in names
     assert "twfer_dist/py.typed" in names and "twfer_dist/annotation/page.html.j2" in names

@@ -55,16 +55,17 @@ def test_a_study_with_corrections_reads_corrected_faces(faces: Artifact, tmp_pat
         str(tmp_path / "world"), world.dataset, TrainConfig(network="arm", size=96), 20
     )
     (tmp_path / "marks.csv").write_text(HEAD)
-    study = study_recipe(photographs, {}, (), out, str(tmp_path / "marks.csv"), model=training.uri)
+    study = study_recipe([photographs], {}, (), out, str(tmp_path / "marks.csv"), model=training.uri)
     (tmp_path / "study.yaml").write_text(study.text)
     for one in (study, load_recipe(str(tmp_path / "study.yaml"))):  # as run, and as the report prints it
         stages = {stage.name: stage for stage in one.stages}
-        assert list(stages) == ["faces", "corrected", "read", "report"]
+        assert list(stages) == ["faces", "corrected", "read", "explain", "report"]
         assert stages["corrected"].settings == {"corrections": str(tmp_path / "marks.csv")}
         assert stages["read"].inputs["inputs"] == stages["report"].inputs["faces"] == ["corrected"]
-    assert [stage.name for stage in study_recipe(photographs, {}, (), out, None, model=training.uri).stages] == [
+    assert [stage.name for stage in study_recipe([photographs], {}, (), out, None, model=training.uri).stages] == [
         "faces",
         "read",
+        "explain",
         "report",
     ]
 

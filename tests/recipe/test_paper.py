@@ -143,12 +143,12 @@ def test_a_fold_starts_from_a_trunk_of_its_own(made: Made) -> None:
 def test_a_folder_of_one_figure_is_refused(tmp_path: Path) -> None:
     folder = photographs(tmp_path / "one", 1)
     with pytest.raises(UserError, match="shows 1 figure, and the paper's method needs at least two"):
-        study_recipe(str(folder), {}, (), None, None, method="paper")
+        study_recipe([str(folder)], {}, (), None, None, method="paper")
 
 
 @pytest.mark.parametrize(("figures", "folds", "split"), [(2, 2, "within_figure"), (3, 3, "by_figure")])
 def test_few_figures_have_fewer_folds(tmp_path: Path, figures: int, folds: int, split: str) -> None:
-    recipe = study_recipe(str(photographs(tmp_path / "few", figures)), {}, (), None, None, method="paper")
+    recipe = study_recipe([str(photographs(tmp_path / "few", figures))], {}, (), None, None, method="paper")
     sets: list[dict[str, Any]] = [dict(stage.settings) for stage in recipe.stages if stage.kind == "dataset"]
     assert [(s["fold"], s["split"]) for s in sets] == [([k, folds], split) for k in range(1, folds + 1)]
 
@@ -156,14 +156,15 @@ def test_few_figures_have_fewer_folds(tmp_path: Path, figures: int, folds: int, 
 def test_references_need_labels(tmp_path: Path) -> None:
     folder = str(photographs(tmp_path / "few", 3))
     with pytest.raises(UserError, match="has no labelled photographs to copy expressions from"):
-        study_recipe(folder, {}, (), None, None, method="paper", references=folder)
-    recipe = study_recipe(folder, {}, (), None, None, method="paper", references=str(DEMO))
+        study_recipe([folder], {}, (), None, None, method="paper", references=folder)
+    recipe = study_recipe([folder], {}, (), None, None, method="paper", references=str(DEMO))
     animated = next(stage for stage in recipe.stages if stage.kind == "animate")
     assert animated.inputs == {"faces": ["faces"], "reference_faces": ["references"]}
 
 
 def test_the_recipe_in_jobs_has_the_settings_of_the_command() -> None:
-    given = yaml.safe_load((Path(twfer_dist.__file__).parents[1] / "jobs" / "paper.yaml").read_text())["stages"]
-    road = paper.paper_road("faces", open_corpus(str(DEMO.parent / "postures")), None)
+    job = Path(twfer_dist.__file__).parents[1] / "jobs" / "paper-method.yaml"
+    given = yaml.safe_load(job.read_text())["stages"]
+    road = paper.paper_road("faces", [open_corpus(str(DEMO.parent / "postures"))], None)
     assert {name: stage for name, stage in given.items() if name not in ("faces", "report")} == road.stages
     assert given["report"].items() >= report_inputs([road]).items()

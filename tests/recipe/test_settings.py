@@ -38,7 +38,10 @@ STAGES: dict[str, dict[str, Any]] = {
     "search": {"kind": "sweep", "dataset": "set"},
     "read": {"kind": "predict", "inputs": ["found"], "model": "learn"},
     "valid": {"kind": "validity", "real": "set", "animated": "set", "models": ["learn"], "predictions": ["read"]},
+    "looks": {"kind": "embed", "inputs": ["found", "moved"], "model": "learn"},
+    "alike": {"kind": "similarity", "embeddings": ["looks"], "sample": 60},
     "page": {"kind": "report", "predictions": ["read"]},
+    "tables": {"kind": "paper-tables", "arm_1": "learn", "datasets": ["set"], "predictions": ["read"]},
 }
 
 
@@ -170,7 +173,7 @@ TOGETHER = [
     ("read", {"model": None}, "'model' is missing: name a stage of kind train, or its output directory"),
     ("read", {"inputs": []}, "'inputs' is missing: name a stage of kind faces, corrected, animate or dataset"),
     ("found", {"corpora": None}, "'corpora' is missing: name a corpus"),
-    ("heads", {"head": None}, "'head' is missing: name the head model that `twfer corpus head` makes"),
+    ("heads", {"head": None}, "'head' is missing: name a head model, such as package:demo/head.npz"),
     ("moved", {"generator": None}, "'generator' is missing: name a checkpoint"),
     ("better", {"corrections": None}, "'corrections' is missing: name the table"),
     ("moved", {"faces": None}, "'faces' is missing: name a stage of kind faces or corrected"),
@@ -186,7 +189,7 @@ TOGETHER = [
     ("learn", {"trunk": "learn2"}, "'trunk' names 'learn2', which is not defined above"),
     ("gan", {"bfloat16": True}, "'bfloat16' is now 'precision': write precision: auto, float32 or bfloat16"),
     ("moved", {"bfloat16": False}, "'bfloat16' is now 'precision'"),
-    ("better", {"corrections": "nowhere.csv"}, "does not exist: name another file"),
+    ("better", {"corrections": "nowhere.csv"}, "the 'corrections' of stage 'better' "),
 ]
 
 

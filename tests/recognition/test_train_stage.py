@@ -91,6 +91,8 @@ def test_mlflow_has_params_metrics_dataset_and_model(trained: Trained, images: A
     assert {"confusion.html", "scores.json"} <= {f.path for f in client.list_artifacts(run.info.run_id)}
     models = client.search_logged_models(experiment_ids=[run.info.experiment_id])
     assert [m.source_run_id for m in models] == [run.info.run_id]
+    own = {metric.key: (metric.value, metric.dataset_digest) for metric in models[0].metrics or []}
+    assert own["model_accuracy/test"] == (run.data.metrics["accuracy/test"], images.digest)
 
 
 def test_a_training_stays_in_its_folder(trained: Trained) -> None:

@@ -67,5 +67,5 @@ def test_one_worker_and_two_give_the_same_bytes(
 
 def test_an_output_without_faces_is_refused(tmp_path: Path) -> None:
     other = run_stage(StageSpec("sweep", 1, {}, {}, {}, {}, lambda output: None), str(tmp_path), quiet=True)
-    with pytest.raises(UserError, match="holds no faces to embed: name outputs of faces, corrected, animate or dat"):
+    with pytest.raises(UserError, match="holds no faces to embed: name outputs of faces, corrected, animate, dataset"):
         embed_spec([other], EmbedConfig())

@@ -25,6 +25,8 @@ def test_a_report_has_a_diagram_of_each_kind(report: Artifact) -> None:
     assert {"shares_arm", "shares_arm_by_posture", "units", "units_by_posture"} <= drawn
     assert not [name for name in drawn if name.startswith("confusion_") and name.endswith("_train")]
     assert len([name for name in drawn if name.startswith("confusion_")]) == 4
+    reliable = [found for found in json_of(report)["reliability"] if found["model"] == "ARM"]
+    assert len([name for name in drawn if name.startswith("reliability_")]) == len(reliable) > 0
     assert names_of(report) == {f"figures/{n}.{end}" for n in drawn for end in ("png", "svg")} | {"figures/captions.md"}
     captions = storage.read_bytes(report.path("figures/captions.md")).decode()
     assert all(f"**{name}** " in captions for name in drawn)

@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def pages(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The URLs of a recogniser's report and of a report by both roads, in each language."""
-    urls = {}
+    urls: dict[str, str] = {}
     out = str(tmp_path_factory.mktemp("pages"))
     faces = make_faces(out, figures=14, labelled=False)
     reader = {k: (k % 7 + 1, 0.3 + k / 30) for k in range(12)}

@@ -64,7 +64,7 @@ def _trust(found: Agreement) -> str:
 
 def _labels(found: Comparison) -> str:
     of = found.labels
-    tied = listed([_tie(one) for one in found.tied[:_TIES_NAMED]])
+    tied = listed(_tie(one) for one in found.tied[:_TIES_NAMED])
     return sentences(
         [
             _(
@@ -93,7 +93,7 @@ def _labels(found: Comparison) -> str:
             )
             if of["tie"]
             else "",
-            _("Ties: {faces}.", faces=tied) if found.tied else "",
+            _("For example: {faces}.", faces=tied) if found.tied else "",
         ]
     )
 

@@ -62,7 +62,7 @@ class Comparison:
     several: int  # faces with at least two votes
     agreement: Agreement | None  # None with too few votes
     labels: dict[str, int]  # faces by what decided their label: "one vote", "majority", "tie decided", "tie"
-    tied: list[dict[str, str]]  # path and rule of the faces whose annotators tie
+    tied: list[dict[str, str]]  # path and rule of the faces whose annotators tie, those without a label first
     annotators: list[Annotator]
     rest: dict[str, Any]  # Share: annotators name the majority label of the others, all annotators together
     expressions: list[dict[str, Any]]  # of each: label (faces), named (faces, by anyone), agreement on it
@@ -82,14 +82,14 @@ def compare(faces: Sequence[Labelled], answers: Mapping[str, Mapping[str, int]] 
     names = sorted({name for face in faces for name in face.votes})
     rest = _Rest(faces)
     decided = [_decided(face) for face in faces]
-    tied = [(face, rule) for face in faces if (rule := face.majority[1]).startswith("tie")]
+    tied = sorted((face.majority[0] is not None, face.path, face.majority[1]) for face in faces if _is_tie(face))
     return Comparison(
         faces=len(faces),
         figures=len({face.figure for face in faces}),
         several=sum(len(face.votes) > 1 for face in faces),
         agreement=_agreement(faces),
         labels={how: decided.count(how) for how in ("one vote", "majority", "tie decided", "tie")},
-        tied=[{"path": face.path, "rule": rule.removeprefix("tie: ")} for face, rule in tied],
+        tied=[{"path": path, "rule": rule.removeprefix("tie: ")} for _, path, rule in tied],
         annotators=[_annotator(name, faces, rest) for name in names],
         rest=rest.share(rest.hits),
         expressions=[_expression(label, faces) for label in range(1, len(EXPRESSIONS) + 1)],
@@ -142,6 +142,10 @@ def _share(hits: Sequence[tuple[bool, str]]) -> dict[str, Any]:
 
 def _agreement(faces: Sequence[Labelled]) -> Agreement | None:
     return agreement([list(face.votes.values()) for face in faces], [face.figure for face in faces])
+
+
+def _is_tie(face: Labelled) -> bool:
+    return face.majority[1].startswith("tie")
 
 
 def _decided(face: Labelled) -> str:

@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
-from twfer_dist.annotation.comparison import Comparison
+from twfer_dist.annotation.answer import answer
+from twfer_dist.annotation.answer import share as share_words
+from twfer_dist.annotation.comparison import Comparison, compare
 from twfer_dist.cli.group import json_option, main
 from twfer_dist.cli.recipes import faces_options, faces_settings
 from twfer_dist.cli.terminal import print_facts, print_stage
@@ -91,8 +93,6 @@ def agreement_command(tables: tuple[str, ...], predictions: tuple[str, ...], out
 
     CSV: the tables that the page of `twfer annotate` saves, or any table of photographs with votes.
     """
-    from twfer_dist.annotation.answer import answer
-    from twfer_dist.annotation.comparison import compare
     from twfer_dist.annotation.labels import labels_csv, read_answers, read_labels
     from twfer_dist.recipe.status import find_predictions
     from twfer_dist.study.words import at_start, called
@@ -134,14 +134,18 @@ def _print_tables(found: Comparison) -> None:
     for one in found.annotators:
         click.echo(f"{one.name:<{width}}  {one.faces:>5,}  {one.labels:>11.2f}  {one.unsure:>6,}  {_share(one.rest)}")
     for model in found.models:
-        click.echo(f"{model.model:<{width}}  {'':>26}  {_share(model.majority)} (majority of all)")
+        click.echo(
+            f"{model.model:<{width}}  {'':>26}  {_share(model.rest)}; the majority of all: {_share(model.majority)}"
+        )
     click.echo(f"\n{'expression':<{width}}  majority  named  alpha")
     for row in found.expressions:
         alpha = _alpha(row["agreement"])
         click.echo(f"{row['expression']:<{width}}  {row['label']:>8,}  {row['named']:>5,}  {alpha}")
     pairs = sorted((pair for pair in found.pairs if pair["agreement"]), key=lambda pair: pair["agreement"].alpha)
+    if pairs:
+        click.echo("")
     for words, pair in (("most", pairs[-1]), ("least", pairs[0])) if pairs else ():
-        click.echo(f"\n{words} alike: {pair['first']} and {pair['second']}, alpha {_alpha(pair['agreement']).strip()}")
+        click.echo(f"{words} alike: {pair['first']} and {pair['second']}, alpha {_alpha(pair['agreement']).strip()}")
 
 
 def _alpha(found: Agreement | None) -> str:
@@ -149,6 +153,4 @@ def _alpha(found: Agreement | None) -> str:
 
 
 def _share(share: dict[str, Any]) -> str:
-    from twfer_dist.annotation.answer import share as words
-
-    return words(share) if share["n"] else "-"
+    return share_words(share) if share["n"] else "-"

@@ -61,7 +61,7 @@ def faces_settings(detector: str, detector_model: str | None, aligned: bool, eve
 
 
 @main.command("study")
-@click.argument("corpus", metavar="FOLDER")
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True)
 @click.option(
     "--model",
     metavar="RUN",
@@ -100,7 +100,7 @@ def faces_settings(detector: str, detector_model: str | None, aligned: bool, eve
 @out_option
 @json_option
 def study_command(
-    corpus: str,
+    folders: tuple[str, ...],
     model: str | None,
     method: Method,
     references: str | None,
@@ -111,7 +111,7 @@ def study_command(
     as_json: bool,
     **faces: Any,
 ) -> None:
-    """Analyse a folder of photographs and write one report.
+    """Analyse a folder of photographs and write one report; several folders are compared with each other.
 
     FOLDER may also be a table of photographs (CSV or Excel), or a folder in RAF-DB's layout.
     """
@@ -121,7 +121,7 @@ def study_command(
         )
     settings = faces_settings(**faces)
     roads: dict[str, Any] = {"model": model, "method": method, "references": references}
-    recipe = study_recipe(corpus, settings, groups, out, corrections, **roads, language=language)
+    recipe = study_recipe(folders, settings, groups, out, corrections, **roads, language=language)
     if model and not as_json:
         chosen = next(stage.inputs["model"][0] for stage in recipe.stages if stage.name == "read")
         click.echo(f"Recogniser: {chosen}")
@@ -240,7 +240,8 @@ def _run(
                 print_results(outcome)
     seconds = round(time.monotonic() - started, 1)
     made = [(outcome.stage, outcome.artifact) for outcome in outcomes if outcome.artifact]
-    reports = [storage.join(recipe.out, stage.name, "index.html") for stage, _ in made if stage.kind == "report"]
+    pages = [(stage.name, page) for stage, _ in made for page in kind_of(stage.kind).shown[:1]]
+    reports = [storage.join(recipe.out, name, page) for name, page in pages]
     maps = [artifact.path(MAP) for stage, artifact in made if stage.kind == "similarity"]
     tracked = any(kind_of(outcome.stage.kind).tracked for outcome in outcomes)
     mlflow = recipe.tracking.interface if recipe.tracking and tracked else None

@@ -139,6 +139,19 @@ def balanced_accuracy(shares: Sequence[Share]) -> Mean | None:
     return Mean(value, max(0.0, value - below), min(1.0, value + above), len(held), sum(s.n for s in held))
 
 
+def difference(first: Share, second: Share) -> tuple[float, float]:
+    """The interval of the difference of two independent shares, recovered from theirs (Newcombe 1998, method 10).
+
+    Its level is theirs; (-1, 1) where one of them has no images.
+    """
+    if first.value is None or second.value is None:
+        return -1.0, 1.0
+    value = first.value - second.value
+    below = np.hypot(first.value - first.low, second.high - second.value)
+    above = np.hypot(first.high - first.value, second.value - second.low)
+    return max(-1.0, float(value - below)), min(1.0, float(value + above))
+
+
 def as_dict(value: Share | Mean | None) -> dict[str, int | float | None]:
     """A share or a mean as JSON data; empty for None."""
     if value is None:

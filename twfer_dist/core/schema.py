@@ -246,6 +246,7 @@ READING_COLUMNS = (
     Column("relative_predicted", pa.int8(), "The most probable expression of the relative reading, 1 to 7; or null."),
 )
 
+
 CORPUS = stamped(*CORPUS_COLUMNS)
 PHOTOGRAPHS = stamped(*PHOTOGRAPH_COLUMNS)
 FACES = stamped(*FACE_COLUMNS)

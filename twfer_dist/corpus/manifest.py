@@ -130,4 +130,4 @@ def _describe_agreement(agreed: Agreement | None) -> list[str]:
 
 def _shown(name: str) -> str:
     """What people call one of our columns."""
-    return name.removesuffix("_id")
+    return name.removesuffix("_id").replace("_", " ")

@@ -14,8 +14,8 @@ import numpy as np
 CUT, RISE = 0.25, 3.0
 SIDE = 32  # pixels of a small grey picture
 SAME = 0.99
-"""The correlation of two small pictures from which they show the same. A take that comes back, encoded again, stays
-above 0.999; of two figures in one frame and light (85 and 58 rendered ones, 40 terracottas) none reaches 0.92.
+"""The correlation of two small pictures from which they show the same. Takes that came back, encoded again, stayed
+above 0.999; of two figures in one frame and light (85 and 58 rendered ones, 40 terracottas) none reached 0.92.
 """
 
 BLANK = 4.0  # standard deviation of the grey values below which a frame shows nothing

@@ -83,7 +83,8 @@ class StageKind:
 
     makes: what its output is, in a phrase. config: the frozen dataclass that the other keys of the stage fill. build:
     makes the spec. check: raises UserError where settings contradict each other, before anything runs. tracked: its
-    runs are logged to MLflow in full.
+    runs are logged to MLflow in full. shown: the files that a run copies to where people look for them, a folder named
+    after the stage; the page is the first.
     """
 
     name: str
@@ -95,6 +96,7 @@ class StageKind:
     options: tuple[str, ...] = ()
     check: Callable[[Request], None] = lambda request: None
     tracked: bool = False
+    shown: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from twfer_dist.faces.decode import DecodeError, decode, on_grey, read
 from twfer_dist.faces.detection import Detection, detections, measure_upright
 from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import Choice
+from twfer_dist.faces.rendered import RenderedHeads
 from twfer_dist.measurement.analyzer import open_analyzer
 from twfer_dist.measurement.face import Face
 from twfer_dist.measurement.network import SIZE
@@ -57,11 +58,16 @@ class FaceFinder:
     """Reads each photograph of a shard, finds its faces, measures and crops them.
 
     roots: the folder or URI of each corpus. choice: None for aligned photographs. network: the weights that measure,
-    None where nothing is measured.
+    None where nothing is measured. heads: a corpus of rendered heads.
     """
 
     def __init__(
-        self, roots: Mapping[str, str], config: FacesConfig, choice: Choice | None, network: str | None
+        self,
+        roots: Mapping[str, str],
+        config: FacesConfig,
+        choice: Choice | None,
+        network: str | None,
+        heads: RenderedHeads | None = None,
     ) -> None:
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
@@ -70,6 +76,7 @@ class FaceFinder:
         self.identity = choice.identity if choice else ALIGNED
         self.detector = Detector(choice, config.side, config.threshold) if choice else None
         self.analyzer = open_analyzer(network) if network else None
+        self.heads = heads
 
     def __call__(self, plan: pa.Table) -> dict[str, pa.Table]:
         photographs: list[dict[str, Any]] = []
@@ -92,8 +99,13 @@ class FaceFinder:
         """For each row a function that returns its photograph's bytes or raises DecodeError; the next ones are read
         meanwhile.
         """
+        renders = self.heads.images(rows) if self.heads else {}
+
+        def content(row: Mapping[str, Any]) -> bytes:
+            return renders.get(row["photo_id"]) or read(self.roots[row["corpus"]], row["path"], self.config.max_pixels)
+
         with ThreadPoolExecutor(_READ_AHEAD) as pool:
-            reads = (pool.submit(read, self.roots[row["corpus"]], row["path"], self.config.max_pixels) for row in rows)
+            reads = (pool.submit(content, row) for row in rows)
             waiting = deque(itertools.islice(reads, _READ_AHEAD))
             while waiting:
                 yield waiting.popleft().result

@@ -19,7 +19,7 @@ from twfer_dist.engine.config import either
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
-from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.spec import HasDigest, StageSpec
 from twfer_dist.engine.spreadsheet import group_names, rows_to_csv
 from twfer_dist.faces import copies
 from twfer_dist.faces.credits import credits_of, write_credits
@@ -27,10 +27,13 @@ from twfer_dist.faces.detector import Detector
 from twfer_dist.faces.detector_models import DETECTORS, Choice, choose
 from twfer_dist.faces.finder import ALIGNED, FaceFinder, FacesConfig
 from twfer_dist.faces.handout import write_handout
+from twfer_dist.faces.rendered import RenderedHeads
 from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 
 VERSION = 6
 ROWS_PER_SHARD = 64
+_OF_RENDERED = ("called", "split")  # options that only rendered heads have
+_SPLITS = ("train", "validation", "test")
 
 
 def faces_spec(
@@ -41,38 +44,53 @@ def faces_spec(
     model: str | None = None,
     network: str = SHIPPED,
     actors: int | None = None,
+    heads: RenderedHeads | None = None,
 ) -> StageSpec:
     """The stage that finds the faces in the photographs of `corpora` and measures them.
 
     Tables: "photographs", one row per planned photograph, and "faces", as many as were found and kept. All copies of a
     photograph share one figure_id in "faces" (see `copies`). Beside the tables: photographs.csv, faces.csv, sheet.jpg
-    with the first faces and their points, copies.csv where there are copies, credits.json where a corpus says whose its
-    photographs are, and votes.csv where there are annotators' votes. `results` holds the detector and why it was
-    chosen, the digest of the network that measured, the number of copies, and the notes of each corpus.
+    with the first faces and their points, and, where there are any, copies.csv, the photographs' credits.json and the
+    annotators' votes.csv. `results` holds the detector and why it was chosen, the network's digest, corpora's notes.
 
     detector, model: see `detector_models.choose`; network: the weights that measure; actors: how many run in parallel.
+    heads: one more corpus, of rendered heads.
     """
+    corpora = [*corpora, heads.corpus()] if heads else corpora
     _check_names(corpora)
-    choice = None if config.aligned else choose(detector, model)
-    if choice is not None and model is not None:
-        Detector(choice, config.side)  # a wrong file is reported before workers start
+    choice = _choice(config, detector, model)
     weights = storage.absolute(network) if config.measure else None
     models = _models(choice, weights)
 
     def do(output: StageOutput) -> None:
         roots = {corpus.name: storage.absolute(corpus.root) for corpus in corpora}
-        step = Step(FaceFinder, {"roots": roots, "config": config, "choice": choice, "network": weights}, actors=actors)
+        finder = {"roots": roots, "config": config, "choice": choice, "network": weights, "heads": heads}
+        step = Step(FaceFinder, finder, actors=actors)
         plan = _plan(corpora)
         output.results |= _facts(corpora, choice, models.get("network"))
         output.map(plan, [step], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=plan.column_names)
-        _join_copies(output)
-        write_handout(output, group_names(plan["groups"]))
-        write_credits(output, credits_of(corpora))
-        if votes := votes_csv(corpora):
-            output.write_file(VOTES, votes)
+        _write_beside(output, corpora, plan)
 
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
-    return StageSpec("faces", VERSION, {corpus.name: corpus for corpus in corpora}, config, models, tables, do)
+    inputs: dict[str, HasDigest] = {corpus.name: corpus for corpus in corpora}
+    inputs |= {"rendered heads": heads.rendered} if heads else {}
+    return StageSpec("faces", VERSION, inputs, config, models, tables, do)
+
+
+def _write_beside(output: StageOutput, corpora: Sequence[Corpus], plan: pa.Table) -> None:
+    """What people read beside the tables, and what later stages need of the corpora."""
+    _join_copies(output)
+    write_handout(output, group_names(plan["groups"]))
+    write_credits(output, credits_of(corpora))
+    if votes := votes_csv(corpora):
+        output.write_file(VOTES, votes)
+
+
+def _choice(config: FacesConfig, detector: str, model: str | None) -> Choice | None:
+    choice = None if config.aligned else choose(detector, model)
+    if choice is not None and model is not None:
+        Detector(choice, config.side)  # a wrong file is reported before workers start
+    return choice
 
 
 def _models(choice: Choice | None, weights: str | None) -> dict[str, str]:
@@ -118,9 +136,16 @@ def _join_copies(output: StageOutput) -> None:
 def _check(request: Request) -> None:
     if (detector := request.options.get("detector", "auto")) not in ("auto", *DETECTORS):
         raise UserError(f"'{detector}' is not a face detector: use {either(('auto', *DETECTORS))}.")
+    if not request.all("corpora") and not request.all("rendered"):
+        raise UserError("'corpora' is missing: name a corpus, or 'rendered' heads.")
+    if (given := [name for name in _OF_RENDERED if name in request.options]) and not request.all("rendered"):
+        raise UserError(f"'{given[0]}' describes 'rendered' heads, and there are none: leave it out.")
+    if (split := request.options.get("split", "train")) not in _SPLITS:
+        raise UserError(f"'{split}' is not a split: use {either(_SPLITS)}.")
 
 
 def _build(request: Request) -> StageSpec:
+    described = {name: request.options[name] for name in _OF_RENDERED if name in request.options}
     return faces_spec(
         request.all("corpora"),
         request.config,
@@ -128,6 +153,7 @@ def _build(request: Request) -> StageSpec:
         model=request.files.get("model"),
         network=request.files.get("network", SHIPPED),
         actors=request.compute.actors,
+        heads=RenderedHeads(request.one("rendered"), **described) if request.all("rendered") else None,
     )
 
 
@@ -135,9 +161,9 @@ KIND = StageKind(
     "faces",
     makes="tables of photographs and faces, with crops, points and Action Units",
     config=FacesConfig,
-    inputs=(Input("corpora", several=True),),
+    inputs=(Input("corpora", several=True, optional=True), Input("rendered", ("render",), optional=True)),
     files=(InputFile("model"), InputFile("network")),
-    options=("detector",),
+    options=("detector", *_OF_RENDERED),
     build=_build,
     check=_check,
 )

@@ -1,6 +1,7 @@
 """What a recipe may hold: the kinds of stages with their keys and settings, in words and as JSON Schema."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from twfer_dist.core.errors import UserError
@@ -63,10 +64,24 @@ def recipe_schema() -> dict[str, Any]:
             "name": {**_TEXT, "description": "default: the name of the file"},
             "out": {**_TEXT, "description": "folder or URI of the outputs; default: runs/NAME"},
             "tracking": {**_TEXT, "description": "an MLflow server; default: SQLite next to the outputs"},
+            "base": {**_TEXT, "description": "a recipe that this one changes"},
             "compute": schema_of(explain_settings(Compute)),
-            "corpora": {"type": "object", "additionalProperties": _TEXT},
-            "stages": {"type": "object", "minProperties": 1, "additionalProperties": stage},
+            "corpora": {"type": "object"},
+            "stages": {"type": "object"},
         },
+        **_corpora_and_stages(stage),
+    }
+
+
+def _corpora_and_stages(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Their JSON Schema: whole, or what a recipe changes of its base, some settings or null."""
+    changes = {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
+    paths = {"type": "object", "additionalProperties": {"type": ["string", "null"]}}
+    whole = {"type": "object", "minProperties": 1, "additionalProperties": stage}
+    return {
+        "if": {"required": ["base"]},
+        "then": {"properties": {"corpora": paths, "stages": changes}},
+        "else": {"properties": {"corpora": {"type": "object", "additionalProperties": _TEXT}, "stages": whole}},
     }
 
 

@@ -32,7 +32,9 @@ KINDS = {
     "similarity": "similarity.compare:KIND",
     "reader": "reading.train_stage:KIND",
     "read": "reading.stage:KIND",
+    "explain-answers": "explanation.stage:KIND",
     "validity": "study.validity:KIND",
+    "paper-tables": "study.paper.stage:KIND",
     "report": "study.report:KIND",
 }
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import Lines, at, did_you_mean, fill, package_path, read_yaml
@@ -15,7 +17,7 @@ from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recipe.kinds import KINDS, check_stage, kind_of
 from twfer_dist.recipe.recipe import Recipe, Stage
 
-_STRINGS = ("name", "out", "tracking")
+_STRINGS = ("name", "out", "tracking", "base")
 _MAPPINGS = ("compute", "corpora", "stages")
 
 
@@ -24,11 +26,47 @@ def load_recipe(path: str, *, out: str | None = None) -> Recipe:
 
     UserError naming the file and the place of anything that a recipe cannot hold.
     """
-    given, text = read_yaml(path)
+    given, text = _read(path)
     if not isinstance(given, dict) or not given.get("stages"):
         raise UserError(f"{path} has no 'stages': list the stages of the recipe, as package:recipes/demo.yaml does.")
     given["name"] = given.get("name") or Path(path).stem
     return parse_recipe(given, path, text=text, out=out)
+
+
+def _read(path: str, above: tuple[str, ...] = ()) -> tuple[Any, str]:
+    """The recipe in a file, and its text; with a `base`, what the two give together.
+
+    A recipe with a base says only what is different: stages and corpora of the same name are the base's with the
+    settings that are written here, and a null takes one away. Stages that the base lacks follow its own.
+    """
+    given, text = read_yaml(path)
+    base = given.get("base") if isinstance(given, dict) else None
+    if base is None:
+        return given, text
+    if not isinstance(base, str) or base in above or base == path:
+        raise UserError(
+            f"{path}: 'base' is {json.dumps(base, default=str)}: name another recipe that this one changes."
+        )
+    whole = _changed(_read(base, (*above, path))[0], {key: value for key, value in given.items() if key != "base"})
+    return whole, yaml.safe_dump(_plain(whole), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a YAML file in types that YAML can write: its mappings know their lines, which are another file's."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    whole = {**base, **changes}
+    for part in ("corpora", "stages"):
+        named = dict(base.get(part) or {})
+        for name, value in (changes.get(part) or {}).items():
+            both = isinstance(value, dict) and isinstance(named.get(name), dict)
+            named[name] = named[name] | value if both else value
+        whole[part] = {name: value for name, value in named.items() if value is not None}
+    return whole
 
 
 def parse_recipe(given: Mapping[str, Any], location: str, *, text: str, out: str | None = None) -> Recipe:

@@ -16,6 +16,7 @@ class Road:
     animated: Sequence[str] = ()
     datasets: Sequence[str] = ()
     models: Sequence[str] = ()
+    explanations: Sequence[str] = ()
 
 
 def report_inputs(roads: Sequence[Road]) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.language import listed
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import artifact, ray_cluster, resources, storage
 from twfer_dist.engine.artifact import INDEX, Artifact
@@ -20,7 +21,7 @@ from twfer_dist.recipe.status import read_index
 
 def plan_recipe(recipe: Recipe) -> list[Outcome]:
     """What is finished and what is to do; nothing is run. UserError for anything that is known to fail."""
-    _check_files(recipe)
+    _check_inputs(recipe)
     outcomes = list(_walk(recipe, lambda spec: find_output(spec, recipe.out)))
     if not os.environ.get("RAY_ADDRESS") and not recipe.compute.gpus:  # this machine's processor does everything
         for outcome in outcomes:
@@ -49,10 +50,9 @@ def run_recipe(
         assert outcome.artifact
         index[outcome.stage.name] = outcome.artifact.name
         _write_index(recipe, index)
-        if outcome.stage.kind == "report":  # where people look for it
-            for file in ("index.html", "tables/faces.csv", "tables/tables.xlsx", "references.bib"):
-                target = storage.join(recipe.out, outcome.stage.name, storage.name_of(file))
-                storage.copy_file(outcome.artifact.path(file), target)
+        for file in kind_of(outcome.stage.kind).shown:
+            target = storage.join(recipe.out, outcome.stage.name, storage.name_of(file))
+            storage.copy_file(outcome.artifact.path(file), target)
         yield outcome
         if outcome.stage.name == until:
             return
@@ -65,7 +65,7 @@ def _check_before(recipe: Recipe, until: str | None) -> None:
         raise UserError(f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(names)}.")
     if storage.is_file(recipe.out):
         raise UserError(f"{recipe.out} is a file: name a folder for the outputs.")
-    _check_files(recipe)
+    _check_inputs(recipe)
     if recipe.tracking:
         recipe.tracking.send_waiting(recipe.out)
     gpus = recipe.compute.gpus
@@ -77,16 +77,24 @@ def _check_before(recipe: Recipe, until: str | None) -> None:
             resources.check_gpus(gpus)
 
 
-def _check_files(recipe: Recipe) -> None:
-    """UserError where a file that a stage names does not exist, unless the recipe itself may make it."""
+def _check_inputs(recipe: Recipe) -> None:
+    """UserError that names all corpora and files that do not exist, unless the recipe itself may make them."""
+    missing = []
+    for name, path in recipe.corpora.items():
+        uri = storage.absolute(path)
+        if not storage.exists(uri.rstrip("/") or "/"):
+            missing.append(f"the corpus '{name}' ({without_password(uri)})")
     for stage in recipe.stages:
         for file in kind_of(stage.kind).files:
             uri = storage.absolute(package_path(str(stage.settings.get(file.name) or "package:")))
             if not uri.startswith(recipe.out) and not storage.exists(uri):
-                raise UserError(
-                    f"recipe {recipe.name}, stage '{stage.name}': its '{file.name}' {uri} does not exist: name another "
-                    "file."
-                )
+                missing.append(f"the '{file.name}' of stage '{stage.name}' ({without_password(uri)})")
+    if missing:
+        do, them = ("does", "it") if len(missing) == 1 else ("do", "them")
+        raise UserError(
+            f"recipe {recipe.name}: {listed(missing)} {do} not exist: put {them} there, or name other places in the "
+            "recipe."
+        )
 
 
 def _known_index(recipe: Recipe) -> dict[str, str]:

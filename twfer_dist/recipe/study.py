@@ -2,14 +2,14 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import yaml
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.language import Language, _, use_language
-from twfer_dist.corpus.corpus import open_corpus
+from twfer_dist.core.language import Language, _, listed, use_language
+from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.tables import ENDINGS
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import INDEX
@@ -25,13 +25,13 @@ Method = Literal["reader", "paper"]
 
 def faces_recipe(corpus: str, settings: Mapping[str, Any], out: str, corrections: str | None) -> Recipe:
     """The recipe that finds the faces of one corpus. corrections: a table of what a person marked as wrong in them."""
-    stages = _faces_stages(corpus_name(corpus), settings, corrections)
+    stages = _faces_stages([corpus_name(corpus)], settings, corrections)
     given = {"name": "faces", "out": out, "corpora": {corpus_name(corpus): corpus}, "stages": stages}
     return parse_recipe(given, "twfer faces", text="")
 
 
 def study_recipe(
-    corpus: str,
+    folders: Sequence[str],
     settings: Mapping[str, Any],
     groups: Sequence[str],
     out: str | None,
@@ -42,37 +42,48 @@ def study_recipe(
     references: str | None = None,
     language: Language = "en",
 ) -> Recipe:
-    """The recipe that studies one corpus.
+    """The recipe that studies corpora, and compares them where there are several.
 
-    settings: of the stage that finds the faces. groups: the columns to compare by. corrections: a table of what a
-    person marked as wrong in the faces. model: an existing recogniser that reads them instead of the reader, see
-    `find_recogniser`. method: "paper" also trains recognisers on the corpus's own faces, animated; their expressions
-    are copied from the labelled faces of the corpus `references`, or from the prototypes. language: of the page.
+    folders: the paths or URIs of the corpora. settings: of the stage that finds the faces. groups: the columns to
+    compare by. corrections: a table of what a person marked as wrong in the faces. model: an existing recogniser that
+    reads them instead of the reader, see `find_recogniser`. method: "paper" also trains recognisers on the faces
+    themselves, animated; their expressions are copied from the labelled faces of the corpus `references`, or from the
+    prototypes. language: of the page. UserError where a folder is named twice.
     """
-    name = corpus_name(corpus)
+    corpora = _named(folders)
+    name = "-".join(corpora)
     if out is None:
-        _check_same_corpus(corpus, name)
-    _check_groups(corpus, groups)
+        _check_same_corpora(corpora, name)
+    opened = [open_corpus(folder, own) for own, folder in corpora.items()] if groups or method == "paper" else []
+    _check_groups(opened, groups)
     faces = "corrected" if corrections else "faces"
-    corpora, stages = {name: corpus}, _faces_stages(name, settings, corrections)
+    stages = _faces_stages(list(corpora), settings, corrections)
+    report = {"title": _title(corpora, language), "groups": list(groups), "language": language}
     roads = [_model_road(faces, model) if model else _reader_road(faces)]
     if method == "paper":
         if references:
             corpora, stages = _with_references(corpora, stages, references, settings)
-        roads.append(paper_road(faces, open_corpus(corpus, name), "references" if references else None))
+        roads.append(paper_road(faces, opened, "references" if references else None))
     for road in roads:
         stages |= road.stages
-    with use_language(language):
-        report = {"title": _("Expressions in {name}", name=name), "groups": list(groups), "language": language}
     stages["report"] = {"kind": "report", "faces": [faces], **report_inputs(roads), **report}
-    given = {"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages}
-    text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
-    return parse_recipe(given, "twfer study", text=text)
+    return _recipe({"name": name, "out": out or _default_out(name), "corpora": corpora, "stages": stages})
+
+
+def _recipe(given: Mapping[str, Any]) -> Recipe:
+    """The recipe, with its YAML."""
+    return parse_recipe(given, "twfer study", text=yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
+
+
+def _title(corpora: Iterable[str], language: Language) -> str:
+    with use_language(language):
+        return _("Expressions in {name}", name=listed(corpora))
 
 
 def _reader_road(faces: str) -> Road:
     """The faces are read by the included reader."""
-    return Road({"read": {"kind": "read", "faces": [faces]}}, ["read"])
+    explain = {"kind": "explain-answers", "predictions": "read", "faces": [faces]}
+    return Road({"read": {"kind": "read", "faces": [faces]}, "explain": explain}, ["read"], explanations=["explain"])
 
 
 def _model_road(faces: str, model: str) -> Road:
@@ -81,7 +92,9 @@ def _model_road(faces: str, model: str) -> Road:
     directory = storage.name_of(find_recogniser(model))
     model = model if storage.name_of(model) == directory else storage.join(model, directory)
     model = model if "/" in model else f"./{model}"
-    return Road({"read": {"kind": "predict", "inputs": [faces], "model": model}}, ["read"], models=[model])
+    read = {"kind": "predict", "inputs": [faces], "model": model}
+    explain = {"kind": "explain-answers", "predictions": "read", "faces": [faces], "models": [model]}
+    return Road({"read": read, "explain": explain}, ["read"], models=[model], explanations=["explain"])
 
 
 def _with_references(
@@ -101,8 +114,8 @@ def _with_references(
     return {**corpora, name: references}, {**stages, "references": faces}
 
 
-def _faces_stages(corpus: str, settings: Mapping[str, Any], corrections: str | None) -> dict[str, Any]:
-    stages: dict[str, Any] = {"faces": {"kind": "faces", "corpora": [corpus], **settings}}
+def _faces_stages(corpora: Sequence[str], settings: Mapping[str, Any], corrections: str | None) -> dict[str, Any]:
+    stages: dict[str, Any] = {"faces": {"kind": "faces", "corpora": list(corpora), **settings}}
     if corrections:
         stages["corrected"] = {"kind": "corrected", "faces": "faces", "corrections": corrections}
     return stages
@@ -112,26 +125,45 @@ def _default_out(name: str) -> str:
     return f"runs/study-{name}"
 
 
-def _check_same_corpus(corpus: str, name: str) -> None:
+def _check_same_corpora(corpora: Mapping[str, str], name: str) -> None:
     """UserError where the default output folder holds the study of another corpus of the same name."""
-    out, asked = _default_out(name), without_password(storage.absolute(corpus))
-    before = asked
+    out = _default_out(name)
+    before: Mapping[str, str] = {}
     with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
         index = json.loads(storage.read_bytes(storage.join(storage.absolute(out), INDEX)))
-        before = index.get("corpora", {}).get(name, asked)
-    if before != asked:
-        raise UserError(f"{out} holds the study of {before}: choose another folder for this one with --out.")
+        before = index.get("corpora", {})
+    for own, folder in corpora.items():
+        asked = without_password(storage.absolute(folder))
+        if before.get(own, asked) != asked:
+            raise UserError(f"{out} holds the study of {before[own]}: choose another folder for this one with --out.")
 
 
-def _check_groups(corpus: str, groups: Sequence[str]) -> None:
-    if not groups:
-        return
-    known = {column for row in open_corpus(corpus).table["groups"].to_pylist() for column, _ in row}
+def _check_groups(corpora: Sequence[Corpus], groups: Sequence[str]) -> None:
+    """UserError where no corpus has a column that faces are to be compared by."""
+    known = {column for corpus in corpora for row in corpus.table["groups"].to_pylist() for column, _ in row}
     for column in groups:
         if column not in known:
+            folders = listed(corpus.root for corpus in corpora)
+            verb, they = ("has", "it has") if len(corpora) == 1 else ("have", "they have")
             raise UserError(
-                f"{corpus} has no column '{column}' to group by: it has {', '.join(sorted(known)) or 'none'}."
+                f"{folders} {verb} no column '{column}' to group by: {they} {', '.join(sorted(known)) or 'none'}."
             )
+
+
+def _named(folders: Sequence[str]) -> dict[str, str]:
+    """The corpora by name: that of the folder or table, after that of the folder around it where two are called alike.
+    UserError where a folder is named twice.
+    """
+    paths = [storage.absolute(folder).rstrip("/") for folder in folders]
+    if twice := next((folder for k, folder in enumerate(folders) if paths[k] in paths[:k]), None):
+        raise UserError(f"{twice} is named twice: name each folder once.")
+    own = [corpus_name(folder) for folder in folders]
+    around = [corpus_name(path.rpartition("/")[0]) for path in paths]
+    longer = [f"{outer}-{name}" if own.count(name) > 1 else name for name, outer in zip(own, around, strict=True)]
+    names = [
+        name if longer.count(name) == 1 else f"{name}-{longer[: k + 1].count(name)}" for k, name in enumerate(longer)
+    ]
+    return dict(zip(names, folders, strict=True))
 
 
 def corpus_name(corpus: str) -> str:

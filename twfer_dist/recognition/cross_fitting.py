@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import DATASET, figures
 from twfer_dist.dataset.folds import assign_folds
+from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.recognition.recogniser import NAMES, name_of, open_recogniser
 
@@ -78,6 +79,14 @@ class CrossFit:
             corpus, _, figure_id = name.rpartition("\0")
             writer.writerow([corpus, figure_id, name_of(self.models[reader]), self.models[reader].digest])
         return sink.getvalue().encode()
+
+
+def readers_of(predictions: Artifact) -> dict[str, str]:
+    """The digest of the training that read each figure (`schema.figures`), from the output of a cross-fit."""
+    rows = list(csv.DictReader(io.StringIO(storage.read_bytes(predictions.path(FILE)).decode())))
+    columns = pa.schema([(name, pa.string()) for name in ("corpus", "figure_id", "training")])
+    table = pa.Table.from_pylist(rows, columns)
+    return dict(zip(figures(table).to_pylist(), table["training"].to_pylist(), strict=True))
 
 
 def cross_fit(models: Sequence[Artifact], datasets: Sequence[Artifact]) -> CrossFit:

@@ -229,21 +229,17 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
 
 def _log_result(output: StageOutput, run: Run, config: TrainConfig, dataset: Artifact, result: _Result) -> None:
     """Log the result to MLflow: metrics, scores, confusion matrices, and the network as its file holds it."""
-    scores = {
-        name: value
-        for split, predictions in result.predictions.items()
-        if split != "train"
-        for name, value in training.scores(split, predictions, config).items()
-    }
-    fitted = {name: output.results[name] for name in ("temperature", "best_epoch")}
-    of_test = {name: value for name, value in scores.items() if name.endswith("/test")}
-    run.log_metrics(fitted | of_test, step=output.results["best_epoch"])
+    part = "test" if "test" in result.predictions else "validation"
+    scores = training.scores(part, result.predictions[part], config)
+    own = {f"model_{name}": value for name, value in scores.items()}  # beside the epochs' metrics of these names
+    metrics = {name: output.results[name] for name in ("temperature", "best_epoch")}
+    run.log_metrics(metrics | (scores if part == "test" else {}), step=output.results["best_epoch"])
     run.log_text(storage.json_text(output.results, indent=2), "scores.json")
     run.log_text(results.confusion_page(output.results["scores"]), "confusion.html")
     network = recogniser.build(config.network, config.size)
     recogniser.load_weights(network, storage.join(output.directory, recogniser.WEIGHTS))
     example = np.zeros((2, 3, config.size, config.size), np.float32)
-    run.log_model(network.eval(), config.network, example, scores, dataset)
+    run.log_model(network.eval(), config.network, example, own, dataset)
 
 
 def _check(request: Request) -> None:

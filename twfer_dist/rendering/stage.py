@@ -132,6 +132,8 @@ KIND = StageKind(
     "render",
     makes="rendered heads with known Action Units",
     config=ClayConfig,
-    files=(InputFile("head", "name the head model that `twfer corpus head` makes"),),
+    files=(
+        InputFile("head", "name a head model, such as package:demo/head.npz, or one that `twfer corpus head` makes"),
+    ),
     build=lambda request: render_spec(request.files["head"], request.config, actors=request.compute.actors),
 )

@@ -1,6 +1,7 @@
 """What the similarities say, in sentences for the terminal and the report."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twfer_dist.core.language import _, ngettext, sentences
@@ -14,7 +15,8 @@ def interval(row: Similarity) -> str:
     """`0.41 (0.36 to 0.46)`, or why there is no interval."""
     if row.low is None or row.high is None:
         return _("{mean:.2f} (too few figures for an interval)", mean=row.mean)
-    return _("{mean:.2f} ({low:.2f} to {high:.2f})", mean=row.mean, low=row.low, high=row.high)
+    mean, low, high = (round(value, 2) + 0.0 for value in (row.mean, row.low, row.high))  # no -0.00
+    return _("{mean:.2f} ({low:.2f} to {high:.2f})", mean=mean, low=low, high=high)
 
 
 def answer(rows: Sequence[Similarity]) -> list[str]:
@@ -47,7 +49,7 @@ def answer(rows: Sequence[Similarity]) -> list[str]:
 
 def difference(row: Similarity) -> str:
     """Whether the faces of a group are more like each other than like those of another, by how much, and how surely."""
-    values = {"first": row.first, "second": row.second, "difference": interval(row)}
+    values = {"first": row.first, "second": row.second, "difference": interval(_positive(row))}
     if row.low is None or row.high is None:
         return _(
             "Too few figures to say whether faces of {first} are more like each other than like those of {second}.",
@@ -61,6 +63,13 @@ def difference(row: Similarity) -> str:
         "Faces of {first} are not measurably more or less like each other than like those of {second}: {difference}.",
         **values,
     )
+
+
+def _positive(row: Similarity) -> Similarity:
+    """A difference that is surely below 0 as what it falls short by."""
+    if row.low is None or row.high is None or row.high >= 0:
+        return row
+    return replace(row, mean=-row.mean, low=-row.high, high=-row.low)
 
 
 def scale(within: Similarity, between: Similarity, same: Similarity) -> str:

@@ -115,7 +115,7 @@ def page(
             {"name": _(c.name), "legend": [(_(value), *rest) for value, *rest in c.legend], "of": c.of_face}
             for c in columns
         ],
-        "unknown": _(UNKNOWN),
+        "vague": [_(OTHERS), _(UNKNOWN)],
         "faces": [
             [row["path"] or row["image_id"], round(float(x), 4), round(float(y), 4)]
             for row, (x, y) in zip(faces.rows, faces.positions, strict=True)

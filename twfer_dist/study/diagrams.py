@@ -1,4 +1,4 @@
-"""The diagrams of a report as files for print: shares and Action Units by group, and confusion matrices."""
+"""The diagrams of a report as files for print: shares and Action Units by group, confusion, reliability."""
 
 import re
 from collections import Counter
@@ -11,6 +11,7 @@ import numpy as np
 from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.study.canvas import COLUMN, INK, PAGE, QUIET, RULE, Canvas, shortened
 from twfer_dist.study.groups import MOST_VALUES
+from twfer_dist.study.reliability import Reliability
 from twfer_dist.study.report_data import Answers, Study
 from twfer_dist.study.words import at_start, called
 
@@ -62,6 +63,7 @@ def diagrams(study: Study) -> Iterator[Diagram]:
     if study.profile.overall:
         yield from _units(study)
     yield from _confusions(study)
+    yield from _reliabilities(study)
 
 
 def diagram_files(study: Study) -> Iterator[tuple[str, bytes]]:
@@ -233,6 +235,40 @@ def _confusion(matrix: np.ndarray) -> Canvas:
             words = f"{count:,}" if count else "\u00b7"
             color = "white" if share > 0.5 else INK
             canvas.text(left + (j + 0.5) * cell, y, words, align="center", color=color, bold=j == k and bool(count))
+    return canvas
+
+
+def _reliabilities(study: Study) -> Iterator[Diagram]:
+    """Whether the models that the page shows are right as often as they say."""
+    shown = {reading.model for reading in study.readings}
+    for found in study.reliability:
+        if found.model in shown:
+            words = (
+                f"Share of correct answers of {called(found.model)} by the probability that it gave them, in bins "
+                "of about equally many answers, with 95 % confidence intervals; on the diagonal a model is right as "
+                f"often as it says. {at_start(found.images)}, {found.split}, n = {found.n:,} answers on "
+                f"{found.figures:,} figures."
+            )
+            yield Diagram(f"reliability_{_slug(found.images)}_{_slug(found.model)}", words, _reliability(found))
+
+
+def _reliability(found: Reliability) -> Canvas:
+    left, top, side = 18.0, 4.0, 60.0
+    canvas = Canvas(COLUMN, top + side + 13)
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = left + side * tick, top + side * (1 - tick)
+        canvas.line((x, x), (top, top + side + 0.8), RULE, 0.5)
+        canvas.line((left - 0.8, left + side), (y, y), RULE, 0.5)
+        canvas.text(x, top + side + 2.8, f"{100 * tick:g}", align="center", size=6, color=QUIET)
+        canvas.text(left - 1.8, y, f"{100 * tick:g}", align="right", size=6, color=QUIET)
+    canvas.line((left, left + side), (top + side, top), QUIET, 0.7)
+    for one in found.bins:
+        x = left + side * one.confidence
+        low, high, share = (top + side * (1 - one.right[key]) for key in ("low", "high", "share"))
+        canvas.line((x, x), (low, high))
+        canvas.dot(x, share)
+    canvas.text(left + side / 2, top + side + 8, "probability that the model gave, %", align="center", color=QUIET)
+    canvas.text(6, top + side / 2, "correct answers, %", align="center", color=QUIET, angle=90)
     return canvas
 
 

@@ -28,6 +28,7 @@ class ReportInputs:
     datasets: Sequence[Artifact] = ()
     models: Sequence[Artifact] = ()  # trainings and sweeps
     validity: Sequence[Artifact] = ()
+    explanations: Sequence[Artifact] = ()
     similarity: Sequence[Artifact] = ()
 
     def __iter__(self) -> Iterator[tuple[str, Sequence[Artifact]]]:

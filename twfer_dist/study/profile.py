@@ -1,7 +1,7 @@
 """Which movements the faces show: Action Units over all faces and by group, with no recogniser involved."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from twfer_dist.core.language import _, listed, ngettext, sentences
 from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, MAX_INTENSITY
 from twfer_dist.faces.finder import OURS
 from twfer_dist.study import words
+from twfer_dist.study.effects import mean_difference, superiority
 from twfer_dist.study.figures import PRESENT
 from twfer_dist.study.groups import LEVEL, SMALL, examine
 from twfer_dist.study.measured import MeasuredFaces, Samples, by_figure
@@ -91,7 +92,7 @@ def _column(
         "column": name,
         "ungrouped": int((group < 0).sum()),
         "values": entries,
-        "tests": _tests(entries, adjusted_p(samples.values, samples.group), repeatability),
+        "tests": _tests(entries, samples, adjusted_p(samples.values, samples.group), repeatability),
     }
 
 
@@ -134,11 +135,11 @@ def _rounded(value: float) -> float | None:
 
 
 def _tests(
-    entries: Sequence[dict[str, Any]], p: np.ndarray, repeatability: Repeatability | None
+    entries: Sequence[dict[str, Any]], samples: Samples, p: np.ndarray, repeatability: Repeatability | None
 ) -> list[dict[str, Any]]:
     """For each unit: unit, name, p (adjusted for the 17 units; None where the unit does not vary), the groups with the
     highest and the lowest mean, their `difference`, the `limit` that light and view alone stay below, and `beyond`:
-    whether the difference exceeds it (both None where the repeatability is not known).
+    whether the difference exceeds it (both None where the repeatability is not known); and `pairs`, see `_of_pairs`.
     """
     tests = []
     for k, unit in enumerate(ACTION_UNITS):
@@ -156,9 +157,27 @@ def _tests(
                 "difference": round(difference, 4),
                 "limit": limit and round(limit, 4),
                 "beyond": limit and difference > limit,
+                **_of_pairs(samples, k, entries.index(highest), entries.index(lowest)),
             }
         )
     return tests
+
+
+def _of_pairs(samples: Samples, unit: int, highest: int, lowest: int) -> dict[str, Any]:
+    """How far two groups differ in a unit: `difference_low` and `difference_high`, the interval of the difference of
+    their means (None for a group of one), and `pairs`, in what share of pairs of their figures the first shows more of
+    it (`effects.superiority`). Both intervals allow for any two of the groups having been compared.
+    """
+    groups = int(samples.group.max()) + 1
+    comparisons = groups * (groups - 1) // 2
+    one, other = (samples.values[samples.group == group, unit] for group in (highest, lowest))
+    low, high = mean_difference(one, other, comparisons) or (None, None)
+    found = {name: _short(value) for name, value in asdict(superiority(one, other, comparisons)).items()}
+    return {"difference_low": _short(low), "difference_high": _short(high), "pairs": found}
+
+
+def _short(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def standing_out(profile: Profile) -> list[dict[str, Any]]:

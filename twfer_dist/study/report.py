@@ -43,6 +43,7 @@ from twfer_dist.study.shown import Shown, pictures
 from twfer_dist.study.similarity import PAPER
 from twfer_dist.study.summary import significance_level, summary
 from twfer_dist.study.tables import about, study_tables
+from twfer_dist.study.trust_tables import trust_tables
 from twfer_dist.study.units import HIGH
 
 VERSION = 5
@@ -87,9 +88,9 @@ STATUS_WORDS = {
 }
 """What the page calls each status."""
 
-_FRAME = ("report.html.j2", "macros.html.j2", "notes.html.j2", "report.css.j2", "tables.css.j2", "pictures.css.j2",
-    "media.css.j2")  # fmt: skip
-_TEMPLATES = (*_FRAME, *(section.template for section in SECTIONS))
+FRAME = ("report.html.j2", "macros.html.j2", "notes.html.j2", "report.css.j2", "tables.css.j2", "pictures.css.j2",
+    "trust.css.j2", "media.css.j2")  # fmt: skip
+_TEMPLATES = (*FRAME, *(section.template for section in SECTIONS))
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def report_spec(
     datasets: Sequence[Artifact] = (),
     models: Sequence[Artifact] = (),
     validity: Sequence[Artifact] = (),
+    explanations: Sequence[Artifact] = (),
     similarity: Sequence[Artifact] = (),
     config: ReportConfig,
 ) -> StageSpec:
@@ -126,19 +128,19 @@ def report_spec(
 
     predictions: outputs of `predict` and `read`. Answers to images of `datasets` give the accuracy on each split;
     answers to faces of `faces` are the study. animated: for the strips. models: finished trainings and sweeps, with the
-    trainings behind cross-fitted answers. validity: finished validity tests. similarity: finished
-    comparisons of faces. Any of them may be absent: the page says
-    what is missing. Without `faces`, all images that are in none of `datasets` are taken for photographs.
+    trainings behind cross-fitted answers. validity: finished validity tests. explanations: outputs of
+    `explain-answers`. similarity: finished comparisons of faces. Any of them may be absent: the page says what is
+    missing. Without `faces`, all images that are in none of `datasets` are taken for photographs.
     """
-    inputs = ReportInputs(predictions, faces, animated, datasets, models, validity, similarity)
+    inputs = ReportInputs(predictions, faces, animated, datasets, models, validity, explanations, similarity)
     named = {f"{kind}-{number}": output for kind, outputs in inputs for number, output in enumerate(outputs)}
-    page = storage.sha256("".join(map(_template, _TEMPLATES)).encode())
+    page = storage.sha256("".join(map(read_template, _TEMPLATES)).encode())
     return StageSpec(
         "report", VERSION, named, config, {"page": page}, {}, partial(_write, inputs=inputs, config=config)
     )
 
 
-def _template(name: str) -> str:
+def read_template(name: str) -> str:
     return resources.files("twfer_dist.study").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -151,7 +153,12 @@ def _write(output: StageOutput, *, inputs: ReportInputs, config: ReportConfig) -
         output.write_file("index.html", render(study, shown, config, output.name).encode())
     output.write_file("report.json", _json(study, shown, config))
     shown_models = [name for name in (study.model, study.second and study.second.model) if name]
-    tables = [*study_tables(study), credits_table(inputs.faces), faces_described(inputs, shown_models)]
+    tables = [
+        *study_tables(study),
+        *trust_tables(study),
+        credits_table(inputs.faces),
+        faces_described(inputs, shown_models),
+    ]
     write_tables(storage.join(output.directory, "tables"), tables, about(study, config.title, output.name))
     output.write_file(REFERENCES, bibliography(study.credits))
     for name, data in diagram_files(study):
@@ -168,6 +175,7 @@ def _json(study: Study, shown: Shown, config: ReportConfig) -> bytes:
     """The numbers of a report, with its answer in English whatever the language of the page: programs read it."""
     sample = [{key: value for key, value in asdict(card).items() if key != "image"} for card in shown.cards]
     report = {"title": config.title, "question": config.question, **study.as_json(), "answer": answer(study)}
+    report["explained_faces"] = [face.as_json() for face in shown.explained_faces]
     report |= {"sample": sample, "plates": [plate.as_json() for plate in shown.plates]}
     return json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n"
 
@@ -179,7 +187,7 @@ def render(study: Study, shown: Shown, config: ReportConfig, output: str) -> str
     """
     second = study.second.model if study.second else None
     return (
-        _environment()
+        page_environment()
         .get_template(_TEMPLATES[0])
         .render(
             **vars(study),
@@ -198,10 +206,10 @@ def render(study: Study, shown: Shown, config: ReportConfig, output: str) -> str
     )
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
     """The templates with what they may use besides the study: words, limits and names."""
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
+        loader=jinja2.FunctionLoader(read_template),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -252,7 +260,9 @@ KIND = StageKind(
         Input("datasets", ("dataset",), several=True, optional=True),
         Input("models", ("train", "sweep"), several=True, optional=True),
         Input("validity", ("validity",), several=True, optional=True),
+        Input("explanations", ("explain-answers",), several=True, optional=True),
         Input("similarity", ("similarity",), several=True, optional=True),
     ),
     build=_build,
+    shown=("index.html", "tables/faces.csv", "tables/tables.xlsx", "references.bib"),
 )

@@ -15,10 +15,13 @@ from twfer_dist.study.annotators import Annotators, annotators
 from twfer_dist.study.answers import answers_of, clearest, relative_readings
 from twfer_dist.study.correction import Correction
 from twfer_dist.study.credits import Credits, collect_credits
+from twfer_dist.study.explanations import Explained, explained
+from twfer_dist.study.group_effects import ColumnEffect, group_effects
 from twfer_dist.study.inputs import NEW, SEEN, ReportInputs, output_name, predictions_of
 from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.notes import Notes, collect_notes
 from twfer_dist.study.profile import Profile, profile
+from twfer_dist.study.reliability import Reliability, reliabilities
 from twfer_dist.study.repeatability import repeatability_of
 from twfer_dist.study.similarity import SimilarityStudy, similarity_studies
 from twfer_dist.study.units import UnitSources, action_units
@@ -33,6 +36,7 @@ class Answers:
     correction: Correction
     overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
     groups: list[dict[str, Any]]  # see groups.distributions
+    effects: list[ColumnEffect]
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,13 @@ class Study:
     answers: dict[str, int]  # faces by the status of the model's answer
     training: list[dict[str, Any]]  # see provenance.split_counts
     accuracy: list[dict[str, Any]]  # see accuracy.accuracy_entries
+    reliability: list[Reliability]
+    explained: list[Explained]
     validity: list[dict[str, Any]]  # of each validity test: output, scores
     correction: Correction
     overall: dict[str, Any] | None  # see groups.overall; None where the model has no answer
     groups: list[dict[str, Any]]  # see groups.distributions
+    effects: list[ColumnEffect]
     second: Answers | None  # of the model beside `model`; see models.choose_models
     comparison: Comparison | None  # of the two models
     clearest: list[dict[str, Any]]  # see answers.clearest; empty where `model` is no road
@@ -68,7 +75,7 @@ class Study:
     @property
     def first(self) -> Answers:
         """What `model` says."""
-        return Answers(self.model, self.answers, self.correction, self.overall, self.groups)
+        return Answers(self.model, self.answers, self.correction, self.overall, self.groups, self.effects)
 
     @property
     def readings(self) -> list[Answers]:
@@ -109,9 +116,12 @@ def collect(
         **_as_found(inputs, examples),
         answers=first.answers,
         accuracy=accuracy,
+        reliability=reliabilities(inputs, images),
+        explained=explained(inputs.explanations),
         correction=first.correction,
         overall=first.overall,
         groups=first.groups,
+        effects=first.effects,
         second=_answers(counts, chosen.second, records, columns) if chosen.second else None,
         **_face_by_face(inputs, images, chosen),
         recognisers=recognisers,
@@ -161,12 +171,14 @@ def _answers(
     rows = counts.filter(pc.equal(counts["model"], model)) if model else counts
     corrected_by, confusion = correction.choose(rows, records.get(model), roads.held_out_images(model))
     summed = rows.group_by("status").aggregate([("n", "sum")]).sort_by("status")
+    found = groups.distributions(rows, confusion, columns) if len(rows) else []
     return Answers(
         model=model,
         answers={row["status"]: row["n_sum"] for row in summed.to_pylist()},
         correction=corrected_by,
         overall=groups.overall(rows, confusion) if len(rows) else None,
-        groups=groups.distributions(rows, confusion, columns) if len(rows) else [],
+        groups=found,
+        effects=group_effects(rows, model, found),
     )
 
 

@@ -29,6 +29,7 @@ class Section:
 SECTIONS = (
     Section(EVIDENCE, "clearest", mark("The clearest face of each expression"), lambda _, shown: shown.clearest_cards),
     Section(EVIDENCE, "groups", mark("Which expressions, and in which groups"), lambda study, _: study.overall),
+    Section(EVIDENCE, "effects", mark("How large the differences are"), lambda study, _: study.effects),
     Section(EVIDENCE, "roads", mark("Two readings side by side"), lambda study, _: study.comparison),
     Section(EVIDENCE, "relative", mark("Relative to the median face"), lambda study, _: study.relative),
     Section(EVIDENCE, "movements", mark("Which movements the faces show"), lambda study, _: study.profile.overall),
@@ -39,6 +40,8 @@ SECTIONS = (
     Section(DOUBT, "unknown", mark("What is not known"), lambda _, shown: True),
     Section(DOUBT, "annotators", mark("How far the annotators agree"), lambda study, _: study.annotators),
     Section(DOUBT, "accuracy", mark("How often the models are correct"), lambda study, _: study.accuracy),
+    Section(DOUBT, "reliability", mark("When a model is sure, is it right?"), lambda study, _: study.reliability),
+    Section(DOUBT, "explanations", mark("What the answers rest on"), lambda study, _: study.explained),
     Section(DOUBT, "validity", mark("Are animated faces like real ones?"), lambda study, _: study.validity),
     Section(DOUBT, "duplicates", mark("Nearly the same picture twice"), lambda study, _: study.similarity),
     Section(METHODS, "animated", mark("Animated faces"), lambda _, shown: shown.strips),

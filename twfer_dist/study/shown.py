@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from twfer_dist.study.explanations import ExplainedFace, explained_faces
 from twfer_dist.study.figures import (
     LARGE_PIXELS,
     AnimatedFace,
@@ -32,6 +33,7 @@ class Shown:
     sheets: list[Sheet]
     strips: list[AnimatedFace]
     plates: list[Plate]
+    explained_faces: list[ExplainedFace]
     similarity_pictures: list[SimilarityPictures]  # of `Study.similarity`
 
 
@@ -51,5 +53,6 @@ def pictures(
         sheets=contact_sheets(inputs.faces),
         strips=animated_strips(inputs.animated, inputs.faces, strips),
         plates=plates(measured, inputs.faces),
+        explained_faces=explained_faces(inputs.explanations, inputs.faces),
         similarity_pictures=similarity_pictures(inputs.similarity),
     )

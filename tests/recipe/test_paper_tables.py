@@ -1,0 +1,84 @@
+"""The paper's recipe on rendered figures, too small to say anything about accuracy: each stage on Ray, each table."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import twfer_dist
+from twfer_dist.cli.main import main
+from twfer_dist.core.schema import DATASET
+from twfer_dist.engine.artifact import open_artifact
+
+DEMO = Path(twfer_dist.__file__).parent / "demo"
+TRAINED = ("resnet18-people", "arm-people", "resnet18-animated", "arm-1", "arm-2", "finetuned", "resnet18-mirror")
+
+
+def some_of(corpus: str, rows: slice, folder: Path) -> str:
+    """Some rows of a demo corpus with their photographs."""
+    with (DEMO / corpus / "manifest.csv").open() as file:
+        reader = csv.DictReader(file)
+        kept, columns = list(reader)[rows], reader.fieldnames or ()
+    (folder / "photographs").mkdir(parents=True)
+    for row in kept:
+        shutil.copy(DEMO / corpus / row["path"], folder / row["path"])
+    with (folder / "manifest.csv").open("w") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(kept)
+    return str(folder)
+
+
+def tiny(folder: Path) -> str:
+    """The recipe with few figures, small pictures and one epoch."""
+    stages: dict[str, Any] = {
+        "people-train": {"figures": 5, "size": 48},
+        "people-test": {"figures": 3, "size": 48},
+        "han": {"figures": 1},
+        "american": {"figures": 1},
+        **dict.fromkeys(("animated", "gan18k-by-figure", "gan18k-within-figure"), {"per_expression": 20}),
+        "gan18k": {"per_expression": 20, "counts": [112, 28]},
+        "animated-people": {"per_expression": 20},
+        **{name: {"epochs": 1, "size": 96 if "arm" in name or name == "finetuned" else 32} for name in TRAINED},
+    }
+    corpora = {
+        "tw58": some_of("tw58", slice(0, 70), folder / "tw58"),
+        "postures": some_of("postures", slice(0, 85, 6), folder / "postures"),
+    }
+    recipe = folder / "tiny.yaml"
+    content = {"out": str(folder / "out"), "base": "package:recipes/paper-clay.yaml", "corpora": corpora}
+    recipe.write_text(yaml.safe_dump({"name": "tiny", **content, "stages": stages}, sort_keys=False))
+    return str(recipe)
+
+
+def run(recipe: str) -> dict[str, Any]:
+    result = CliRunner().invoke(main, ["run", recipe, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.long
+def test_every_table_comes_out_of_the_recipe(ray_cluster: None, tmp_path: Path) -> None:
+    recipe = tiny(tmp_path)
+    made = run(recipe)
+    page = Path(made["report"]).read_text()
+    assert made["report"] == str(tmp_path / "out" / "tables" / "paper.html")
+    assert "This run has no such table." not in page and "In their place stand rendered heads in skin" in page
+    content = json.loads(Path(open_artifact(made["stages"][-1]["output"]).path("paper.json")).read_text())
+    assert [table["number"] for table in content["tables"]] == [1, 2, 4, 5, 6, None]
+    assert len(content["validity"]) == 4 and content["agreement"][0]["corpus"] == "tw58"
+    groups = [shares["group"] for shares in content["shares"]]
+    assert groups == ["warriors", "kneeling", "general", "vertical", "cavalry", "civil", "han", "american"]
+    outputs = {stage["name"]: open_artifact(stage["output"]) for stage in made["stages"]}
+    strict, within = (outputs[name].results for name in ("gan18k-by-figure", "gan18k-within-figure"))
+    assert strict["figures_on_several_sides"] == 0 < within["figures_on_several_sides"]
+    people = outputs["people"].table(".", DATASET, columns=["split", "figure_id"]).to_pylist()
+    seeds = {row["split"]: re.sub(r"-.*", "", row["figure_id"]) for row in people}
+    assert seeds == {"train": "expressions1", "test": "expressions2"}
+    assert {stage["state"] for stage in run(recipe)["stages"]} == {"finished"}

@@ -1,0 +1,1 @@
+"""The page "The paper's tables": the paper, table by table, beside our figures."""

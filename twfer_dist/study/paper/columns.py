@@ -1,0 +1,187 @@
+"""Everything that the page states (`paper.json`), as columns of ours beside the paper's, and as CSV."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from twfer_dist.core.taxonomy import EXPRESSIONS
+from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.spreadsheet import rows_to_csv
+from twfer_dist.study import provenance
+from twfer_dist.study.inputs import NEW
+from twfer_dist.study.paper.figures import AVERAGE, CLASS_MEAN, PaperFigures
+from twfer_dist.study.paper.numbers import (
+    PEOPLE,
+    PaperInputs,
+    ScoreTable,
+    Shares,
+    WarriorScores,
+    group_shares,
+    score_tables,
+    warrior_scores,
+)
+from twfer_dist.study.similarity import SimilarityStudy, similarity_studies
+
+ACCURACY, BALANCED, PRINTED = "accuracy", "balanced_accuracy", "printed"
+"""The rows below the seven expressions: our two averages, and the paper's where it is of neither kind."""
+
+_AVERAGES = {2: ACCURACY, 5: ACCURACY, 6: ACCURACY, 7: BALANCED}
+"""The kind of the average in the paper's last row; that of Table 3 is neither, those of Tables 1 and 4 are unknown."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The numbers of the page, as paper.json holds them."""
+
+    tables: list[ScoreTable]
+    warriors: list[WarriorScores]
+    validity: list[dict[str, Any]]  # see validity_spec
+    validity_paper: dict[str, dict[str, float | None]]  # the paper's Table 7 by column and row
+    warriors_paper: dict[str, float | None]  # the paper's Table 3 by row
+    shares: list[Shares]
+    postures_test: dict[str, Any] | None  # see groups.difference
+    agreement: list[dict[str, Any]]  # corpus and agreement.Agreement, where annotators voted
+    similarity: list[SimilarityStudy]
+    finetuned_below: float | None
+    source: str  # of the paper's figures
+    made_from: list[dict[str, Any]]  # see provenance.provenance
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: our score beside the paper's figures by row, None where the paper has no such column."""
+
+    head: str
+    model: str
+    score: Mapping[str, Any]
+    paper: Mapping[str, float | None] | None
+
+    @property
+    def transcribed(self) -> bool:
+        """Whether any of the paper's figures is known."""
+        return self.paper is not None and any(value is not None for value in self.paper.values())
+
+    @property
+    def printed(self) -> bool:
+        """Whether the paper's average is known, and of neither of our kinds."""
+        return self.paper is not None and self.paper[PRINTED] is not None
+
+
+def collect(inputs: PaperInputs, named: Mapping[str, Artifact], figures: PaperFigures) -> Paper:
+    """All numbers of the page. named: the outputs that it is made from, by what they are."""
+    shares, test = group_shares(inputs, figures)
+    return Paper(
+        tables=score_tables(inputs, figures),
+        warriors=warrior_scores(inputs),
+        validity=inputs.validity.results["scores"] if inputs.validity else [],
+        validity_paper={column: figures.column(7, column) for column in ("real", "animated")},
+        warriors_paper=figures.column(3, "labelled"),
+        shares=shares,
+        postures_test=test,
+        agreement=[
+            {"corpus": name, **facts["agreement"]}
+            for output in (inputs.faces or {}).values()
+            for name, facts in output.results.get("corpora", {}).items()
+            if facts.get("agreement")
+        ],
+        similarity=similarity_studies(inputs.similarity),
+        finetuned_below=figures.finetuned_below,
+        source=figures.source,
+        made_from=[provenance.provenance(role, output) for role, output in named.items()],
+    )
+
+
+def table_columns(table: ScoreTable) -> list[Column]:
+    """The columns of a recogniser's table: one for each part of its data set."""
+    return [
+        Column(
+            score["split"],
+            table.model,
+            score,
+            _rows(table.number, table.paper[score["split"]]) if table.number else None,
+        )
+        for score in table.scores
+    ]
+
+
+def warrior_columns(paper: Paper) -> list[Column]:
+    """The columns of Table 3, a recogniser of people on warriors, and of the recognisers that come after it."""
+    first = next((w.role for w in paper.warriors if w.role in PEOPLE), "")
+    return [
+        Column(
+            score["split"],
+            scores.model,
+            score,
+            _rows(3, paper.warriors_paper) if scores.role == first and score["split"] == NEW else None,
+        )
+        for scores in paper.warriors
+        for score in scores.scores
+    ]
+
+
+def validity_columns(paper: Paper) -> list[Column]:
+    """The columns of Table 7, whose model was trained on real faces, and of its mirror."""
+    return [
+        Column(
+            s["asked_about"],
+            s["model"],
+            s,
+            _rows(7, paper.validity_paper[s["asked_about"]]) if s["trained_on"] == "real" else None,
+        )
+        for s in paper.validity
+    ]
+
+
+def _rows(number: int, given: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The paper's figures by the rows of our tables: its average is in the row of its kind, or in PRINTED."""
+    rows = {name: given[name] for name in EXPRESSIONS} | {ACCURACY: None, BALANCED: given[CLASS_MEAN], PRINTED: None}
+    return rows | {_AVERAGES.get(number, PRINTED): given[AVERAGE]}
+
+
+def csv_files(paper: Paper) -> dict[str, bytes]:
+    """The CSV files of the page by name."""
+    numbers = ("k", "n", "value", "low", "high", "paper")
+    scored = [(str(table.number or table.role), column) for table in paper.tables for column in table_columns(table)]
+    scored += [("3", column) for column in warrior_columns(paper)] + [("7", c) for c in validity_columns(paper)]
+    confusion = [
+        {
+            "table": table.number or table.role,
+            "model": table.model,
+            "truth": truth,
+            **dict(zip(EXPRESSIONS, row, strict=True)),
+        }
+        for table in paper.tables
+        for truth, row in zip(EXPRESSIONS, table.confusion, strict=True)
+    ]
+    shares = [
+        {
+            "group": s.group,
+            "model": s.model,
+            "expression": e["expression"],
+            **_numbers(e["answered"]),
+            "paper": e["paper"],
+        }
+        for s in paper.shares
+        for e in s.expressions
+    ]
+    rows = [row for number, column in scored for row in _csv_rows(number, column)]
+    return {
+        "tables.csv": rows_to_csv(("table", "column", "model", "row", *numbers), rows),
+        "confusion.csv": rows_to_csv(("table", "model", "truth", *EXPRESSIONS), confusion),
+        "shares.csv": rows_to_csv(("group", "model", "expression", *numbers), shares),
+    }
+
+
+def _csv_rows(number: str, column: Column) -> Iterator[dict[str, Any]]:
+    score, paper = column.score, column.paper or {}
+    base = {"table": number, "column": column.head, "model": column.model}
+    named = {e["expression"]: e for e in score["expressions"]} | {name: score[name] for name in (ACCURACY, BALANCED)}
+    for row, value in named.items():
+        yield {**base, "row": row, **_numbers(value), "paper": paper.get(row)}
+    if paper.get(PRINTED) is not None:
+        yield {**base, "row": "average as printed", "paper": paper[PRINTED]}
+
+
+def _numbers(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {"k": value.get("k"), "n": value.get("n"), "value": value.get("share", value.get("value")),
+        "low": value.get("low"), "high": value.get("high")}  # fmt: skip
