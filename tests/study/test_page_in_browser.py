@@ -63,6 +63,7 @@ def overflow(page: Page) -> int:
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+@pytest.mark.timeout(900)  # axe looks at every element
 @pytest.mark.parametrize(("name", "scheme"), [("models-en", "light"), ("models-zh", "dark"), ("roads-en", "dark")])
 def test_axe_finds_no_serious_fault(browser: Browser, pages: dict[str, str], name: str, scheme: str) -> None:
     page = opened(browser, pages[name], WIDE, color_scheme=scheme)
