@@ -19,12 +19,12 @@ from twfer_dist.recipe.load import load_recipe
 FINGERPRINTS = {
     "faces-tw58": "98661f1d71a3",
     "faces-postures": "f779cbec36b9",
-    "animated": "d79e756f284c",
+    "animated": "1f9e46382140",
     "arm-1": "ca56812b8d78",
     "arm-2": "ddb9aa0d859b",
     "resnet18": "c03339102831",
     "sweep": "adfda0633dc2",
-    "generator": "bf19cee88153",
+    "generator": "c6f60361b991",
 }
 """Of the stages that can be described without the weights of a recogniser; a report's changes with its page."""
 
