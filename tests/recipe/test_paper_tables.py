@@ -64,6 +64,7 @@ def run(recipe: str) -> dict[str, Any]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_every_table_comes_out_of_the_recipe(ray_cluster: None, tmp_path: Path) -> None:
     recipe = tiny(tmp_path)
     made = run(recipe)
