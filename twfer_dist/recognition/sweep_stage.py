@@ -244,7 +244,8 @@ def _end(result: Any) -> tuple[int, list[LogLine] | Diverged]:
     """A trial's number, and the metrics of its epochs, or how it diverged. Raises the trial's error."""
     if result.error:
         raise result.error
-    number, reported = result.config["trial"], result.metrics_dataframe
+    # a trial that lost its worker reports the epochs of before again
+    number, reported = result.config["trial"], result.metrics_dataframe.drop_duplicates("epoch", keep="last")
     if "refused" in reported.columns:
         raise UserError(reported["refused"].iloc[-1])
     if "diverged" in reported.columns:
