@@ -67,7 +67,7 @@ class Tracking(Store):
             self.send_waiting(out)
 
     def nested(self, name: str, out: str, parent: "Run", tags: Mapping[str, str]) -> "Run":
-        """A run under `parent`, which MLflow sees once a process calls its `open`; whoever knows its end closes it."""
+        """A run under `parent`, which MLflow sees once a process calls its `open`. The caller closes it."""
         return self._run(f"{parent.label}~{name}", name, out, parent, tags)
 
     def _run(self, label: str, title: str, out: str, parent: "Run | None", tags: Mapping[str, str]) -> "Run":
