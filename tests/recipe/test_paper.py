@@ -116,7 +116,7 @@ def test_both_roads_stand_in_the_spreadsheet(made: Made) -> None:
 @pytest.mark.long
 def test_the_report_prints_the_recipe(made: Made) -> None:
     assert "ResNet-18, cross-fitted" in made.page
-    (text,) = re.findall("<pre>(name: heads.*?)</pre>", made.page, re.S)
+    (text,) = re.findall("<pre[^>]*>(name: heads.*?)</pre>", made.page, re.S)
     stages = yaml.safe_load(html.unescape(text))["stages"]
     assert list(stages) == list(made.outputs) and "&id" not in text
 
