@@ -195,7 +195,9 @@ def test_mlflow_serves_it(registered: tuple[Artifact, str], tmp_path: Path) -> N
         server.terminate()
         server.wait()
     np.testing.assert_allclose(probabilities(answers)[:3], probabilities(here), atol=TOLERANCE)
-    assert answers["reason"][3] == "the text is not an image in base64" and answers["expression"].isna().tolist() == [False] * 3 + [True]
+    assert answers["reason"][3] == "the text is not an image in base64" and answers["expression"].isna().tolist() == [
+        False
+    ] * 3 + [True]
 
 
 def free_port() -> int:
