@@ -14,11 +14,13 @@ from twfer_dist.dataset import loader
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
+from twfer_dist.engine.mlflow_model import Registration
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recognition import calibration, recogniser, results, training
+from twfer_dist.recognition import calibration, product, recogniser, results, training
+from twfer_dist.recognition.card import card
 from twfer_dist.recognition.training import Predictions, State, TrainConfig
 from twfer_dist.training import weights
 from twfer_dist.training.distributed import rank_and_world_size
@@ -27,7 +29,7 @@ from twfer_dist.training.observer import Record, Recorder, log_line
 from twfer_dist.training.run import Trained, run_training
 from twfer_dist.training.workers import Workers
 
-VERSION = 3
+VERSION = 4
 
 HISTORY = "history.jsonl"
 
@@ -39,12 +41,14 @@ def train_spec(
     *,
     initial: str | None = None,
     trunk: Artifact | None = None,
+    register: str | None = None,
     workers: int = 0,
     gpu: bool = False,
     cpus: float = 1,
     checkpoint_seconds: float = 30,
 ) -> StageSpec:
-    """Train a recogniser on the data set and keep its epoch with the best accuracy on the validation images.
+    """Train a recogniser on the data set and keep its epoch with the best balanced accuracy on the validation
+    images.
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
     scores (for each split loss, accuracy, balanced_accuracy, n and a confusion matrix), best_epoch, temperature,
@@ -52,7 +56,8 @@ def train_spec(
     the products during training), run_id, summary.
 
     initial: a file of weights to start from (`recogniser.load_weights`). trunk: a training's output to take the trunk
-    from: the papers' networks start from one that has seen many faces. workers: processes of Ray Train with `cpus`
+    from: the papers' networks start from one that has seen many faces. register: the name under which MLflow registers
+    the model, as the newest version and the champion. workers: processes of Ray Train with `cpus`
     each, and a GPU each with `gpu`; 0 trains in this process. A killed training resumes from its last checkpoint, at
     most `checkpoint_seconds` and one epoch old, and ends as an unbroken one would.
     """
@@ -61,7 +66,7 @@ def train_spec(
             f"The trunk {trunk.uri} may have seen the figures of the fold that {dataset.uri} leaves out: start from a "
             "training on this data set."
         )
-    task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk)
+    task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk, register)
     inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
     do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
     return StageSpec("train", VERSION, inputs, config, task.check(), {}, do)
@@ -101,6 +106,7 @@ class _Task:
     config: TrainConfig
     initial: str | None
     trunk: Artifact | None
+    register: str | None
 
     @property
     def datasets(self) -> Sequence[Artifact]:
@@ -224,11 +230,13 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
         "run_id": trained.run.id,
         "summary": results.summary(config, scores, best_epoch),
     }
-    _log_result(output, trained.run, config, task.dataset, trained.result)
+    _log_result(output, trained.run, config, task.dataset, trained.result, task.register)
 
 
-def _log_result(output: StageOutput, run: Run, config: TrainConfig, dataset: Artifact, result: _Result) -> None:
-    """Log the result to MLflow: metrics, scores, confusion matrices, and the network as its file holds it."""
+def _log_result(
+    output: StageOutput, run: Run, config: TrainConfig, dataset: Artifact, result: _Result, register: str | None
+) -> None:
+    """Log the result to MLflow: metrics, scores, confusion matrices, and the model, registered where it has a name."""
     part = "test" if "test" in result.predictions else "validation"
     scores = training.scores(part, result.predictions[part], config)
     own = {f"model_{name}": value for name, value in scores.items()}  # beside the epochs' metrics of these names
@@ -236,10 +244,10 @@ def _log_result(output: StageOutput, run: Run, config: TrainConfig, dataset: Art
     run.log_metrics(metrics | (scores if part == "test" else {}), step=output.results["best_epoch"])
     run.log_text(storage.json_text(output.results, indent=2), "scores.json")
     run.log_text(results.confusion_page(output.results["scores"]), "confusion.html")
-    network = recogniser.build(config.network, config.size)
-    recogniser.load_weights(network, storage.join(output.directory, recogniser.WEIGHTS))
-    example = np.zeros((2, 3, config.size, config.size), np.float32)
-    run.log_model(network.eval(), config.network, example, own, dataset)
+    described = card(config, output.results, dataset, result.predictions, result.figures, register)
+    run.log_text(described, "card.md")
+    save = partial(product.save, directory=output.directory, manifest=output.preview())
+    run.log_model(save, config.network, own, dataset, Registration(register, described) if register else None)
 
 
 def _check(request: Request) -> None:
@@ -255,6 +263,7 @@ def _build(request: Request) -> StageSpec:
         request.tracking,
         initial=request.files.get("initial"),
         trunk=request.one("trunk"),
+        register=request.options.get("register"),
         workers=request.compute.workers,
         gpu=request.compute.gpus > 0,
     )
@@ -266,6 +275,7 @@ KIND = StageKind(
     config=TrainConfig,
     inputs=(Input("dataset", ("dataset",)), Input("trunk", ("train",), optional=True)),
     files=(InputFile("initial"),),
+    options=("register",),
     build=_build,
     check=_check,
     tracked=True,
