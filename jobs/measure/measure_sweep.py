@@ -4,6 +4,7 @@ Both try the same 18 points of alpha, gamma and learning rate with ResNet-18 at 
 end, the other stops those that fall behind. Killed, it continues where it was.
 """
 
+import dataclasses
 import sys
 
 from twfer_dist.engine.artifact import Artifact, open_artifact
@@ -17,11 +18,9 @@ from twfer_dist.recognition.training import TrainConfig
 
 EPOCHS = 4
 TRAIN = TrainConfig(network="resnet18", size=32, epochs=EPOCHS, batch=32)
-GRID = {"alpha": (0.1, 0.25, 0.5), "gamma": (0.0, 2.0), "learning_rate": (1e-4, 3e-4, 1e-3)}
-SEARCHES = {
-    "full grid": SweepConfig(TRAIN, search="grid", patience=EPOCHS, **GRID),
-    "grid with ASHA": SweepConfig(TRAIN, search="grid", patience=1, **GRID),
-}
+ALPHA, GAMMA, LEARNING_RATE = (0.1, 0.25, 0.5), (0.0, 2.0), (1e-4, 3e-4, 1e-3)
+FULL = SweepConfig(TRAIN, "grid", alpha=ALPHA, gamma=GAMMA, learning_rate=LEARNING_RATE, patience=EPOCHS)
+SEARCHES = {"full grid": FULL, "grid with ASHA": dataclasses.replace(FULL, patience=1)}
 
 
 def main(dataset: str, out: str) -> None:
