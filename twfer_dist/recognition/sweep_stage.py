@@ -238,7 +238,7 @@ def _trial(params: Mapping[str, Any], trials: _Trials) -> None:
         for line in training.fit(state, state.network, config, train, validation):
             if recorder.checkpoint_due():
                 recorder.save(state)
-            log_line(record.run, line | _so_far(state.log))
+            log_line(record.run, _so_far(state.log) | line)  # MLflow compares runs by the metric logged first
             tune.report(line | _so_far(state.log))
     except Diverged as diverged:  # the worst of all trials, and no reason to end the others
         tune.report({METRIC: 0.0, "epoch": len(state.log) + 1, "diverged": str(diverged)})
