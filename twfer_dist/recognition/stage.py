@@ -1,7 +1,9 @@
 """The stage that predicts expressions on Ray Data: for faces of photographs, animated faces, or a data set."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import cv2
@@ -18,9 +20,11 @@ from twfer_dist.dataset import loader
 from twfer_dist.engine import resources
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.id_ranges import IdTable
+from twfer_dist.engine.input_plan import PlannedInput, plan_inputs
 from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.reuse import row_digests
+from twfer_dist.engine.plan import Plan
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition import cross_fitting
@@ -30,6 +34,7 @@ from twfer_dist.recognition.recogniser import Recogniser, open_recogniser
 VERSION = 2
 ROWS_PER_SHARD = 256
 REUSE_KEY_COLUMNS = ("image_id", "row_digest", "model")
+_FIGURE = ["corpus", "figure_id"]
 
 IMAGE_TABLES = {
     "faces": ("faces", FACES),
@@ -100,28 +105,39 @@ def _check_inputs(inputs: Sequence[Artifact]) -> None:
             )
 
 
-def _plan(
-    inputs: Sequence[Artifact], models: Sequence[Artifact], fit: CrossFit | None, output: StageOutput
-) -> pa.Table:
+def _plan(inputs: Sequence[Artifact], models: Sequence[Artifact], fit: CrossFit | None, output: StageOutput) -> Plan:
     """image_id, input and reader (indices of `inputs` and `models`) of each image, and what decides its prediction:
     `row_digest` and `model`. Which training reads which figure is written into `output`.
     """
-    pieces, named = [], []
-    for index, artifact in enumerate(inputs):
-        table, expected = IMAGE_TABLES[artifact.manifest.stage]
-        rows = row_digests(artifact, table, expected, _columns(expected)).rename_columns(["image_id", "row_digest"])
-        pieces.append(rows.append_column("input", pa.array(np.full(len(rows), index, np.int16))))
-        named.append(figures(artifact.table(table, expected, columns=["corpus", "figure_id"])))
-    plan, of_rows = pa.concat_tables(pieces), pa.concat_arrays(named)
-    if len(plan) != pc.count_distinct(plan["image_id"]).as_py():
-        raise UserError("The inputs hold the same images twice: name every output once.")
-    readers = np.zeros(len(plan), np.int16)
-    if fit:
-        readers = fit.assign(of_rows)
-        output.results |= fit.results(of_rows, readers)
-        output.write_file(cross_fitting.FILE, fit.as_csv(of_rows, readers))
+    tables = [IdTable(artifact, *IMAGE_TABLES[artifact.manifest.stage]) for artifact in inputs]
     digests = pa.array([model.digest + (", cross-fitted" if fit else "") for model in models], pa.string())
-    return plan.append_column("reader", pa.array(readers)).append_column("model", digests.take(pa.array(readers)))
+    named, readers = pa.array([], pa.string()), np.zeros(0, np.int16)
+    if fit:
+        named, images = _count_figures(tables)
+        readers = fit.assign(named)
+        output.results |= fit.results(named, images, readers)
+        output.write_file(cross_fitting.FILE, fit.as_csv(named, readers))
+    planned = [PlannedInput(table, _columns(table.schema), _FIGURE if fit else ()) for table in tables]
+    return plan_inputs(planned, partial(_with_readers, digests=digests, named=named, readers=readers))
+
+
+def _count_figures(tables: Sequence[IdTable]) -> tuple[pa.Array, np.ndarray]:
+    """The figures of all rows, each once, and how many rows each has."""
+    counts = Counter[str]()
+    for table in tables:
+        for batch in table.output.scan(table.name, table.schema).to_batches(columns=_FIGURE):
+            counted = pc.value_counts(figures(batch))
+            counts.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
+    return pa.array(list(counts), pa.string()), np.array(list(counts.values()))
+
+
+def _with_readers(rows: pa.Table, digests: pa.Array, named: pa.Array, readers: np.ndarray) -> pa.Table:
+    """The rows with `reader` and `model`. readers: of the figures `named`; where there are none, the only model."""
+    reader = pa.array(np.zeros(len(rows), np.int16))
+    if len(named):
+        reader = pa.array(readers).take(pc.index_in(figures(rows), named))
+        rows = rows.drop_columns(_FIGURE)
+    return rows.append_column("reader", reader).append_column("model", digests.take(reader))
 
 
 def _columns(expected: pa.Schema) -> list[str]:
