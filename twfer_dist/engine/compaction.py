@@ -124,11 +124,12 @@ def _unchanged(table: pa.Table) -> pa.Table:
 
 
 def _delete_others(directory: str, tables: Sequence[str], wanted: set[str]) -> None:
-    """Delete what an interrupted run left of files that are not `wanted`."""
+    """Delete what an interrupted run left of files that are not `wanted`, or do not belong to one that is."""
+    wanted |= {digest_file(path) for path in wanted}
     for table in tables:
         for name in storage.list_files(storage.join(directory, table)):
             path = name if table == "." else f"{table}/{name}"
-            if name.startswith("part-") and path not in wanted:
+            if name.startswith(("part-", digest_file("part-"))) and path not in wanted:
                 storage.delete_file(storage.join(directory, path))
 
 

@@ -22,6 +22,12 @@ from twfer_dist.engine.isolated_worker import IsolatedWorker, WorkerCrash
 from twfer_dist.engine.shards import ShardStore, Step
 
 MAX_TRIES = 2
+MAX_BLOCKS = 10_000
+"""Shards of one Ray data set, of which the driver holds some KB each. Actors are built anew for each data set, so that
+a large cluster takes more at once.
+"""
+
+_BLOCKS_PER_CPU = 1000
 
 
 @dataclass(frozen=True)
@@ -40,19 +46,26 @@ def run_shards(shards: Sequence[int], steps: Sequence[Step], store: ShardStore) 
     """
     ray_cluster.start()
     suspects: list[int] = []
-    dataset = _one_row_each(shards)
-    groups = _grouped(steps)
+    at_once = max(MAX_BLOCKS, _BLOCKS_PER_CPU * resources.slots(1, 0))
     with counted() as attempts:
-        for number, group in enumerate(groups):
-            operator = _Operator(number, number == len(groups) - 1, store, attempts)
-            dataset = _with_operator(dataset, group, operator, len(shards))
-        for row in _rows(dataset):
-            if row["suspect"]:
-                suspects.append(row["shard"])
-            else:
-                yield row["rows"], json.loads(row["counts"])
+        for start in range(0, len(shards), at_once):
+            for row in _rows(_dataset(shards[start : start + at_once], steps, store, attempts)):
+                if row["suspect"]:
+                    suspects.append(row["shard"])
+                else:
+                    yield row["rows"], json.loads(row["counts"])
         if suspects:
             yield from _run_isolated(suspects, steps, store, attempts)
+
+
+def _dataset(shards: Sequence[int], steps: Sequence[Step], store: ShardStore, attempts: Attempts) -> Any:
+    """A data set whose rows are the shards after the last step."""
+    dataset = _one_row_each(shards)
+    groups = _grouped(steps)
+    for number, group in enumerate(groups):
+        operator = _Operator(number, number == len(groups) - 1, store, attempts)
+        dataset = _with_operator(dataset, group, operator, len(shards))
+    return dataset
 
 
 def _with_operator(dataset: Any, steps: Sequence[Step], operator: _Operator, shards: int) -> Any:
