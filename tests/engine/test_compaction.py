@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,17 +24,19 @@ from twfer_dist.engine.hashed_file import write_row_groups
 from twfer_dist.engine.stage import run_stage
 
 
-@pytest.fixture
-def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file for every shard or two of `numbers_spec`."""
-    for name in ("TARGET_ROW_GROUP_BYTES", "TARGET_FILE_BYTES"):
-        monkeypatch.setattr(compaction, name, 500)
+@pytest.fixture(scope="module")
+def small_files() -> Iterator[None]:
+    """A file for every few shards of `numbers_spec`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TARGET_ROW_GROUP_BYTES", "TARGET_FILE_BYTES"):
+            patch.setattr(compaction, name, 500)
+        yield
 
 
-@pytest.fixture
-def undisturbed(ray_cluster: None, small_files: None, tmp_path: Path) -> Artifact:
-    output = run_stage(numbers_spec(Config()), str(tmp_path / "undisturbed"))
-    assert len(output.manifest.files) > 20
+@pytest.fixture(scope="module")
+def undisturbed(ray_cluster: None, small_files: None, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    output = run_stage(numbers_spec(Config()), str(tmp_path_factory.mktemp("undisturbed")))
+    assert len(output.manifest.files) > 2 * JOINED
     return output
 
 
@@ -64,6 +67,7 @@ def joined(out: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in files}
 
 
+@pytest.mark.long
 def test_a_worker_killed_while_it_joins_changes_nothing(undisturbed: Artifact, tmp_path: Path) -> None:
     out, fault = tmp_path / "out", tmp_path / "fault"
     fault.touch()
@@ -71,6 +75,7 @@ def test_a_worker_killed_while_it_joins_changes_nothing(undisturbed: Artifact, t
     assert run_stage(spec, str(out)).digest == undisturbed.digest and not fault.exists()
 
 
+@pytest.mark.long
 def test_files_joined_before_an_interruption_are_kept(undisturbed: Artifact, tmp_path: Path) -> None:
     """A file that was being written, and one that is not wanted any more, are deleted."""
     out, fault = tmp_path / "out", tmp_path / "fault"

@@ -69,6 +69,13 @@ def compact(rows: MappedRows, changes: Mapping[str, Change]) -> list[Part]:
     targets = [_Target(name, number, groups) for name, _ in tables for number, groups in enumerate(layout(sizes[name]))]
     _delete_others(directory, [name for name, _ in tables], {target.path for target in targets})
     parts = list(ray_tasks.run("join shards", partial(_join, rows=rows, changes=changes), targets))
+    _check(rows, parts)
+    return parts
+
+
+def _check(rows: MappedRows, parts: Sequence[Part]) -> None:
+    """Each file was compared with the plan when it was written; here, that they follow each other and are all."""
+    directory, tables = rows.store.directory, rows.store.tables
     for name, _ in tables:
         of_table = [part for part in parts if part.file.table == name]
         total = sum(part.file.rows or 0 for part in of_table)
@@ -78,7 +85,6 @@ def compact(rows: MappedRows, changes: Mapping[str, Change]) -> list[Part]:
                 f"{storage.join(directory, name)} holds {total} rows and not the {rows.rows} ids of the plan in their "
                 f"order: delete {directory}, and start again."
             )
-    return parts
 
 
 def layout(sizes: Sequence[int]) -> list[list[RowGroup]]:
@@ -137,7 +143,7 @@ def _join(target: _Target, rows: MappedRows, changes: Mapping[str, Change]) -> P
     """Write a file, unless its note says that an interrupted run finished it."""
     directory = rows.store.directory
     note = storage.join(directory, WORK, "joined", f"{target.path}.json")
-    if storage.exists(note):
+    if storage.exists(note) and storage.exists(storage.join(directory, target.path)):
         finished = _from_json(json.loads(storage.read_bytes(note)))
         if list(map(tuple, finished.row_groups)) == list(target.row_groups):
             return finished

@@ -1,6 +1,6 @@
 """The plan of a stage that makes a row of every row of its inputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,6 +29,13 @@ def plan_inputs(inputs: Sequence[PlannedInput], complete: Callable[[pa.Table], p
     """
     ranges = id_ranges([planned.table for planned in inputs])
     return Plan(partial(_make, inputs=tuple(inputs), complete=complete), ranges)
+
+
+def with_constants(rows: pa.Table, values: Mapping[str, str]) -> pa.Table:
+    """The rows with a column of one text for each of `values`."""
+    for name, value in values.items():
+        rows = rows.append_column(name, pa.array([value] * len(rows), pa.string()))
+    return rows
 
 
 def _make(ids: IdRange, inputs: Sequence[PlannedInput], complete: Callable[[pa.Table], pa.Table]) -> pa.Table:

@@ -24,7 +24,7 @@ class Plan:
 
 def in_memory(table: pa.Table, rows_per_part: int = ROWS_PER_PART) -> Plan:
     """The plan of a table on the driver, sorted by its id."""
-    table = sort_by_id(_with_long_texts(table))
+    table = sort_by_id(with_long_texts(table))
     starts = range(0, len(table), rows_per_part)
     return Plan(_with_short_texts, [table.slice(start, rows_per_part) for start in starts])
 
@@ -34,7 +34,7 @@ def sort_by_id(table: pa.Table) -> pa.Table:
     return table.sort_by(table.column_names[0])
 
 
-def _with_long_texts(table: pa.Table) -> pa.Table:
+def with_long_texts(table: pa.Table) -> pa.Table:
     """The table with 64-bit offsets in its texts: sorting joins each column, and more than 2 GiB of text would wrap."""
     return _retyped(table, pa.string(), pa.large_string())
 

@@ -16,7 +16,7 @@ from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
 from twfer_dist.engine.id_ranges import IdTable
-from twfer_dist.engine.input_plan import PlannedInput, plan_inputs
+from twfer_dist.engine.input_plan import PlannedInput, plan_inputs, with_constants
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.plan import Plan
@@ -93,13 +93,7 @@ def _plan(inputs: Sequence[Artifact], medians: Mapping[str, np.ndarray], reader:
     """face_id and input (an index) of each face, and what decides its reading."""
     median = storage.sha256(repr(sorted((name, value.tolist()) for name, value in medians.items())).encode())
     planned = [PlannedInput(IdTable(artifact, "faces", FACES), _COLUMNS) for artifact in inputs]
-    return plan_inputs(planned, partial(_with_reader, median=median, reader=reader))
-
-
-def _with_reader(rows: pa.Table, median: str, reader: str) -> pa.Table:
-    for name, value in (("median", median), ("reader", reader)):
-        rows = rows.append_column(name, pa.array([value] * len(rows), pa.string()))
-    return rows
+    return plan_inputs(planned, partial(with_constants, values={"median": median, "reader": reader}))
 
 
 def fetch(plan: pa.Table, *, inputs: Sequence[Artifact]) -> pa.Table:

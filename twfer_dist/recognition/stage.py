@@ -1,6 +1,5 @@
 """The stage that predicts expressions on Ray Data: for faces of photographs, animated faces, or a data set."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 import torch
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS, figures
+from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
 from twfer_dist.core.status import LOW_CONFIDENCE, OK, OUT_OF_DISTRIBUTION, UNREADABLE
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
@@ -29,12 +28,12 @@ from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition import cross_fitting
 from twfer_dist.recognition.cross_fitting import CrossFit, cross_fit
+from twfer_dist.recognition.image_readers import FIGURE, count_figures, with_readers
 from twfer_dist.recognition.recogniser import Recogniser, open_recogniser
 
 VERSION = 2
 ROWS_PER_SHARD = 256
 REUSE_KEY_COLUMNS = ("image_id", "row_digest", "model")
-_FIGURE = ["corpus", "figure_id"]
 
 IMAGE_TABLES = {
     "faces": ("faces", FACES),
@@ -113,31 +112,12 @@ def _plan(inputs: Sequence[Artifact], models: Sequence[Artifact], fit: CrossFit 
     digests = pa.array([model.digest + (", cross-fitted" if fit else "") for model in models], pa.string())
     named, readers = pa.array([], pa.string()), np.zeros(0, np.int16)
     if fit:
-        named, images = _count_figures(tables)
+        named, images = count_figures(tables)
         readers = fit.assign(named)
         output.results |= fit.results(named, images, readers)
         output.write_file(cross_fitting.FILE, fit.as_csv(named, readers))
-    planned = [PlannedInput(table, _columns(table.schema), _FIGURE if fit else ()) for table in tables]
-    return plan_inputs(planned, partial(_with_readers, digests=digests, named=named, readers=readers))
-
-
-def _count_figures(tables: Sequence[IdTable]) -> tuple[pa.Array, np.ndarray]:
-    """The figures of all rows, each once, and how many rows each has."""
-    counts = Counter[str]()
-    for table in tables:
-        for batch in table.output.scan(table.name, table.schema).to_batches(columns=_FIGURE):
-            counted = pc.value_counts(figures(batch))
-            counts.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
-    return pa.array(list(counts), pa.string()), np.array(list(counts.values()))
-
-
-def _with_readers(rows: pa.Table, digests: pa.Array, named: pa.Array, readers: np.ndarray) -> pa.Table:
-    """The rows with `reader` and `model`. readers: of the figures `named`; where there are none, the only model."""
-    reader = pa.array(np.zeros(len(rows), np.int16))
-    if len(named):
-        reader = pa.array(readers).take(pc.index_in(figures(rows), named))
-        rows = rows.drop_columns(_FIGURE)
-    return rows.append_column("reader", reader).append_column("model", digests.take(reader))
+    planned = [PlannedInput(table, _columns(table.schema), FIGURE if fit else ()) for table in tables]
+    return plan_inputs(planned, partial(with_readers, digests=digests, named=named, readers=readers))
 
 
 def _columns(expected: pa.Schema) -> list[str]:

@@ -21,7 +21,7 @@ from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
 from twfer_dist.engine.id_ranges import IdTable
-from twfer_dist.engine.input_plan import PlannedInput, plan_inputs
+from twfer_dist.engine.input_plan import PlannedInput, plan_inputs, with_constants
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.plan import Plan
@@ -95,11 +95,7 @@ def _plan(inputs: Sequence[Artifact], network: str) -> Plan:
     for artifact in inputs:
         table, expected = IMAGE_TABLES[artifact.manifest.stage]
         planned.append(PlannedInput(IdTable(artifact, table, expected), _present(expected)))
-    return plan_inputs(planned, partial(_with_network, network=network))
-
-
-def _with_network(rows: pa.Table, network: str) -> pa.Table:
-    return rows.append_column("network", pa.array([network] * len(rows), pa.string()))
+    return plan_inputs(planned, partial(with_constants, values={"network": network}))
 
 
 def fetch(plan: pa.Table, *, inputs: Sequence[Artifact]) -> pa.Table:
