@@ -40,7 +40,7 @@ def test_a_sweep_nests_its_trials_and_survives_divergence(
     assert (trial["alpha"], trial["learning_rate"]) == (points[good]["alpha"], points[good]["learning_rate"])
     assert trial["epochs"] == 2 and "accuracy/validation" in trial
     best = TrainConfig(**results["best_config"] | {"class_alphas": SMALL.class_alphas})
-    assert best == dataclasses.replace(SMALL, **points[good])
+    assert best == config.trial(points[good])
     assert diverged.keys() == {"alpha", "gamma", "learning_rate", "diverged"}
     assert f"lower learning_rate, which is {points[bad]['learning_rate']:g}" in diverged["diverged"]
     assert any(f"trial {bad} is out: The training diverged" in line for line in results["summary"])

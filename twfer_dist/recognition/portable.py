@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,17 @@ class PortableRecogniser:
         changes a probability by less than 1e-5.
         """
         read = self._find if find_faces else self._crop
-        rows = [self._read(read, image, number) for number, image in enumerate(given, start=1)]
-        readable = [k for k, (pixels, _) in enumerate(rows) if pixels is not None]
-        answers = [_unanswered(*failure) for _, failure in rows]
+        pixels: dict[int, np.ndarray] = {}
+        answers: list[dict[str, Any]] = [{} for _ in given]
+        for k, image in enumerate(given):
+            try:
+                pixels[k] = read(_content(image), f"image {k + 1}")
+            except DecodeError as error:
+                answers[k] = _unanswered(error.status, str(error).rstrip("."))
+        readable = list(pixels)
         for start in range(0, len(readable), _BATCH):
             group = readable[start : start + _BATCH]
-            probabilities, distances = self.recogniser.predict(np.stack([rows[k][0] for k in group]))
+            probabilities, distances = self.recogniser.predict(np.stack([pixels[k] for k in group]))
             for k, values, distance in zip(group, probabilities, distances, strict=True):
                 answers[k] = self._answered(values, distance)
         table = pd.DataFrame(answers, columns=list(COLUMNS))
@@ -85,15 +90,6 @@ class PortableRecogniser:
             return "no confidence of this model was enough for the accuracy aimed at, so no answer is accepted"
         return f"{reason} of {threshold:.2f}" if status == LOW_CONFIDENCE else reason
 
-    def _read(
-        self, read: Callable[[bytes | np.ndarray, str], np.ndarray], image: Any, number: int
-    ) -> tuple[np.ndarray | None, tuple[str, str]]:
-        """An image as the network takes it, or the status and the reason why there is none."""
-        try:
-            return read(_content(image), f"image {number}"), (OK, "")
-        except DecodeError as error:
-            return None, (error.status, str(error).rstrip("."))
-
     def _crop(self, image: bytes | np.ndarray, name: str) -> np.ndarray:
         pixels = image if isinstance(image, np.ndarray) else images.decode(image, loader.LARGEST_SIDE)
         if pixels is None:  # not a format of ours, or larger than a stored crop: read as a photograph is
@@ -108,7 +104,7 @@ class PortableRecogniser:
         if self._finder is None:
             self._finder = _finder()
         data = image if isinstance(image, bytes) else images.encode_png(image)
-        row, faces = self._finder.photograph(_PLANNED | {"photo_id": name, "path": name}, lambda: data)
+        row, faces = self._finder.photograph({**_PLANNED, "photo_id": name, "path": name}, lambda: data)
         found = faces[0] if faces else row
         if found["status"] != OK:
             raise DecodeError(found["status"], found["error"].removeprefix(f"{name}: "))

@@ -93,11 +93,14 @@ class SweepConfig(Settings):
 
     def trial(self, point: Point) -> TrainConfig:
         """The configuration of the trial at a point."""
-        changes = {name: value for name, value in point.items() if not name.startswith(ALPHA_OF)}
-        if not self.class_alphas:
-            return dataclasses.replace(self.train, **changes)
-        alphas = tuple(point[f"{ALPHA_OF}{name}"] for name in EXPRESSIONS)
-        return dataclasses.replace(self.train, **changes, class_alphas=alphas)
+        alphas = tuple(point[f"{ALPHA_OF}{name}"] for name in EXPRESSIONS) if self.class_alphas else None
+        return dataclasses.replace(
+            self.train,
+            alpha=point.get("alpha", self.train.alpha),
+            class_alphas=alphas or self.train.class_alphas,
+            gamma=point["gamma"],
+            learning_rate=point["learning_rate"],
+        )
 
 
 @dataclass(frozen=True)
