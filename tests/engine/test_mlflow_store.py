@@ -12,7 +12,7 @@ import pytest
 from mlflow_server import Proxy
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine.mlflow_store import Unavailable, sqlite_uri
+from twfer_dist.engine.mlflow_store import Store, Unavailable, sqlite_uri
 from twfer_dist.engine.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -102,3 +102,13 @@ def test_two_processes_create_one_database(tmp_path: Path) -> None:
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     printed = [process.communicate(timeout=180) for process in both]
     assert [out for out, _ in printed] == ["1\n", "1\n"], printed
+
+
+def test_an_experiment_opens_with_its_scores(mlflow_uri: str) -> None:
+    store = Store(mlflow_uri, "readable")
+    experiment = store.client.get_experiment(store.experiment_id())
+    view = "workflowType=machine_learning&viewStateShareKey=scores"
+    assert store.page() == f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs?{view}"
+    assert "metrics.`balanced_accuracy/test`" in experiment.tags["mlflow.sharedViewState.scores"]
+    assert "`readable`" in experiment.tags["mlflow.note.content"]
+    assert Store(mlflow_uri, "none").page() is None

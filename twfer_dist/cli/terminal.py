@@ -56,6 +56,8 @@ def print_end(recipe: Recipe, pages: Mapping[str, Sequence[str]], mlflow: str | 
     click.echo(f"\nDone in {seconds:.0f} s. Everything is in {recipe.out}")
     if mlflow:
         click.echo(f"Runs:   {mlflow}")
+        if recipe.tracking and (page := recipe.tracking.page()):
+            click.echo(f"        {page}")
     for kind, paths in pages.items():
         for path in paths:
             click.echo(f"{kind + ':':<7} {path}")

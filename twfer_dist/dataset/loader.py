@@ -57,12 +57,12 @@ class Splits:
     held_out: bool
 
 
-def splits(dataset: Artifact, *, seed: int) -> Splits:
+def splits(dataset: Artifact, *, seed: int, refit: bool = False) -> Splits:
     """The ids of the train, validation and test images that have a result.
 
     If a data set has no validation images (the paper's ARM-1 and ARM-2 have none), a tenth of its training figures,
     chosen by a hash, are held out: a best epoch chosen by test images would make the test worthless. UserError if no
-    image is left for training or for validation.
+    image is left for training or for validation. refit: the training images are those of validation too.
     """
     columns = ["image_id", "split", "corpus", "figure_id", "label"]
     rows = dataset.scan(".", DATASET).to_table(columns=columns, filter=pc.field("status") == OK)
@@ -84,6 +84,8 @@ def splits(dataset: Artifact, *, seed: int) -> Splits:
                 f"{dataset.uri} has no validation images, and its training images show a single figure, which cannot "
                 "serve both: make a data set with more figures, or with a validation part."
             )
+    if refit:
+        parts["train"] = pa.concat_tables([parts["train"], parts["validation"]])
     parts = {name: part.sort_by("image_id") for name, part in parts.items()}
     ids = {name: part["image_id"].to_pylist() for name, part in parts.items()}
     return Splits(ids, {name: figures(part).to_pylist() for name, part in parts.items()}, held_out)

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import functools
+import json
 import logging
 import os
 import re
@@ -28,6 +29,12 @@ REJECTED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE
 """The error codes of MLflow that no retry changes."""
 
 _SQLITE = "sqlite:///"
+_VIEW = "scores"
+_COLUMNS = [
+    "metrics.`balanced_accuracy/test`", "metrics.`balanced_accuracy/validation`", "metrics.`accuracy/test`",
+    "tags.`stage`", "params.`network`", "params.`alpha`", "params.`gamma`", "params.`learning_rate`",
+    "attributes.`Dataset`",
+]  # fmt: skip
 
 
 class Unavailable(UserError):
@@ -218,7 +225,7 @@ class Store:
                     break
                 # At first another process may create it at the same time.
                 with contextlib.nullcontext() if last else contextlib.suppress(Exception):
-                    return client.create_experiment(self.experiment, artifact_location=location)
+                    return client.create_experiment(self.experiment, artifact_location=location, tags=self._tags())
         assert experiment
         if experiment.lifecycle_stage == "deleted":
             restore = (
@@ -230,6 +237,29 @@ class Store:
                 f"`{restore}`, or give the recipe another name."
             )
         return experiment.experiment_id
+
+    def _tags(self) -> dict[str, str]:
+        """What makes an experiment readable in MLflow's interface: a description, and a table with scores first."""
+        return {
+            "mlflow.note.content": f"Stages, trainings and sweeps of the recipe `{self.experiment}`.",
+            "mlflow.experimentKind": "custom_model_development",
+            f"mlflow.sharedViewState.{_VIEW}": json.dumps({"selectedColumns": _COLUMNS, "viewMaximized": True}),
+        }
+
+    def page(self) -> str | None:
+        """The address of the table of runs, for a database on the server that `interface` starts; None where the store
+        does not answer. Without its options MLflow opens a page about language models.
+        """
+        try:
+            with request_timeout(CHECK_TIMEOUT_S):
+                experiment = self.client.get_experiment_by_name(self.experiment)
+        except Exception:  # the work is done, and its runs are kept to be sent
+            return None
+        if not experiment:
+            return None
+        view = f"workflowType=machine_learning&viewStateShareKey={_VIEW}"
+        server = "http://127.0.0.1:5000" if self.database else self.shown.rstrip("/")
+        return f"{server}/#/experiments/{experiment.experiment_id}/runs?{view}"
 
     def check(self) -> None:
         """UserError where the store cannot be used, or is a local file while the cluster has several nodes; Unavailable

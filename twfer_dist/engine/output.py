@@ -49,6 +49,7 @@ class StageOutput:
         self._quiet, self._before, self._tracking = quiet, before, tracking
         self._rows: MappedRows | None = None
         self._has_row_keys = False
+        self._build_id = uuid.uuid4().hex[:12]
         self._revisions: dict[str, Callable[[pa.Table], pa.Table]] = {}
 
     @property
@@ -133,6 +134,10 @@ class StageOutput:
         storage.delete_folder(storage.join(self.directory, WORK))
         return artifact.open_artifact(self.directory)
 
+    def preview(self) -> Manifest:
+        """The manifest as it would be if the output had no more files to come, for a copy that travels."""
+        return self._manifest(self._written_tables(), [], 0)
+
     def _manifest(self, parts: Sequence[Part], keys: Sequence[OutputFile], seconds: float) -> Manifest:
         beside = [*(part.digests for part in parts if part.digests), *keys]
         tables = [part.file for part in parts]
@@ -145,7 +150,7 @@ class StageOutput:
             fingerprint=self.spec.fingerprint,
             **self.spec.fingerprint_payload,
             build_ids=self.spec.build_ids,
-            build_id=uuid.uuid4().hex[:12],
+            build_id=self._build_id,
             digest=storage.digest([(file.path, file.sha256) for file in files]),
             planned_table=next(iter(self.spec.tables)) if self._rows else None,
             rows={name: sum(file.rows or 0 for file in tables if file.table == name) for name in self.spec.tables},

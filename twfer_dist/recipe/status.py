@@ -47,7 +47,11 @@ def find_recogniser(folder: str) -> str:
             f"{folder} holds no recogniser: name the output of a training (train-...), or the output folder of a "
             "recipe that trained one."
         )
-    return max(trainings, key=lambda output: output.results["scores"]["validation"]["balanced_accuracy"]).uri
+
+    def rank(output: Artifact) -> tuple[float, bool]:
+        return output.results["scores"]["validation"]["balanced_accuracy"], "refit" in output.manifest.inputs
+
+    return max(trainings, key=rank).uri
 
 
 def find_faces(folder: str) -> str:

@@ -5,16 +5,29 @@ from typing import Any
 
 import numpy as np
 
+from twfer_dist.core.intervals import as_dict, share_of
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition import calibration, recogniser, training
 from twfer_dist.recognition.training import Predictions, TrainConfig
 
 
-def scores_of(split: str, predictions: Predictions, config: TrainConfig) -> dict[str, Any]:
-    """The metrics of a split under plain names, with n and the confusion matrix."""
+def scores_of(split: str, predictions: Predictions, config: TrainConfig, figures: Sequence[str]) -> dict[str, Any]:
+    """The metrics of a split under plain names, with n, the confusion matrix, and the share that is right with its 95 %
+    interval, of all images ("share") and of each expression ("by_expression", None without images).
+
+    figures: of each image.
+    """
     scores = training.scores(split, predictions, config)
     named = {name.partition("/")[0]: value for name, value in scores.items()}
-    return named | {"n": len(predictions.labels), "confusion": training.confusion_of(predictions).tolist()}
+    named |= {"n": len(predictions.labels), "confusion": training.confusion_of(predictions).tolist()}
+    right, names = predictions.logits.argmax(1) == predictions.labels, np.array(figures, np.str_)
+    of_expressions = (predictions.labels == k for k in range(len(EXPRESSIONS)))
+    return named | {
+        "share": as_dict(share_of(right, names)),
+        "by_expression": [
+            as_dict(share_of(right[rows], names[rows])) if rows.any() else None for rows in of_expressions
+        ],
+    }
 
 
 def held_out_errors(
@@ -24,6 +37,8 @@ def held_out_errors(
     test images, and how many independent images these are worth (`calibration.Confusion`). None without such images.
     """
     splits = [split for split in predictions if split != "train"]
+    if not splits:
+        return None
     names = np.concatenate([np.array(figures[split], np.str_) for split in splits])
     truth = np.concatenate([predictions[split].labels for split in splits])
     predicted = np.concatenate([predictions[split].logits.argmax(1) for split in splits])

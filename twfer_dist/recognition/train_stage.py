@@ -1,12 +1,12 @@
 """The stage that trains a recogniser, data-parallel on Ray Train, and logs it to MLflow."""
 
+import copy
 import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 
 from twfer_dist.core.errors import UserError
@@ -14,20 +14,22 @@ from twfer_dist.dataset import loader
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
-from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recognition import calibration, recogniser, results, training
+from twfer_dist.recognition import calibration, product, recogniser, results, training
+from twfer_dist.recognition.fitted import fit_to, inherit
+from twfer_dist.recognition.settings import check_refit, settings_of
 from twfer_dist.recognition.training import Predictions, State, TrainConfig
 from twfer_dist.training import weights
 from twfer_dist.training.distributed import rank_and_world_size
 from twfer_dist.training.loop import check_divisible
 from twfer_dist.training.observer import Record, Recorder, log_line
 from twfer_dist.training.run import Trained, run_training
+from twfer_dist.training.state import LogLine
 from twfer_dist.training.workers import Workers
 
-VERSION = 3
+VERSION = 4
 
 HISTORY = "history.jsonl"
 
@@ -39,12 +41,16 @@ def train_spec(
     *,
     initial: str | None = None,
     trunk: Artifact | None = None,
+    refit: Artifact | None = None,
+    sweep: Artifact | None = None,
+    register: str | None = None,
     workers: int = 0,
     gpu: bool = False,
     cpus: float = 1,
     checkpoint_seconds: float = 30,
 ) -> StageSpec:
-    """Train a recogniser on the data set and keep its epoch with the best accuracy on the validation images.
+    """Train a recogniser on the data set and keep its epoch with the best balanced accuracy on the validation
+    images.
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
     scores (for each split loss, accuracy, balanced_accuracy, n and a confusion matrix), best_epoch, temperature,
@@ -52,17 +58,24 @@ def train_spec(
     the products during training), run_id, summary.
 
     initial: a file of weights to start from (`recogniser.load_weights`). trunk: a training's output to take the trunk
-    from: the papers' networks start from one that has seen many faces. workers: processes of Ray Train with `cpus`
+    from: the papers' networks start from one that has seen many faces. sweep: its best trial gives the settings.
+    refit: a training that is repeated on its training and validation images together, for as many epochs as were best
+    there; it gives the settings, the calibration and the validation scores. register: the name under which MLflow
+    registers the model, as the newest version and the champion. workers: processes of Ray Train with `cpus`
     each, and a GPU each with `gpu`; 0 trains in this process. A killed training resumes from its last checkpoint, at
     most `checkpoint_seconds` and one epoch old, and ends as an unbroken one would.
     """
+    config = settings_of(sweep, refit) or config
+    if refit:
+        check_refit(refit, dataset, trunk)
     if trunk and dataset.manifest.config.get("fold") and trunk.manifest.inputs["dataset"] != dataset.digest:
         raise UserError(
             f"The trunk {trunk.uri} may have seen the figures of the fold that {dataset.uri} leaves out: start from a "
             "training on this data set."
         )
-    task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk)
-    inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
+    task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk, refit, register)
+    optional = {"trunk": trunk, "refit": refit, "sweep": sweep}
+    inputs = {"dataset": dataset, **{name: artifact for name, artifact in optional.items() if artifact}}
     do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
     return StageSpec("train", VERSION, inputs, config, task.check(), {}, do)
 
@@ -101,6 +114,8 @@ class _Task:
     config: TrainConfig
     initial: str | None
     trunk: Artifact | None
+    refit: Artifact | None
+    register: str | None
 
     @property
     def datasets(self) -> Sequence[Artifact]:
@@ -131,26 +146,33 @@ class _Task:
             recogniser.load_trunk(state.network, self.trunk)
         return state
 
+    def measured(self, line: LogLine) -> LogLine:
+        """A line of the log without what says nothing: a refit is trained on the validation images."""
+        return {name: value for name, value in line.items() if not (self.refit and name.endswith("/validation"))}
+
     def train(self, state: State, record: Record | None) -> _Result:
         import ray.train
         from ray.train.torch import prepare_model
 
         rank, world = rank_and_world_size()
-        splits = loader.splits(self.dataset, seed=self.config.seed)
+        splits = loader.splits(self.dataset, seed=self.config.seed, refit=self.refit is not None)
         share = {split: loader.load(self.dataset, ids, rank=rank, world=world) for split, ids in splits.ids.items()}
         recorder = Recorder[State](record) if record else None
         report = recorder.report if recorder else lambda epochs: None
         network = prepare_model(state.network, move_to_device=False)
         started = time.monotonic()
         for line in training.fit(state, network, self.config, share["train"], share["validation"], report):
+            if self.refit:  # nothing is held out that could choose an epoch
+                state.best = copy.deepcopy(state.network.state_dict())
             speed = len(splits.ids["train"]) / (time.monotonic() - started)
             if recorder:
                 if recorder.checkpoint_due() or line["epoch"] == self.config.epochs:
                     recorder.save(state)
-                log_line(recorder.record.run, line | {"images_per_second": speed})
+                log_line(recorder.record.run, self.measured(line) | {"images_per_second": speed})
             ray.train.report(line)
             started = time.monotonic()
         state.network.load_state_dict(state.best)
+        parts = ("train", "test") if self.refit else tuple(share)
         predictions = {
             split: training.predict(
                 state.network,
@@ -159,7 +181,7 @@ class _Task:
                 features_of=calibration.NOVELTY_IMAGES if split in ("train", *self.calibrated_on) else 1,
             )
             for split, images in share.items()
-            if splits.ids[split]
+            if splits.ids[split] and split in parts
         }
         return _Result(predictions, _figures(splits, world), splits.held_out)
 
@@ -172,31 +194,13 @@ def _figures(splits: loader.Splits, world: int) -> dict[str, list[str]]:
     }
 
 
-@dataclass(frozen=True)
-class _Calibration:
-    temperature: float
-    threshold: calibration.Threshold
-    novelty: calibration.Novelty
-
-
-def _calibrate(train: Predictions, held_out: Sequence[Predictions], accuracy_target: float) -> _Calibration:
-    logits, labels = (np.concatenate([getattr(p, name) for p in held_out]) for name in ("logits", "labels"))
-    temperature = calibration.temperature(logits, labels)
-    confidence = calibration.probabilities(logits, temperature).max(1)
-    return _Calibration(
-        temperature,
-        calibration.threshold(confidence, logits.argmax(1) == labels, accuracy_target),
-        calibration.novelty(train.features, train.feature_labels, np.concatenate([p.features for p in held_out])),
-    )
-
-
 def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) -> None:
     """Calibrate, write the files, and record the scores."""
     config, state, predictions = task.config, trained.state, trained.result.predictions
     train = predictions["train"]
     held_out = [predictions[split] for split in task.calibrated_on if split in predictions]
-    fitted = _calibrate(train, held_out, config.accuracy_target)
-    best_epoch = training.best_epoch(state.log)
+    fitted = inherit(train, task.refit) if task.refit else fit_to(train, held_out, config.accuracy_target)
+    best_epoch = config.epochs if task.refit else training.best_epoch(state.log)
     description = recogniser.describe(
         config.network, config.size, fitted.temperature, fitted.threshold, task.dataset, best_epoch
     )
@@ -204,8 +208,15 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
     output.write_file(recogniser.WEIGHTS, weights.encode(state.network))
     output.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(fitted.novelty))
     output.write_file(recogniser.DESCRIPTION, description)
-    output.write_file(HISTORY, "".join(storage.json_text(line) + "\n" for line in state.log).encode())
-    scores = {split: results.scores_of(split, found, config) for split, found in predictions.items()}
+    output.write_file(
+        HISTORY, "".join(storage.json_text(line) + "\n" for line in map(task.measured, state.log)).encode()
+    )
+    figures = trained.result.figures
+    scores = {split: results.scores_of(split, found, config, figures[split]) for split, found in predictions.items()}
+    held_out_errors = results.held_out_errors(predictions, figures)
+    if task.refit:
+        scores["validation"] = task.refit.results["scores"]["validation"]  # of the network that did not see them
+        held_out_errors = held_out_errors or task.refit.results["held_out"]
     output.results |= {
         "scores": scores,
         "best_epoch": best_epoch,
@@ -213,6 +224,7 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
         "threshold": dataclasses.asdict(fitted.threshold),
         "novelty": {
             "limit": fitted.novelty.limit,
+            "training_limit": fitted.training_limit,
             "percentile": calibration.NOVELTY_PERCENTILE,
             "images": len(train.features),
             "held_out": sum(len(found.features) for found in held_out),
@@ -220,32 +232,21 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
         "images": {split: len(found.labels) for split, found in predictions.items()},
         "validation_held_out": trained.result.held_out,
         "precision": state.precision,
-        "held_out": results.held_out_errors(predictions, trained.result.figures),
+        "held_out": held_out_errors,
         "run_id": trained.run.id,
         "summary": results.summary(config, scores, best_epoch),
     }
-    _log_result(output, trained.run, config, task.dataset, trained.result)
-
-
-def _log_result(output: StageOutput, run: Run, config: TrainConfig, dataset: Artifact, result: _Result) -> None:
-    """Log the result to MLflow: metrics, scores, confusion matrices, and the network as its file holds it."""
-    part = "test" if "test" in result.predictions else "validation"
-    scores = training.scores(part, result.predictions[part], config)
-    own = {f"model_{name}": value for name, value in scores.items()}  # beside the epochs' metrics of these names
-    metrics = {name: output.results[name] for name in ("temperature", "best_epoch")}
-    run.log_metrics(metrics | (scores if part == "test" else {}), step=output.results["best_epoch"])
-    run.log_text(storage.json_text(output.results, indent=2), "scores.json")
-    run.log_text(results.confusion_page(output.results["scores"]), "confusion.html")
-    network = recogniser.build(config.network, config.size)
-    recogniser.load_weights(network, storage.join(output.directory, recogniser.WEIGHTS))
-    example = np.zeros((2, 3, config.size, config.size), np.float32)
-    run.log_model(network.eval(), config.network, example, own, dataset)
+    product.log_result(output, trained.run, config, task.dataset, task.register)
 
 
 def _check(request: Request) -> None:
     check_divisible(request.config.batch, request.compute.workers)
     if request.files.get("initial") and request.one("trunk"):
         raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
+    given = [name for name in ("sweep", "refit") if request.one(name)]
+    if len(given) > 1 or (given and request.config != TrainConfig()):
+        what = "another's settings or a sweep's" if len(given) > 1 else f"the settings of '{given[0]}'"
+        raise UserError(f"A training takes {what}, not its own besides: leave the rest out.")
 
 
 def _build(request: Request) -> StageSpec:
@@ -255,6 +256,9 @@ def _build(request: Request) -> StageSpec:
         request.tracking,
         initial=request.files.get("initial"),
         trunk=request.one("trunk"),
+        refit=request.one("refit"),
+        sweep=request.one("sweep"),
+        register=request.options.get("register"),
         workers=request.compute.workers,
         gpu=request.compute.gpus > 0,
     )
@@ -264,8 +268,14 @@ KIND = StageKind(
     "train",
     makes="a recogniser: ResNet-18 or ARM",
     config=TrainConfig,
-    inputs=(Input("dataset", ("dataset",)), Input("trunk", ("train",), optional=True)),
+    inputs=(
+        Input("dataset", ("dataset",)),
+        Input("trunk", ("train",), optional=True),
+        Input("sweep", ("sweep",), optional=True),
+        Input("refit", ("train",), optional=True),
+    ),
     files=(InputFile("initial"),),
+    options=("register",),
     build=_build,
     check=_check,
     tracked=True,

@@ -85,13 +85,13 @@ class State(TrainingState):
 
 
 def best_epoch(history: Sequence[Mapping[str, float | str]]) -> int:
-    """The epoch (from 1) with the best accuracy on the validation images; among equals, the one with the lowest loss,
-    then the earliest.
+    """The epoch (from 1) with the best balanced accuracy on the validation images; among equals, the one with the
+    lowest loss, then the earliest.
     """
 
     def rank(index: int) -> tuple[float, float, int]:
         metrics = history[index]
-        return float(metrics["accuracy/validation"]), -float(metrics["loss/validation"]), -index
+        return float(metrics["balanced_accuracy/validation"]), -float(metrics["loss/validation"]), -index
 
     return 1 + max(range(len(history)), key=rank)
 
