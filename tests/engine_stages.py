@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,9 @@ def numbers_spec(
     rows_per_shard: int = 16,
     step: Step | None = None,
     first: Step | None = None,
+    change: Callable[[pa.Table], pa.Table] | None = None,
 ) -> StageSpec:
-    """Two steps, by default `doubled` and `Adder`, on `config.rows` rows."""
+    """Two steps, by default `doubled` and `Adder`, on `config.rows` rows. change: made while the digits are joined."""
     plan = pa.table({"id": [f"{i:05d}" for i in reversed(range(config.rows))], "value": list(range(config.rows))})
     steps = [
         first or Step(doubled),
@@ -168,13 +170,36 @@ def numbers_spec(
 
     def do(output: StageOutput) -> None:
         output.map(plan, steps, rows_per_shard=rows_per_shard)
+        if change:
+            output.revise("digits", change)
         output.results["rows_per_second"] = "not measured here"
 
     return StageSpec("numbers", 1, inputs or {}, config, {}, TABLES, do)
 
 
-if __name__ == "__main__":  # <out> <seconds for each shard>: a run for a test to kill
-    from twfer_dist.engine import log
+JOINED = 3  # files of digits
+
+
+def unchanged(digits: pa.Table, *, out: str = "", fault: str = "", seconds: float = 0.0) -> pa.Table:
+    """The same table, while something happens to the worker that joins it, once JOINED files are there.
+
+    fault: a file; where it exists it is deleted, and the worker is killed, or, where it says so, there is no room.
+    seconds: to wait for each piece.
+    """
+    time.sleep(seconds)
+    if fault and Path(fault).exists() and len(list(Path(out).glob("numbers-*/digits/part-*.parquet"))) >= JOINED:
+        if Path(fault).read_text() == "no room":
+            raise UserError("there is no room.")
+        Path(fault).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return digits
+
+
+if __name__ == "__main__":  # <out> <seconds for each shard> [seconds to join each]: a run for a test to kill
+    from twfer_dist.engine import compaction, log
 
     log.configure()
-    run_stage(numbers_spec(Config(), seconds=float(sys.argv[2])), sys.argv[1])
+    if len(sys.argv) > 3:
+        compaction.TARGET_ROW_GROUP_BYTES = compaction.TARGET_FILE_BYTES = 500
+    slow = partial(unchanged, seconds=float(sys.argv[3])) if len(sys.argv) > 3 else None
+    run_stage(numbers_spec(Config(), seconds=float(sys.argv[2]), change=slow), sys.argv[1])

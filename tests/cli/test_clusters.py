@@ -21,6 +21,8 @@ LOCK = dict(
 )
 DOCKERFILE = (CLUSTERS / "Dockerfile").read_text()
 AWS = yaml.safe_load((CLUSTERS / "aws.yaml").read_text())
+GCP = yaml.safe_load((CLUSTERS / "gcp.yaml").read_text())
+MLFLOW = list(yaml.safe_load_all((CLUSTERS / "mlflow.yaml").read_text()))
 CONFIGMAP, RAYJOB = yaml.safe_load_all((CLUSTERS / "rayjob.yaml").read_text())
 RAYCLUSTER = RAYJOB["spec"]["rayClusterSpec"]
 
@@ -62,11 +64,19 @@ def parse(command: list[str]) -> None:
     inner.make_context(command[0], list(rest))
 
 
-def test_ray_accepts_the_ray_up_file(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("config", [AWS, GCP], ids=["aws", "gcp"])
+def test_ray_accepts_the_ray_up_files(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # file mounts are relative to it
-    filled = checked_by_ray(AWS)
+    filled = checked_by_ray(config)
     assert filled["available_node_types"]["gpu"]["min_workers"] == 0
-    assert filled["provider"]["type"] == "aws"
+    assert filled["provider"]["type"] in ("aws", "gcp")
+
+
+def test_nodes_start_from_an_image_with_a_driver() -> None:
+    """Ray's own default for AWS is older than torch's CUDA needs."""
+    assert all("deeplearning" in node["node_config"]["ImageId"] for node in AWS["available_node_types"].values())
+    disks = [disk for node in GCP["available_node_types"].values() for disk in node["node_config"]["disks"]]
+    assert all("nvidia" in disk["initializeParams"]["sourceImage"] for disk in disks)
 
 
 @pytest.mark.parametrize(
@@ -92,26 +102,35 @@ def test_ray_refuses_the_ray_up_file_with_a_fault(
         checked_by_ray(config)
 
 
-def test_ray_up_asks_for_a_token_and_spares_the_head() -> None:
-    assert "-e RAY_AUTH_MODE=token" in AWS["docker"]["run_options"]
-    assert "/home/ray/.ray/auth_token" in AWS["file_mounts"]
-    head = AWS["available_node_types"][AWS["head_node_type"]]
+@pytest.mark.parametrize("config", [AWS, GCP], ids=["aws", "gcp"])
+def test_ray_up_asks_for_a_token_and_spares_the_head(config: dict[str, Any]) -> None:
+    assert "-e RAY_AUTH_MODE=token" in config["docker"]["run_options"]
+    assert "/home/ray/.ray/auth_token" in config["file_mounts"]
+    head = config["available_node_types"][config["head_node_type"]]
     assert head["resources"] == {"CPU": 0, "GPU": 0}
-    assert "--num-cpus=0" in AWS["head_start_ray_commands"][-1]
+    assert "--num-cpus=0" in config["head_start_ray_commands"][-1]
 
 
 def test_versions_equal_the_lock() -> None:
     ray = LOCK["ray"]
     assert re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE) == [f"rayproject/ray:{ray}-py311"]
-    assert AWS["docker"]["head_image"] == f"rayproject/ray:{ray}-py311"
-    assert AWS["docker"]["worker_image"] == f"rayproject/ray:{ray}-py311-gpu"
-    for place in (DOCKERFILE, " ".join(AWS["setup_commands"])):
+    for config in (AWS, GCP):
+        assert config["docker"]["head_image"] == f"rayproject/ray:{ray}-py311"
+        assert config["docker"]["worker_image"] == f"rayproject/ray:{ray}-py311-gpu"
+        assert config["file_mounts"]["/home/ray/twfer/requirements.lock"] == "requirements.lock"
+    for place in (DOCKERFILE, *(" ".join(config["setup_commands"]) for config in (AWS, GCP))):
         assert re.search(r"pip install --no-cache-dir -r \S*requirements\.lock", place)
-    assert AWS["file_mounts"]["/home/ray/twfer/requirements.lock"] == "requirements.lock"
     assert RAYCLUSTER["rayVersion"] == ray
-    images = {container["image"] for group in groups() for container in group["template"]["spec"]["containers"]}
+    pods = [group["template"]["spec"] for group in groups()] + [pod(name) for name in ("mlflow",)]
+    images = {container["image"] for spec in pods for container in spec["containers"]}
     assert images == {f"example.org/twfer_dist:{__version__}-ray{ray}"}
     assert f"-t {images.pop()} " in DOCKERFILE
+
+
+def pod(name: str) -> dict[str, Any]:
+    """The pod of a deployment in mlflow.yaml."""
+    (found,) = [one for one in MLFLOW if (one["kind"], one["metadata"]["name"]) == ("Deployment", name)]
+    return found["spec"]["template"]["spec"]
 
 
 def groups() -> list[dict[str, Any]]:
@@ -152,6 +171,24 @@ def test_the_rayjob_goes_away_scales_and_asks_for_the_token() -> None:
         g for g in workers.values() if "nvidia.com/gpu" in g["template"]["spec"]["containers"][0]["resources"]["limits"]
     ]
     assert [group["minReplicas"] for group in with_gpu] == [0]
+
+
+def test_pods_are_no_superuser_and_hold_no_secret() -> None:
+    workers = [group["template"]["spec"] for group in RAYCLUSTER["workerGroupSpecs"]]
+    for spec in (*workers, pod("mlflow"), pod("mlflow-postgres")):
+        assert spec["securityContext"]["runAsNonRoot"] is True and spec["automountServiceAccountToken"] is False
+        assert all(one["securityContext"]["allowPrivilegeEscalation"] is False for one in spec["containers"])
+    for path in CLUSTERS.glob("*.yaml"):
+        assert not re.search(r"(?i)(password|secret_access_key|auth_token): +[^{$&*~\s]", path.read_text()), path.name
+
+
+def test_only_the_server_of_runs_reaches_its_database() -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in MLFLOW if one["kind"] == "NetworkPolicy"}
+    (rule,) = policies["mlflow-postgres"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "mlflow"}}}]
+    recipe = yaml.safe_load(next(iter(CONFIGMAP["data"].values())))
+    ports = {one["metadata"]["name"]: one["spec"]["ports"][0]["port"] for one in MLFLOW if one["kind"] == "Service"}
+    assert recipe["tracking"] == f"http://mlflow:{ports['mlflow']}"
 
 
 def test_rayjob_starts_what_image_and_config_map_hold(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The progress line at a terminal."""
+"""Progress at a terminal, and in the log of a job."""
 
 import os
 import pty
@@ -37,3 +37,13 @@ def test_nothing_is_printed_without_a_terminal(tmp_path: Path) -> None:
         [sys.executable, "-c", PROGRAM, str(tmp_path / "progress.txt")], capture_output=True, check=True, timeout=60
     )
     assert done.stdout == b"" and done.stderr == b""
+
+
+def test_a_log_gets_whole_lines(tmp_path: Path) -> None:
+    program = "import twfer_dist.engine.progress as progress; progress.LINE_S = 0.3\n" + PROGRAM
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "progress.txt")], capture_output=True, check=True, timeout=60
+    )
+    lines = done.stderr.decode().splitlines()
+    assert 1 <= len(lines) <= 4 and all(line.startswith("train: 1.5 of 4 epochs (") for line in lines)
+    assert b"\r" not in done.stderr

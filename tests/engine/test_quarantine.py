@@ -13,7 +13,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import KILLED
 from twfer_dist.engine import quarantine
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.attempts import Attempts
+from twfer_dist.engine.attempts import counted
 from twfer_dist.engine.isolated_worker import IsolatedWorker, Tables, WorkerCrash
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
@@ -89,15 +89,23 @@ def test_rows_of_a_worker_killed_from_outside_are_redone() -> None:
     assert not killed and [piece["rows"] for piece in pieces] == [IDS]
 
 
-def test_a_class_that_keeps_crashing_on_load_is_refused(tmp_path: Path) -> None:
-    attempts = Attempts(str(tmp_path))
-    for number in range(3):
-        (tmp_path / "_work" / "tries").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "_work" / "tries" / f"Adder.{number}").touch()  # the mark of a process that died over it
-    with pytest.raises(UserError, match="Adder crashed its worker 3 times while loading, probably out of memory: give"):
-        attempts.build(Adder, {"add": 1}, limit=3)
-    assert attempts.build(Adder, {"add": 1}, limit=4).add == 1  # type: ignore[attr-defined]
-    assert list((tmp_path / "_work" / "tries").iterdir()) == []  # a success forgets the crashes
+def test_a_class_that_keeps_crashing_on_load_is_refused(ray_cluster: None) -> None:
+    with counted() as attempts:
+        for number in range(3):  # begun by processes that died over it
+            attempts.actor.begin.remote("loading Adder", str(number))
+        words = "Adder crashed its worker 3 times while loading, probably out of memory: give"
+        with pytest.raises(UserError, match=words):
+            attempts.build(Adder, {"add": 1}, limit=3)
+        assert attempts.build(Adder, {"add": 1}, limit=4).add == 1  # type: ignore[attr-defined]
+        assert attempts.build(Adder, {"add": 1}, limit=1).add == 1  # type: ignore[attr-defined]  # a success forgets
+
+
+def test_deaths_over_a_shard_are_counted(ray_cluster: None) -> None:
+    with counted() as attempts:
+        attempts.actor.begin.remote("step 0 of shard 7", "of a process that died")
+        for shard, deaths in ((7, 1), (7, 1), (8, 0)):
+            with attempts.attempt(shard, "step 0") as earlier:
+                assert earlier == deaths
 
 
 @pytest.mark.long

@@ -17,9 +17,11 @@ from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import artifact, compaction, log, stage, storage
 from twfer_dist.engine.artifact import Artifact, Reused
 from twfer_dist.engine.config import package_path
+from twfer_dist.engine.digests import digest_ids
+from twfer_dist.engine.map import MappedRows
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.reuse import keep_permanent
-from twfer_dist.engine.shards import Step
+from twfer_dist.engine.shards import PlannedPart, ShardStore, Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces.stage import FacesConfig, faces_spec
@@ -227,11 +229,21 @@ def test_reused_and_computed_rows_are_merged_by_id(tmp_path: Path) -> None:
     tables = {"photographs": schema.PHOTOGRAPHS, "faces": schema.FACES}
     before = run_stage(StageSpec("faces", 1, {}, {}, {}, tables, do), str(tmp_path))
     reuse = keep_permanent(before, "photographs", schema.PHOTOGRAPHS)
-    assert reuse.keep == {"a", "c", "d"}
-    merged = reuse.merge("faces", schema.FACES, ["c", None], iter([faces("b-00")]))
-    assert [piece["face_id"].to_pylist() for piece in merged] == [["a-00", "a-01", "b-00"], ["d-00"]]
-    merged = reuse.merge("photographs", schema.PHOTOGRAPHS, ["c", None], iter([photographs(b="ok")]))
-    assert [piece["status"].to_pylist() for piece in merged] == [["ok", "ok"], ["no_face", "ok"]]
+    plan = pa.table({"photo_id": ["a", "b", "c", "d"]})
+    assert reuse.keeps(plan).to_pylist() == [True, False, True, True]
+
+    store = ShardStore(str(tmp_path / "new"), tuple(tables.items()), 2, (PlannedPart(0, 4, "a", "d", to_compute=1),))
+    storage.write_parquet(store.plan_file(0), plan, store.rows_per_shard)
+    storage.write_parquet(store.rest_file(0), plan.slice(1, 1), store.rows_per_shard)
+    computed = {"photographs": photographs(b="ok"), "faces": faces("b-00")}
+    store.write(0, computed, digest_ids(store.planned(0)))
+    rows = MappedRows(store, reuse)
+    merged = [piece["face_id"].to_pylist() for piece in rows.pieces("faces", 0)]
+    assert merged == [["a-00", "a-01", "b-00"], ["d-00"]]
+    statuses = [piece["status"].to_pylist() for piece in rows.pieces("photographs", 0, columns=["photo_id", "status"])]
+    assert statuses == [["ok", "ok"], ["no_face", "ok"]]
+    (second,) = rows.pieces("faces", 0, start=1)
+    assert second["face_id"].to_pylist() == ["d-00"]
 
 
 def test_only_added_or_changed_photographs_are_read(ray_cluster: None, tmp_path: Path) -> None:

@@ -91,7 +91,9 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(numbers: Artifact, tmp_pa
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
 
     try:
-        with pytest.raises(UserError, match=r"numbers cannot be written \(.*File too large.*\): free space .* is kept"):
+        with pytest.raises(
+            UserError, match=r"_manifest.json cannot be written \(.*File too large.*\): free space .* is kept"
+        ):
             run_stage(dataclasses.replace(spec, do=fill_disk), str(tmp_path))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -23,7 +23,7 @@ import twfer_dist
 from twfer_dist.core import images
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
-from twfer_dist.engine import registry
+from twfer_dist.engine import intact, registry
 from twfer_dist.engine.artifact import Artifact, open_artifact
 from twfer_dist.engine.mlflow_store import sqlite_uri
 from twfer_dist.engine.stage import run_stage
@@ -129,7 +129,7 @@ def test_a_registered_model_is_the_output_itself(registered: tuple[Artifact, str
     assert (fetched.name, fetched.digest, fetched.build_id) == (
         registered[0].name, registered[0].digest, registered[0].build_id
     )  # fmt: skip
-    assert fetched.fault() is None and fetched.uri == registry.fetch("models:/spots/1", str(tmp_path), None)
+    assert intact.fault(fetched) is None and fetched.uri == registry.fetch("models:/spots/1", str(tmp_path), None)
     assert fetched.results["scores"] == registered[0].results["scores"]
 
 

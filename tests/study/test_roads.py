@@ -77,7 +77,9 @@ def test_errors_on_other_images_alone_correct_no_road(world: World, tmp_path: Pa
     faces = make_faces(str(tmp_path), figures=14, labelled=False)
     reader = make_road(str(tmp_path), faces, READER, READ, held_out=records[2])
     seen, tested = pa.array([], pa.string()), (pa.array(list("abcd")), pa.array(list("fghi")))
-    read = CrossFit(tuple(trainings), (seen, seen), tested).results(pa.array(list("abcdefghij")), np.arange(10) % 2)
+    read = CrossFit(tuple(trainings), (seen, seen), tested).results(
+        pa.array(list("abcdefghij")), np.ones(10, int), np.arange(10) % 2
+    )
     paper = make_road(str(tmp_path), faces, PAPER, PAPERS, **read)
     report = report_on(str(tmp_path), faces, reader, paper, models=trainings)
     study = json_of(report)

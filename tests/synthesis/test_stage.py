@@ -19,8 +19,9 @@ from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.synthesis import checkpoints, stage
+from twfer_dist.synthesis import checkpoints
 from twfer_dist.synthesis.networks import Generator
+from twfer_dist.synthesis.source_faces import find_source_faces
 from twfer_dist.synthesis.stage import AnimateConfig, Animator, animate_spec, rows_per_shard
 from twfer_dist.training import precision
 
@@ -46,6 +47,11 @@ def animated(
 ) -> Artifact:
     out = str(tmp_path_factory.mktemp("animated"))
     return run_stage(animate_spec([some_faces], CONFIG, generator, actors=2), out, quiet=True)
+
+
+def source_faces(inputs: list[Artifact], config: AnimateConfig) -> pa.Table:
+    found = find_source_faces(inputs, config.select)
+    return pa.concat_tables(found.read(part.ids) for part in found.ranges)
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -136,7 +142,7 @@ def test_expressions_may_come_from_other_faces(
     assert {name[:5] for name in rows["reference_id"].to_pylist()} == {"drawn"}
 
 
-def test_calm_leaves_out_the_more_expressive_half(tmp_path: Path) -> None:
+def test_calm_leaves_out_the_more_expressive_half(ray_cluster: None, tmp_path: Path) -> None:
     """Faces without a label; of a small folder, as many as it takes to train on."""
     rows = [row | {"label": None} for row in face_rows(30, expressions=False)]
     for k, row in enumerate(rows):
@@ -145,22 +151,24 @@ def test_calm_leaves_out_the_more_expressive_half(tmp_path: Path) -> None:
     for count, calm in ((30, 15), (14, 12), (5, 5)):
         table = pa.Table.from_pylist(rows[:count], schema=FACES)
         some = artifact(str(tmp_path), f"faces{count}", "faces", table, FACES)
-        chosen = stage._source_faces([some], [stage._without_images(some)], config)
+        chosen = source_faces([some], config)
         loudest = sorted(row["action_units"][0] for row in rows[:count])[calm - 1]
         assert len(chosen) == calm and max(units[0] for units in chosen["action_units"].to_pylist()) <= loudest + 1e-6
 
 
 @pytest.mark.parametrize(("select", "count"), [("neutral", 3), ("unlabelled", 5), ("all", 23)])
-def test_select_names_the_faces_to_animate(some_faces: Artifact, tmp_path: Path, select: Any, count: int) -> None:
+def test_select_names_the_faces_to_animate(
+    ray_cluster: None, some_faces: Artifact, tmp_path: Path, select: Any, count: int
+) -> None:
     rows = [row | {"label": None} for row in face_rows(2, corpus="warriors", expressions=False)]
     unlabelled = artifact(str(tmp_path), "faces", "faces", pa.Table.from_pylist(rows, schema=FACES), FACES)
     inputs = [some_faces, unlabelled]
     config = AnimateConfig(select=select)
-    source_faces = stage._source_faces(inputs, [stage._without_images(one) for one in inputs], config)
-    assert len(source_faces) == count and set(source_faces["status"].to_pylist()) == {OK}
+    chosen = source_faces(inputs, config)
+    assert len(chosen) == count and set(chosen["status"].to_pylist()) == {OK}
 
 
-def test_no_face_to_animate_is_refused(some_faces: Artifact, generator: str, tmp_path: Path) -> None:
+def test_no_face_to_animate_is_refused(ray_cluster: None, some_faces: Artifact, generator: str, tmp_path: Path) -> None:
     only = some_faces.table("faces", FACES).filter(pc.field("label") == 1)
     surprised = artifact(str(tmp_path), "surprised", "faces", only, FACES)
     with pytest.raises(UserError, match="No face to animate"):

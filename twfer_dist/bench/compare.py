@@ -21,6 +21,7 @@ import torch
 from twfer_dist.core.conformity import conform
 from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.plan import Plan, in_memory, sort_by_id
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
@@ -104,7 +105,7 @@ def _seconds(job: StageSpec, out: str) -> float:
 class _Recorder(Exception):
     """Stands in for a StageOutput: records what the stage maps, and ends the stage by raising itself."""
 
-    plan: pa.Table
+    plan: Sequence[pa.Table]
     steps: Sequence[Step]
     rows_per_shard: int
 
@@ -113,9 +114,16 @@ class _Recorder(Exception):
         self.results: dict[str, Any] = {}
 
     def map(
-        self, plan: pa.Table, steps: Sequence[Step], *, rows_per_shard: int, reuse_key_columns: Sequence[str] = ()
+        self,
+        plan: pa.Table | Plan,
+        steps: Sequence[Step],
+        *,
+        rows_per_shard: int,
+        reuse_key_columns: Sequence[str] = (),
     ) -> None:
-        self.plan, self.steps, self.rows_per_shard = plan, steps, rows_per_shard
+        whole = in_memory(plan, len(plan) or 1) if isinstance(plan, pa.Table) else plan
+        self.plan = [sort_by_id(rows) for rows in map(whole.make, whole.parts)]
+        self.steps, self.rows_per_shard = steps, rows_per_shard
         raise self
 
 
@@ -125,7 +133,7 @@ def _bare_rate(job: StageSpec, processes: int, folder: str) -> float:
     with contextlib.suppress(_Recorder):
         job.do(cast(StageOutput, recorder))
     rows = recorder.rows_per_shard
-    shards = [recorder.plan.slice(start, rows) for start in range(0, len(recorder.plan), rows)]
+    shards = [part.slice(start, rows) for part in recorder.plan for start in range(0, len(part), rows)]
     shares = [share for k in range(processes) if (share := shards[k::processes])]
     loop = partial(_loop, recorder.steps, folder, job.tables)
     with concurrent.futures.ProcessPoolExecutor(len(shares), multiprocessing.get_context("spawn")) as pool:

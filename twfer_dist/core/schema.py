@@ -267,7 +267,7 @@ def figures(rows: pa.Table | pa.RecordBatch) -> pa.Array:
     figures.
     """
     corpus, figure_id = (pc.fill_null(rows[name], "") for name in ("corpus", "figure_id"))
-    named = pc.binary_join_element_wise(corpus, figure_id, "\0")
+    named = pc.binary_join_element_wise(corpus, figure_id, pa.scalar("\0", figure_id.type))
     named = pc.if_else(pc.starts_with(figure_id, SEVERAL_CORPORA), figure_id, named)
     return named.combine_chunks() if isinstance(named, pa.ChunkedArray) else named
 

@@ -11,6 +11,7 @@ from twfer_dist.core import schema
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.plan import sort_by_id, with_long_texts
 
 ORIGINS = {"photographs": ("photograph", "faces", schema.FACES), "animated": ("animated", ".", schema.ANIMATED)}
 """What a data set may include: the origin of its rows, and the table and schema that they come from."""
@@ -48,7 +49,7 @@ def collect_candidates(
         raise UserError(
             f"There is no image for the data set ({reasons}): include other origins or corpora, or label photographs."
         )
-    candidates = pa.concat_tables(tables).combine_chunks().sort_by("image_id")
+    candidates = sort_by_id(with_long_texts(pa.concat_tables(tables)).combine_chunks())
     if len(candidates) != pc.count_distinct(candidates["image_id"]).as_py():
         raise UserError(
             "The inputs of a data set hold the same images twice: name every finished output and every corpus once."

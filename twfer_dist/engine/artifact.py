@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 
 from twfer_dist.core.conformity import check_schema
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine.storage import join, name_of, read_bytes, resolve, sha256_file
+from twfer_dist.engine.storage import join, name_of, read_bytes, resolve
 
 MANIFEST = "_manifest.json"
 WORK = "_work"  # the folder of an unfinished output with what it resumes from; deleted when the output is finished
@@ -26,12 +26,13 @@ INDEX = "stages.json"  # the file beside the outputs of a recipe that maps stage
 
 @dataclasses.dataclass(frozen=True)
 class OutputFile:
-    """A file of an output; one of a table has `table` and `rows`."""
+    """A file of an output; one of a table has `table` and `rows`, and `first` where it has rows."""
 
     path: str  # relative to the output
     sha256: str
     table: str | None = None
     rows: int | None = None
+    first: str | None = None  # the first id; files written by earlier versions lack it
 
     def as_json(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if value is not None}
@@ -78,7 +79,8 @@ class Manifest:
         reused = known["reused"]
         known["reused"] = Reused(reused["from"], reused["rows"]) if reused else None
         known["files"] = tuple(
-            OutputFile(file["path"], file["sha256"], file.get("table"), file.get("rows")) for file in known["files"]
+            OutputFile(file["path"], file["sha256"], *(file.get(key) for key in ("table", "rows", "first")))
+            for file in known["files"]
         )
         return cls(**known)
 
@@ -119,29 +121,33 @@ class Artifact:
         """The URI of a file in the directory."""
         return join(self.uri, name)
 
-    def fault(self) -> str | None:
-        """What is wrong with the first file that is missing or changed; None where all are intact."""
-        for entry in self.manifest.files:
-            uri = self.path(entry.path)
-            try:
-                if sha256_file(uri) != entry.sha256:
-                    return f"{uri} was changed since it was written"
-            except FileNotFoundError:
-                return f"{uri} is missing"
-        return None
-
-    def scan(self, table: str, expected: pa.Schema) -> ds.Dataset:
-        """A table ("." is the one in the directory itself) as an Arrow dataset. UserError where the output does not
-        hold it or its schema is not `expected`.
+    def files(self, table: str, low: str = "", high: str | None = None) -> list[OutputFile]:
+        """The files of a table ("." is the one in the directory itself) that may hold ids from `low` to `high`.
+        UserError where the output does not hold the table.
         """
-        names = [file.path for file in self.manifest.files if file.table == table]
-        if not names:
+        files = [file for file in self.manifest.files if file.table == table]
+        if not files:
             raise UserError(
                 f"{self.uri} holds no table '{table}': it is the output of stage '{self.manifest.stage}'; name "
                 "another directory."
             )
+        if any(file.first is None for file in files):
+            return files
+        ends = [*(file.first for file in files[1:]), None]
+        chosen = [
+            file
+            for file, end in zip(files, ends, strict=True)
+            if (high is None or (file.first or "") <= high) and (end is None or low < end)
+        ]
+        return chosen or files[:1]
+
+    def scan(self, table: str, expected: pa.Schema, low: str = "", high: str | None = None) -> ds.Dataset:
+        """A table as an Arrow dataset, of its `files` alone. UserError where the output does not hold it or its schema
+        is not `expected`.
+        """
+        names = [file.path for file in self.files(table, low, high)]
         fs, base = resolve(self.uri)
-        with self._readable(table):
+        with self.readable(table):
             scanned = ds.dataset([f"{base}/{name}" for name in names], filesystem=fs, format="parquet")
         check_schema(scanned.schema, expected, f"{self.uri}/{names[0]}")
         return scanned
@@ -153,20 +159,23 @@ class Artifact:
 
         The files are sorted by id, so that reading a few ids reads a few row groups.
         """
-        scanned = self.scan(table, expected)
         key = expected.names[0]
         if ids is None:
-            with self._readable(table):
+            scanned = self.scan(table, expected)
+            with self.readable(table):
                 return scanned.to_table(columns=columns)
         wanted = pa.array(sorted(ids), pa.string())
         if not len(wanted):
-            return scanned.schema.empty_table().select(columns or expected.names)
-        between = (pc.field(key) >= wanted[0]) & (pc.field(key) <= wanted[-1])
-        with self._readable(table):
+            return self.scan(table, expected).schema.empty_table().select(columns or expected.names)
+        low, high = wanted[0].as_py(), wanted[-1].as_py()
+        scanned = self.scan(table, expected, low, high)
+        between = (pc.field(key) >= low) & (pc.field(key) <= high)
+        with self.readable(table):
             return scanned.to_table(columns=columns, filter=between & pc.field(key).isin(wanted))
 
     @contextlib.contextmanager
-    def _readable(self, table: str) -> Iterator[None]:
+    def readable(self, table: str) -> Iterator[None]:
+        """Turn a failure to read a table into a UserError that names the output."""
         try:
             yield
         except (OSError, pa.ArrowInvalid) as error:

@@ -11,7 +11,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
 from twfer_dist.engine import artifact, storage
 from twfer_dist.engine.artifact import WORK
-from twfer_dist.engine.shards import ShardStore
+from twfer_dist.engine.shards import PLAN, REST, ShardStore
 
 EXAMPLES = 3  # of each status
 
@@ -40,7 +40,15 @@ def inspect(directory: str) -> dict[str, Any]:
 
 def planned_rows(directory: str) -> int:
     """How many rows an unfinished output plans to compute."""
-    return ShardStore(storage.absolute(directory), ()).planned_rows()
+    store = ShardStore(storage.absolute(directory), ())
+    rows = {}
+    for folder, file_of in ((PLAN, store.plan_file), (REST, store.rest_file)):  # what is not reused comes last
+        for name in storage.list_files(storage.join(store.directory, WORK, folder)):
+            if name.endswith(".parquet"):
+                number = int(name.removesuffix(".parquet").rpartition("-")[2])
+                with storage.open_parquet(file_of(number)) as file:
+                    rows[number] = file.metadata.num_rows
+    return sum(rows.values())
 
 
 def _finished_files(directory: str) -> dict[str, list[str]]:

@@ -6,21 +6,25 @@ import platform
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 import twfer_dist
 from twfer_dist.core.conformity import conform
-from twfer_dist.engine import artifact, compaction, reuse, storage
+from twfer_dist.engine import artifact, compaction, reuse, row_keys, storage
 from twfer_dist.engine.artifact import WORK, Artifact, Manifest, OutputFile, Reused
-from twfer_dist.engine.map import MappedRows, compute_shards
+from twfer_dist.engine.compaction import Part
+from twfer_dist.engine.map import MappedRows, compute_shards, count_kept, set_reused_aside, write_plan
+from twfer_dist.engine.plan import Plan, in_memory, sort_by_id
 from twfer_dist.engine.progress import Log, Progress
 from twfer_dist.engine.reuse import Reuse
-from twfer_dist.engine.shards import ShardStore, Step, sort_by_id
+from twfer_dist.engine.shards import ShardStore, Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
+
+_SHARDS_PER_PART = 64  # of a plan on the driver
 
 
 class StageOutput:
@@ -44,6 +48,7 @@ class StageOutput:
         self.results: dict[str, Any] = {}
         self._quiet, self._before, self._tracking = quiet, before, tracking
         self._rows: MappedRows | None = None
+        self._has_row_keys = False
         self._build_id = uuid.uuid4().hex[:12]
         self._revisions: dict[str, Callable[[pa.Table], pa.Table]] = {}
 
@@ -70,54 +75,60 @@ class StageOutput:
         storage.write_parquet(storage.join(self.directory, name, "part-00000.parquet"), table, row_group_size=rows)
 
     def map(
-        self, plan: pa.Table, steps: Sequence[Step], *, rows_per_shard: int, reuse_key_columns: Sequence[str] = ()
+        self,
+        plan: pa.Table | Plan,
+        steps: Sequence[Step],
+        *,
+        rows_per_shard: int,
+        reuse_key_columns: Sequence[str] = (),
     ) -> None:
         """Carry every row of `plan` through `steps` on Ray Data, in shards of `rows_per_shard` rows.
 
-        The plan's first column is the id, and the plan is sorted by it. The shards, and so the groups of rows that a
-        network sees together, depend only on the plan and the reused rows. A row that crashes its worker gets the
-        status "killed". reuse_key_columns: the columns that decide a row, together with the stage's version,
-        configuration and models; where given, rows that agree in them with another output of the stage are reused.
+        The first column of a plan is the id; a plan that is a table on the driver is sorted by it. The shards, and so
+        the groups of rows that a network sees together, depend only on the plan and the reused rows. A row that crashes
+        its worker gets the status "killed". reuse_key_columns: the columns that decide a row, together with the stage's
+        version, configuration and models; where given, rows that agree in them with another output of the stage are
+        reused.
         """
-        plan = sort_by_id(plan)
-        ids = plan.column(0)
-        if len(plan) != pc.count_distinct(ids).as_py():
-            raise ValueError(f"the plan of stage {self.spec.stage} holds an id twice")
-        keys = reuse.row_keys(plan, reuse_key_columns) if reuse_key_columns else None
-        reused = self._choose_reuse(keys)
-        if reused:
-            plan = plan.filter(pc.invert(pc.is_in(ids, pa.array(sorted(reused.keep), pa.string()))))
-        store = ShardStore(self.directory, tuple(self.spec.tables.items()))
-        self._rows = MappedRows(store, ids, rows_per_shard, -(-len(plan) // rows_per_shard), keys, reused)
-        if len(plan):
-            compute_shards(store, plan, steps, rows_per_shard, self._row_progress)
+        if isinstance(plan, pa.Table):
+            plan = in_memory(plan, rows_per_shard * _SHARDS_PER_PART)
+        found = list(reuse.candidates(self.spec.fingerprint_payload, self.out)) if reuse_key_columns else []
+        reuse.forget_lost_choice(found, self.directory)
+        store = ShardStore(self.directory, tuple(self.spec.tables.items()), rows_per_shard)
+        store.forget_other_layouts()
+        store = write_plan(store, plan, reuse_key_columns)
+        if self._before:
+            chosen: Reuse | None = reuse.keep_permanent(self._before, *store.tables[0])
+        else:
+            chosen = reuse.choose(found, self.directory, partial(count_kept, store)) if reuse_key_columns else None
+        if chosen:
+            store = set_reused_aside(store, chosen)
+        self._rows, self._has_row_keys = MappedRows(store, chosen), bool(reuse_key_columns)
+        compute_shards(store, steps, self._row_progress)
 
     def revise(self, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
         """Change a mapped table, reused rows included, once all of it is known.
 
-        change: applied to the table piece by piece; keeps the ids and their order.
+        change: applied by workers to the table piece by piece; keeps the ids and their order, and reads and changes
+        texts alone.
         """
         self._revisions[name] = change
 
-    def pieces(self, name: str) -> Iterator[pa.Table]:
-        """The mapped table, as revised, piece by piece in the order of the ids."""
+    def pieces(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns, the id first, of the mapped table as revised, piece by piece in the order of the ids."""
         if self._rows is None:
             raise ValueError(f"stage {self.spec.stage} has not mapped any rows")
-        tables = self._rows.tables(name)
-        return map(self._revisions[name], tables) if name in self._revisions else tables
+        parts = range(len(self._rows.store.parts))
+        pieces = (piece for part in parts for piece in self._rows.pieces(name, part, columns=columns))
+        return map(self._revisions[name], pieces) if name in self._revisions else pieces
 
     def finish(self, seconds: float, check: Callable[[], None]) -> Artifact:
-        """Compact the shards, compute checksums and write the manifest last, unless `check` raises. UserError where the
-        ids are not those of the plan.
+        """Have workers join the shards, and write the manifest last, unless `check` raises. UserError where the ids are
+        not those of the plan.
         """
-        planned = next(iter(self.spec.tables)) if self._rows else None
-        if self._rows:
-            for name, expected in self.spec.tables.items():
-                ids = self._rows.ids if name == planned else None
-                compaction.compact(self.directory, name, expected, self.pieces(name), ids)
-            if self._rows.row_keys is not None:
-                storage.write_parquet(storage.join(self.directory, reuse.ROW_KEYS), self._rows.row_keys)
-        manifest = self._manifest(planned, seconds)
+        parts = compaction.compact(self._rows, self._revisions) if self._rows else self._written_tables()
+        keys = row_keys.write(self._rows.store) if self._rows and self._has_row_keys else []
+        manifest = self._manifest(parts, keys, seconds)
         check()
         storage.write_json(storage.join(self.directory, artifact.MANIFEST), manifest.as_json())
         storage.delete_folder(storage.join(self.directory, WORK))
@@ -125,22 +136,26 @@ class StageOutput:
 
     def preview(self) -> Manifest:
         """The manifest as it would be if the output had no more files to come, for a copy that travels."""
-        return self._manifest(None, 0)
+        return self._manifest(self._written_tables(), [], 0)
 
-    def _manifest(self, planned: str | None, seconds: float) -> Manifest:
-        parts, counts = self._part_files()
-        files = [*parts, *self._other_files({part.path for part in parts})]
-        reused = self._rows.reuse if self._rows else None
+    def _manifest(self, parts: Sequence[Part], keys: Sequence[OutputFile], seconds: float) -> Manifest:
+        beside = [*(part.digests for part in parts if part.digests), *keys]
+        tables = [part.file for part in parts]
+        files = [*tables, *self._other_files({file.path for file in (*tables, *beside)})]
+        counts = {name: Counter[str]() for name in self.spec.tables}
+        for part in parts:
+            counts[part.file.table or ""].update(part.counts)
+        reused = self._rows and self._rows.reuse
         return Manifest(
             fingerprint=self.spec.fingerprint,
             **self.spec.fingerprint_payload,
             build_ids=self.spec.build_ids,
             build_id=self._build_id,
-            digest=storage.digest([(file.path, file.sha256) for file in files if file.path != reuse.ROW_KEYS]),
-            planned_table=planned,
-            rows={name: sum(part.rows or 0 for part in parts if part.table == name) for name in self.spec.tables},
-            counts=counts,
-            reused=Reused(reused.before.name, len(reused.keep)) if reused else None,
+            digest=storage.digest([(file.path, file.sha256) for file in files]),
+            planned_table=next(iter(self.spec.tables)) if self._rows else None,
+            rows={name: sum(file.rows or 0 for file in tables if file.table == name) for name in self.spec.tables},
+            counts={name: dict(sorted(statuses.items())) for name, statuses in counts.items()},
+            reused=Reused(reused.before.name, self._rows.reused) if self._rows and reused else None,
             results=self.results,
             seconds=round(seconds, 1),
             versions={
@@ -148,39 +163,33 @@ class StageOutput:
                 "python": platform.python_version(),
                 "pyarrow": pa.__version__,
             },
-            files=tuple(files),
+            files=(*files, *beside),
         )
 
-    def _part_files(self) -> tuple[list[OutputFile], dict[str, dict[str, int]]]:
-        """The files of all tables, flushed to disk, and each table's rows by status."""
-        files = []
-        counts: dict[str, dict[str, int]] = {}
+    def _written_tables(self) -> list[Part]:
+        """The files of tables that were made on the driver, flushed to disk."""
+        parts = []
         for name, expected in self.spec.tables.items():
-            statuses: Counter[str] = Counter()
-            for file in compaction.part_files(storage.join(self.directory, name)):
-                path = file if name == "." else f"{name}/{file}"
-                uri = storage.join(self.directory, path)
+            folder = storage.join(self.directory, name)
+            for file in storage.list_files(folder):
+                if not (file.startswith("part-") and file.endswith(".parquet")):
+                    continue
+                uri = storage.join(folder, file)
                 storage.fsync(uri)
                 with storage.open_parquet(uri) as parquet:
-                    rows = parquet.metadata.num_rows
-                    if "status" in expected.names:
-                        for counted in pc.value_counts(parquet.read(columns=["status"])["status"]).to_pylist():
-                            statuses[counted["values"]] += counted["counts"]
-                files.append(OutputFile(path, storage.sha256_file(uri), name, rows))
-            counts[name] = dict(sorted(statuses.items()))
-        return files, counts
+                    columns = [expected.names[0], *(["status"] if "status" in expected.names else [])]
+                    table = parquet.read(columns=columns)
+                path = file if name == "." else f"{name}/{file}"
+                first = table[0][0].as_py() if len(table) else None
+                counts = Counter(table["status"].to_pylist()) if len(columns) > 1 else {}
+                entry = OutputFile(path, storage.sha256_file(uri), name, len(table), first)
+                parts.append(Part((), entry, None, counts, None))
+        return parts
 
     def _other_files(self, parts: set[str]) -> Iterator[OutputFile]:
         for path in storage.list_files(self.directory, recursive=True):
             if path not in parts and not path.startswith(f"{WORK}/") and not path.endswith(".tmp"):
                 yield OutputFile(path, storage.sha256_file(storage.join(self.directory, path)))
-
-    def _choose_reuse(self, keys: pa.Table | None) -> Reuse | None:
-        if self._before:
-            return reuse.keep_permanent(self._before, *next(iter(self.spec.tables.items())))
-        if keys is None:
-            return None
-        return reuse.choose_reuse(self.spec.fingerprint_payload, self.out, self.directory, keys)
 
     @contextlib.contextmanager
     def _row_progress(self, rows: int) -> Iterator[Progress]:

@@ -1,4 +1,6 @@
-"""One line of progress at a terminal: done, rate, time left, rows without a result. MLflow gets the same figures."""
+"""Progress (done, rate, time left, rows without a result): one line at a terminal, a line a minute in a job's log.
+MLflow gets the same figures.
+"""
 
 import contextlib
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from twfer_dist.engine import storage
 
 POLL_S = 0.5  # seconds
+LINE_S = 60.0  # between two lines of a log
 REPORT_S = 2.0
 LOG_S = 10.0
 WARM_UP_S = 10.0  # after the first item; from then on the rate leaves out the start-up before it
@@ -19,13 +22,13 @@ Log = Callable[[Mapping[str, float], int], None]
 
 
 class Progress:
-    """Progress of `total` items of a stage, on the standard error if it is a terminal, and in `log` where given."""
+    """Progress of `total` items of a stage, on the standard error, and in `log` where given."""
 
     def __init__(
         self, stage: str, total: float, *, unit: str = "", quiet: bool = False, log: Log | None = None
     ) -> None:
         self._stage, self._total, self._unit = stage, total, unit and f" {unit}"
-        self._visible = not quiet and sys.stderr.isatty()
+        self._visible, self._terminal = not quiet, sys.stderr.isatty()
         self._log, self._logged = log, time.monotonic()
         self._done = self._before = 0.0
         self._dead = 0
@@ -37,23 +40,23 @@ class Progress:
         self._done = self._before = done
         self._dead = dead
         self._started = time.monotonic()
-        self._show()
+        if self._terminal:
+            self._show()
 
     def advance(self, done: float, *, dead: int = 0) -> None:
         self._done += done
         self._dead += dead
         if self._first is None:
             self._first = self._done, time.monotonic()
-        if time.monotonic() - self._shown > POLL_S:
+        if time.monotonic() - self._shown > (POLL_S if self._terminal else LINE_S):
             self._show()
         if time.monotonic() - self._logged > LOG_S:
             self._report()
 
     def close(self) -> None:
         self._report()
-        if self._visible:
-            self._show()
-            print(file=sys.stderr)
+        if self._terminal:
+            self._show(end="\n")
 
     @contextlib.contextmanager
     def follow(self, uri: str) -> Iterator[None]:
@@ -73,8 +76,9 @@ class Progress:
         storage.write_bytes(uri, b"")
         thread = threading.Thread(target=poll, daemon=True)
         if self._visible:
-            self._show()
             thread.start()
+        if self._terminal:
+            self._show()
         try:
             yield
         finally:
@@ -83,7 +87,7 @@ class Progress:
                 thread.join()
             self.close()
 
-    def _show(self) -> None:
+    def _show(self, end: str = "") -> None:
         if not self._visible:
             return
         self._shown = time.monotonic()
@@ -93,7 +97,12 @@ class Progress:
         dead = f", {self._dead} without result" if self._dead else ""
         digits = 1 if self._unit else 0
         line = f"{self._stage}: {min(self._done, self._total):.{digits}f} of {self._total:g}{self._unit} ({left}{dead})"
-        print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r{line:<78}" if self._terminal else line,
+            end=end if self._terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _report(self) -> None:
         if self._log:

@@ -16,10 +16,18 @@ import pyarrow as pa
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import quarantine, ray_cluster, resources
+from twfer_dist.engine.attempts import Attempts, counted
+from twfer_dist.engine.digests import digest_ids
 from twfer_dist.engine.isolated_worker import IsolatedWorker, WorkerCrash
 from twfer_dist.engine.shards import ShardStore, Step
 
 MAX_TRIES = 2
+MAX_BLOCKS = 10_000
+"""Shards of one Ray data set, of which the driver holds some KB each. Actors are built anew for each data set, so that
+a large cluster takes more at once.
+"""
+
+_BLOCKS_PER_CPU = 1000
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class _Operator:
     number: int
     is_last: bool
     store: ShardStore
+    attempts: Attempts
 
 
 def run_shards(shards: Sequence[int], steps: Sequence[Step], store: ShardStore) -> Iterator[tuple[int, dict[str, int]]]:
@@ -37,18 +46,26 @@ def run_shards(shards: Sequence[int], steps: Sequence[Step], store: ShardStore) 
     """
     ray_cluster.start()
     suspects: list[int] = []
+    at_once = max(MAX_BLOCKS, _BLOCKS_PER_CPU * resources.slots(1, 0))
+    with counted() as attempts:
+        for start in range(0, len(shards), at_once):
+            for row in _rows(_dataset(shards[start : start + at_once], steps, store, attempts)):
+                if row["suspect"]:
+                    suspects.append(row["shard"])
+                else:
+                    yield row["rows"], json.loads(row["counts"])
+        if suspects:
+            yield from _run_isolated(suspects, steps, store, attempts)
+
+
+def _dataset(shards: Sequence[int], steps: Sequence[Step], store: ShardStore, attempts: Attempts) -> Any:
+    """A data set whose rows are the shards after the last step."""
     dataset = _one_row_each(shards)
     groups = _grouped(steps)
     for number, group in enumerate(groups):
-        operator = _Operator(number, number == len(groups) - 1, store)
+        operator = _Operator(number, number == len(groups) - 1, store, attempts)
         dataset = _with_operator(dataset, group, operator, len(shards))
-    for row in _rows(dataset):
-        if row["suspect"]:
-            suspects.append(row["shard"])
-        else:
-            yield row["rows"], json.loads(row["counts"])
-    if suspects:
-        yield from _run_isolated(suspects, steps, store)
+    return dataset
 
 
 def _with_operator(dataset: Any, steps: Sequence[Step], operator: _Operator, shards: int) -> Any:
@@ -66,14 +83,14 @@ def _with_operator(dataset: Any, steps: Sequence[Step], operator: _Operator, sha
 
 
 def _run_isolated(
-    shards: Sequence[int], steps: Sequence[Step], store: ShardStore
+    shards: Sequence[int], steps: Sequence[Step], store: ShardStore, attempts: Attempts
 ) -> Iterator[tuple[int, dict[str, int]]]:
     import ray.cloudpickle
 
     pickled = ray.cloudpickle.dumps([(step.call, dict(step.kwargs)) for step in steps])
     dataset = _one_row_each(shards).map_batches(
         _isolate_shard,
-        fn_kwargs={"steps": pickled, "store": store},
+        fn_kwargs={"steps": pickled, "store": store, "attempts": attempts},
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=max(step.cpus for step in steps),
@@ -125,6 +142,7 @@ _ROW = pa.schema(
     [
         ("shard", pa.int64()),
         ("table", pa.large_binary()),  # between steps: an Arrow IPC stream
+        ("planned_ids", pa.binary()),  # between steps: the digest of the planned ids
         ("rows", pa.int64()),
         ("counts", pa.string()),
         ("problem", pa.string()),  # the sentence of a UserError, which Ray would wrap in a page of stack frames
@@ -145,17 +163,18 @@ def _run_shard(
     if operator.number and not batch["table"][0].is_valid:
         return batch  # an earlier operator met a problem
     try:
-        with store.attempts.attempt(shard, f"step-{operator.number}") as earlier:
+        with operator.attempts.attempt(shard, f"step {operator.number}") as earlier:
             if earlier >= MAX_TRIES:
                 return _row(shard, suspect=True)
             table = _unpack(batch) if operator.number else store.planned(shard)
+            planned_ids = batch["planned_ids"][0].as_py() if operator.number else digest_ids(table)
             result = call(table, **kwargs)
             if operator.is_last:
-                rows, counts = store.write(shard, store.conform(result))
+                rows, counts = store.write(shard, store.conform(result), planned_ids)
                 return _row(shard, rows=rows, counts=json.dumps(counts))
     except UserError as problem:
         return _row(shard, problem=str(problem))
-    return _row(shard, table=_pack(result))
+    return _row(shard, table=_pack(result), planned_ids=planned_ids)
 
 
 def _pack(table: pa.Table) -> bytes:
@@ -181,7 +200,7 @@ class _Actor:
     ) -> None:
         self._operator = operator
         try:
-            built = operator.store.attempts.build(cls, kwargs, max_builds)
+            built = operator.attempts.build(cls, kwargs, max_builds)
         except Exception as error:
             built = functools.partial(_raise, error)
         functions = [functools.partial(step.call, **step.kwargs) for step in after]
@@ -198,14 +217,14 @@ def _raise(error: Exception, table: pa.Table) -> pa.Table:
     raise error
 
 
-def _isolate_shard(batch: pa.Table, *, steps: bytes, store: ShardStore) -> pa.Table:
+def _isolate_shard(batch: pa.Table, *, steps: bytes, store: ShardStore, attempts: Attempts) -> pa.Table:
     """All steps on a suspect shard; rows that crash the isolated worker are recorded as killed."""
     shard = batch["shard"][0].as_py()
     planned = store.planned(shard)
     with IsolatedWorker(steps) as worker:
 
         def attempt(rows: pa.Table, task: str) -> dict[str, pa.Table] | WorkerCrash:
-            with store.attempts.attempt(shard, task) as earlier:
+            with attempts.attempt(shard, task) as earlier:
                 if earlier >= MAX_TRIES:  # this process died together with the isolated worker
                     return WorkerCrash("The worker process ended")
                 result = worker.run(rows)
@@ -213,7 +232,8 @@ def _isolate_shard(batch: pa.Table, *, steps: bytes, store: ShardStore) -> pa.Ta
 
         try:
             pieces, killed = quarantine.bisect_poison_rows(planned, attempt)
-            rows, counts = store.write(shard, quarantine.join(planned, pieces, killed, store.tables))
+            joined = quarantine.join(planned, pieces, killed, store.tables)
+            rows, counts = store.write(shard, joined, digest_ids(planned))
         except UserError as problem:
             return _row(shard, problem=str(problem))
     return _row(shard, rows=rows, counts=json.dumps(counts))

@@ -1,7 +1,10 @@
 """The steps of a stage, and the files of its plan and shards in an unfinished output."""
 
+import functools
+import itertools
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +15,16 @@ from twfer_dist.core.conformity import conform
 from twfer_dist.core.status import OK
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import WORK
-from twfer_dist.engine.attempts import Attempts
+from twfer_dist.engine.digests import digest_ids, with_image_digests
+from twfer_dist.engine.plan import sort_by_id
 
-_SHARDS_PER_FILE = 64  # of the plan: a worker that reads one shard of the plan reads the footer of its file
+ROW_KEY = "row_key"
+"""The column of a written plan that holds a digest of what decides a row, see `reuse`."""
+
+PLAN, REST = "plan", "rest"
+"""The folders in WORK with the parts of the plan, and with those of their rows that are not reused."""
+
+_LAYOUT = b"shards with digests of their images\n"
 _READERS = 16  # threads that read small files on storage with high latency
 
 
@@ -36,42 +46,74 @@ class Step:
 
 
 @dataclass(frozen=True)
+class PlannedPart:
+    """A part of the plan as it is on storage: `rows` rows from the id `first` to the id `last`, of which `to_compute`
+    are not reused.
+    """
+
+    number: int  # of its file
+    rows: int
+    first: str
+    last: str
+    to_compute: int
+
+
+@dataclass(frozen=True)
 class ShardStore:
-    """The plan and the shards of an unfinished output; travels to the workers. `tables`: the planned one first."""
+    """The plan and the shards of an unfinished output; travels to the workers.
+
+    tables: the planned one first. parts: of the plan, in the order of their ids; shards of `rows_per_shard` rows are
+    cut within each of them and numbered through. A shard's file holds `digests.digest_fields` beside its images.
+    """
 
     directory: str
     tables: tuple[tuple[str, pa.Schema], ...]
+    rows_per_shard: int = 1
+    parts: tuple[PlannedPart, ...] = ()
 
-    @property
-    def attempts(self) -> Attempts:
-        return Attempts(self.directory)
+    def plan_file(self, number: int) -> str:
+        """The file of a part of the plan, with a row group for every `rows_per_shard` rows."""
+        return storage.join(self.directory, WORK, PLAN, f"plan-{number:05d}.parquet")
 
-    def write_plan(self, plan: pa.Table, rows_per_shard: int) -> None:
-        """Write the plan, sorted by id, for the workers to read, and forget earlier deaths of workers."""
-        rows = rows_per_shard * _SHARDS_PER_FILE
-        for number in range(-(-len(plan) // rows)):
-            storage.write_parquet(self._plan(number), plan.slice(number * rows, rows), rows_per_shard)
-        self.attempts.clear()
+    def rest_file(self, number: int) -> str:
+        """The rows of a part that are not reused, where some are; a row group is a shard."""
+        return storage.join(self.directory, WORK, REST, f"plan-{number:05d}.parquet")
+
+    @functools.cached_property
+    def first_shards(self) -> Sequence[int]:
+        """The number of the first shard of each part, and behind them how many shards there are."""
+        shards = (-(-part.to_compute // self.rows_per_shard) for part in self.parts)
+        return list(itertools.accumulate(shards, initial=0))
+
+    def shard_rows(self, shard: int) -> int:
+        """How many rows a shard has."""
+        index = self._part_of(shard)
+        before = (shard - self.first_shards[index]) * self.rows_per_shard
+        return min(self.rows_per_shard, self.parts[index].to_compute - before)
 
     def planned(self, shard: int) -> pa.Table:
         """The planned rows of a shard."""
-        with storage.open_parquet(self._plan(shard // _SHARDS_PER_FILE)) as file:
-            return file.read_row_group(shard % _SHARDS_PER_FILE)
+        index = self._part_of(shard)
+        part = self.parts[index]
+        whole = part.to_compute == part.rows
+        with storage.open_parquet((self.plan_file if whole else self.rest_file)(part.number)) as file:
+            columns = [name for name in file.schema_arrow.names if name != ROW_KEY]
+            return file.read_row_group(shard - self.first_shards[index], columns=columns)
 
-    def planned_rows(self) -> int:
-        """How many rows the plan on storage has."""
-        rows = 0
-        folder = storage.join(self.directory, WORK, "plan")
-        for name in storage.list_files(folder):
-            if name.endswith(".parquet"):
-                with storage.open_parquet(storage.join(folder, name)) as file:
-                    rows += file.metadata.num_rows
-        return rows
+    def _part_of(self, shard: int) -> int:
+        return bisect_right(self.first_shards, shard) - 1
 
-    def read(self, table: str, shard: int) -> pa.Table:
-        """A finished shard of a table."""
+    def read(self, table: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """A finished shard of a table, with the digests of its images."""
         with storage.open_parquet(self._shard(table, shard)) as file:
-            return file.read()
+            return file.read(columns=columns)
+
+    def forget_other_layouts(self) -> None:
+        """Delete what an engine left that kept its shards in another way, so that they are not resumed."""
+        note = storage.join(self.directory, WORK, "layout.txt")
+        if not storage.exists(note):
+            storage.delete_folder(storage.join(self.directory, WORK))
+            storage.write_bytes(note, _LAYOUT)
 
     def finished(self) -> set[int]:
         """The shards whose files of all tables exist."""
@@ -89,8 +131,7 @@ class ShardStore:
             return 0
 
         def count(shard: int) -> int:
-            with storage.open_parquet(self._shard(planned, shard)) as file:
-                statuses = file.read(columns=["status"])["status"]
+            statuses = self.read(planned, shard, ["status"])["status"]
             return len(statuses) - statuses.to_pylist().count(OK)
 
         with ThreadPoolExecutor(_READERS) as pool:
@@ -101,23 +142,18 @@ class ShardStore:
         tables = result if isinstance(result, Mapping) else {self.tables[0][0]: result}
         return {name: sort_by_id(conform(tables[name], expected)) for name, expected in self.tables}
 
-    def write(self, shard: int, tables: Mapping[str, pa.Table]) -> tuple[int, dict[str, int]]:
-        """Write a shard's tables, the planned one last; return its rows and their counts by status."""
-        (planned, _), *_ = self.tables
-        if tables[planned].column(0).to_pylist() != self.planned(shard).column(0).to_pylist():
+    def write(self, shard: int, tables: Mapping[str, pa.Table], planned_ids: bytes) -> tuple[int, dict[str, int]]:
+        """Write a shard's tables, the planned one last; return its rows and their counts by status. planned_ids: the
+        digest of its ids in the plan.
+        """
+        (name, _), *_ = self.tables
+        rows = tables[name]
+        if digest_ids(rows) != planned_ids:
             raise ValueError(f"shard {shard} of {self.directory} does not hold exactly the planned ids")
-        for name in reversed(list(tables)):
-            storage.write_parquet(self._shard(name, shard), tables[name])
-        statuses = tables[planned]["status"].to_pylist() if "status" in tables[planned].column_names else []
-        return len(tables[planned]), dict(Counter(statuses))
-
-    def _plan(self, number: int) -> str:
-        return storage.join(self.directory, WORK, "plan", f"plan-{number:05d}.parquet")
+        for table in reversed(list(tables)):
+            storage.write_parquet(self._shard(table, shard), with_image_digests(tables[table]))
+        statuses = rows["status"].to_pylist() if "status" in rows.column_names else []
+        return len(rows), dict(Counter(statuses))
 
     def _shard(self, table: str, shard: int) -> str:
         return storage.join(self.directory, WORK, table, f"shard-{shard:06d}.parquet")
-
-
-def sort_by_id(table: pa.Table) -> pa.Table:
-    """The table sorted by its first column."""
-    return table.sort_by(table.column_names[0])

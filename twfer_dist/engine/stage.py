@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import TRANSIENT
-from twfer_dist.engine import artifact, lease, storage
+from twfer_dist.engine import artifact, intact, lease, storage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
@@ -86,8 +86,8 @@ def _check_inputs(spec: StageSpec) -> None:
 
 @functools.cache
 def _fault(uri: str, build_id: str) -> str | None:
-    """`Artifact.fault`, checked once for each build of an output."""
-    return artifact.open_artifact(uri).fault()
+    """`intact.fault`, checked once for each build of an output."""
+    return intact.fault(artifact.open_artifact(uri))
 
 
 def _is_finished(directory: str) -> bool:

@@ -1,7 +1,4 @@
-"""Files on disk and object storage: URIs, atomic writes, retries, digests.
-
-Paths and URIs such as `s3://...` go through one function, `resolve`.
-"""
+"""Files on disk and object storage: paths and URIs (all go through `resolve`), atomic writes, retries, digests."""
 
 import contextlib
 import dataclasses
@@ -27,6 +24,7 @@ from twfer_dist.core.errors import UserError
 RETRY_DELAYS_S = (0.5, 3.0)
 """About how many seconds to wait before each further try after a transient failure of storage."""
 
+_OBJECT_STORES = (pafs.S3FileSystem, pafs.GcsFileSystem, pafs.AzureFileSystem)
 _PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG)
 
@@ -34,9 +32,7 @@ T = TypeVar("T")
 
 
 def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system of a path or URI (`runs/x`, `file:///x`, `s3://bucket/x?endpoint_override=...`), and the path in
-    it.
-    """
+    """The file system of a path or URI (`runs/x`, `file:///x`, `s3://bucket/x?region=...`), and the path in it."""
     if "://" not in uri:
         return pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
     try:
@@ -53,7 +49,8 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
 @functools.cache
 def _bucket(bucket: str, query: str) -> pafs.FileSystem:
     """The file system of an S3 bucket, cached because finding its region and making a client take time."""
-    return pafs.FileSystem.from_uri(f"s3://{bucket}?{query}")[0]
+    delayed = "allow_delayed_open=true"  # a small file is written in one request and not in three
+    return pafs.FileSystem.from_uri(f"s3://{bucket}?{query}{'&' * bool(query)}{delayed}")[0]
 
 
 def join(uri: str, *names: str) -> str:
@@ -119,8 +116,8 @@ def reading(uri: str) -> Iterator[None]:
 
 
 def with_retries(call: Callable[[], T]) -> T:
-    """What `call` returns. After a transient failure of storage it is retried after each of `RETRY_DELAYS_S`. OSError
-    is raised at once where waiting cannot help (no such file, no permission, no space), else after the last try.
+    """What `call` returns; after a transient failure of storage it is called again after each of `RETRY_DELAYS_S`.
+    OSError at once where waiting cannot help (no such file, no permission, no space), else after the last try.
     """
     for delay in RETRY_DELAYS_S:
         try:
@@ -133,32 +130,36 @@ def with_retries(call: Callable[[], T]) -> T:
 
 
 def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
-    """Write a file atomically and durably: after a crash or power loss it exists as a whole or not at all.
-
-    UserError where it cannot be written (no space, no permission, no answer).
-    """
-    fs, path = resolve(uri)
+    """Write an `atomic_stream`. UserError where the file cannot be written (no space, no permission, no answer)."""
 
     def write() -> None:
-        fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
-        temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-        if not isinstance(fs, pafs.LocalFileSystem):
-            with fs.open_output_stream(temporary) as stream:
-                stream.write(data)
-            return fs.move(temporary, path)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _fsync(os.path.dirname(path))
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_stream(uri) as stream:
+            stream.write(data)
 
     with writing(uri):
         with_retries(write)
+
+
+@contextlib.contextmanager
+def atomic_stream(uri: str) -> Iterator[Any]:
+    """A file that exists as a whole or not at all, after a power loss too. OSError where it cannot be written."""
+    fs, path = resolve(uri)
+    if isinstance(fs, _OBJECT_STORES):  # an object appears once it is whole, and needs no folder
+        with fs.open_output_stream(path) as stream:
+            yield stream
+        return
+    fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with fs.open_output_stream(temporary) as stream:
+            yield stream
+        if isinstance(fs, pafs.LocalFileSystem):
+            _fsync(temporary)
+        fs.move(temporary, path)
+        fsync(uri)
+    finally:
+        with contextlib.suppress(OSError):
+            fs.delete_file(temporary)
 
 
 def copy_file(source: str, target: str) -> None:
@@ -170,7 +171,7 @@ def copy_file(source: str, target: str) -> None:
 
 
 def fsync(uri: str) -> None:
-    """Make a local file that was not written by `write_bytes` survive a power loss."""
+    """Make a local file that was not written by `atomic_stream` survive a power loss."""
     fs, path = resolve(uri)
     if isinstance(fs, pafs.LocalFileSystem):
         _fsync(path)

@@ -124,7 +124,7 @@ def _join_copies(output: StageOutput) -> None:
     """Give the faces of all copies of a photograph one figure_id, and list the copies."""
     columns = ["photo_id", "corpus", "path", "figure_id", "content_sha256", "width", "height", "thumbnail"]
     empty = schema.PHOTOGRAPHS.empty_table().select(columns)
-    photographs = pa.concat_tables([empty, *(shard.select(columns) for shard in output.pieces("photographs"))])
+    photographs = pa.concat_tables([empty, *output.pieces("photographs", columns)])
     found = copies.find(photographs)
     output.revise("faces", partial(copies.with_figure_ids, photographs=copies.figure_ids(photographs, found)))
     output.results["copies"] = copies.count(found)

@@ -15,9 +15,11 @@ from twfer_dist.core.status import LOW_CONFIDENCE, OK
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
+from twfer_dist.engine.id_ranges import IdTable
+from twfer_dist.engine.input_plan import PlannedInput, plan_inputs, with_constants
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.reuse import row_digests
+from twfer_dist.engine.plan import Plan
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.reading.reader import NAME, SHIPPED, Reading, open_reader
@@ -87,17 +89,11 @@ def _median_faces(inputs: Sequence[Artifact]) -> dict[str, np.ndarray]:
     return {name: np.median(of_figures[corpus == name], 0) for name, n in counts.items() if n >= LEAST_FIGURES}
 
 
-def _plan(inputs: Sequence[Artifact], medians: Mapping[str, np.ndarray], reader: str) -> pa.Table:
+def _plan(inputs: Sequence[Artifact], medians: Mapping[str, np.ndarray], reader: str) -> Plan:
     """face_id and input (an index) of each face, and what decides its reading."""
-    pieces = []
-    for index, artifact in enumerate(inputs):
-        rows = row_digests(artifact, "faces", FACES, _COLUMNS).rename_columns(["image_id", "row_digest"])
-        pieces.append(rows.append_column("input", pa.array(np.full(len(rows), index, np.int16))))
-    plan = pa.concat_tables(pieces)
     median = storage.sha256(repr(sorted((name, value.tolist()) for name, value in medians.items())).encode())
-    for name, value in (("median", median), ("reader", reader)):
-        plan = plan.append_column(name, pa.array([value] * len(plan), pa.string()))
-    return plan
+    planned = [PlannedInput(IdTable(artifact, "faces", FACES), _COLUMNS) for artifact in inputs]
+    return plan_inputs(planned, partial(with_constants, values={"median": median, "reader": reader}))
 
 
 def fetch(plan: pa.Table, *, inputs: Sequence[Artifact]) -> pa.Table:

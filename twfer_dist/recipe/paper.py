@@ -10,7 +10,7 @@ from twfer_dist.core.language import listed
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.recipe.road import Road
-from twfer_dist.synthesis.stage import LEAST_CALM
+from twfer_dist.synthesis.source_faces import LEAST_CALM
 
 FOLDS = 3
 REFERENCES = 5  # faces of each expression, where a labelled corpus gives them; else its prototype

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.language import listed
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.engine import artifact, ray_cluster, registry, resources, storage
+from twfer_dist.engine import artifact, ray_cluster, registry, resources, shared_storage, storage
 from twfer_dist.engine.artifact import INDEX, Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.journal import without_password
@@ -68,13 +68,23 @@ def _check_before(recipe: Recipe, until: str | None) -> None:
     _check_inputs(recipe)
     if recipe.tracking:
         recipe.tracking.send_waiting(recipe.out)
-    gpus = recipe.compute.gpus
-    if (recipe.tracking or gpus) and any(outcome.state == "to do" for outcome in plan_recipe(recipe)):
+    gpus, on_cluster = recipe.compute.gpus, os.environ.get("RAY_ADDRESS", "local") != "local"
+    if (recipe.tracking or gpus or on_cluster) and any(outcome.state == "to do" for outcome in plan_recipe(recipe)):
+        if on_cluster:
+            ray_cluster.start()
+            shared_storage.check_shared(_folders(recipe), [storage.absolute(path) for path in recipe.corpora.values()])
         if recipe.tracking:
             recipe.tracking.experiment_id()
         if gpus and recipe.compute.actors is None:
             ray_cluster.start()
             resources.check_gpus(gpus)
+
+
+def _folders(recipe: Recipe) -> list[str]:
+    """Where the stages write: their outputs, and a local database of runs that lies elsewhere."""
+    database = recipe.tracking.uri.removeprefix("sqlite:///") if recipe.tracking else ""
+    apart = recipe.tracking and recipe.tracking.uri != database and not database.startswith(recipe.out)
+    return [recipe.out, os.path.dirname(database)] if apart else [recipe.out]
 
 
 def _check_inputs(recipe: Recipe) -> None:

@@ -40,9 +40,9 @@ class CrossFit:
         return NAMES[self.models[0].manifest.config["network"]] + CROSS_FITTED
 
     def assign(self, named: pa.Array) -> np.ndarray:
-        """The number of the model that reads each image, int16 (N,): one that did not see the image's figure.
+        """The number of the model that reads each figure of `named`, int16 (N,): one that did not see it.
 
-        named: the figure of each image. Where several did not see it, `assign_folds` decides between them. UserError
+        Where several did not see it, `assign_folds` decides between them. UserError
         where every model saw a figure.
         """
         unseen = np.stack([~pc.is_in(named, seen).to_numpy(zero_copy_only=False) for seen in self.seen], axis=1)
@@ -57,15 +57,19 @@ class CrossFit:
         number = np.argmax(np.take_along_axis(unseen, turns, axis=1), axis=1)
         return np.take_along_axis(turns, number[:, None], axis=1)[:, 0].astype(np.int16)
 
-    def results(self, named: pa.Array, readers: np.ndarray) -> dict[str, Any]:
-        """What each training read, for the results of the stage. readers: as `assign` gives them."""
+    def results(self, named: pa.Array, images: np.ndarray, readers: np.ndarray) -> dict[str, Any]:
+        """What each training read, for the results of the stage. images: how many each of the figures `named` has.
+        readers: as `assign` gives them.
+        """
         entries = []
         for k, model in enumerate(self.models):
-            read = named.filter(pa.array(readers == k))
-            counts = {"images": len(read), "figures": len(read.unique()), "test_figures": len(self.tested[k])}
-            entries.append({"model": name_of(model), "training": model.digest, **counts})
+            read = readers == k
+            counts = {"images": int(images[read].sum()), "figures": int(read.sum())}
+            entries.append(
+                {"model": name_of(model), "training": model.digest, **counts, "test_figures": len(self.tested[k])}
+            )
         summary = (
-            f"{len(named):,} images of {len(named.unique()):,} figures, each read by the one of {len(self.models)} "
+            f"{images.sum():,} images of {len(named):,} figures, each read by the one of {len(self.models)} "
             "trainings that never saw its figure"
         )
         return {"cross_fitted": entries, "summary": [summary]}

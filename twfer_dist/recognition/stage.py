@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import cv2
@@ -11,20 +12,23 @@ import pyarrow.compute as pc
 import torch
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS, figures
+from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
 from twfer_dist.core.status import OK, UNREADABLE
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import resources
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
+from twfer_dist.engine.id_ranges import IdTable
+from twfer_dist.engine.input_plan import PlannedInput, plan_inputs
 from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.reuse import row_digests
+from twfer_dist.engine.plan import Plan
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition import cross_fitting
 from twfer_dist.recognition.cross_fitting import CrossFit, cross_fit
+from twfer_dist.recognition.image_readers import FIGURE, count_figures, with_readers
 from twfer_dist.recognition.recogniser import Recogniser, open_recogniser
 
 VERSION = 2
@@ -100,28 +104,20 @@ def _check_inputs(inputs: Sequence[Artifact]) -> None:
             )
 
 
-def _plan(
-    inputs: Sequence[Artifact], models: Sequence[Artifact], fit: CrossFit | None, output: StageOutput
-) -> pa.Table:
+def _plan(inputs: Sequence[Artifact], models: Sequence[Artifact], fit: CrossFit | None, output: StageOutput) -> Plan:
     """image_id, input and reader (indices of `inputs` and `models`) of each image, and what decides its prediction:
     `row_digest` and `model`. Which training reads which figure is written into `output`.
     """
-    pieces, named = [], []
-    for index, artifact in enumerate(inputs):
-        table, expected = IMAGE_TABLES[artifact.manifest.stage]
-        rows = row_digests(artifact, table, expected, _columns(expected)).rename_columns(["image_id", "row_digest"])
-        pieces.append(rows.append_column("input", pa.array(np.full(len(rows), index, np.int16))))
-        named.append(figures(artifact.table(table, expected, columns=["corpus", "figure_id"])))
-    plan, of_rows = pa.concat_tables(pieces), pa.concat_arrays(named)
-    if len(plan) != pc.count_distinct(plan["image_id"]).as_py():
-        raise UserError("The inputs hold the same images twice: name every output once.")
-    readers = np.zeros(len(plan), np.int16)
-    if fit:
-        readers = fit.assign(of_rows)
-        output.results |= fit.results(of_rows, readers)
-        output.write_file(cross_fitting.FILE, fit.as_csv(of_rows, readers))
+    tables = [IdTable(artifact, *IMAGE_TABLES[artifact.manifest.stage]) for artifact in inputs]
     digests = pa.array([model.digest + (", cross-fitted" if fit else "") for model in models], pa.string())
-    return plan.append_column("reader", pa.array(readers)).append_column("model", digests.take(pa.array(readers)))
+    named, readers = pa.array([], pa.string()), np.zeros(0, np.int16)
+    if fit:
+        named, images = count_figures(tables)
+        readers = fit.assign(named)
+        output.results |= fit.results(named, images, readers)
+        output.write_file(cross_fitting.FILE, fit.as_csv(named, readers))
+    planned = [PlannedInput(table, _columns(table.schema), FIGURE if fit else ()) for table in tables]
+    return plan_inputs(planned, partial(with_readers, digests=digests, named=named, readers=readers))
 
 
 def _columns(expected: pa.Schema) -> list[str]:

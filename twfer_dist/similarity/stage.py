@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -19,9 +20,11 @@ from twfer_dist.dataset.loader import LARGEST_SIDE
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
+from twfer_dist.engine.id_ranges import IdTable
+from twfer_dist.engine.input_plan import PlannedInput, plan_inputs, with_constants
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.reuse import row_digests
+from twfer_dist.engine.plan import Plan
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.stage import IMAGE_TABLES
@@ -86,17 +89,13 @@ def _present(expected: pa.Schema) -> list[str]:
     return [name for name in (*_COLUMNS, *_POINTS) if name in expected.names]
 
 
-def _plan(inputs: Sequence[Artifact], network: str) -> pa.Table:
+def _plan(inputs: Sequence[Artifact], network: str) -> Plan:
     """image_id and input (an index) of each face, and what decides its row: `row_digest` and `network`."""
-    pieces = []
-    for index, artifact in enumerate(inputs):
+    planned = []
+    for artifact in inputs:
         table, expected = IMAGE_TABLES[artifact.manifest.stage]
-        rows = row_digests(artifact, table, expected, _present(expected)).rename_columns(["image_id", "row_digest"])
-        pieces.append(rows.append_column("input", pa.array(np.full(len(rows), index, np.int16))))
-    plan = pa.concat_tables(pieces)
-    if len(plan) != pc.count_distinct(plan["image_id"]).as_py():
-        raise UserError("The inputs hold the same faces twice: name every output once.")
-    return plan.append_column("network", pa.array([network] * len(plan), pa.string()))
+        planned.append(PlannedInput(IdTable(artifact, table, expected), _present(expected)))
+    return plan_inputs(planned, partial(with_constants, values={"network": network}))
 
 
 def fetch(plan: pa.Table, *, inputs: Sequence[Artifact]) -> pa.Table:

@@ -27,7 +27,7 @@ def decode(rows: pa.Table, faces: Sequence[Artifact], size: int) -> pa.Table:
         }
     pixels = [crops[key] for key in keys]
     return (
-        rows.drop_columns(["input", "row_digest", "precision"])
+        rows.drop_columns(["input", "face_digest", "way_digest", "precision"])
         .append_column("pixels", pa.array(pixels, pa.large_binary()))
         .append_column("status", pa.array([OK if p else UNREADABLE for p in pixels]))
         .append_column("error", pa.array(["" if p else "the crop of the face cannot be decoded" for p in pixels]))

@@ -2,30 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
-from twfer_dist.core.errors import UserError
-from twfer_dist.core.schema import ANIMATED, FACES
-from twfer_dist.core.status import OK
-from twfer_dist.core.taxonomy import NEUTRAL
+from twfer_dist.core.schema import ANIMATED
 from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.reuse import row_digests
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.synthesis import checkpoints, references
 from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.frames import decode, encode
-from twfer_dist.synthesis.plan import plan, reachable
+from twfer_dist.synthesis.plan import Ways, plan, reachable
+from twfer_dist.synthesis.source_faces import Select, SourceFaces, find_references, find_source_faces
 from twfer_dist.training import precision
 from twfer_dist.training.precision import Precision
 
@@ -33,13 +29,7 @@ VERSION = 4
 
 MAX_ROWS_PER_SHARD = 256
 MIN_SHARDS = 32  # where there are enough rows, so that a small study keeps many workers busy until its end
-REUSE_KEY_COLUMNS = (
-    "image_id", "figure_id", "corpus", "reference_id", "groups", "action_units", "own", "row_digest", "precision",
-)  # fmt: skip
-
-
-LEAST_CALM = 12
-"""Faces without a label that `select: calm` animates at least, where there are as many."""
+REUSE_KEY_COLUMNS = ("image_id", "face_digest", "way_digest", "precision")
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ class AnimateConfig(Settings):
     at_most: Annotated[int, Range(1, 10**7)] | None = None  # as per_expression, or fewer where there are fewer
     reference_corpora: tuple[str, ...] = ()  # where references may come from; all corpora if empty
     # "unlabelled": neutral faces and those without a label; "calm": neutral faces and the calmer half of those without
-    select: Literal["neutral", "unlabelled", "calm", "all"] = "neutral"
+    select: Select = "neutral"
     batch: Annotated[int, Range(1, 4096)] = 16  # rows that the generator processes together
     precision: Precision = "float32"  # of the generator's convolutions; bfloat16 is faster, see `animate`
     quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG images
@@ -91,14 +81,14 @@ def animate_spec(
     loaded = checkpoints.load_generator(generator)
 
     def do(output: StageOutput) -> None:
-        planned = _planned(output, faces, reference_faces or faces, config)
+        source, ways = _chosen(output, faces, reference_faces or faces, config)
         precision_used = _precision_of_cluster(output, config.precision, gpus)
         output.results |= {"generator_size": loaded.size, "precision": precision_used}
-        planned = planned.append_column("precision", pa.array([precision_used] * len(planned), pa.string()))
         actor = {"batch": config.batch, "gpus": gpus, "bfloat16": precision_used == "bfloat16"}
         animator = Step(Animator, {"generator": generator, **actor}, gpus=gpus, actors=actors)
-        rows = rows_per_shard(len(planned), config.batch)
-        output.map(planned, _around(animator, faces, config), rows_per_shard=rows, reuse_key_columns=REUSE_KEY_COLUMNS)
+        rows, steps = rows_per_shard(ways.images(source.faces), config.batch), _around(animator, faces, config)
+        planned = plan(source, ways, precision_used)
+        output.map(planned, steps, rows_per_shard=rows, reuse_key_columns=REUSE_KEY_COLUMNS)
 
     models = {"generator": loaded.sha256, "torch": torch.__version__, "opencv": cv2.__version__}
     inputs = {f"faces_{k}": artifact for k, artifact in enumerate(faces)}
@@ -106,67 +96,30 @@ def animate_spec(
     return StageSpec("animate", VERSION, inputs, config, models, {".": ANIMATED}, do)
 
 
-def _planned(
+def _chosen(
     output: StageOutput, faces: Sequence[Artifact], reference_faces: Sequence[Artifact], config: AnimateConfig
-) -> pa.Table:
-    """The planned images; the results of `output` say what they are made from."""
-    source_faces = _source_faces(faces, [_without_images(artifact) for artifact in faces], config)
-    labelled = [artifact.table("faces", FACES, columns=references.COLUMNS) for artifact in reference_faces]
-    chosen = references.choose(labelled, config.references, config.reference_corpora)
+) -> tuple[SourceFaces, Ways]:
+    """The faces to animate, and what is made of each; the results of `output` say what these are."""
+    source = find_source_faces(faces, config.select)
+    chosen = find_references(reference_faces, config.references, config.reference_corpora)
     steps = intensities(config.levels, config.drop_last)
     output.results |= {
-        "faces": len(source_faces),
-        "faces_without_own_action_units": source_faces["action_units"].null_count,
+        "faces": source.faces,
+        "faces_without_own_action_units": sum(found.without_units for found in source.ranges),
         "intensities": steps,
         "reference_rule": references.RULE,
         "references": [asdict(reference) for reference in chosen],
     }
     per_expression = config.per_expression
     if config.at_most:
-        per_expression = reachable(config.at_most, len(source_faces), chosen, len(steps))
-    return plan(source_faces, chosen, steps, per_expression)
+        per_expression = reachable(config.at_most, source.faces, chosen, len(steps))
+    return source, Ways(chosen, steps, per_expression)
 
 
 def _around(animator: Step, faces: Sequence[Artifact], config: AnimateConfig) -> list[Step]:
     """Crops are decoded before and images encoded after, on CPU workers."""
     before = Step(decode, {"faces": tuple(faces), "size": config.size})
     return [before, animator, Step(encode, {"size": config.size, "quality": config.quality})]
-
-
-def _without_images(faces: Artifact) -> pa.Table:
-    """The faces without their images, and `row_digest`, a digest of each image. Both are sorted by id."""
-    digests = row_digests(faces, "faces", FACES, ["image"]).column(1)
-    columns = ["face_id", "corpus", "figure_id", "label", "groups", "action_units", "status"]
-    return faces.table("faces", FACES, columns=columns).append_column("row_digest", digests)
-
-
-def _source_faces(faces: Sequence[Artifact], tables: Sequence[pa.Table], config: AnimateConfig) -> pa.Table:
-    """The faces to animate, and `input`: the index of the artifact that each comes from."""
-    rows = pa.concat_tables(
-        table.append_column("input", pa.array(np.full(len(table), k, np.int16))) for k, table in enumerate(tables)
-    )
-    selected = pc.equal(rows["status"], OK)
-    if config.select != "all":
-        neutral = pc.equal(rows["label"], NEUTRAL)
-        selected = pc.and_(selected, pc.fill_null(neutral, config.select in ("unlabelled", "calm")))
-    rows = rows.filter(selected)
-    if config.select == "calm":
-        rows = _calm(rows)
-    if not len(rows):
-        raise UserError(
-            f"No face to animate: no row of {', '.join(artifact.uri for artifact in faces)} is ok and "
-            f"{config.select}; set select to unlabelled or all."
-        )
-    return rows
-
-
-def _calm(rows: pa.Table) -> pa.Table:
-    """The neutral faces, and of those without a label the half with the smallest Action Units, at least LEAST_CALM."""
-    loudness = np.array([np.linalg.norm(units) if units else 0.0 for units in rows["action_units"].to_pylist()])
-    unlabelled = pc.is_null(rows["label"]).to_numpy()
-    order = np.lexsort((np.array(rows["face_id"].to_pylist()), loudness))
-    kept = order[unlabelled[order]][: max(LEAST_CALM, int(unlabelled.sum()) // 2)]
-    return rows.filter(pa.array(~unlabelled | np.isin(np.arange(len(rows)), kept)))
 
 
 def _precision_of_cluster(output: StageOutput, wanted: Precision, gpus: float) -> str:
