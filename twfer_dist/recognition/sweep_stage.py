@@ -14,7 +14,8 @@ import torch
 from scipy.stats import qmc
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.dataset import loader
+from twfer_dist.dataset.parts import parts_of
+from twfer_dist.dataset.stream import ImageSource
 from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings, shown
@@ -32,7 +33,7 @@ from twfer_dist.training.loop import Diverged
 from twfer_dist.training.observer import Record, Recorder, log_line
 from twfer_dist.training.state import LogLine
 
-VERSION = 2
+VERSION = 3
 
 TRIALS = "trials.json"
 METRIC = "accuracy/validation"
@@ -106,17 +107,17 @@ def sweep_spec(
     recogniser.build(config.train.network, config.train.size)  # UserError if ARM cannot read such images
 
     def do(output: StageOutput) -> None:
-        validation = loader.splits(dataset, seed=config.train.seed).ids["validation"]
+        source = ImageSource(dataset, parts_of(dataset, seed=config.train.seed))
         ray_cluster.start()
         if gpu:
             resources.check_gpus(1)
         at_once = concurrency or resources.slots(cpus, int(gpu))
         with _open_runs(output, dataset, config, tracking, checkpoint_seconds) as (run, records):
-            trials = _Trials(dataset, tuple(config.points()), records, gpu)
+            trials = _Trials(source, tuple(config.points()), records, gpu)
             per_trial = {"cpu": cpus, "gpu": int(gpu)}
             progress = output.progress(len(records), "trials")
             ends = _tune(trials, config, at_once, per_trial, output.scratch("tune"), progress)
-            _finish(output, run, trials, ends, len(validation))
+            _finish(output, run, trials, ends, source.count("validation"))
 
     return StageSpec("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
 
@@ -125,7 +126,7 @@ def sweep_spec(
 class _Trials:
     """All trials on their way to the workers."""
 
-    dataset: Artifact
+    source: ImageSource
     configs: tuple[TrainConfig, ...]
     records: tuple[Record, ...]
     gpu: bool
@@ -260,18 +261,16 @@ def _trial(params: Mapping[str, int], trials: _Trials) -> None:
 
     torch.set_num_threads(1)
     config, record = trials.configs[params["trial"]], trials.records[params["trial"]]
-    splits = loader.splits(trials.dataset, seed=config.seed)
-    train, validation = (loader.load(trials.dataset, splits.ids[split]) for split in ("train", "validation"))
     state = training.new_state(config, resources.device(trials.gpu))
     record.run.open(dataclasses.asdict(config))
-    record.run.log_dataset(trials.dataset, context="training")
+    record.run.log_dataset(trials.source.dataset, context="training")
     record.resume(state)
     record.replay_log(state)
     recorder = Recorder[training.State](record)
     try:
         for line in list(state.log):
             tune.report(line)
-        for line in training.fit(state, state.network, config, train, validation):
+        for line in training.fit(state, state.network, config, trials.source):
             if recorder.checkpoint_due():
                 recorder.save(state)
             log_line(record.run, line)

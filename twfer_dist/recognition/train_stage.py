@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.dataset import loader
+from twfer_dist.dataset.parts import PARTS, Parts, parts_of
+from twfer_dist.dataset.stream import ImageSource
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
@@ -18,16 +19,18 @@ from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recognition import calibration, recogniser, results, training
-from twfer_dist.recognition.training import Predictions, State, TrainConfig
+from twfer_dist.recognition import calibration, predictions, recogniser, results, training
+from twfer_dist.recognition.predictions import Predictions
+from twfer_dist.recognition.train_config import TrainConfig
+from twfer_dist.recognition.training import State
 from twfer_dist.training import weights
 from twfer_dist.training.distributed import rank_and_world_size
-from twfer_dist.training.loop import check_divisible
+from twfer_dist.training.normalisation import synchronise
 from twfer_dist.training.observer import Record, Recorder, log_line
 from twfer_dist.training.run import Trained, run_training
-from twfer_dist.training.workers import Workers
+from twfer_dist.training.workers import Workers, loader_processes
 
-VERSION = 3
+VERSION = 4
 
 HISTORY = "history.jsonl"
 
@@ -44,7 +47,7 @@ def train_spec(
     cpus: float = 1,
     checkpoint_seconds: float = 30,
 ) -> StageSpec:
-    """Train a recogniser on the data set and keep its epoch with the best accuracy on the validation images.
+    """Train a recogniser on the data set and keep its epoch with the best balanced accuracy on the validation images.
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
     scores (for each split loss, accuracy, balanced_accuracy, n and a confusion matrix), best_epoch, temperature,
@@ -53,8 +56,9 @@ def train_spec(
 
     initial: a file of weights to start from (`recogniser.load_weights`). trunk: a training's output to take the trunk
     from: the papers' networks start from one that has seen many faces. workers: processes of Ray Train with `cpus`
-    each, and a GPU each with `gpu`; 0 trains in this process. A killed training resumes from its last checkpoint, at
-    most `checkpoint_seconds` and one epoch old, and ends as an unbroken one would.
+    each, and a GPU each with `gpu`; 0 trains in this process. Their number changes the result by rounding only. A
+    killed training resumes from its last checkpoint, at most `checkpoint_seconds` and one update of the weights old,
+    and ends as an unbroken one would.
     """
     if trunk and dataset.manifest.config.get("fold") and trunk.manifest.inputs["dataset"] != dataset.digest:
         raise UserError(
@@ -69,7 +73,7 @@ def train_spec(
 
 def _do(task: "_Task", tracking: Tracking, workers: Workers, checkpoint_seconds: float, output: StageOutput) -> None:
     config, trunk = task.config, task.trunk
-    loader.splits(task.dataset, seed=config.seed)  # UserError if there are no images to train on or to validate with
+    task = dataclasses.replace(task, parts=parts_of(task.dataset, seed=config.seed))
     start = {"initial": task.initial, "trunk": trunk.uri if trunk else None}
     with run_training(
         output,
@@ -85,15 +89,6 @@ def _do(task: "_Task", tracking: Tracking, workers: Workers, checkpoint_seconds:
 
 
 @dataclass(frozen=True)
-class _Result:
-    """What rank 0 returns: the best network's predictions for each split, and what the splits are."""
-
-    predictions: dict[str, Predictions]
-    figures: dict[str, list[str]]  # of each split, in the order of the predictions
-    held_out: bool  # the validation images are taken from the training split
-
-
-@dataclass(frozen=True)
 class _Task:
     """A recogniser in training, see `run.TrainingTask`."""
 
@@ -101,6 +96,7 @@ class _Task:
     config: TrainConfig
     initial: str | None
     trunk: Artifact | None
+    parts: Parts = Parts((), frozenset())
 
     @property
     def datasets(self) -> Sequence[Artifact]:
@@ -129,47 +125,49 @@ class _Task:
             recogniser.load_weights(state.network, self.initial)
         if self.trunk:
             recogniser.load_trunk(state.network, self.trunk)
+        training.start_average(state, self.config)
         return state
 
-    def train(self, state: State, record: Record | None) -> _Result:
+    def train(self, state: State, record: Record | None) -> dict[str, Predictions]:
+        """The best network's predictions for each part, on every worker."""
         import ray.train
         from ray.train.torch import prepare_model
 
-        rank, world = rank_and_world_size()
-        splits = loader.splits(self.dataset, seed=self.config.seed)
-        share = {split: loader.load(self.dataset, ids, rank=rank, world=world) for split, ids in splits.ids.items()}
+        source = ImageSource(self.dataset, self.parts).of_worker(*rank_and_world_size())
         recorder = Recorder[State](record) if record else None
-        report = recorder.report if recorder else lambda epochs: None
-        network = prepare_model(state.network, move_to_device=False)
-        started = time.monotonic()
-        for line in training.fit(state, network, self.config, share["train"], share["validation"], report):
-            speed = len(splits.ids["train"]) / (time.monotonic() - started)
+
+        def report(epochs: float) -> None:
             if recorder:
-                if recorder.checkpoint_due() or line["epoch"] == self.config.epochs:
+                recorder.report(epochs)
+                if recorder.checkpoint_due():
+                    recorder.save(state)
+
+        synchronise(state.network)
+        network = prepare_model(
+            state.network, move_to_device=False, parallel_strategy_kwargs={"broadcast_buffers": False}
+        )
+        processes = loader_processes(next(state.network.parameters()).device)
+        started = time.monotonic()
+        for line in training.fit(state, network, self.config, source, report, processes=processes):
+            speed = source.count("train") / (time.monotonic() - started)
+            if recorder:
+                if recorder.checkpoint_due() or training.ended(state.log, self.config):
                     recorder.save(state)
                 log_line(recorder.record.run, line | {"images_per_second": speed})
             ray.train.report(line)
             started = time.monotonic()
         state.network.load_state_dict(state.best)
-        predictions = {
-            split: training.predict(
-                state.network,
-                self.config,
-                images,
-                features_of=calibration.NOVELTY_IMAGES if split in ("train", *self.calibrated_on) else 1,
-            )
-            for split, images in share.items()
-            if splits.ids[split]
-        }
-        return _Result(predictions, _figures(splits, world), splits.held_out)
+        return {part: self._predict(state, source, part) for part in PARTS if source.count(part)}
 
-
-def _figures(splits: loader.Splits, world: int) -> dict[str, list[str]]:
-    """The figure of each image, in the order in which the workers' shares are joined."""
-    return {
-        split: [figure for rank in range(world) for figure in figures[rank::world]]
-        for split, figures in splits.figures.items()
-    }
+    def _predict(self, state: State, source: ImageSource, part: str) -> Predictions:
+        wanted = calibration.NOVELTY_IMAGES if part in ("train", *self.calibrated_on) else 1
+        return predictions.predict(
+            state.network,
+            self.config,
+            source.in_order(part, self.config.batch),
+            first=source.run_of(part)[0],
+            stride=max(1, source.count(part) // wanted),
+        )
 
 
 @dataclass(frozen=True)
@@ -190,11 +188,11 @@ def _calibrate(train: Predictions, held_out: Sequence[Predictions], accuracy_tar
     )
 
 
-def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) -> None:
+def _finish(output: StageOutput, task: _Task, trained: Trained[State, dict[str, Predictions]]) -> None:
     """Calibrate, write the files, and record the scores."""
-    config, state, predictions = task.config, trained.state, trained.result.predictions
-    train = predictions["train"]
-    held_out = [predictions[split] for split in task.calibrated_on if split in predictions]
+    config, state, predicted = task.config, trained.state, trained.result
+    train = predicted["train"]
+    held_out = [predicted[split] for split in task.calibrated_on if split in predicted]
     fitted = _calibrate(train, held_out, config.accuracy_target)
     best_epoch = training.best_epoch(state.log)
     description = recogniser.describe(
@@ -205,7 +203,8 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
     output.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(fitted.novelty))
     output.write_file(recogniser.DESCRIPTION, description)
     output.write_file(HISTORY, "".join(storage.json_text(line) + "\n" for line in state.log).encode())
-    scores = {split: results.scores_of(split, found, config) for split, found in predictions.items()}
+    scores = {split: results.scores_of(split, found, config) for split, found in predicted.items()}
+    figures = {split: task.parts.figures(task.dataset, split) for split in predicted}
     output.results |= {
         "scores": scores,
         "best_epoch": best_epoch,
@@ -217,20 +216,22 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
             "images": len(train.features),
             "held_out": sum(len(found.features) for found in held_out),
         },
-        "images": {split: len(found.labels) for split, found in predictions.items()},
-        "validation_held_out": trained.result.held_out,
+        "images": {split: len(found.labels) for split, found in predicted.items()},
+        "validation_held_out": bool(task.parts.held_out),
         "precision": state.precision,
-        "held_out": results.held_out_errors(predictions, trained.result.figures),
+        "held_out": results.held_out_errors(predicted, figures),
         "run_id": trained.run.id,
         "summary": results.summary(config, scores, best_epoch),
     }
-    _log_result(output, trained.run, config, task.dataset, trained.result)
+    _log_result(output, trained.run, config, task.dataset, predicted)
 
 
-def _log_result(output: StageOutput, run: Run, config: TrainConfig, dataset: Artifact, result: _Result) -> None:
+def _log_result(
+    output: StageOutput, run: Run, config: TrainConfig, dataset: Artifact, predicted: Mapping[str, Predictions]
+) -> None:
     """Log the result to MLflow: metrics, scores, confusion matrices, and the network as its file holds it."""
-    part = "test" if "test" in result.predictions else "validation"
-    scores = training.scores(part, result.predictions[part], config)
+    part = "test" if "test" in predicted else "validation"
+    scores = predictions.scores(part, predicted[part], config)
     own = {f"model_{name}": value for name, value in scores.items()}  # beside the epochs' metrics of these names
     metrics = {name: output.results[name] for name in ("temperature", "best_epoch")}
     run.log_metrics(metrics | (scores if part == "test" else {}), step=output.results["best_epoch"])
@@ -243,7 +244,6 @@ def _log_result(output: StageOutput, run: Run, config: TrainConfig, dataset: Art
 
 
 def _check(request: Request) -> None:
-    check_divisible(request.config.batch, request.compute.workers)
     if request.files.get("initial") and request.one("trunk"):
         raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
 
