@@ -40,9 +40,7 @@ from twfer_dist.synthesis.evaluation import inputs
 from twfer_dist.training.observer import LOG
 
 
-def ship_faces(
-    network: Artifact, heads: Artifact, makehuman: Artifact, test: Artifact, makehuman_test: Artifact
-) -> Path:
+def ship_faces(network: Artifact, test: Artifact, makehuman_test: Artifact, **heads: Artifact) -> Path:
     weights = Path(analyzer.SHIPPED)
     shutil.copyfile(network.path(analyzer.WEIGHTS), weights)
     shutil.copyfile(network.path(faces_train.LOG), weights.with_suffix(".jsonl"))
@@ -51,7 +49,7 @@ def ship_faces(
     first, second = (
         evaluate.evaluate(str(weights), artifact.open_artifact(uri)) for uri in (evaluate.TEST, evaluate.SECOND_TEST)
     )
-    _write_facts(weights, network, heads, makehuman, evaluation=first, evaluation_makehuman=second)
+    _write_facts(weights, network, *heads.values(), evaluation=first, evaluation_makehuman=second)
     return ship_units()
 
 
@@ -109,11 +107,11 @@ def ship_reader(reader: Artifact, heads: Artifact, **_: Artifact) -> Path:
     return weights
 
 
-def ship_identity(network: Artifact, heads: Artifact, makehuman: Artifact) -> Path:
+def ship_identity(network: Artifact, **heads: Artifact) -> Path:
     weights = Path(SHIPPED_IDENTITY)
     shutil.copyfile(network.path(identity.WEIGHTS), weights)
     shutil.copyfile(network.path(LOG), weights.with_suffix(".jsonl"))
-    _write_facts(weights, network, heads, makehuman)
+    _write_facts(weights, network, *heads.values())
     return weights
 
 

@@ -3,6 +3,7 @@ models.
 """
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,7 +21,8 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.calibration import threshold
-from twfer_dist.recognition.sweep_stage import SWEPT, SweepConfig
+from twfer_dist.recognition.search import SweepConfig
+from twfer_dist.recognition.sweep_results import TRIALS
 from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.study import metrics
 
@@ -215,9 +217,12 @@ def make_training(
 def make_sweep(out: str, dataset: Artifact) -> Artifact:
     def do(stage_output: StageOutput) -> None:
         scores = {"accuracy/validation": 56 / 112, "balanced_accuracy/validation": 0.5, "epochs": 2, "best_epoch": 1}
-        trials = [{**scores, **{key: getattr(point, key) for key in SWEPT}} for point in config.points()]
-        trials[2]["accuracy/validation"] = 84 / 112
-        stage_output.results = {"trials": trials, "best": 2, "validation_images": 112}
+        trials = [{**scores, **point} for point in config.points()]
+        trials[2] |= {"accuracy/validation": 84 / 112, "balanced_accuracy/validation": 0.75}
+        histories = [trial | {"history": [{"epoch": 1, **trial}, {"epoch": 2, **scores}]} for trial in trials]
+        stage_output.write_file(TRIALS, json.dumps(histories).encode())
+        swept = [dimension.name for dimension in config.dimensions]
+        stage_output.results = {"swept": swept, "trials": trials, "best": 2, "validation_images": 112}
 
     config = SweepConfig(train=TrainConfig(network="resnet18", size=64), trials=4)
     return run_stage(StageSpec("sweep", 1, {"dataset": dataset}, config, {}, {}, do), out)

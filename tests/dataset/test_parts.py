@@ -16,7 +16,7 @@ def test_missing_validation_images_are_whole_figures(tmp_path: Path) -> None:
     images = dataset(str(tmp_path), {"train": 20}, table=table)
     parts = parts_of(images, seed=0)
     assert len(parts.held_out) == 2 and [parts.count(part) for part in ("train", "validation", "test")] == [126, 14, 14]
-    figures = {part: set(parts.figures(images, part).to_pylist()) for part in ("train", "validation", "test")}
+    figures = {part: set(parts.figures(images, part)) for part in ("train", "validation", "test")}
     assert figures["validation"] == parts.held_out and not parts.held_out & (figures["train"] | figures["test"])
     source = ImageSource(images, parts)
     ids = {part: [i for batch in source.in_order(part, 9) for i in batch.ids] for part in figures}

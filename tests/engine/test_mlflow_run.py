@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow.pytorch
 import mlflow_server
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from mlflow_server import Proxy
 
 from twfer_dist.cli.main import main
+from twfer_dist.engine.mlflow_model import Registration
 from twfer_dist.engine.mlflow_run import KEY
 from twfer_dist.engine.tracking import Tracking
 
@@ -27,6 +28,10 @@ def the_run(store: Tracking, name: str) -> tuple[MlflowClient, Run]:
     client = store.client
     (run,) = client.search_runs([store.experiment_id()], f"attributes.run_name = '{name}'")
     return client, run
+
+
+def save_linear(folder: str) -> None:
+    mlflow.pytorch.save_model(torch.nn.Linear(3, 2).eval(), folder, pip_requirements=["torch"])
 
 
 def pending(out: Path) -> int:
@@ -59,7 +64,7 @@ def test_entries_of_an_outage_are_sent_later(proxy: Proxy, tmp_path: Path, capfd
         for step in (2, 3):
             run.log_metrics({"loss": 4.0 - step}, step=step)
         run.log_text("kept", "notes/scores.json")
-        run.log_model(torch.nn.Linear(3, 2).eval(), "linear", np.zeros((2, 3), np.float32), {"accuracy/test": 0.75})
+        run.log_model(save_linear, "linear", {"accuracy/test": 0.75}, registration=Registration("linear", "# A line"))
     printed = capfd.readouterr()
     assert pending(tmp_path) == 5
     assert printed.err.count("continues without MLflow") == 1
@@ -80,6 +85,8 @@ def test_entries_of_an_outage_are_sent_later(proxy: Proxy, tmp_path: Path, capfd
     (model,) = client.search_logged_models([sent.info.experiment_id])
     assert model.source_run_id == sent.info.run_id and str(model.status) == "READY"
     assert [(metric.key, metric.value) for metric in model.metrics or []] == [("accuracy/test", 0.75)]
+    version = client.get_model_version_by_alias("linear", "champion")
+    assert (version.version, version.description, version.run_id) == ("1", "# A line", sent.info.run_id)
     assert list((tmp_path / "_mlflow").iterdir()) == []
     assert capfd.readouterr().out == ""  # MLflow itself prints where to view a run
 

@@ -1,7 +1,6 @@
 """The results of a trained recogniser."""
 
 import numpy as np
-import pyarrow as pa
 
 from twfer_dist.recognition import results
 from twfer_dist.recognition.predictions import Predictions
@@ -11,17 +10,14 @@ def test_errors_are_recorded_on_new_figures_only() -> None:
     def predicted(labels: list[int], classes: list[int]) -> Predictions:
         return Predictions(np.eye(7, dtype=np.float32)[classes], np.array(labels), np.zeros((0, 2)), np.zeros(0))
 
-    def figures(*names: list[str]) -> dict[str, pa.Array]:
-        return dict(zip(("train", "validation", "test"), map(pa.array, names), strict=True))
-
     split = {
         "train": predicted([0], [0]),
         "validation": predicted([0, 1, 2], [0, 2, 2]),
         "test": predicted([3, 4], [3, 3]),
     }
-    names = figures(["a"], ["b", "b", "a"], ["c", "a"])
+    names = {"train": ["a"], "validation": ["b", "b", "a"], "test": ["c", "a"]}
     record = results.held_out_errors(split, names)
     assert record and (record["images"], record["figures"]) == (3, 2)
     assert [record["confusion"][k][j] for k, j in ((0, 0), (1, 2), (3, 3), (2, 2), (4, 3))] == [1, 1, 1, 0, 0]
-    names = figures(["a"], ["a"] * 3, ["a", "a"])
+    names = {"train": ["a"], "validation": ["a"] * 3, "test": ["a", "a"]}
     assert results.held_out_errors(split, names) is None

@@ -1,6 +1,7 @@
 """The stage that compares settings of the loss on Ray Tune."""
 
 import dataclasses
+import json
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,8 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recognition.sweep_stage import SweepConfig, sweep_spec
+from twfer_dist.recognition.search import SweepConfig
+from twfer_dist.recognition.sweep_stage import sweep_spec
 from twfer_dist.recognition.training import TrainConfig
 
 
@@ -32,14 +34,15 @@ def test_a_sweep_nests_its_trials_and_survives_divergence(
     results = run_stage(
         sweep_spec(images, config, Tracking(mlflow_uri, "sweep"), concurrency=1, cpus=0.5), str(tmp_path), quiet=True
     ).results
-    good, bad = sorted(range(2), key=lambda number: points[number].learning_rate)
+    good, bad = sorted(range(2), key=lambda number: points[number]["learning_rate"])
     trial, diverged = results["trials"][good], results["trials"][bad]
     assert results["best"] == good and results["validation_images"] == 14
-    assert (trial["alpha"], trial["learning_rate"]) == (points[good].alpha, points[good].learning_rate)
+    assert (trial["alpha"], trial["learning_rate"]) == (points[good]["alpha"], points[good]["learning_rate"])
     assert trial["epochs"] == 2 and "accuracy/validation" in trial
-    assert TrainConfig(**results["best_config"] | {"class_alphas": SMALL.class_alphas}) == points[good]
+    best = TrainConfig(**results["best_config"] | {"class_alphas": SMALL.class_alphas})
+    assert best == dataclasses.replace(SMALL, **points[good])
     assert diverged.keys() == {"alpha", "gamma", "learning_rate", "diverged"}
-    assert f"lower learning_rate, which is {points[bad].learning_rate:g}" in diverged["diverged"]
+    assert f"lower learning_rate, which is {points[bad]['learning_rate']:g}" in diverged["diverged"]
     assert any(f"trial {bad} is out: The training diverged" in line for line in results["summary"])
 
     client = MlflowClient(mlflow_uri)
@@ -56,6 +59,9 @@ def test_a_sweep_nests_its_trials_and_survives_divergence(
     assert first.info.end_time <= second.info.start_time  # one at a time, and each run lasts as long as its trial
     assert [m.step for m in client.get_metric_history(run.info.run_id, "accuracy/validation")] == [1, 2]
     assert {"loss/train", "loss/validation", "balanced_accuracy/validation"} <= run.data.metrics.keys()
+    assert not run.data.metrics.keys() & run.data.params.keys()  # or MLflow's tables would show two columns of a name
+    pictures = {file.path for file in client.list_artifacts(results["run_id"], "pictures")}
+    assert pictures == {"pictures/parallel_coordinates.png", "pictures/learning_curves.png"}
 
 
 @pytest.mark.long
@@ -100,12 +106,20 @@ def _kill_a_trial(out: Path, killed: list[int]) -> None:
         time.sleep(0.05)
 
 
-def test_trials_are_spread_evenly_over_the_ranges() -> None:
-    points = SweepConfig(trials=50).points()
-    assert all(0.1 <= p.alpha <= 0.9 and 0 <= p.gamma <= 4 and 3e-5 <= p.learning_rate <= 1e-3 for p in points)
-    assert sorted(int((p.alpha - 0.1) / 0.8 * 50) for p in points) == pytest.approx(list(range(50)), abs=1)
-
-
-def test_a_sweep_of_the_softmax_loss_is_refused() -> None:
-    with pytest.raises(ValueError, match="a sweep needs the sigmoid loss"):
-        SweepConfig(train=TrainConfig(loss="softmax"))
+@pytest.mark.long
+def test_optuna_continues_where_a_killed_sweep_was(
+    ray_cluster: None, images: Artifact, mlflow_uri: str, tmp_path: Path
+) -> None:
+    """The points that it suggested before come first, whatever it would suggest now."""
+    train = dataclasses.replace(SMALL, loss="softmax", epochs=1)
+    config = SweepConfig(train=train, search="tpe", trials=3, class_alphas=(0.5, 2.0), gamma=(1.0, 1.0))
+    spec = sweep_spec(images, config, Tracking(mlflow_uri, "tpe"), concurrency=1, cpus=0.5)
+    names = [dimension.name for dimension in config.dimensions]
+    known = {name: 1.0 if name != "learning_rate" else 5e-4 for name in names}
+    points = tmp_path / spec.name / "_work" / "tune" / "points"
+    points.mkdir(parents=True)
+    (points / "00000.json").write_text(json.dumps(known))
+    results = run_stage(spec, str(tmp_path), quiet=True).results
+    first, *others = results["trials"]
+    assert {name: first[name] for name in names} == known and len(others) == 2
+    assert all(0.5 <= trial["alpha_fear"] <= 2 and trial["learning_rate"] != 5e-4 for trial in others)

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from report_pages import json_of
 
+from twfer_dist.core.canvas import ACCENT, COLUMN, DPI, PAGE, Canvas, shortened
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.study.canvas import ACCENT, COLUMN, DPI, PAGE, Canvas, shortened
 
 MM = DPI / 25.4
 

@@ -55,11 +55,14 @@ class Parts:
         """The rows of a table with COLUMNS that serve `part`: int64, in their order."""
         return np.flatnonzero(_of_part(table, part, self.held_out))
 
-    def figures(self, dataset: Artifact, part: str) -> pa.Array:
+    def figures(self, dataset: Artifact, part: str) -> list[str]:
         """The figure (`schema.figures`) of each image of a part, in the order of their ids."""
-        tables = (table for _, _, table in _row_groups(dataset, COLUMNS))
-        found = [figures(table.take(pa.array(self.rows(table, part)))) for table in tables]
-        return pa.concat_arrays([pa.array([], pa.string()), *found])
+        names: dict[str, str] = {}  # so that equal names are one object
+        found: list[str] = []
+        for _, _, table in _row_groups(dataset, COLUMNS):
+            rows = table.take(pa.array(self.rows(table, part)))
+            found += [names.setdefault(name, name) for name in figures(rows).to_pylist()]
+        return found
 
 
 def parts_of(dataset: Artifact, *, seed: int) -> Parts:
@@ -89,8 +92,8 @@ def hash_of(*words: int | str) -> int:
     return int.from_bytes(hashlib.sha256("\0".join(map(str, words)).encode()).digest()[:8], "big")
 
 
-def _held_out(train: pa.Array, seed: int) -> frozenset[str]:
-    order = sorted(train.unique().to_pylist(), key=lambda figure: hash_of(seed, figure))
+def _held_out(train: list[str], seed: int) -> frozenset[str]:
+    order = sorted(set(train), key=lambda figure: hash_of(seed, figure))
     return frozenset(order[: max(1, round(HELD_OUT * len(order)))])
 
 

@@ -1,36 +1,44 @@
-"""A network as an MLflow model: packed where it was trained, sent when MLflow takes it."""
+"""An MLflow model: packed where it was trained, sent and registered when MLflow takes it."""
 
+import contextlib
 import io
+import os
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
-    import torch
     from mlflow import MlflowClient
 
+CHAMPION = "champion"
+"""The alias of the version of a registered model that is to be used."""
 
-def pack(module: "torch.nn.Module", example: np.ndarray) -> bytes:
-    """The folder `model` that MLflow makes of a network, as a tar file. example: float32, an input, batch first."""
-    import mlflow.pytorch
-    import torch
 
+@dataclass(frozen=True)
+class Registration:
+    """Under which name a model is registered. card: Markdown, the description of the version."""
+
+    name: str
+    card: str
+
+
+def pack(save: Callable[[str], None]) -> bytes:
+    """The folder `model` that `save` writes with MLflow, as a tar file."""
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=packed, mode="w") as archive:
-        requirements = [f"torch=={torch.__version__.partition('+')[0]}"]  # no registry has a local version
-        mlflow.pytorch.save_model(module, f"{folder}/model", input_example=example, pip_requirements=requirements)
+        save(f"{folder}/model")
         archive.add(f"{folder}/model", "model")
     return packed.getvalue()
 
 
 def send(client: "MlflowClient", run: str, entry: Mapping[str, Any], packed: bytes) -> None:
-    """What `mlflow.pytorch.log_model` does with a saved model, for a run other than this process's active one; then the
-    model's own scores.
+    """What MLflow's `log_model` does with a saved model, for a run other than this process's active one; then the
+    model's own scores, and its registration.
 
-    entry: name, time (ms), metrics, and dataset (name and digest of what they were measured on, or empty).
+    entry: name, time (ms), metrics, dataset (name and digest of what they were measured on, or empty), and register
+    (the values of a Registration, or nothing).
     """
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model
@@ -54,3 +62,33 @@ def send(client: "MlflowClient", run: str, entry: Mapping[str, Any], packed: byt
     if entry["metrics"]:
         values = entry["metrics"].items()
         client.log_batch(run, metrics=[Metric(key, value, entry["time"], 0, **of) for key, value in values])
+    if entry.get("register"):
+        _register(client, run, model.model_id, Registration(**entry["register"]))
+
+
+def _register(client: "MlflowClient", run: str, model_id: str, wanted: Registration) -> None:
+    """Make a model the newest version under its name, and the champion."""
+    from mlflow.exceptions import MlflowException
+
+    with contextlib.suppress(MlflowException):  # it exists; any other fault shows in the next call
+        client.create_registered_model(wanted.name)
+    with _default_store(client.tracking_uri):
+        version = client.create_model_version(
+            wanted.name, f"models:/{model_id}", run, description=wanted.card, model_id=model_id
+        )
+    client.update_registered_model(wanted.name, wanted.card)
+    client.set_registered_model_alias(wanted.name, CHAMPION, version.version)
+
+
+@contextlib.contextmanager
+def _default_store(uri: str) -> Iterator[None]:
+    """MLflow's SQL registry looks a logged model up in the process's default store, whatever the client's is."""
+    from mlflow.tracking._tracking_service.utils import _use_tracking_uri
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        with _use_tracking_uri(uri):
+            yield
+    finally:
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before

@@ -5,13 +5,11 @@ import logging
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from mlflow import MlflowClient
 
 from twfer_dist.core.errors import UserError
@@ -19,6 +17,7 @@ from twfer_dist.engine import mlflow_model, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.journal import Journal, without_password
 from twfer_dist.engine.lease import Holder
+from twfer_dist.engine.mlflow_model import Registration
 from twfer_dist.engine.mlflow_store import LOG_TIMEOUT_S, REJECTED, Store, Unavailable, explain, request_timeout
 
 logger = logging.getLogger(__name__)
@@ -127,22 +126,23 @@ class Run:
 
     def log_model(
         self,
-        module: "torch.nn.Module",
+        save: Callable[[str], None],
         name: str,
-        example: np.ndarray,
         metrics: Mapping[str, float] | None = None,
         dataset: Artifact | None = None,
+        registration: Registration | None = None,
     ) -> None:
-        """Log a network with an input example (float32, batch first, two or more so that the batch size stays free).
+        """Log the model that `save` writes to a folder with MLflow, and register it where that is wanted.
 
         metrics: the model's own scores, tied to it and to the data set that they were measured on.
         """
         try:
-            packed = mlflow_model.pack(module, example)
+            packed = mlflow_model.pack(save)
         except Exception as error:  # a training of hours must survive a failure to log it
             return logger.warning("MLflow cannot save the network of %s, which continues (%s).", self.name, error)
         used = {"name": dataset.name, "digest": dataset.digest} if dataset else {}
-        self._log("model", packed, name=name, metrics=dict(metrics or {}), dataset=used)
+        register = registration and dataclasses.asdict(registration)
+        self._log("model", packed, name=name, metrics=dict(metrics or {}), dataset=used, register=register)
 
     def send(self) -> int:
         """Send the pending entries as far as MLflow accepts them; return how many remain. The journal is deleted once

@@ -44,6 +44,7 @@ class StageOutput:
         self.results: dict[str, Any] = {}
         self._quiet, self._before, self._tracking = quiet, before, tracking
         self._rows: MappedRows | None = None
+        self._build_id = uuid.uuid4().hex[:12]
         self._revisions: dict[str, Callable[[pa.Table], pa.Table]] = {}
 
     @property
@@ -122,6 +123,10 @@ class StageOutput:
         storage.delete_folder(storage.join(self.directory, WORK))
         return artifact.open_artifact(self.directory)
 
+    def preview(self) -> Manifest:
+        """The manifest as it would be if the output had no more files to come, for a copy that travels."""
+        return self._manifest(None, 0)
+
     def _manifest(self, planned: str | None, seconds: float) -> Manifest:
         parts, counts = self._part_files()
         files = [*parts, *self._other_files({part.path for part in parts})]
@@ -130,7 +135,7 @@ class StageOutput:
             fingerprint=self.spec.fingerprint,
             **self.spec.fingerprint_payload,
             build_ids=self.spec.build_ids,
-            build_id=uuid.uuid4().hex[:12],
+            build_id=self._build_id,
             digest=storage.digest([(file.path, file.sha256) for file in files if file.path != reuse.ROW_KEYS]),
             planned_table=planned,
             rows={name: sum(part.rows or 0 for part in parts if part.table == name) for name in self.spec.tables},

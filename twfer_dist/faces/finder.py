@@ -83,17 +83,27 @@ class FaceFinder:
         faces: list[dict[str, Any]] = []
         rows = plan.to_pylist()
         for planned, content in zip(rows, self._contents(rows), strict=True):
-            row = planned | {"status": OK, "error": "", "content_sha256": "", "width": None, "height": None, "faces": 0}
-            row |= {"note": "", "thumbnail": None}
-            try:
-                faces += self._faces(row, content())
-            except DecodeError as error:
-                row |= {"status": error.status, "error": f"{row['path']}: {error}"}
+            row, found = self.photograph(planned, content)
             photographs.append(row)
+            faces += found
         return {
             "photographs": pa.Table.from_pylist(photographs, schema=schema.PHOTOGRAPHS),
             "faces": pa.Table.from_pylist(faces, schema=schema.FACES),
         }
+
+    def photograph(
+        self, planned: Mapping[str, Any], content: Callable[[], bytes]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The rows of PHOTOGRAPHS and of FACES of one photograph.
+
+        planned: its row of CORPUS. content: returns the file, or raises DecodeError.
+        """
+        row = {**planned, "status": OK, "error": "", "content_sha256": "", "width": None, "height": None, "faces": 0}
+        row |= {"note": "", "thumbnail": None}
+        try:
+            return row, self._faces(row, content())
+        except DecodeError as error:
+            return row | {"status": error.status, "error": f"{row['path']}: {error}"}, []
 
     def _contents(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Callable[[], bytes]]:
         """For each row a function that returns its photograph's bytes or raises DecodeError; the next ones are read

@@ -50,7 +50,12 @@ class IdentityNetwork(nn.Module):
 
 def new_network() -> IdentityNetwork:
     """A network on the trunk of the shipped one that measures faces: from random weights it hardly learns."""
-    network, face = IdentityNetwork(), open_network(SHIPPED).network
+    return network_on(open_network(SHIPPED).network)
+
+
+def network_on(face: FaceNetwork) -> IdentityNetwork:
+    """A network on the trunk of a network that measures faces, and a new embedding."""
+    network = IdentityNetwork()
     for name in ("stem", "body", "neck"):
         getattr(network, name).load_state_dict(getattr(face, name).state_dict())
     return network

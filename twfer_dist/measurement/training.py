@@ -21,6 +21,7 @@ from twfer_dist.measurement.network import FaceNetwork, Measured, predict_batch,
 from twfer_dist.training.distributed import rank_and_world_size
 from twfer_dist.training.loop import Observe, Schedule, check_converging, run_steps
 from twfer_dist.training.precision import Precision, agree_on_bfloat16
+from twfer_dist.training.prefetch import prefetched
 from twfer_dist.training.state import SteppedState, build_seeded
 
 INTERVAL = 0.90
@@ -129,21 +130,27 @@ def fit(
     heads: Heads,
     objective: TrainingObjective,
     observe: Observe[State] | None = None,
+    processes: int = 0,
 ) -> None:
     """Train from `state` to the end, on this worker's share of each batch.
 
     net: `state.network`, or its wrapper for data-parallel training. observe: see `Observe`; the losses are the
-    objective's terms. Raises Diverged if the loss or its gradient is not finite, or the loss is far above that of the
-    first step.
+    objective's terms. processes: that draw the batches, see `prefetched`. Raises Diverged if the loss or its gradient
+    is not finite, or the loss is far above that of the first step.
     """
     rank, workers = rank_and_world_size()
     device = next(net.parameters()).device
     bfloat16 = agree_on_bfloat16(config.precision, device, state.precisions)
 
-    def step(rate: float) -> dict[str, float]:
-        shown = objective.rows_of(state.step)
+    def draw(step: int) -> Examples:
+        shown = objective.rows_of(step)
         rows = np.stack([shown, np.arange(len(shown))], 1)[rank::workers]
-        batch = objective.draw(heads, rows, (config.seed, state.step)).to(device)
+        return objective.draw(heads, rows, (config.seed, step))
+
+    batches = prefetched(draw, state.step, config.steps, processes)
+
+    def step(rate: float) -> dict[str, float]:
+        batch = next(batches).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             prediction = net(standardised(batch.crops).contiguous(memory_format=torch.channels_last))
         terms = objective.loss_of(prediction, batch)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.engine import registry, storage
 from twfer_dist.engine.config import either, fill, package_path
 from twfer_dist.engine.kind import Compute, Input, Request, StageKind
 from twfer_dist.engine.origin import origin_tags
@@ -85,9 +86,19 @@ def spec_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Any]]) -
     store = recipe.tracking
     if store:
         store = dataclasses.replace(store, origin=origin_tags(recipe.name, stage.name), recipe=recipe.text)
-    request = dataclasses.replace(request, inputs=inputs, store=store, recipe=recipe.text)
+    files = {key: file_of(recipe, uri) for key, uri in request.files.items()}
+    request = dataclasses.replace(request, inputs=inputs, files=files, store=store, recipe=recipe.text)
     with _located(location):
         return kind_of(stage.kind).build(request)
+
+
+def file_of(recipe: Recipe, uri: str) -> str:
+    """The file that a recipe names; of a registered model its weights. UserError where MLflow has no such model."""
+    if not registry.is_registered(uri):
+        return uri
+    from twfer_dist.recognition.recogniser import WEIGHTS
+
+    return storage.join(registry.fetch(uri, recipe.out, recipe.tracking), WEIGHTS)
 
 
 def _request(stage: Stage, compute: Compute, location: str) -> Request:

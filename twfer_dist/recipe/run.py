@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.language import listed
 from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.engine import artifact, ray_cluster, resources, storage
+from twfer_dist.engine import artifact, ray_cluster, registry, resources, storage
 from twfer_dist.engine.artifact import INDEX, Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.journal import without_password
 from twfer_dist.engine.kind import Input
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
-from twfer_dist.recipe.kinds import check_input, kind_of, spec_of
+from twfer_dist.recipe.kinds import check_input, file_of, kind_of, spec_of
 from twfer_dist.recipe.recipe import Outcome, Recipe
 from twfer_dist.recipe.status import read_index
 
@@ -86,7 +86,7 @@ def _check_inputs(recipe: Recipe) -> None:
             missing.append(f"the corpus '{name}' ({without_password(uri)})")
     for stage in recipe.stages:
         for file in kind_of(stage.kind).files:
-            uri = storage.absolute(package_path(str(stage.settings.get(file.name) or "package:")))
+            uri = storage.absolute(file_of(recipe, package_path(str(stage.settings.get(file.name) or "package:"))))
             if not uri.startswith(recipe.out) and not storage.exists(uri):
                 missing.append(f"the '{file.name}' of stage '{stage.name}' ({without_password(uri)})")
     if missing:
@@ -121,7 +121,9 @@ def _walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterato
         for key in kind_of(stage.kind).inputs:
             names = stage.inputs.get(key.name, [])
             if key.kinds:
-                inputs[key.name] = [outputs[n] if n in outputs else _open_input(key, n, location) for n in names]
+                inputs[key.name] = [
+                    outputs[n] if n in outputs else _open_input(recipe, key, n, location) for n in names
+                ]
             else:
                 inputs[key.name] = [corpora[n] for n in names]
         if any(one is None for several in inputs.values() for one in several):
@@ -138,8 +140,12 @@ def _walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterato
             yield Outcome(stage, "finished" if same else "made", output)
 
 
-def _open_input(key: Input, directory: str, location: str) -> Artifact:
-    """The output that a stage names by its directory. UserError where it is of a kind that the key does not take."""
-    output = artifact.open_artifact(storage.absolute(package_path(directory)))
+def _open_input(recipe: Recipe, key: Input, name: str, location: str) -> Artifact:
+    """The output that a stage names by its directory or as a registered model. UserError where it is of a kind that
+    the key does not take.
+    """
+    registered = registry.is_registered(name)
+    directory = registry.fetch(name, recipe.out, recipe.tracking) if registered else package_path(name)
+    output = artifact.open_artifact(storage.absolute(directory))
     check_input(key, output.uri, output.manifest.stage, location)
     return output

@@ -6,6 +6,7 @@ from typing import Any
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
+from twfer_dist.engine import registry
 from twfer_dist.recipe.load import parse_recipe
 from twfer_dist.recipe.recipe import Recipe
 from twfer_dist.recipe.status import find_recogniser
@@ -34,7 +35,7 @@ def similarity_recipe(
         stages[f"faces of {name}"] = {"kind": "faces", "corpora": [name], **settings, "aligned": aligned}
     embed: dict[str, Any] = {"kind": "embed", "inputs": list(stages)}
     embed |= {key: value for key, value in embedder.items() if value}
-    if "model" in embed:
+    if "model" in embed and not registry.is_registered(embed["model"]):
         embed["model"] = find_recogniser(embed["model"])
     stages["embed"] = embed
     stages["similarity"] = {"kind": "similarity", "embeddings": ["embed"], **comparison}

@@ -11,7 +11,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.language import Language, _, listed, use_language
 from twfer_dist.corpus.corpus import Corpus, open_corpus
 from twfer_dist.corpus.tables import ENDINGS
-from twfer_dist.engine import storage
+from twfer_dist.engine import registry, storage
 from twfer_dist.engine.artifact import INDEX
 from twfer_dist.engine.journal import without_password
 from twfer_dist.recipe.load import parse_recipe
@@ -88,10 +88,11 @@ def _reader_road(faces: str) -> Road:
 
 def _model_road(faces: str, model: str) -> Road:
     """The faces are read by an existing recogniser."""
-    # The model as the user wrote it, so that folders of the same name give the same recipe on any machine.
-    directory = storage.name_of(find_recogniser(model))
-    model = model if storage.name_of(model) == directory else storage.join(model, directory)
-    model = model if "/" in model else f"./{model}"
+    if not registry.is_registered(model):
+        # The model as the user wrote it, so that folders of the same name give the same recipe on any machine.
+        directory = storage.name_of(find_recogniser(model))
+        model = model if storage.name_of(model) == directory else storage.join(model, directory)
+        model = model if "/" in model else f"./{model}"
     read = {"kind": "predict", "inputs": [faces], "model": model}
     explain = {"kind": "explain-answers", "predictions": "read", "faces": [faces], "models": [model]}
     return Road({"read": read, "explain": explain}, ["read"], models=[model], explanations=["explain"])

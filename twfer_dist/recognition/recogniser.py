@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.status import LOW_CONFIDENCE, OK, OUT_OF_DISTRIBUTION
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset.loader import normalise
 from twfer_dist.engine import storage
@@ -112,6 +113,15 @@ class Recogniser:
         embedded = features.mean((2, 3)).float().cpu().numpy()
         return probabilities(logits, self.temperature).astype(np.float32), self.novelty.distances(embedded)
 
+    def verdict(self, confidence: float, distance: float) -> tuple[str, str]:
+        """The status of an answer (OK, OUT_OF_DISTRIBUTION or LOW_CONFIDENCE), and why it is not accepted, if so."""
+        threshold = self.threshold.confidence
+        if distance > self.novelty.limit:
+            return OUT_OF_DISTRIBUTION, "the face is unlike the images that the model was trained on"
+        if threshold is None or confidence < threshold:
+            return LOW_CONFIDENCE, "the confidence is below the model's threshold"
+        return OK, ""
+
     @torch.no_grad()
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         """The features before the head, averaged over places: float32 (B, 512), none negative. pixels: as in
@@ -128,17 +138,22 @@ def name_of(trained: Artifact) -> str:
 def open_recogniser(trained: Artifact) -> Recogniser:
     """The recogniser in a training's output. Raises UserError if it is the output of another stage."""
     try:
-        description = json.loads(storage.read_bytes(trained.path(DESCRIPTION)))
+        return read_recogniser(trained.uri, name_of(trained))
     except FileNotFoundError:
         raise UserError(
             f"{trained.uri} holds no recogniser, being the output of stage '{trained.manifest.stage}': name a training."
         ) from None
+
+
+def read_recogniser(directory: str, name: str) -> Recogniser:
+    """The recogniser in the files of a directory. FileNotFoundError where there is none."""
+    description = json.loads(storage.read_bytes(storage.join(directory, DESCRIPTION)))
     network = build(description["network"], description["size"])
-    load_weights(network, trained.path(WEIGHTS))
+    load_weights(network, storage.join(directory, WEIGHTS))
     network.eval().to(memory_format=torch.channels_last)
-    novelty = safetensors.numpy.load(storage.read_bytes(trained.path(NOVELTY)))
+    novelty = safetensors.numpy.load(storage.read_bytes(storage.join(directory, NOVELTY)))
     return Recogniser(
-        name=name_of(trained),
+        name=name,
         network=network,
         size=description["size"],
         temperature=description["temperature"],

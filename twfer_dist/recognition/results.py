@@ -1,11 +1,9 @@
 """The results of a trained recogniser: scores of each split, errors on new figures, confusion matrices."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition import calibration, predictions, recogniser
@@ -13,27 +11,26 @@ from twfer_dist.recognition.predictions import Predictions
 from twfer_dist.recognition.train_config import TrainConfig
 
 
-def scores_of(split: str, predicted: Predictions, config: TrainConfig) -> dict[str, Any]:
+def scores_of(split: str, found: Predictions, config: TrainConfig) -> dict[str, Any]:
     """The metrics of a split under plain names, with n and the confusion matrix."""
-    scores = predictions.scores(split, predicted, config)
+    scores = predictions.scores(split, found, config)
     named = {name.partition("/")[0]: value for name, value in scores.items()}
-    return named | {"n": len(predicted.labels), "confusion": predictions.confusion_of(predicted).tolist()}
+    return named | {"n": len(found.labels), "confusion": predictions.confusion_of(found).tolist()}
 
 
-def held_out_errors(predicted: Mapping[str, Predictions], figures: Mapping[str, pa.Array]) -> dict[str, Any] | None:
+def held_out_errors(found: Mapping[str, Predictions], figures: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
     """The errors of the network on figures that it was not trained on: the confusion matrix of their validation and
     test images, and how many independent images these are worth (`calibration.Confusion`). None without such images.
-    figures: of each split, the figure of each image (`Parts.figures`).
     """
-    splits = [split for split in predicted if split != "train"]
-    names = pa.concat_arrays([figures[split] for split in splits])
-    truth = np.concatenate([predicted[split].labels for split in splits])
-    answers = np.concatenate([predicted[split].logits.argmax(1) for split in splits])
-    new = ~pc.is_in(names, figures["train"].unique()).to_numpy(zero_copy_only=False)
+    splits = [split for split in found if split != "train"]
+    names = np.concatenate([np.array(figures[split], np.str_) for split in splits])
+    truth = np.concatenate([found[split].labels for split in splits])
+    predicted = np.concatenate([found[split].logits.argmax(1) for split in splits])
+    new = ~np.isin(names, np.unique(figures["train"]))
     if not new.any():
         return None
-    figure = np.unique(names.filter(pa.array(new)).to_pylist(), return_inverse=True)[1]
-    return calibration.confusion(truth[new], answers[new], figure).as_dict()
+    figure = np.unique(names[new], return_inverse=True)[1]
+    return calibration.confusion(truth[new], predicted[new], figure).as_dict()
 
 
 def summary(config: TrainConfig, scores: Mapping[str, Mapping[str, Any]], best_epoch: int) -> list[str]:

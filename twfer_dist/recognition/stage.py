@@ -12,7 +12,7 @@ import torch
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS, figures
-from twfer_dist.core.status import LOW_CONFIDENCE, OK, OUT_OF_DISTRIBUTION, UNREADABLE
+from twfer_dist.core.status import OK, UNREADABLE
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import resources
@@ -185,8 +185,9 @@ class Predictor:
         predicted, confidence = probabilities.argmax(1), probabilities.max(1)
         status, error = rows["status"].to_pylist(), rows["error"].to_pylist()
         for k in np.flatnonzero(readable):
-            recogniser = self.recognisers[readers[k]]
-            status[k], error[k] = _status(recogniser, confidence[k], distances[k], status[k], error[k])
+            verdict, reason = self.recognisers[readers[k]].verdict(confidence[k], distances[k])
+            if verdict != OK:
+                status[k], error[k] = verdict, reason
         listed = [row if ok else None for row, ok in zip(probabilities.tolist(), readable, strict=True)]
         columns = {
             "model": pa.array([self.name] * len(pixels)),
@@ -214,16 +215,6 @@ class Predictor:
             of_batch, distances_of_batch = recogniser.predict(images, self.device)
             probabilities[group], distances[group] = of_batch[:count], distances_of_batch[:count]
         return probabilities, distances
-
-
-def _status(recogniser: Recogniser, confidence: float, distance: float, status: str, error: str) -> tuple[str, str]:
-    """The status and error of a prediction; the given ones where it is accepted."""
-    threshold = recogniser.threshold.confidence
-    if distance > recogniser.novelty.limit:
-        return OUT_OF_DISTRIBUTION, "the face is unlike the images that the model was trained on"
-    if threshold is None or confidence < threshold:
-        return LOW_CONFIDENCE, "the confidence is below the model's threshold"
-    return status, error
 
 
 def _build(request: Request) -> StageSpec:

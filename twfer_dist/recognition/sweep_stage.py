@@ -4,21 +4,20 @@ sweep's.
 
 import contextlib
 import dataclasses
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from scipy.stats import qmc
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.dataset.parts import parts_of
 from twfer_dist.dataset.stream import ImageSource
 from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.config import Range, Settings, shown
 from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
@@ -26,62 +25,19 @@ from twfer_dist.engine.progress import Progress
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition import recogniser, training
+from twfer_dist.recognition.search import SweepConfig, check_optuna, rounded
+from twfer_dist.recognition.sweep_results import SCORE, TrialEnd, finish_sweep
 from twfer_dist.recognition.sweep_runs import close_trial, trial_records
-from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.training.checkpoint import set_aside_damaged
 from twfer_dist.training.loop import Diverged
 from twfer_dist.training.observer import Record, Recorder, log_line
 from twfer_dist.training.state import LogLine
 
-VERSION = 3
+VERSION = 4
 
-TRIALS = "trials.json"
-METRIC = "accuracy/validation"
+METRIC = "best_balanced_accuracy/validation"
+"""Of a trial's epochs so far: what ASHA and Optuna go by, and what chooses the best trial."""
 LOST_WORKERS = 3  # a trial that its worker or node takes along starts again from its checkpoint, this often
-SWEPT = ("alpha", "gamma", "learning_rate")
-
-
-@dataclass(frozen=True)
-class SweepConfig(Settings):
-    """Which settings are tried: `trials` points of a Latin hypercube over the ranges, each from low to high."""
-
-    train: TrainConfig = field(default_factory=TrainConfig)  # shared by all trials
-    trials: Annotated[int, Range(1, 10_000)] = 12
-    alpha: tuple[Annotated[float, Range(0, 1)], ...] = (0.1, 0.9)
-    gamma: tuple[Annotated[float, Range(0, 20)], ...] = (0.0, 4.0)
-    learning_rate: tuple[Annotated[float, Range(0, 1, above=True)], ...] = (3e-5, 1e-3)  # on a logarithmic scale
-    patience: Annotated[int, Range(1, 100_000)] = 2  # epochs of each trial before ASHA may stop it
-    reduction: Annotated[int, Range(2, 100)] = 3  # ASHA lets the best 1 in this many continue
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
-
-    def agree(self) -> None:
-        if self.train.loss != "sigmoid":
-            raise ValueError("a sweep needs the sigmoid loss: an alpha before a softmax has no effect under Adam")
-        for name in SWEPT:
-            ends = getattr(self, name)
-            if len(ends) != 2 or ends[0] > ends[1]:
-                raise ValueError(f"{name} is {shown(list(ends))}; use two numbers, the lowest and the highest")
-
-    def points(self) -> list[TrainConfig]:
-        """The configuration of each trial."""
-        low, high = self.learning_rate
-        return [
-            dataclasses.replace(
-                self.train,
-                alpha=_between(self.alpha, a),
-                gamma=_between(self.gamma, g),
-                learning_rate=_rounded(low * (high / low) ** r),
-            )
-            for a, g, r in qmc.LatinHypercube(3, rng=self.seed).random(self.trials)
-        ]
-
-
-def _between(ends: tuple[float, ...], share: float) -> float:
-    return _rounded(ends[0] + share * (ends[1] - ends[0]))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 def sweep_spec(
@@ -97,13 +53,14 @@ def sweep_spec(
     """Train each of the config's points on the data set, at most `concurrency` (default: as many as fit) at a time,
     each in one process with `cpus` (and a GPU with `gpu`); ASHA stops those that fall behind.
 
-    Writes trials.json. `results`: trials (in order: alpha, gamma, learning_rate, epochs done, and the metrics of the
-    best epoch, or `diverged`, a sentence), best (the number of the one with the best accuracy on the validation
-    images), best_config (its TrainConfig), validation_images (their number), run_id, summary. How many epochs ASHA
-    grants a trial depends on which trials finished before it, so with a concurrency over 1 two sweeps may stop
-    different trials. A killed sweep resumes each trial from its last checkpoint, at most `checkpoint_seconds` and one
-    epoch old.
+    Writes trials.json, and pictures of the trials. `results`: swept (the names of the settings), trials (in order: the
+    swept settings, epochs done, and the metrics of the best epoch, or `diverged`, a sentence), best (the number of the
+    one with the best balanced accuracy on the validation images), best_config (its TrainConfig), validation_images
+    (their number), run_id, summary. How many epochs ASHA grants a trial, and what Optuna suggests, depends on which
+    trials finished before, so with a concurrency over 1 two sweeps may differ there. A killed sweep resumes each trial
+    from its last checkpoint, at most `checkpoint_seconds` and one epoch old. UserError if Optuna is needed and missing.
     """
+    check_optuna(config)
     recogniser.build(config.train.network, config.train.size)  # UserError if ARM cannot read such images
 
     def do(output: StageOutput) -> None:
@@ -113,11 +70,11 @@ def sweep_spec(
             resources.check_gpus(1)
         at_once = concurrency or resources.slots(cpus, int(gpu))
         with _open_runs(output, dataset, config, tracking, checkpoint_seconds) as (run, records):
-            trials = _Trials(source, tuple(config.points()), records, gpu)
+            trials = _Trials(source, config, records, gpu)
             per_trial = {"cpu": cpus, "gpu": int(gpu)}
             progress = output.progress(len(records), "trials")
-            ends = _tune(trials, config, at_once, per_trial, output.scratch("tune"), progress)
-            _finish(output, run, trials, ends, source.count("validation"))
+            ends = _tune(trials, at_once, per_trial, output.scratch("tune"), progress)
+            finish_sweep(output, run, config, ends, source.count("validation"))
 
     return StageSpec("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
 
@@ -127,7 +84,7 @@ class _Trials:
     """All trials on their way to the workers."""
 
     source: ImageSource
-    configs: tuple[TrainConfig, ...]
+    config: SweepConfig
     records: tuple[Record, ...]
     gpu: bool
 
@@ -137,78 +94,43 @@ def _open_runs(
     output: StageOutput, dataset: Artifact, config: SweepConfig, tracking: Tracking, checkpoint_seconds: float
 ) -> Iterator[tuple[Run, tuple[Record, ...]]]:
     """The sweep's run, and the records of its trials."""
-    spec, points = output.spec, config.points()
+    spec = output.spec
     tags = {"stage": "sweep", "fingerprint": spec.fingerprint, "network": config.train.network}
     own = {name: value for name, value in dataclasses.asdict(config).items() if name != "train"}
     params = dataclasses.asdict(config.train) | own
     with tracking.start(f"sweep-{spec.fingerprint}", output.out, tags=tags, params=params) as run:
         run.log_dataset(dataset, context="training")
-        with trial_records(output, tracking, run, len(points), checkpoint_seconds) as records:
-            for record, trial in zip(records, points, strict=True):
-                set_aside_damaged(record.checkpoint_uri, partial(training.new_state, trial))
+        with trial_records(output, tracking, run, config.count, checkpoint_seconds) as records:
+            for record in records:  # the swept settings change no shape of a state
+                set_aside_damaged(record.checkpoint_uri, partial(training.new_state, config.train))
             yield run, records
 
 
-def _finish(
-    output: StageOutput, run: Run, trials: _Trials, ends: Sequence[Sequence[LogLine] | Diverged], images: int
-) -> None:
-    """Choose the best trial. Raises UserError if all have diverged."""
-    table = [_row(config, end) for config, end in zip(trials.configs, ends, strict=True)]
-    diverged = {number: str(end) for number, end in enumerate(ends) if isinstance(end, Diverged)}
-    if len(diverged) == len(table):
-        raise UserError(
-            f"All {len(table)} trials diverged: lower both ends of the sweep's learning_rate. Trial 0: {diverged[0]}"
-        )
-    done = [number for number in range(len(table)) if number not in diverged]
-    best = max(done, key=lambda number: (table[number][METRIC], -table[number]["loss/validation"], -number))
-    output.write_file(TRIALS, (storage.json_text(table, indent=2) + "\n").encode())
-    settings = ", ".join(f"{name} {table[best][name]:g}" for name in SWEPT)
-    output.results |= {
-        "trials": table,
-        "best": best,
-        "best_config": dataclasses.asdict(trials.configs[best]),
-        "validation_images": images,
-        "run_id": run.id,
-        "summary": [
-            f"best of {len(table)} trials: number {best} with {settings}: accuracy {100 * table[best][METRIC]:.1f} % "
-            "on the validation images",
-            *(f"trial {number} is out: {sentence}" for number, sentence in diverged.items()),
-        ],
-    }
-    run.log_metrics({key: value for key, value in table[best].items() if "/" in key} | {"best_trial": best})
-    run.log_text(storage.json_text(table, indent=2), TRIALS)
-
-
-def _row(config: TrainConfig, end: Sequence[LogLine] | Diverged) -> dict[str, Any]:
-    swept = {name: getattr(config, name) for name in SWEPT}
-    if isinstance(end, Diverged):
-        return {"diverged": str(end)} | swept
-    best = training.best_epoch(end)
-    return {**end[best - 1], "epochs": len(end), "best_epoch": best} | swept
-
-
 def _tune(
-    trials: _Trials,
-    config: SweepConfig,
-    concurrency: int,
-    resources: Mapping[str, float],
-    uri: str,
-    progress: Progress,
-) -> list[list[LogLine] | Diverged]:
-    """Run the trials; the metrics of each one's epochs, or how it diverged. uri: where Ray Tune keeps its notes."""
+    trials: _Trials, concurrency: int, resources: Mapping[str, float], uri: str, progress: Progress
+) -> list[TrialEnd]:
+    """Run the trials; how each one ended. uri: where Ray Tune keeps its notes."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints a table of the settings in spite of verbose=0
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
     fs, path = storage.resolve(uri)
-    epochs = config.train.epochs
+    config, epochs = trials.config, trials.config.train.epochs
     scheduler = ASHAScheduler(
         time_attr="epoch", max_t=epochs, grace_period=min(config.patience, epochs), reduction_factor=config.reduction
     )
+    space, search = _search(config, storage.join(uri, "points"))
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_trial, trials=trials), dict(resources)),
-        param_space={"trial": tune.grid_search(list(range(len(trials.configs))))},
-        tune_config=tune.TuneConfig(metric=METRIC, mode="max", scheduler=scheduler, max_concurrent_trials=concurrency),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            metric=METRIC,
+            mode="max",
+            scheduler=scheduler,
+            search_alg=search,
+            num_samples=config.count if search else 1,
+            max_concurrent_trials=concurrency,
+        ),
         run_config=tune.RunConfig(
             name="trials",
             storage_path=path,
@@ -221,7 +143,44 @@ def _tune(
     results = tuner.fit()
     progress.close()
     ends = dict(_end(results[number]) for number in range(len(results)))
-    return [ends[number] for number in range(len(ends))]
+    return [ends[number] for number in sorted(ends)]
+
+
+def _search(config: SweepConfig, uri: str) -> tuple[dict[str, Any], Any]:
+    """What Ray Tune draws each trial from, and Optuna's search, None where all points are known beforehand.
+
+    uri: where the points that Optuna suggested are kept: a sweep that was killed begins with them.
+    """
+    from ray import tune
+
+    if config.search != "tpe":
+        points = [{"trial": number, **point} for number, point in enumerate(config.points())]
+        return {"point": tune.grid_search(points)}, None
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    known = [json.loads(storage.read_bytes(storage.join(uri, name))) for name in storage.list_files(uri)]
+
+    class Numbered(OptunaSearch):
+        """Numbers its suggestions, and keeps them."""
+
+        given = 0
+
+        def suggest(self, trial_id: str) -> dict[str, Any] | None:
+            point = super().suggest(trial_id)
+            if point is None:
+                return None
+            number, self.given = self.given, self.given + 1
+            point = {name: rounded(value) for name, value in point.items()}
+            storage.write_json(storage.join(uri, f"{number:05d}.json"), point)
+            return {"point": {"trial": number, **point}}
+
+    space = {
+        dimension.name: (tune.loguniform if dimension.logarithmic else tune.uniform)(*dimension.values)
+        for dimension in config.dimensions
+    }
+    return space, Numbered(points_to_evaluate=known, seed=config.seed)
 
 
 def _observer(records: Sequence[Record], epochs: int, progress: Progress) -> Any:
@@ -236,49 +195,58 @@ def _observer(records: Sequence[Record], epochs: int, progress: Progress) -> Any
 
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
             progress.advance(1 - trial.last_result["epoch"] / epochs)
-            close_trial(records[trial.config["trial"]].run, trial.last_result, epochs)
+            close_trial(records[trial.config["point"]["trial"]].run, trial.last_result, epochs)
 
     return Observer()
 
 
-def _end(result: Any) -> tuple[int, list[LogLine] | Diverged]:
-    """A trial's number, and the metrics of its epochs, or how it diverged. Raises the trial's error."""
+def _end(result: Any) -> tuple[int, TrialEnd]:
+    """A trial's number, and how it ended. Raises the trial's error."""
     if result.error:
         raise result.error
     # a trial that lost its worker reports the epochs of before again
-    number, reported = result.config["trial"], result.metrics_dataframe.drop_duplicates("epoch", keep="last")
+    reported = result.metrics_dataframe.drop_duplicates("epoch", keep="last")
     if "refused" in reported.columns:
         raise UserError(reported["refused"].iloc[-1])
+    point = dict(result.config["point"])
+    number = point.pop("trial")
     if "diverged" in reported.columns:
-        return number, Diverged(reported["diverged"].iloc[-1])
+        return number, TrialEnd(point, (), reported["diverged"].iloc[-1])
     metrics = [name for name in reported.columns if name.rpartition("/")[2] in ("train", "validation")]
-    return number, reported[["learning_rate", *metrics]].to_dict("records")
+    history = reported[["epoch", "learning_rate", *(name for name in metrics if name != METRIC)]]
+    return number, TrialEnd(point, history.to_dict("records"), None)
 
 
-def _trial(params: Mapping[str, int], trials: _Trials) -> None:
+def _trial(params: Mapping[str, Any], trials: _Trials) -> None:
     """One trial in its own process: epochs of an earlier start are reported again, and the rest is trained."""
     from ray import tune
 
     torch.set_num_threads(1)
-    config, record = trials.configs[params["trial"]], trials.records[params["trial"]]
+    point = dict(params["point"])
+    record = trials.records[point.pop("trial")]
+    config = trials.config.trial(point)
     state = training.new_state(config, resources.device(trials.gpu))
-    record.run.open(dataclasses.asdict(config))
+    record.run.open(dataclasses.asdict(config) | point)
     record.run.log_dataset(trials.source.dataset, context="training")
     record.resume(state)
     record.replay_log(state)
     recorder = Recorder[training.State](record)
     try:
-        for line in list(state.log):
-            tune.report(line)
+        for done, line in enumerate(list(state.log), start=1):
+            tune.report(line | _so_far(state.log[:done]))
         for line in training.fit(state, state.network, config, trials.source):
             if recorder.checkpoint_due():
                 recorder.save(state)
-            log_line(record.run, line)
-            tune.report(line)
+            log_line(record.run, line | _so_far(state.log))
+            tune.report(line | _so_far(state.log))
     except Diverged as diverged:  # the worst of all trials, and no reason to end the others
         tune.report({METRIC: 0.0, "epoch": len(state.log) + 1, "diverged": str(diverged)})
     except UserError as error:  # told to the sweep: what is raised here counts as a lost worker
         tune.report({METRIC: 0.0, "epoch": len(state.log) + 1, "refused": str(error)})
+
+
+def _so_far(log: Sequence[LogLine]) -> LogLine:
+    return {METRIC: max(float(line[SCORE]) for line in log)}
 
 
 def _build(request: Request) -> StageSpec:

@@ -15,11 +15,13 @@ from twfer_dist.dataset.stream import ImageSource
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
+from twfer_dist.engine.mlflow_model import Registration
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recognition import calibration, predictions, recogniser, results, training
+from twfer_dist.recognition import calibration, predictions, product, recogniser, results, training
+from twfer_dist.recognition.card import card
 from twfer_dist.recognition.predictions import Predictions
 from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.recognition.training import State
@@ -30,7 +32,7 @@ from twfer_dist.training.observer import Record, Recorder, log_line
 from twfer_dist.training.run import Trained, run_training
 from twfer_dist.training.workers import Workers, loader_processes
 
-VERSION = 4
+VERSION = 5
 
 HISTORY = "history.jsonl"
 
@@ -42,6 +44,7 @@ def train_spec(
     *,
     initial: str | None = None,
     trunk: Artifact | None = None,
+    register: str | None = None,
     workers: int = 0,
     gpu: bool = False,
     cpus: float = 1,
@@ -55,17 +58,18 @@ def train_spec(
     the products during training), run_id, summary.
 
     initial: a file of weights to start from (`recogniser.load_weights`). trunk: a training's output to take the trunk
-    from: the papers' networks start from one that has seen many faces. workers: processes of Ray Train with `cpus`
-    each, and a GPU each with `gpu`; 0 trains in this process. Their number changes the result by rounding only. A
-    killed training resumes from its last checkpoint, at most `checkpoint_seconds` and one update of the weights old,
-    and ends as an unbroken one would.
+    from: the papers' networks start from one that has seen many faces. register: the name under which MLflow registers
+    the model, as the newest version and the champion. workers: processes of Ray Train with `cpus` each, and a GPU each
+    with `gpu`; 0 trains in this process. Their number changes the result by rounding only. A killed training resumes
+    from its last checkpoint, at most `checkpoint_seconds` and one update of the weights old, and ends as an unbroken
+    one would.
     """
     if trunk and dataset.manifest.config.get("fold") and trunk.manifest.inputs["dataset"] != dataset.digest:
         raise UserError(
             f"The trunk {trunk.uri} may have seen the figures of the fold that {dataset.uri} leaves out: start from a "
             "training on this data set."
         )
-    task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk)
+    task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk, register)
     inputs = {"dataset": dataset, **({"trunk": trunk} if trunk else {})}
     do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
     return StageSpec("train", VERSION, inputs, config, task.check(), {}, do)
@@ -96,6 +100,7 @@ class _Task:
     config: TrainConfig
     initial: str | None
     trunk: Artifact | None
+    register: str | None
     parts: Parts = Parts((), frozenset())
 
     @property
@@ -223,13 +228,18 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, dict[str, 
         "run_id": trained.run.id,
         "summary": results.summary(config, scores, best_epoch),
     }
-    _log_result(output, trained.run, config, task.dataset, predicted)
+    _log_result(output, trained.run, task, predicted, figures)
 
 
 def _log_result(
-    output: StageOutput, run: Run, config: TrainConfig, dataset: Artifact, predicted: Mapping[str, Predictions]
+    output: StageOutput,
+    run: Run,
+    task: _Task,
+    predicted: Mapping[str, Predictions],
+    figures: Mapping[str, Sequence[str]],
 ) -> None:
-    """Log the result to MLflow: metrics, scores, confusion matrices, and the network as its file holds it."""
+    """Log the result to MLflow: metrics, scores, confusion matrices, and the model, registered where it has a name."""
+    config, dataset, register = task.config, task.dataset, task.register
     part = "test" if "test" in predicted else "validation"
     scores = predictions.scores(part, predicted[part], config)
     own = {f"model_{name}": value for name, value in scores.items()}  # beside the epochs' metrics of these names
@@ -237,10 +247,10 @@ def _log_result(
     run.log_metrics(metrics | (scores if part == "test" else {}), step=output.results["best_epoch"])
     run.log_text(storage.json_text(output.results, indent=2), "scores.json")
     run.log_text(results.confusion_page(output.results["scores"]), "confusion.html")
-    network = recogniser.build(config.network, config.size)
-    recogniser.load_weights(network, storage.join(output.directory, recogniser.WEIGHTS))
-    example = np.zeros((2, 3, config.size, config.size), np.float32)
-    run.log_model(network.eval(), config.network, example, own, dataset)
+    described = card(config, output.results, dataset, predicted, figures, register)
+    run.log_text(described, "card.md")
+    save = partial(product.save, directory=output.directory, manifest=output.preview())
+    run.log_model(save, config.network, own, dataset, Registration(register, described) if register else None)
 
 
 def _check(request: Request) -> None:
@@ -255,6 +265,7 @@ def _build(request: Request) -> StageSpec:
         request.tracking,
         initial=request.files.get("initial"),
         trunk=request.one("trunk"),
+        register=request.options.get("register"),
         workers=request.compute.workers,
         gpu=request.compute.gpus > 0,
     )
@@ -266,6 +277,7 @@ KIND = StageKind(
     config=TrainConfig,
     inputs=(Input("dataset", ("dataset",)), Input("trunk", ("train",), optional=True)),
     files=(InputFile("initial"),),
+    options=("register",),
     build=_build,
     check=_check,
     tracked=True,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from twfer_dist.core.canvas import COLUMN, INK, PAGE, QUIET, RULE, Canvas, shortened
 from twfer_dist.core.taxonomy import EXPRESSIONS, MAX_INTENSITY
-from twfer_dist.study.canvas import COLUMN, INK, PAGE, QUIET, RULE, Canvas, shortened
 from twfer_dist.study.groups import MOST_VALUES
 from twfer_dist.study.reliability import Reliability
 from twfer_dist.study.report_data import Answers, Study

@@ -1,17 +1,15 @@
-"""The models of a report: how each was trained, the trials of each sweep, and whose answers the page shows first."""
+"""The models of a report: how each was trained, and whose answers the page shows first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from twfer_dist.core.intervals import as_dict, share
 from twfer_dist.core.language import _
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.reading.reader import NAME as READER
-from twfer_dist.recognition.recogniser import NAMES, name_of
+from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.study.inputs import output_name
 from twfer_dist.study.roads import is_road, roads
 from twfer_dist.study.words import at_start, called
@@ -20,7 +18,6 @@ NONE, ALONE, ROAD, BEST, BY_NAME = "none", "alone", "road", "best on validation 
 """Why a model is the first."""
 
 _TRAINING_RESULTS = ("scores", "best_epoch", "temperature", "threshold", "novelty", "images", "validation_held_out")
-_TRIAL_RESULTS = ("alpha", "gamma", "learning_rate", "epochs", "best_epoch")
 
 
 @dataclass(frozen=True)
@@ -113,25 +110,3 @@ def start_words(start: Mapping[str, str]) -> str:
     if "trunk" in start:
         return _("the trunk of {training}", training=start["trunk"] or _("another training"))
     return _("the file {digest}", digest=start["file"]) if "file" in start else _("random weights")
-
-
-def sweep_entry(sweep: Artifact) -> dict[str, Any]:
-    """The trials of a sweep that did not diverge, the best first."""
-    train, n = sweep.manifest.config["train"], sweep.results["validation_images"]
-    trials = []
-    for number, trial in enumerate(sweep.results["trials"]):
-        if "diverged" not in trial:
-            correct = np.arange(n) < round(trial["accuracy/validation"] * n)
-            scores = {
-                "accuracy": as_dict(share(correct.astype(int), np.ones(n, int))),
-                "balanced_accuracy": trial["balanced_accuracy/validation"],
-            }
-            trials.append({"number": number, **{key: trial[key] for key in _TRIAL_RESULTS}, **scores})
-    trials.sort(key=lambda t: (t["number"] != sweep.results["best"], -t["accuracy"]["k"], t["number"]))
-    return {
-        "output": output_name(sweep),
-        "network": NAMES[train["network"]],
-        "size": train["size"],
-        "trials": trials,
-        "diverged": len(sweep.results["trials"]) - len(trials),
-    }

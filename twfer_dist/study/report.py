@@ -46,7 +46,7 @@ from twfer_dist.study.tables import about, study_tables
 from twfer_dist.study.trust_tables import trust_tables
 from twfer_dist.study.units import HIGH
 
-VERSION = 5
+VERSION = 6
 UNCERTAIN = {
     "low_confidence": mark("{n:,} below the confidence threshold"),
     "out_of_distribution": mark(

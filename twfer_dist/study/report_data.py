@@ -24,6 +24,7 @@ from twfer_dist.study.profile import Profile, profile
 from twfer_dist.study.reliability import Reliability, reliabilities
 from twfer_dist.study.repeatability import repeatability_of
 from twfer_dist.study.similarity import SimilarityStudy, similarity_studies
+from twfer_dist.study.sweeps import sweep_entry
 from twfer_dist.study.units import UnitSources, action_units
 
 
@@ -63,7 +64,7 @@ class Study:
     clearest: list[dict[str, Any]]  # see answers.clearest; empty where `model` is no road
     relative: dict[str, Any] | None  # see answers.relative_readings
     recognisers: list[dict[str, Any]]  # see models.recogniser_entry
-    sweeps: list[dict[str, Any]]  # see models.sweep_entry
+    sweeps: list[dict[str, Any]]  # see sweeps.sweep_entry
     made_from: list[dict[str, Any]]  # see provenance.provenance
     annotators: list[Annotators]  # of each corpus with several annotators
     notes: Notes
@@ -139,7 +140,7 @@ def _as_found(inputs: ReportInputs, examples: int) -> dict[str, Any]:
         "faces": provenance.status_counts(inputs.faces, "faces"),
         "training": [provenance.split_counts(dataset) for dataset in inputs.datasets],
         "validity": [{"output": output_name(v), "scores": v.results["scores"]} for v in inputs.validity],
-        "sweeps": [models.sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
+        "sweeps": [sweep_entry(m) for m in inputs.models if m.manifest.stage == "sweep"],
         "made_from": [provenance.provenance(kind, output) for kind, outputs in inputs for output in outputs],
         "notes": collect_notes(inputs.faces),
         "credits": collect_credits(inputs.faces),

@@ -21,6 +21,7 @@ from twfer_dist.study.measured import MeasuredFaces
 from twfer_dist.study.plates import Plate, plates
 from twfer_dist.study.report_data import Study
 from twfer_dist.study.similarity import SimilarityPictures, similarity_pictures
+from twfer_dist.study.sweeps import SweepPicture, sweep_pictures
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Shown:
     plates: list[Plate]
     explained_faces: list[ExplainedFace]
     similarity_pictures: list[SimilarityPictures]  # of `Study.similarity`
+    sweep_pictures: list[list[SweepPicture]]  # of `Study.sweeps`
 
 
 def pictures(
@@ -55,4 +57,5 @@ def pictures(
         plates=plates(measured, inputs.faces),
         explained_faces=explained_faces(inputs.explanations, inputs.faces),
         similarity_pictures=similarity_pictures(inputs.similarity),
+        sweep_pictures=sweep_pictures([model for model in inputs.models if model.manifest.stage == "sweep"]),
     )

@@ -22,6 +22,7 @@ LOG_SECONDS = 15.0
 """Seconds between two log lines, each the mean of the steps since the last one."""
 
 _POSITION = ("phase", "epoch", "step", "seconds")  # what a log line holds besides metrics
+_METRICS = {"learning_rate": "scheduled_learning_rate"}  # a metric named like a parameter hides it in MLflow's tables
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Observer(Recorder[S]):
 def log_line(run: Run, line: LogLine) -> None:
     """Send a line's metrics to a run, at its step or epoch; the phase is a prefix of their names."""
     prefix = f"{line['phase']}_" if "phase" in line else ""
-    metrics = {f"{prefix}{key}": float(value) for key, value in line.items() if key not in _POSITION}
+    metrics = {f"{prefix}{_METRICS.get(key, key)}": float(value) for key, value in line.items() if key not in _POSITION}
     run.log_metrics(metrics, step=int(line["epoch" if "epoch" in line else "step"]))
 
 
