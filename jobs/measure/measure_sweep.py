@@ -14,7 +14,7 @@ from twfer_dist.engine.storage import absolute, join
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition.search import SweepConfig
 from twfer_dist.recognition.sweep_stage import sweep_spec
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 EPOCHS = 4
 TRAIN = TrainConfig(network="resnet18", size=32, epochs=EPOCHS, batch=32)
