@@ -31,12 +31,14 @@ import yaml
 from twfer_dist.engine.artifact import open_artifact
 from twfer_dist.measurement import identity, training
 from twfer_dist.measurement.augmentation import Heads, aligned, load_heads
+from twfer_dist.measurement.network import FaceNetwork
 from twfer_dist.measurement.training import FaceNetworkConfig
 from twfer_dist.synthesis import checkpoints
 from twfer_dist.synthesis import training as synthesis
 from twfer_dist.synthesis.checkpoints import load_generator
 from twfer_dist.synthesis.pairs import Pairs, load_pairs
 from twfer_dist.synthesis.training import GeneratorConfig
+from twfer_dist.training.checkpoint import unpack
 from twfer_dist.training.state import SteppedState
 
 C = TypeVar("C")
@@ -68,8 +70,14 @@ def unpacked(path: str) -> dict[str, Any]:
         values = dict(file)
     ends = np.cumsum(values.pop("lengths"))
     flag = cv2.IMREAD_GRAYSCALE if "points" in values else cv2.IMREAD_COLOR
-    values["images"] = np.stack([cv2.imdecode(data, flag) for data in np.split(values["images"], ends[:-1])])
+    values["images"] = np.stack([_decoded(data, flag) for data in np.split(values["images"], ends[:-1])])
     return values
+
+
+def _decoded(data: np.ndarray, flag: int) -> np.ndarray:
+    image = cv2.imdecode(data, flag)
+    assert image is not None  # of our own file
+    return image
 
 
 def settings(kind: type[C], recipe: str, stage: str) -> C:
@@ -114,13 +122,14 @@ def train_faces(recipe: str, stage: str, packed: str, out: str, processes: int) 
 
 def train_identity(recipe: str, stage: str, packed: str, out: str, processes: int, trunk: str) -> None:
     config = settings(FaceNetworkConfig, recipe, stage)
-    face = training.new_state(config)
-    face.load(Path(trunk).read_bytes())
-    state = training.new_state(config, DEVICE, lambda: identity.network_on(face.network))
+    face = FaceNetwork()
+    face.load_state_dict(unpack(Path(trunk).read_bytes())["network"])
+    network = identity.network_on(face)
+    state = training.new_state(config, DEVICE, lambda: network)
     heads, held_out = training.split(Heads(**unpacked(packed)), config.held_out, config.seed)
 
     def scores() -> Mapping[str, float]:
-        measured = identity.scores(state.network, held_out)
+        measured = identity.scores(network, held_out)
         state.network.train()
         return measured
 

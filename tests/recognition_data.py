@@ -9,7 +9,7 @@ from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 SMALL = TrainConfig(network="resnet18", size=32, epochs=2, batch=14, learning_rate=1e-3)
 """Learns the images below in seconds."""

@@ -23,7 +23,7 @@ from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.calibration import threshold
 from twfer_dist.recognition.search import SweepConfig
 from twfer_dist.recognition.sweep_results import TRIALS
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.study import metrics
 
 Row = dict[str, Any]

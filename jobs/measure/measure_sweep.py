@@ -17,8 +17,13 @@ from twfer_dist.engine.artifact import open_artifact
 from twfer_dist.engine.storage import absolute
 from twfer_dist.recognition import training
 from twfer_dist.recognition.search import SweepConfig
+<<<<<<< HEAD
 from twfer_dist.recognition.sweep_pictures import SCORE
 from twfer_dist.recognition.training import TrainConfig
+=======
+from twfer_dist.recognition.sweep_stage import sweep_spec
+from twfer_dist.recognition.train_config import TrainConfig
+>>>>>>> main
 
 EPOCHS, ORDERS = 5, 2000
 ALPHA, GAMMA, LEARNING_RATE = (0.1, 0.25, 0.5), (0.0, 2.0), (1e-4, 3e-4, 1e-3)

@@ -189,7 +189,7 @@ def prepared(images: Tensor, road: Road) -> Tensor:
 
 
 def augmented(images: Tensor, road: Road) -> Tensor:
-    """Images, uint8 (B, 3, S, S), as float32 with the changes of `dataset.loader.augment`; if strong, with more."""
+    """Images, uint8 (B, 3, S, S), as float32 with the changes of `dataset.augmentation.mild`; if strong, with more."""
     x, count, device = images.float(), len(images), images.device
 
     def draw(low: float, high: float) -> Tensor:
@@ -247,7 +247,7 @@ def fit(network: nn.Module, road: Road, images: Tensor, labels: Tensor) -> None:
             if road.smoothing:
                 loss = F.cross_entropy(logits.float(), labels[rows], label_smoothing=road.smoothing)
             else:
-                loss = softmax_focal(logits.float(), labels[rows], gamma=2.0, alpha=[1.0] * len(EXPRESSIONS))
+                loss = softmax_focal(logits.float(), labels[rows], gamma=2.0, alpha=[1.0] * len(EXPRESSIONS)).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

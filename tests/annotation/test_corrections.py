@@ -25,7 +25,7 @@ from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.run import run_recipe
 from twfer_dist.recipe.status import find_faces
 from twfer_dist.recipe.study import study_recipe
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 HEAD = "face_id,path,fault,label\n"
 

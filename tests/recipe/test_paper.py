@@ -25,8 +25,8 @@ from twfer_dist.recipe import paper
 from twfer_dist.recipe.road import report_inputs
 from twfer_dist.recipe.study import study_recipe
 from twfer_dist.recognition.stage import PredictConfig, predict_spec
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.recognition.train_stage import train_spec
-from twfer_dist.recognition.training import TrainConfig
 from twfer_dist.synthesis import checkpoints
 from twfer_dist.synthesis.networks import Generator
 

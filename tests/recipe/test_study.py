@@ -7,7 +7,7 @@ from study_tables import make_training, make_world
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.recipe.study import study_recipe
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 
 def test_a_study_of_a_bucket_prints_no_key(tmp_path: Path) -> None:

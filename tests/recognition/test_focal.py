@@ -23,7 +23,9 @@ def batch() -> Batch:
 
 def test_softmax_focal_with_gamma_0_and_alpha_1_is_cross_entropy(batch: Batch) -> None:
     logits, target = batch
-    torch.testing.assert_close(softmax_focal(logits, target, gamma=0, alpha=ONES), F.cross_entropy(logits, target))
+    torch.testing.assert_close(
+        softmax_focal(logits, target, gamma=0, alpha=ONES).mean(), F.cross_entropy(logits, target)
+    )
 
 
 def test_softmax_focal_is_its_formula(batch: Batch) -> None:
@@ -31,24 +33,24 @@ def test_softmax_focal_is_its_formula(batch: Batch) -> None:
     alpha = torch.arange(1, 8, dtype=torch.float64) / 7
     p = logits.softmax(1)[torch.arange(16), target]
     expected = (-alpha[target] * (1 - p) ** 2 * p.log()).mean()
-    torch.testing.assert_close(softmax_focal(logits, target, gamma=2, alpha=alpha.tolist()), expected)
+    torch.testing.assert_close(softmax_focal(logits, target, gamma=2, alpha=alpha.tolist()).mean(), expected)
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 0.0), (0.75, 0.5), (1.0, 0.0)])
 def test_sigmoid_focal_is_torchvisions(batch: Batch, alpha: float, gamma: float) -> None:
     logits, target = batch
     expected = sigmoid_focal_loss(logits, F.one_hot(target, 7).double(), alpha=alpha, gamma=gamma, reduction="sum") / 16
-    torch.testing.assert_close(sigmoid_focal(logits, target, gamma=gamma, alpha=alpha), expected)
+    torch.testing.assert_close(sigmoid_focal(logits, target, gamma=gamma, alpha=alpha).mean(), expected)
 
 
 def test_sigmoid_focal_without_focus_is_binary_cross_entropy(batch: Batch) -> None:
     logits, target = batch
     binary = F.binary_cross_entropy_with_logits(logits, F.one_hot(target, 7).double(), reduction="sum") / 16
-    torch.testing.assert_close(sigmoid_focal(logits, target, gamma=0, alpha=0.5), binary / 2)
+    torch.testing.assert_close(sigmoid_focal(logits, target, gamma=0, alpha=0.5).mean(), binary / 2)
     of_the_truth = F.binary_cross_entropy_with_logits(
         logits[torch.arange(16), target], torch.ones(16, dtype=torch.float64)
     )
-    torch.testing.assert_close(sigmoid_focal(logits, target, gamma=0, alpha=1.0), of_the_truth)
+    torch.testing.assert_close(sigmoid_focal(logits, target, gamma=0, alpha=1.0).mean(), of_the_truth)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 2.0])
@@ -60,7 +62,7 @@ def test_gradients_stay_finite_where_a_prediction_is_certain(gamma: float) -> No
         softmax_focal(logits.requires_grad_(), target, gamma=gamma, alpha=ONES),
         sigmoid_focal(logits, target, gamma=gamma, alpha=0.25),
     ):
-        assert torch.isfinite(torch.autograd.grad(loss, logits)[0]).all()
+        assert torch.isfinite(torch.autograd.grad(loss.mean(), logits)[0]).all()
 
 
 def trained(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -72,7 +74,7 @@ def trained(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch
     optimizer = torch.optim.Adam([weights], 1e-2)
     for _ in range(30):
         optimizer.zero_grad()
-        loss(images @ weights, target).backward()
+        loss(images @ weights, target).mean().backward()
         optimizer.step()
     return weights.detach()
 

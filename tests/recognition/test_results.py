@@ -3,7 +3,7 @@
 import numpy as np
 
 from twfer_dist.recognition import results
-from twfer_dist.recognition.training import Predictions
+from twfer_dist.recognition.predictions import Predictions
 
 
 def test_errors_are_recorded_on_new_figures_only() -> None:

@@ -7,7 +7,7 @@ import pytest
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.search import SweepConfig, check_optuna
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 SOFTMAX = TrainConfig(loss="softmax")
 

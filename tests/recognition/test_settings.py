@@ -17,8 +17,8 @@ from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recipe.kinds import kind_of
 from twfer_dist.recognition.recogniser import open_recogniser
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.recognition.train_stage import train_spec
-from twfer_dist.recognition.training import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,7 +17,7 @@ from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition.search import SweepConfig
 from twfer_dist.recognition.sweep_stage import sweep_spec
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 
 @pytest.fixture(scope="module")

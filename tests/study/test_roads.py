@@ -14,7 +14,7 @@ from study_tables import World, make_faces, make_predictions, make_training
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.reading.reader import NAME as READER
 from twfer_dist.recognition.cross_fitting import CrossFit
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.study.inputs import NEW
 
 READ = {k: (k % 7 + 1, 0.9 - k / 100) for k in range(5)} | dict.fromkeys(range(7, 14), (7, 0.4))

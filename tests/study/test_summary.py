@@ -13,7 +13,7 @@ from twfer_dist.core.status import LOW_QUALITY
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.study.report import ReportConfig, report_spec
 
 ARM = TrainConfig(network="arm", size=96)

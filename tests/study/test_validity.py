@@ -21,7 +21,7 @@ from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.study.validity import ValidityConfig, validity_spec
 
 RESNET = TrainConfig(network="resnet18", size=96)

@@ -28,11 +28,11 @@ def assert_equal_weights(one: Artifact, other: Artifact) -> None:
         assert storage.read_bytes(one.path(name)) == storage.read_bytes(other.path(name)), name
 
 
-def kill_after_first_checkpoint(kind: str, data: Artifact, mlflow_uri: str, out: Path) -> Path:
+def kill_after_first_line(kind: str, data: Artifact, mlflow_uri: str, out: Path) -> Path:
     command = [sys.executable, "-m", "training_kinds", kind, data.uri, mlflow_uri, str(out)]
     process = subprocess.Popen(command, start_new_session=True)
     until = time.monotonic() + 120
-    while not list(out.glob(f"*/_work/{CHECKPOINT}")):
+    while not any(unpack(path.read_bytes())["log"] for path in out.glob(f"*/_work/{CHECKPOINT}")):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
@@ -56,7 +56,7 @@ def test_a_killed_training_ends_as_an_unbroken_one(
     log.configure()
     data = training_kinds.data(kind, str(tmp_path / "data"))
     tracking = Tracking(mlflow_uri, "x")
-    checkpoint = kill_after_first_checkpoint(kind, data, mlflow_uri, tmp_path / "killed")
+    checkpoint = kill_after_first_line(kind, data, mlflow_uri, tmp_path / "killed")
     logged = unpack(checkpoint.read_bytes())["log"]
     if damaged:
         save_checkpoint(str(checkpoint), b"half a file")

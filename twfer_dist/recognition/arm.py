@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.recognition.resnet import CHANNELS, STRIDE, trunk
+from twfer_dist.training.distributed import rank_and_world_size, total
 
 SMALLEST = 96
 """The smallest image in pixels: at 64 a single value would be left of a face."""
@@ -32,6 +33,7 @@ class Amend(nn.Module):
         mean_channels(x) + alpha * mean_batch,channels(x)
     In inference the second mean is the running mean from training (momentum 0.1, as in batch norm), so that a
     prediction depends on its face only. `batch_mean=True` uses the batch mean in inference too, as the public code.
+    In training the batch is that of all workers.
     """
 
     shared: Tensor
@@ -51,12 +53,21 @@ class Amend(nn.Module):
         x = self.de_albino(x.flatten(0, 1).unsqueeze(1))
         x = self.bn(x.view(batch, channels, *x.shape[2:]))
         if self.training or self.batch_mean:
-            shared = x.mean((0, 1))
+            shared = _batch_mean(x) if self.training else x.mean((0, 1))
             if self.training:
-                self.shared.lerp_(shared.detach().float(), self.bn.momentum or 0.1)
+                self.shared.lerp_(shared.detach().to(self.shared.dtype), self.bn.momentum or 0.1)
         else:
             shared = self.shared
         return x.mean(1, keepdim=True) + self.alpha * shared
+
+
+def _batch_mean(x: Tensor) -> Tensor:
+    """The mean (t, t) over the channels and the images of all workers of x (B, C, t, t)."""
+    if rank_and_world_size()[1] == 1:
+        return x.mean((0, 1))
+    images = total(torch.tensor(len(x), device=x.device))
+    precise = torch.promote_types(x.dtype, torch.float32)
+    return (total(x.sum((0, 1), dtype=precise)) / (images * x.shape[1])).to(x.dtype)
 
 
 class ARM(nn.Module):

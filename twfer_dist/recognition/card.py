@@ -8,7 +8,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.mlflow_model import CHAMPION
 from twfer_dist.recognition.recogniser import NAMES
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 _USE = """## Use
 

@@ -10,7 +10,7 @@ import numpy as np
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.recognition import calibration
 from twfer_dist.recognition.calibration import Novelty, Threshold
-from twfer_dist.recognition.training import Predictions
+from twfer_dist.recognition.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -13,28 +13,34 @@ from torch.nn import functional as F
 
 
 def softmax_focal(logits: Tensor, target: Tensor, *, gamma: float, alpha: Sequence[float]) -> Tensor:
-    """Mean over the batch of -alpha_y (1 - p_y)^gamma log p_y, with p the softmax and y the true class.
+    """-alpha_y (1 - p_y)^gamma log p_y of each image, with p the softmax and y the true class: (B,).
 
-    logits: float (B, C). target: int64 (B,) in 0 .. C - 1. gamma: at least 0. alpha: C weights.
-    gamma 0 and every alpha 1 give cross entropy.
+    logits: float (B, C). target: int64 (B,) in 0 .. C - 1, or each image's shares of the classes, float (B, C), by
+    which their losses are weighted. gamma: at least 0. alpha: C weights. gamma 0 and every alpha 1 give cross entropy.
     """
-    log_p = F.log_softmax(logits, 1).gather(1, target[:, None]).squeeze(1)
-    weight = logits.new_tensor(alpha)[target]
-    return -(weight * _power(-torch.expm1(log_p), gamma) * log_p).mean()
+    log_p = F.log_softmax(logits, 1)
+    loss = -logits.new_tensor(alpha) * _power(-torch.expm1(log_p), gamma) * log_p
+    return (loss * _shares(logits, target)).sum(1)
 
 
 def sigmoid_focal(logits: Tensor, target: Tensor, *, gamma: float, alpha: float) -> Tensor:
-    """Mean over the batch of the sum over classes of -alpha_t (1 - p_t)^gamma log p_t (equation 5).
+    """The sum over classes of -alpha_t (1 - p_t)^gamma log p_t (equation 5) of each image: (B,).
 
     For the true class p_t = sigmoid(logit) and alpha_t = alpha; for the others p_t = 1 - sigmoid(logit) and alpha_t = 1
-    - alpha. logits: float (B, C). target: int64 (B,) in 0 .. C - 1. gamma: at least 0. alpha: 0 to 1. gamma 0 gives
-    binary cross entropy with the true class weighted alpha and the others 1 - alpha: half of it at alpha 1/2, and
-    only the true class's -log sigmoid(logit_y) at alpha 1.
+    - alpha. logits: float (B, C). target: int64 (B,) in 0 .. C - 1, or each image's shares of the classes, float
+    (B, C), by which the losses are weighted that it would have as an image of each. gamma: at least 0. alpha: 0 to 1.
+    gamma 0 gives binary cross entropy with the true class weighted alpha and the others 1 - alpha: half of it at
+    alpha 1/2, and only the true class's -log sigmoid(logit_y) at alpha 1.
     """
-    positive = F.one_hot(target, logits.shape[1]).bool()
-    log_p = F.logsigmoid(torch.where(positive, logits, -logits))
-    weight = torch.where(positive, alpha, 1 - alpha)
-    return -(weight * _power(-torch.expm1(log_p), gamma) * log_p).sum(1).mean()
+    true, other = F.logsigmoid(logits), F.logsigmoid(-logits)
+    if_true = alpha * _power(-torch.expm1(true), gamma) * true
+    if_other = (1 - alpha) * _power(-torch.expm1(other), gamma) * other
+    shares = _shares(logits, target)
+    return -(shares * if_true + (1 - shares) * if_other).sum(1)
+
+
+def _shares(logits: Tensor, target: Tensor) -> Tensor:
+    return target if target.is_floating_point() else F.one_hot(target, logits.shape[1]).to(logits.dtype)
 
 
 def _power(x: Tensor, gamma: float) -> Tensor:

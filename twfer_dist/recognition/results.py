@@ -7,21 +7,22 @@ import numpy as np
 
 from twfer_dist.core.intervals import as_dict, share_of
 from twfer_dist.core.taxonomy import EXPRESSIONS
-from twfer_dist.recognition import calibration, recogniser, training
-from twfer_dist.recognition.training import Predictions, TrainConfig
+from twfer_dist.recognition import calibration, predictions, recogniser
+from twfer_dist.recognition.predictions import Predictions
+from twfer_dist.recognition.train_config import TrainConfig
 
 
-def scores_of(split: str, predictions: Predictions, config: TrainConfig, figures: Sequence[str]) -> dict[str, Any]:
+def scores_of(split: str, found: Predictions, config: TrainConfig, figures: Sequence[str]) -> dict[str, Any]:
     """The metrics of a split under plain names, with n, the confusion matrix, and the share that is right with its 95 %
     interval, of all images ("share") and of each expression ("by_expression", None without images).
 
     figures: of each image.
     """
-    scores = training.scores(split, predictions, config)
+    scores = predictions.scores(split, found, config)
     named = {name.partition("/")[0]: value for name, value in scores.items()}
-    named |= {"n": len(predictions.labels), "confusion": training.confusion_of(predictions).tolist()}
-    right, names = predictions.logits.argmax(1) == predictions.labels, np.array(figures, np.str_)
-    of_expressions = (predictions.labels == k for k in range(len(EXPRESSIONS)))
+    named |= {"n": len(found.labels), "confusion": predictions.confusion_of(found).tolist()}
+    right, names = found.logits.argmax(1) == found.labels, np.array(figures, np.str_)
+    of_expressions = (found.labels == k for k in range(len(EXPRESSIONS)))
     return named | {
         "share": as_dict(share_of(right, names)),
         "by_expression": [
@@ -30,18 +31,16 @@ def scores_of(split: str, predictions: Predictions, config: TrainConfig, figures
     }
 
 
-def held_out_errors(
-    predictions: Mapping[str, Predictions], figures: Mapping[str, Sequence[str]]
-) -> dict[str, Any] | None:
+def held_out_errors(found: Mapping[str, Predictions], figures: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
     """The errors of the network on figures that it was not trained on: the confusion matrix of their validation and
     test images, and how many independent images these are worth (`calibration.Confusion`). None without such images.
     """
-    splits = [split for split in predictions if split != "train"]
+    splits = [split for split in found if split != "train"]
     if not splits:
         return None
     names = np.concatenate([np.array(figures[split], np.str_) for split in splits])
-    truth = np.concatenate([predictions[split].labels for split in splits])
-    predicted = np.concatenate([predictions[split].logits.argmax(1) for split in splits])
+    truth = np.concatenate([found[split].labels for split in splits])
+    predicted = np.concatenate([found[split].logits.argmax(1) for split in splits])
     new = ~np.isin(names, np.unique(figures["train"]))
     if not new.any():
         return None

@@ -14,7 +14,7 @@ from scipy.stats import qmc
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.config import Range, Settings, shown
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 ALPHA_OF = "alpha_"
 """The prefix of an expression's own alpha: `alpha_surprise`."""

@@ -5,7 +5,7 @@ import dataclasses
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import fill
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 
 
 def settings_of(sweep: Artifact | None, refit: Artifact | None) -> TrainConfig | None:
@@ -13,7 +13,8 @@ def settings_of(sweep: Artifact | None, refit: Artifact | None) -> TrainConfig |
     if sweep:
         return _config(sweep.results["best_config"], sweep)
     if refit:
-        return dataclasses.replace(_config(refit.manifest.config, refit), epochs=refit.results["best_epoch"])
+        repeated = _config(refit.manifest.config, refit)
+        return dataclasses.replace(repeated, epochs=refit.results["best_epoch"], patience=None)
     return None
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.dataset import loader
+from twfer_dist.dataset.parts import parts_of
+from twfer_dist.dataset.stream import ImageSource
 from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, Request, StageKind
@@ -32,7 +33,7 @@ from twfer_dist.training.loop import Diverged
 from twfer_dist.training.observer import Record, Recorder, log_line
 from twfer_dist.training.state import LogLine
 
-VERSION = 3
+VERSION = 4
 
 METRIC = "best_balanced_accuracy/validation"
 """Of a trial's epochs so far: what ASHA and Optuna go by, and what chooses the best trial."""
@@ -63,17 +64,17 @@ def sweep_spec(
     recogniser.build(config.train.network, config.train.size)  # UserError if ARM cannot read such images
 
     def do(output: StageOutput) -> None:
-        validation = loader.splits(dataset, seed=config.train.seed).ids["validation"]
+        source = ImageSource(dataset, parts_of(dataset, seed=config.train.seed))
         ray_cluster.start()
         if gpu:
             resources.check_gpus(1)
         at_once = concurrency or resources.slots(cpus, int(gpu))
         with _open_runs(output, dataset, config, tracking, checkpoint_seconds) as (run, records):
-            trials = _Trials(dataset, config, records, gpu)
+            trials = _Trials(source, config, records, gpu)
             per_trial = {"cpu": cpus, "gpu": int(gpu)}
             progress = output.progress(len(records), "trials")
             ends = _tune(trials, at_once, per_trial, output.scratch("tune"), progress)
-            finish_sweep(output, run, config, ends, len(validation))
+            finish_sweep(output, run, config, ends, source.count("validation"))
 
     return StageSpec("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
 
@@ -82,7 +83,7 @@ def sweep_spec(
 class _Trials:
     """All trials on their way to the workers."""
 
-    dataset: Artifact
+    source: ImageSource
     config: SweepConfig
     records: tuple[Record, ...]
     gpu: bool
@@ -224,18 +225,16 @@ def _trial(params: Mapping[str, Any], trials: _Trials) -> None:
     point = dict(params["point"])
     record = trials.records[point.pop("trial")]
     config = trials.config.trial(point)
-    splits = loader.splits(trials.dataset, seed=config.seed)
-    train, validation = (loader.load(trials.dataset, splits.ids[split]) for split in ("train", "validation"))
     state = training.new_state(config, resources.device(trials.gpu))
     record.run.open(dataclasses.asdict(config) | point)
-    record.run.log_dataset(trials.dataset, context="training")
+    record.run.log_dataset(trials.source.dataset, context="training")
     record.resume(state)
     record.replay_log(state)
     recorder = Recorder[training.State](record)
     try:
         for done, line in enumerate(list(state.log), start=1):
             tune.report(line | _so_far(state.log[:done]))
-        for line in training.fit(state, state.network, config, train, validation):
+        for line in training.fit(state, state.network, config, trials.source):
             if recorder.checkpoint_due():
                 recorder.save(state)
             log_line(record.run, _so_far(state.log) | line)  # MLflow compares runs by the metric logged first

@@ -10,26 +10,29 @@ from functools import partial
 import torch
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.dataset import loader
+from twfer_dist.dataset.parts import PARTS, Parts, parts_of
+from twfer_dist.dataset.stream import ImageSource
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recognition import calibration, product, recogniser, results, training
-from twfer_dist.recognition.fitted import fit_to, inherit
+from twfer_dist.recognition import calibration, predictions, product, recogniser, results, training
+from twfer_dist.recognition.fitted import Fitted, fit_to, inherit
+from twfer_dist.recognition.predictions import Predictions
 from twfer_dist.recognition.settings import check_refit, settings_of
-from twfer_dist.recognition.training import Predictions, State, TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
+from twfer_dist.recognition.training import State
 from twfer_dist.training import weights
 from twfer_dist.training.distributed import rank_and_world_size
-from twfer_dist.training.loop import check_divisible
+from twfer_dist.training.normalisation import synchronise
 from twfer_dist.training.observer import Record, Recorder, log_line
 from twfer_dist.training.run import Trained, run_training
 from twfer_dist.training.state import LogLine
-from twfer_dist.training.workers import Workers
+from twfer_dist.training.workers import Workers, loader_processes
 
-VERSION = 4
+VERSION = 5
 
 HISTORY = "history.jsonl"
 
@@ -49,8 +52,7 @@ def train_spec(
     cpus: float = 1,
     checkpoint_seconds: float = 30,
 ) -> StageSpec:
-    """Train a recogniser on the data set and keep its epoch with the best balanced accuracy on the validation
-    images.
+    """Train a recogniser on the data set and keep its epoch with the best balanced accuracy on the validation images.
 
     Writes model.safetensors, model.json, novelty.safetensors and history.jsonl (the metrics of each epoch). `results`:
     scores (for each split loss, accuracy, balanced_accuracy, n and a confusion matrix), best_epoch, temperature,
@@ -61,18 +63,13 @@ def train_spec(
     from: the papers' networks start from one that has seen many faces. sweep: its best trial gives the settings.
     refit: a training that is repeated on its training and validation images together, for as many epochs as were best
     there; it gives the settings, the calibration and the validation scores. register: the name under which MLflow
-    registers the model, as the newest version and the champion. workers: processes of Ray Train with `cpus`
-    each, and a GPU each with `gpu`; 0 trains in this process. A killed training resumes from its last checkpoint, at
-    most `checkpoint_seconds` and one epoch old, and ends as an unbroken one would.
+    registers the model, as the newest version and the champion. workers: processes of Ray Train with `cpus` each, and a
+    GPU each with `gpu`; 0 trains in this process. Their number changes the result by rounding only. A killed training
+    resumes from its last checkpoint, at most `checkpoint_seconds` and one update of the weights old, and ends as an
+    unbroken one would.
     """
     config = settings_of(sweep, refit) or config
-    if refit:
-        check_refit(refit, dataset, trunk)
-    if trunk and dataset.manifest.config.get("fold") and trunk.manifest.inputs["dataset"] != dataset.digest:
-        raise UserError(
-            f"The trunk {trunk.uri} may have seen the figures of the fold that {dataset.uri} leaves out: start from a "
-            "training on this data set."
-        )
+    _check_starts(dataset, trunk, refit)
     task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk, refit, register)
     optional = {"trunk": trunk, "refit": refit, "sweep": sweep}
     inputs = {"dataset": dataset, **{name: artifact for name, artifact in optional.items() if artifact}}
@@ -80,9 +77,20 @@ def train_spec(
     return StageSpec("train", VERSION, inputs, config, task.check(), {}, do)
 
 
+def _check_starts(dataset: Artifact, trunk: Artifact | None, refit: Artifact | None) -> None:
+    """UserError where a training would start from, or repeat, one that it must not."""
+    if refit:
+        check_refit(refit, dataset, trunk)
+    if trunk and dataset.manifest.config.get("fold") and trunk.manifest.inputs["dataset"] != dataset.digest:
+        raise UserError(
+            f"The trunk {trunk.uri} may have seen the figures of the fold that {dataset.uri} leaves out: start from a "
+            "training on this data set."
+        )
+
+
 def _do(task: "_Task", tracking: Tracking, workers: Workers, checkpoint_seconds: float, output: StageOutput) -> None:
     config, trunk = task.config, task.trunk
-    loader.splits(task.dataset, seed=config.seed)  # UserError if there are no images to train on or to validate with
+    task = dataclasses.replace(task, parts=parts_of(task.dataset, seed=config.seed, refit=task.refit is not None))
     start = {"initial": task.initial, "trunk": trunk.uri if trunk else None}
     with run_training(
         output,
@@ -98,15 +106,6 @@ def _do(task: "_Task", tracking: Tracking, workers: Workers, checkpoint_seconds:
 
 
 @dataclass(frozen=True)
-class _Result:
-    """What rank 0 returns: the best network's predictions for each split, and what the splits are."""
-
-    predictions: dict[str, Predictions]
-    figures: dict[str, list[str]]  # of each split, in the order of the predictions
-    held_out: bool  # the validation images are taken from the training split
-
-
-@dataclass(frozen=True)
 class _Task:
     """A recogniser in training, see `run.TrainingTask`."""
 
@@ -116,6 +115,7 @@ class _Task:
     trunk: Artifact | None
     refit: Artifact | None
     register: str | None
+    parts: Parts = Parts((), frozenset())
 
     @property
     def datasets(self) -> Sequence[Artifact]:
@@ -144,63 +144,61 @@ class _Task:
             recogniser.load_weights(state.network, self.initial)
         if self.trunk:
             recogniser.load_trunk(state.network, self.trunk)
+        training.start_average(state, self.config)
         return state
 
     def measured(self, line: LogLine) -> LogLine:
         """A line of the log without what says nothing: a refit is trained on the validation images."""
         return {name: value for name, value in line.items() if not (self.refit and name.endswith("/validation"))}
 
-    def train(self, state: State, record: Record | None) -> _Result:
+    def train(self, state: State, record: Record | None) -> dict[str, Predictions]:
+        """The best network's predictions for each part that it may be judged by, on every worker."""
         import ray.train
         from ray.train.torch import prepare_model
 
-        rank, world = rank_and_world_size()
-        splits = loader.splits(self.dataset, seed=self.config.seed, refit=self.refit is not None)
-        share = {split: loader.load(self.dataset, ids, rank=rank, world=world) for split, ids in splits.ids.items()}
+        source = ImageSource(self.dataset, self.parts).of_worker(*rank_and_world_size())
         recorder = Recorder[State](record) if record else None
-        report = recorder.report if recorder else lambda epochs: None
-        network = prepare_model(state.network, move_to_device=False)
-        started = time.monotonic()
-        for line in training.fit(state, network, self.config, share["train"], share["validation"], report):
-            if self.refit:  # nothing is held out that could choose an epoch
-                state.best = copy.deepcopy(state.network.state_dict())
-            speed = len(splits.ids["train"]) / (time.monotonic() - started)
+
+        def report(epochs: float) -> None:
             if recorder:
-                if recorder.checkpoint_due() or line["epoch"] == self.config.epochs:
+                recorder.report(epochs)
+                if recorder.checkpoint_due():
+                    recorder.save(state)
+
+        synchronise(state.network)
+        network = prepare_model(
+            state.network, move_to_device=False, parallel_strategy_kwargs={"broadcast_buffers": False}
+        )
+        processes = loader_processes(next(state.network.parameters()).device)
+        started = time.monotonic()
+        for line in training.fit(state, network, self.config, source, report, processes=processes):
+            if self.refit:  # nothing is held out that could choose an epoch
+                state.best = copy.deepcopy(state.scored.state_dict())
+            speed = source.count("train") / (time.monotonic() - started)
+            if recorder:
+                if recorder.checkpoint_due() or training.ended(state.log, self.config):
                     recorder.save(state)
                 log_line(recorder.record.run, self.measured(line) | {"images_per_second": speed})
             ray.train.report(line)
             started = time.monotonic()
         state.network.load_state_dict(state.best)
-        parts = ("train", "test") if self.refit else tuple(share)
-        predictions = {
-            split: training.predict(
-                state.network,
-                self.config,
-                images,
-                features_of=calibration.NOVELTY_IMAGES if split in ("train", *self.calibrated_on) else 1,
-            )
-            for split, images in share.items()
-            if splits.ids[split] and split in parts
-        }
-        return _Result(predictions, _figures(splits, world), splits.held_out)
+        parts = ("train", "test") if self.refit else PARTS
+        return {part: self._predict(state, source, part) for part in parts if source.count(part)}
+
+    def _predict(self, state: State, source: ImageSource, part: str) -> Predictions:
+        wanted = calibration.NOVELTY_IMAGES if part in ("train", *self.calibrated_on) else 1
+        return predictions.predict(
+            state.network,
+            self.config,
+            source.in_order(part, self.config.batch),
+            first=source.run_of(part)[0],
+            stride=max(1, source.count(part) // wanted),
+        )
 
 
-def _figures(splits: loader.Splits, world: int) -> dict[str, list[str]]:
-    """The figure of each image, in the order in which the workers' shares are joined."""
-    return {
-        split: [figure for rank in range(world) for figure in figures[rank::world]]
-        for split, figures in splits.figures.items()
-    }
-
-
-def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) -> None:
-    """Calibrate, write the files, and record the scores."""
-    config, state, predictions = task.config, trained.state, trained.result.predictions
-    train = predictions["train"]
-    held_out = [predictions[split] for split in task.calibrated_on if split in predictions]
-    fitted = inherit(train, task.refit) if task.refit else fit_to(train, held_out, config.accuracy_target)
-    best_epoch = config.epochs if task.refit else training.best_epoch(state.log)
+def _write(output: StageOutput, task: _Task, state: State, fitted: Fitted, best_epoch: int) -> None:
+    """Write the files of a recogniser, and the log."""
+    config = task.config
     description = recogniser.describe(
         config.network, config.size, fitted.temperature, fitted.threshold, task.dataset, best_epoch
     )
@@ -208,12 +206,21 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
     output.write_file(recogniser.WEIGHTS, weights.encode(state.network))
     output.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(fitted.novelty))
     output.write_file(recogniser.DESCRIPTION, description)
-    output.write_file(
-        HISTORY, "".join(storage.json_text(line) + "\n" for line in map(task.measured, state.log)).encode()
-    )
-    figures = trained.result.figures
-    scores = {split: results.scores_of(split, found, config, figures[split]) for split, found in predictions.items()}
-    held_out_errors = results.held_out_errors(predictions, figures)
+    lines = [storage.json_text(task.measured(line)) + "\n" for line in state.log]
+    output.write_file(HISTORY, "".join(lines).encode())
+
+
+def _finish(output: StageOutput, task: _Task, trained: Trained[State, dict[str, Predictions]]) -> None:
+    """Calibrate, write the files, and record the scores."""
+    config, state, predicted = task.config, trained.state, trained.result
+    train = predicted["train"]
+    held_out = [predicted[split] for split in task.calibrated_on if split in predicted]
+    fitted = inherit(train, task.refit) if task.refit else fit_to(train, held_out, config.accuracy_target)
+    best_epoch = config.epochs if task.refit else training.best_epoch(state.log)
+    _write(output, task, state, fitted, best_epoch)
+    figures = {split: task.parts.figures(task.dataset, split) for split in predicted}
+    scores = {split: results.scores_of(split, found, config, figures[split]) for split, found in predicted.items()}
+    held_out_errors = results.held_out_errors(predicted, figures)
     if task.refit:
         scores["validation"] = task.refit.results["scores"]["validation"]  # of the network that did not see them
         held_out_errors = held_out_errors or task.refit.results["held_out"]
@@ -229,8 +236,8 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
             "images": len(train.features),
             "held_out": sum(len(found.features) for found in held_out),
         },
-        "images": {split: len(found.labels) for split, found in predictions.items()},
-        "validation_held_out": trained.result.held_out,
+        "images": {split: len(found.labels) for split, found in predicted.items()},
+        "validation_held_out": bool(task.parts.held_out),
         "precision": state.precision,
         "held_out": held_out_errors,
         "run_id": trained.run.id,
@@ -240,7 +247,6 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, _Result]) 
 
 
 def _check(request: Request) -> None:
-    check_divisible(request.config.batch, request.compute.workers)
     if request.files.get("initial") and request.one("trunk"):
         raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
     given = [name for name in ("sweep", "refit") if request.one(name)]

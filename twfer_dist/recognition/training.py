@@ -1,78 +1,39 @@
-"""Train and evaluate a recogniser in plain PyTorch: in one process, or as one worker of a data-parallel group."""
+"""Train a recogniser in plain PyTorch: in one process, or as one worker of a data-parallel group.
 
+Every batch is divided among the workers in one order of images; norms, ARM's shared part and gradients are those of the
+whole batch. So the workers together take the steps that one would take, up to rounding.
+"""
+
+import contextlib
 import copy
-import dataclasses
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
-from twfer_dist.dataset.loader import Images
-from twfer_dist.engine.config import Range, Settings
-from twfer_dist.recognition.arm import ARM, SMALLEST
-from twfer_dist.recognition.focal import sigmoid_focal, softmax_focal
-from twfer_dist.recognition.recogniser import Architecture, build
-from twfer_dist.recognition.resnet import CHANNELS, ResNet18
-from twfer_dist.training.distributed import gather, rank_and_world_size
-from twfer_dist.training.loop import check_converging, check_divisible, set_learning_rate
-from twfer_dist.training.precision import Precision, agree_on_bfloat16
+from twfer_dist.dataset.loader import Batch, Decoding
+from twfer_dist.dataset.order import batch_edges
+from twfer_dist.dataset.stream import ImageSource, KeptImages
+from twfer_dist.recognition.arm import ARM
+from twfer_dist.recognition.mixing import mixed
+from twfer_dist.recognition.predictions import named, predict, scores
+from twfer_dist.recognition.recogniser import build
+from twfer_dist.recognition.resnet import ResNet18
+from twfer_dist.recognition.train_config import CLASSES, TrainConfig
+from twfer_dist.training.averaging import averaged_copy, update_average
+from twfer_dist.training.distributed import rank_and_world_size, total
+from twfer_dist.training.loop import check_converging, set_learning_rate
+from twfer_dist.training.precision import agree_on_bfloat16
 from twfer_dist.training.state import LogLine, TrainingState, build_seeded
 
-CLASSES = len(EXPRESSIONS)
-
-
-@dataclass(frozen=True)
-class TrainConfig(Settings):
-    """What is trained, and how. The defaults are the paper's, with the decay of the public ARM code."""
-
-    network: Architecture = "arm"
-    size: Annotated[int, Range(32, 1024)] = 224  # pixels; ARM needs 96 or more
-    # the focal loss over the softmax, or over one sigmoid for each expression
-    loss: Literal["softmax", "sigmoid"] = "sigmoid"
-    gamma: Annotated[float, Range(0, 20)] = 2.0
-    # of the sigmoid loss: the weight of the true expression against the others
-    alpha: Annotated[float, Range(0, 1)] = 0.25
-    # of the softmax loss: only their ratios matter
-    class_alphas: tuple[Annotated[float, Range(0, 1000)], ...] = (1.0,) * CLASSES
-    epochs: Annotated[int, Range(1, 100_000)] = 40
-    batch: Annotated[int, Range(2, 4096)] = 32  # over all workers
-    learning_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4  # of Adam
-    decay: Annotated[float, Range(0, 1, above=True)] = 0.9  # of the learning rate, after each epoch
-    augment: bool = True
-    precision: Precision = "float32"  # of the products during training; auto: bfloat16 if the hardware supports it
-    # among the held-out images whose confidence reaches the threshold
-    accuracy_target: Annotated[float, Range(0, 1)] = 0.8
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
-
-    def agree(self) -> None:
-        if len(self.class_alphas) != CLASSES:
-            raise ValueError(
-                f"class_alphas has {len(self.class_alphas)} numbers and there are {CLASSES} expressions; use one "
-                "for each"
-            )
-        if not any(self.class_alphas):
-            raise ValueError("class_alphas are all 0, so that no image has a loss; use some weights above 0")
-        if self.network == "arm" and self.size < SMALLEST:
-            raise ValueError(f"size is {self.size}, and ARM needs {SMALLEST} or more; use that, or network: resnet18")
-
-    def loss_of(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The configured loss of logits (B, 7) and labels (B,), a scalar: the mean over the batch."""
-        if self.loss == "softmax":
-            return softmax_focal(logits, target, gamma=self.gamma, alpha=self.class_alphas)
-        return sigmoid_focal(logits, target, gamma=self.gamma, alpha=self.alpha)
-
-    def untrained_loss(self, target: Tensor) -> float:
-        """An untrained network's loss on labels (B,): every expression is equally likely, and gamma is left out."""
-        logits = torch.zeros(len(target), CLASSES, device=target.device)
-        return float(dataclasses.replace(self, gamma=0.0).loss_of(logits, target))
+CHECKED_EVERY = 10
+"""Updates between two looks at whether the loss is finite, for which a GPU has to wait."""
 
 
 @dataclass
@@ -81,7 +42,16 @@ class State(TrainingState):
 
     network: ResNet18 | ARM
     optimizer: torch.optim.Adam
+    average: ResNet18 | ARM | None = None  # of the weights so far, where the configuration asks for it
     best: dict[str, Tensor] = field(default_factory=dict)  # the state dict of the best epoch
+    updates: int = 0  # of the current epoch
+    # of the current epoch over all workers, float64 (50,): the sum of the losses, and the confusion matrix
+    totals: Tensor = field(default_factory=lambda: torch.zeros(1 + CLASSES**2, dtype=torch.float64))
+
+    @property
+    def scored(self) -> ResNet18 | ARM:
+        """The network that is scored and kept: the average where there is one."""
+        return self.average or self.network
 
 
 def best_epoch(history: Sequence[Mapping[str, float | str]]) -> int:
@@ -96,153 +66,165 @@ def best_epoch(history: Sequence[Mapping[str, float | str]]) -> int:
     return 1 + max(range(len(history)), key=rank)
 
 
+def ended(history: Sequence[Mapping[str, float | str]], config: TrainConfig) -> bool:
+    """Whether the last epoch is done, or `patience` epochs were no better than the best."""
+    waited = len(history) - best_epoch(history) if history else 0
+    return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)
+
+
 def new_state(config: TrainConfig, device: torch.device | str = "cpu") -> State:
     """A network with weights drawn from `config.seed`, on `device`, and its optimizer."""
     network = build_seeded(config.seed, lambda: build(config.network, config.size))
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return State(network, torch.optim.Adam(network.parameters(), config.learning_rate))
+    state = State(network, torch.optim.Adam(network.parameters(), config.learning_rate))
+    start_average(state, config)
+    return state
+
+
+def start_average(state: State, config: TrainConfig) -> None:
+    """Begin the average with the network as it is, where the configuration asks for one."""
+    state.average = averaged_copy(state.network) if config.ema is not None else None
 
 
 def fit(
     state: State,
     net: nn.Module,
     config: TrainConfig,
-    train: Images,
-    validation: Images,
+    source: ImageSource,
     report: Callable[[float], None] = lambda epochs: None,
+    *,
+    processes: int = 0,
 ) -> Iterator[LogLine]:
     """Train to the last epoch, and yield each epoch's line of the log once `state` holds it.
 
-    net: `state.network`, or its wrapper for data-parallel training. train, validation: this worker's share. report: is
-    called after each batch with the epochs done. Raises Diverged if a loss is not finite, or far above that of an
-    untrained network. Metrics, over all workers: learning_rate; loss, accuracy (share of images) and
-    balanced_accuracy, each of `train` (as augmented, while the weights change) and of `validation`.
+    net: `state.network`, or its wrapper for data-parallel training. processes: see `loader.batches`. report: is called
+    after each update with the epochs done; `state` may then be saved. Raises Diverged if a loss is not finite, or far
+    above that of an untrained network. Metrics, over all workers: learning_rate (of the last update); loss, accuracy
+    (share of images) and balanced_accuracy, each of `train` (as augmented, while the weights change) and of
+    `validation`.
     """
-    batch, largest_share = _split_among_workers(config, len(train.ids))
-    bfloat16 = agree_on_bfloat16(config.precision, next(net.parameters()).device, state.precisions)
-    for epoch in range(len(state.log) + 1, config.epochs + 1):
-        order = loader.shuffled(train, largest_share, batch, seed=config.seed, epoch=epoch)
-        rate = config.learning_rate * config.decay ** (epoch - 1)
-        metrics = _train_epoch(state, net, config, train, order, epoch, rate, bfloat16, report)
-        predictions = predict(state.network, config, validation)
+    if ended(state.log, config):
+        return
+    run = _Run(state, _compiled(net, config), config, source, report, processes)
+    validation = KeptImages(source.in_order("validation", config.batch))
+    while not ended(state.log, config):
+        epoch = len(state.log) + 1
+        rate = run.epoch(epoch)
+        metrics = named("train", *_loss_and_confusion(state.totals))
+        predictions = predict(state.scored, config, validation)
         metrics |= scores("validation", predictions, config)
         limit = config.untrained_loss(torch.from_numpy(predictions.labels))
-        context = f"epoch {epoch} of {config.epochs}", "learning_rate", rate
-        updates = epoch * len(order)
-        check_converging(metrics["loss/train"], limit, *context, updates=updates)
-        # A single epoch may do badly on new images and recover: only the best one is held to the limit.
-        check_converging(metrics["loss/validation"], math.inf, *context, updates=updates)
+        _check_epoch(epoch, metrics, config, limit, rate, epoch * run.updates)
         state.log.append({"epoch": epoch, "learning_rate": rate, **metrics})
+        state.updates, state.totals = 0, torch.zeros_like(state.totals)
         best = best_epoch(state.log)
         if best == epoch:
-            state.best = copy.deepcopy(state.network.state_dict())
-        if epoch == config.epochs:
+            state.best = copy.deepcopy(state.scored.state_dict())
+        if ended(state.log, config):
             loss = float(state.log[best - 1]["loss/validation"])
             check_converging(loss, limit, "its best epoch", "learning_rate", config.learning_rate, updates=1)
         yield state.log[-1]
 
 
-def _split_among_workers(config: TrainConfig, images: int) -> tuple[int, int]:
-    """A worker's share of a batch, and the largest worker's number of images. Raises UserError if there are too few."""
-    world = rank_and_world_size()[1]
-    check_divisible(config.batch, world)
-    shares = gather(images)
-    if max(shares) < 2:
-        raise UserError(
-            f"{world} workers have {sum(shares)} training images, and each needs at least two: use fewer workers."
+def _check_epoch(
+    epoch: int, metrics: Mapping[str, float], config: TrainConfig, limit: float, rate: float, updates: int
+) -> None:
+    context = f"epoch {epoch} of {config.epochs}", "learning_rate", rate
+    check_converging(metrics["loss/train"], limit, *context, updates=updates)
+    # A single epoch may do badly on new images and recover: only the best one is held to the limit.
+    check_converging(metrics["loss/validation"], math.inf, *context, updates=updates)
+
+
+def _compiled(net: nn.Module, config: TrainConfig) -> nn.Module:
+    if not config.compile:
+        return net
+    if not any(map(shutil.which, ("g++", "clang++", "gcc"))):
+        raise UserError("compile is true, and this machine has no C++ compiler: install g++, or set compile to false.")
+    return torch.compile(net)  # type: ignore[return-value]
+
+
+def _loss_and_confusion(totals: Tensor) -> tuple[float, np.ndarray]:
+    confusion = totals[1:].reshape(CLASSES, CLASSES).cpu().numpy().round().astype(np.int64)
+    return float(totals[0]) / confusion.sum(), confusion
+
+
+class _Run:
+    """The updates of a training, from where its state stands to wherever it ends."""
+
+    def __init__(
+        self,
+        state: State,
+        net: nn.Module,
+        config: TrainConfig,
+        source: ImageSource,
+        report: Callable[[float], None],
+        processes: int,
+    ) -> None:
+        if (images := source.count("train")) < 2:
+            raise UserError(f"{source.dataset.uri} has {images} training image, and a training needs two or more.")
+        self._state, self._net, self._config, self._report = state, net, config, report
+        self._device = next(net.parameters()).device
+        self._bfloat16 = agree_on_bfloat16(config.precision, self._device, state.precisions)
+        self._edges = batch_edges(images, config.batch, config.accumulate)
+        self.updates = len(batch_edges(images, config.batch)) - 1  # of an epoch
+        self._pieces = (len(self._edges) - 1) // self.updates  # of a batch
+        state.totals = state.totals.to(self._device)
+        start = len(state.log) + 1, state.updates * self._pieces
+        self._batches = loader.batches(
+            source.epochs(self._edges, config.seed, start, config.epochs),
+            Decoding(config.size, config.augment, config.seed),
+            processes=processes,
+            pinned=self._device.type == "cuda",
         )
-    return config.batch // world, max(shares)
 
+    def epoch(self, epoch: int) -> float:
+        """Make the updates that are left of an epoch; the learning rate of the last one."""
+        state, config, rate = self._state, self._config, 0.0
+        self._net.train()
+        while state.updates < self.updates:
+            rate = config.rate(epoch, state.updates, self.updates)
+            set_learning_rate([state.optimizer], rate)
+            state.totals += self._update(epoch)
+            state.updates += 1
+            if state.updates % CHECKED_EVERY == 0 or self._device.type == "cpu":
+                context = f"epoch {epoch} of {config.epochs}", "learning_rate", rate
+                done = (epoch - 1) * self.updates + state.updates - 1
+                check_converging(float(state.totals[0]), math.inf, *context, updates=done)
+            self._report(epoch - 1 + state.updates / self.updates)
+        return rate
 
-def _train_epoch(
-    state: State,
-    net: nn.Module,
-    config: TrainConfig,
-    train: Images,
-    order: Sequence[np.ndarray],
-    epoch: int,
-    rate: float,
-    bfloat16: bool,
-    report: Callable[[float], None],
-) -> dict[str, float]:
-    """One pass over the training images in batches of `order`; its metrics over all workers."""
-    device = next(net.parameters()).device
-    total, confusion = torch.zeros((), device=device), np.zeros((CLASSES, CLASSES), np.int64)
-    set_learning_rate([state.optimizer], rate)
-    net.train()
-    batches = loader.batches(train, order, config.size, (config.seed, epoch) if config.augment else None)
-    for number, (pixels, labels) in enumerate(batches, start=1):
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            logits = net(loader.normalise(pixels, device))
-        logits = logits.float()
-        loss = config.loss_of(logits, torch.from_numpy(labels).to(device))
-        context = f"epoch {epoch} of {config.epochs}", "learning_rate", rate
-        updates = (epoch - 1) * len(order) + number - 1
-        check_converging(float(loss.detach()), math.inf, *context, updates=updates)
+    def _update(self, epoch: int) -> Tensor:
+        """One update of the weights; the sum of its losses and its confusion matrix, over all workers."""
+        state, config = self._state, self._config
+        found = torch.zeros_like(state.totals)
+        first = state.updates * self._pieces
+        images = int(self._edges[first + self._pieces] - self._edges[first])
         state.optimizer.zero_grad()
-        loss.backward()
+        for piece in range(first, first + self._pieces):
+            last = piece == first + self._pieces - 1
+            shared = contextlib.nullcontext() if last else self._without_exchange()
+            with shared:
+                found += self._piece(next(self._batches), images, (config.seed, epoch, piece))
         state.optimizer.step()
-        total += loss.detach() * len(labels)
-        np.add.at(confusion, (labels, logits.argmax(1).cpu().numpy()), 1)
-        report(epoch - 1 + number / len(order))
-    workers = gather((float(total), confusion))
-    confusion = sum((matrix for _, matrix in workers), np.zeros_like(confusion))
-    return named("train", sum(value for value, _ in workers) / confusion.sum(), confusion)
+        if state.average is not None and config.ema is not None:
+            updates = (epoch - 1) * self.updates + state.updates
+            update_average(state.average, state.network, config.ema, updates)
+        return total(found)
 
+    def _piece(self, batch: Batch, images: int, seed: tuple[int, ...]) -> Tensor:
+        """Add the gradient of this worker's images of a part of a batch of `images`; their losses and confusion."""
+        config, labels = self._config, batch.labels.to(self._device, non_blocking=True)
+        pixels, target = loader.normalise(batch.pixels, self._device), labels
+        if config.mix != "none":
+            pixels, target = mixed(pixels, labels, batch.lanes, config.mix, config.mix_alpha, seed)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            logits = self._net(pixels)
+        logits = logits.float()
+        loss = config.losses_of(logits, target).sum()
+        (loss * rank_and_world_size()[1] / images).backward()  # the workers' gradients are averaged
+        counted = torch.bincount(labels * CLASSES + logits.argmax(1), minlength=CLASSES**2)
+        return torch.cat([loss.detach()[None], counted]).double()
 
-@dataclass(frozen=True)
-class Predictions:
-    """A network's predictions for images, over all workers: logits float32 (N, 7), labels int64 (N,); and for some of
-    the images the pooled features, float32 (M, 512), with their labels (M,).
-    """
-
-    logits: np.ndarray
-    labels: np.ndarray
-    features: np.ndarray
-    feature_labels: np.ndarray
-
-
-@torch.no_grad()
-def predict(network: ResNet18 | ARM, config: TrainConfig, images: Images, *, features_of: int = 1) -> Predictions:
-    """Predictions for all workers' images, without augmentation. features_of: about how many images' features are kept,
-    evenly spaced.
-    """
-    network.eval()
-    for buffer in network.buffers():  # each worker has its own running statistics: those of rank 0 are used
-        if dist.is_initialized():
-            dist.broadcast(buffer, 0)
-    device = next(network.parameters()).device
-    logits, features = [np.zeros((0, CLASSES), np.float32)], [np.zeros((0, CHANNELS), np.float32)]
-    for pixels, _ in loader.batches(images, loader.in_order(images, config.batch), config.size):
-        maps = network.features(loader.normalise(pixels, device))
-        logits.append(network.head(maps).float().cpu().numpy())
-        features.append(maps.mean((2, 3)).float().cpu().numpy())
-    stride = max(1, sum(gather(len(images.ids))) // features_of)
-    own = (np.concatenate(logits), images.labels, np.concatenate(features)[::stride], images.labels[::stride])
-    return Predictions(*(np.concatenate(parts) for parts in zip(*gather(own), strict=True)))
-
-
-def confusion_of(predictions: Predictions) -> np.ndarray:
-    """int64 (7, 7): images by true (row) and predicted (column) expression."""
-    confusion = np.zeros((CLASSES, CLASSES), np.int64)
-    np.add.at(confusion, (predictions.labels, predictions.logits.argmax(1)), 1)
-    return confusion
-
-
-def scores(split: str, predictions: Predictions, config: TrainConfig) -> dict[str, float]:
-    """The metrics of the predictions for a split, see `named`."""
-    loss = float(config.loss_of(torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels)))
-    return named(split, loss, confusion_of(predictions))
-
-
-def named(split: str, loss: float, confusion: np.ndarray) -> dict[str, float]:
-    """loss/<split>, accuracy/<split> (share of images predicted correctly) and balanced_accuracy/<split> (mean of that
-    share over the expressions in the split).
-    """
-    total, correct = confusion.sum(1), np.diag(confusion)
-    present = total > 0
-    return {
-        f"loss/{split}": float(loss),
-        f"accuracy/{split}": float(correct.sum() / total.sum()),
-        f"balanced_accuracy/{split}": float((correct[present] / total[present]).mean()),
-    }
+    def _without_exchange(self) -> contextlib.AbstractContextManager:
+        no_sync = getattr(self._net, "no_sync", None)
+        return no_sync() if no_sync else contextlib.nullcontext()

@@ -1,7 +1,7 @@
 """What the workers of a data-parallel training exchange. Every function also works in a process without a group."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -39,6 +39,33 @@ def mean_values(values: Mapping[str, float], device: torch.device) -> dict[str, 
     shared = torch.tensor(list(values.values()), device=device)
     dist.all_reduce(shared)
     return dict(zip(values, (shared / dist.get_world_size()).tolist(), strict=True))
+
+
+class _Total(torch.autograd.Function):
+    """The sum over all workers, with the gradient of what all of them make of it."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        shared = values.contiguous().clone()
+        dist.all_reduce(shared)
+        return shared
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        shared = gradients[0].contiguous().clone()
+        dist.all_reduce(shared)
+        return shared
+
+
+def total(values: Tensor) -> Tensor:
+    """A tensor summed over the workers. Gradients flow back to every worker."""
+    return values if rank_and_world_size()[1] == 1 else _Total.apply(values)
+
+
+def stacked(values: Tensor) -> Tensor:
+    """The vectors (K,) of all workers as (N, K), in the order of ranks. Gradients flow back to every worker."""
+    rank, world = rank_and_world_size()
+    return total(torch.nn.functional.one_hot(torch.tensor(rank, device=values.device), world)[:, None] * values)
 
 
 def mean_gradients(gradients: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -17,6 +17,9 @@ MAX_FAILURES = 2
 MAX_STARTS = 5
 """How often the cluster is asked for the workers, a minute each time: nodes that start on demand take a few minutes."""
 
+MAX_LOADERS = 8
+"""Processes that prepare the batches of a worker with a GPU."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -32,6 +35,17 @@ def worker_device(gpu: bool) -> torch.device | str:
     from ray.train.torch import get_device
 
     return get_device() if resources.device(gpu) == "cuda" else "cpu"
+
+
+def loader_processes(device: torch.device) -> int:
+    """How many processes beside this worker prepare its batches: with a GPU its share of the machine's cores, up to
+    MAX_LOADERS; none on a processor, which has no core to spare and decodes in threads.
+    """
+    if device.type != "cuda":
+        return 0
+    from ray.train import get_context
+
+    return max(1, min(MAX_LOADERS, resources.cores() // get_context().get_local_world_size() - 1))
 
 
 def run_workers(work: Callable[[], T], workers: Workers, uri: str) -> T:

@@ -19,7 +19,7 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
-from twfer_dist.recognition.training import TrainConfig
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.study.paper.numbers import PaperInputs
 from twfer_dist.study.paper.stage import KIND, PaperConfig, paper_spec
 
