@@ -12,18 +12,14 @@ from functools import partial
 import numpy as np
 import torch
 
-from twfer_dist.dataset import loader
+from twfer_dist.dataset.parts import parts_of
+from twfer_dist.dataset.stream import ImageSource
 from twfer_dist.engine.artifact import open_artifact
 from twfer_dist.engine.storage import absolute
 from twfer_dist.recognition import training
 from twfer_dist.recognition.search import SweepConfig
-<<<<<<< HEAD
 from twfer_dist.recognition.sweep_pictures import SCORE
-from twfer_dist.recognition.training import TrainConfig
-=======
-from twfer_dist.recognition.sweep_stage import sweep_spec
 from twfer_dist.recognition.train_config import TrainConfig
->>>>>>> main
 
 EPOCHS, ORDERS = 5, 2000
 ALPHA, GAMMA, LEARNING_RATE = (0.1, 0.25, 0.5), (0.0, 2.0), (1e-4, 3e-4, 1e-3)
@@ -35,10 +31,9 @@ def curve(point: dict[str, float], dataset: str) -> list[float]:
     """The balanced accuracy on the validation images after each epoch of a trial."""
     torch.set_num_threads(1)
     config, images = GRID.trial(point), open_artifact(dataset)
-    splits = loader.splits(images, seed=config.seed)
-    train, validation = (loader.load(images, splits.ids[split]) for split in ("train", "validation"))
+    source = ImageSource(images, parts_of(images, seed=config.seed))
     state = training.new_state(config)
-    scores = [float(line[SCORE]) for line in training.fit(state, state.network, config, train, validation)]
+    scores = [float(line[SCORE]) for line in training.fit(state, state.network, config, source)]
     print(json.dumps({**point, "curve": scores}), file=sys.stderr, flush=True)
     return scores
 
