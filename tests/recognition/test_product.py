@@ -21,15 +21,19 @@ from recognition_data import SMALL, dataset, picture
 
 import twfer_dist
 from twfer_dist.core import images
+from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import intact, registry
 from twfer_dist.engine.artifact import Artifact, open_artifact
 from twfer_dist.engine.mlflow_store import sqlite_uri
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
+from twfer_dist.recipe import run
+from twfer_dist.recipe.load import parse_recipe
 from twfer_dist.recognition import product
-from twfer_dist.recognition.recogniser import open_recogniser
+from twfer_dist.recognition.recogniser import WEIGHTS, open_recogniser
 from twfer_dist.recognition.train_stage import train_spec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -131,6 +135,26 @@ def test_a_registered_model_is_the_output_itself(registered: tuple[Artifact, str
     )  # fmt: skip
     assert intact.fault(fetched) is None and fetched.uri == registry.fetch("models:/spots/1", str(tmp_path), None)
     assert fetched.results["scores"] == registered[0].results["scores"]
+
+
+def test_a_recipe_takes_a_registered_model(registered: tuple[Artifact, str], tmp_path: Path) -> None:
+    """As the model of predictions, and as initial weights: the stages are those that name the directory."""
+    trained = registered[0]
+    (source,) = Path(trained.uri).parent.glob("dataset-*")
+    names = {"registered": (ADDRESS, ADDRESS), "directory": (trained.uri, trained.path(WEIGHTS))}
+    found = []
+    for model, weights in names.values():
+        stages = {
+            "read": {"kind": "predict", "inputs": [str(source)], "model": model},
+            "more": {"kind": "train", "dataset": str(source), "network": "resnet18", "size": 32, "initial": weights},
+        }
+        recipe = parse_recipe({"name": "x", "out": str(tmp_path), "stages": stages}, "here", text="")
+        specs: list[StageSpec] = []
+        list(run._walk(recipe, specs.append))
+        found.append([spec.fingerprint for spec in specs])
+    assert found[0] == found[1] and len(found[0]) == 2
+    with pytest.raises(UserError, match="models:/nobody@champion is not a registered recogniser in MLflow at sqlite"):
+        registry.fetch("models:/nobody@champion", str(tmp_path), None)
 
 
 @pytest.mark.long
