@@ -48,7 +48,7 @@ def replay(curves: np.ndarray, order: np.ndarray, patience: int) -> tuple[int, f
     for number in order:
         for epoch, score in enumerate(np.maximum.accumulate(curves[number]), start=1):
             epochs, best = epochs + 1, max(best, score)
-            if rungs.on_result(Named(str(number)), epoch, score) == TrialScheduler.STOP:
+            if rungs.on_result(Named(str(number)), epoch, score) == TrialScheduler.STOP:  # type: ignore[arg-type]
                 break
     return epochs, best
 
