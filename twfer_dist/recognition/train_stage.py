@@ -207,12 +207,11 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, dict[str, 
         config.network, config.size, fitted.temperature, fitted.threshold, task.dataset, best_epoch
     )
     state.network.load_state_dict(state.best)
+    history = "".join(storage.json_text(line) + "\n" for line in map(task.measured, state.log))
     output.write_file(recogniser.WEIGHTS, weights.encode(state.network))
     output.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(fitted.novelty))
     output.write_file(recogniser.DESCRIPTION, description)
-    output.write_file(
-        HISTORY, "".join(storage.json_text(line) + "\n" for line in map(task.measured, state.log)).encode()
-    )
+    output.write_file(HISTORY, history.encode())
     figures = {split: task.parts.figures(task.dataset, split) for split in predicted}
     scores = {split: results.scores_of(split, found, config, figures[split]) for split, found in predicted.items()}
     held_out_errors = results.held_out_errors(predicted, figures)
@@ -224,18 +223,14 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, dict[str, 
         "best_epoch": best_epoch,
         "temperature": fitted.temperature,
         "threshold": dataclasses.asdict(fitted.threshold),
-        "novelty": {
-            "limit": fitted.novelty.limit,
-            "training_limit": fitted.training_limit,
-            "percentile": calibration.NOVELTY_PERCENTILE,
+        "novelty": fitted.as_dict()
+        | {
             "images": len(train.features),
             "held_out": sum(len(found.features) for found in held_out),
         },
         "images": {split: len(found.labels) for split, found in predicted.items()},
         "validation_held_out": bool(task.parts.held_out),
-        "precision": state.precision,
-        "held_out": held_out_errors,
-        "run_id": trained.run.id,
+        **{"precision": state.precision, "held_out": held_out_errors, "run_id": trained.run.id},
         "summary": results.summary(config, scores, best_epoch),
     }
     product.log_result(output, trained.run, config, task.dataset, task.register)
