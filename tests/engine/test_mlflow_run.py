@@ -31,7 +31,8 @@ def the_run(store: Tracking, name: str) -> tuple[MlflowClient, Run]:
 
 
 def save_linear(folder: str) -> None:
-    mlflow.pytorch.save_model(torch.nn.Linear(3, 2).eval(), folder, pip_requirements=["torch"])
+    example = torch.zeros(1, 3).numpy()
+    mlflow.pytorch.save_model(torch.nn.Linear(3, 2).eval(), folder, pip_requirements=["torch"], input_example=example)
 
 
 def pending(out: Path) -> int:

@@ -22,6 +22,14 @@ class Fitted:
     novelty: Novelty
     training_limit: float
 
+    def as_dict(self) -> dict[str, float]:
+        """What the results say of novelty."""
+        return {
+            "limit": self.novelty.limit,
+            "training_limit": self.training_limit,
+            "percentile": calibration.NOVELTY_PERCENTILE,
+        }
+
 
 def fit_to(train: Predictions, held_out: Sequence[Predictions], accuracy_target: float) -> Fitted:
     """Fit to images that took no part in the training."""

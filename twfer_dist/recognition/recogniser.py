@@ -137,12 +137,11 @@ def name_of(trained: Artifact) -> str:
 
 def open_recogniser(trained: Artifact) -> Recogniser:
     """The recogniser in a training's output. Raises UserError if it is the output of another stage."""
-    try:
-        return read_recogniser(trained.uri, name_of(trained))
-    except FileNotFoundError:
+    if trained.manifest.stage != "train":
         raise UserError(
             f"{trained.uri} holds no recogniser, being the output of stage '{trained.manifest.stage}': name a training."
-        ) from None
+        )
+    return read_recogniser(trained.uri, name_of(trained))
 
 
 def read_recogniser(directory: str, name: str) -> Recogniser:

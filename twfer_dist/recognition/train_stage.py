@@ -19,7 +19,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recognition import calibration, predictions, product, recogniser, results, training
-from twfer_dist.recognition.fitted import Fitted, fit_to, inherit
+from twfer_dist.recognition.fitted import fit_to, inherit
 from twfer_dist.recognition.predictions import Predictions
 from twfer_dist.recognition.settings import check_refit, settings_of
 from twfer_dist.recognition.train_config import TrainConfig
@@ -196,20 +196,6 @@ class _Task:
         )
 
 
-def _write(output: StageOutput, task: _Task, state: State, fitted: Fitted, best_epoch: int) -> None:
-    """Write the files of a recogniser, and the log."""
-    config = task.config
-    description = recogniser.describe(
-        config.network, config.size, fitted.temperature, fitted.threshold, task.dataset, best_epoch
-    )
-    state.network.load_state_dict(state.best)
-    output.write_file(recogniser.WEIGHTS, weights.encode(state.network))
-    output.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(fitted.novelty))
-    output.write_file(recogniser.DESCRIPTION, description)
-    lines = [storage.json_text(task.measured(line)) + "\n" for line in state.log]
-    output.write_file(HISTORY, "".join(lines).encode())
-
-
 def _finish(output: StageOutput, task: _Task, trained: Trained[State, dict[str, Predictions]]) -> None:
     """Calibrate, write the files, and record the scores."""
     config, state, predicted = task.config, trained.state, trained.result
@@ -217,7 +203,15 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, dict[str, 
     held_out = [predicted[split] for split in task.calibrated_on if split in predicted]
     fitted = inherit(train, task.refit) if task.refit else fit_to(train, held_out, config.accuracy_target)
     best_epoch = config.epochs if task.refit else training.best_epoch(state.log)
-    _write(output, task, state, fitted, best_epoch)
+    description = recogniser.describe(
+        config.network, config.size, fitted.temperature, fitted.threshold, task.dataset, best_epoch
+    )
+    state.network.load_state_dict(state.best)
+    history = "".join(storage.json_text(line) + "\n" for line in map(task.measured, state.log))
+    output.write_file(recogniser.WEIGHTS, weights.encode(state.network))
+    output.write_file(recogniser.NOVELTY, recogniser.novelty_to_bytes(fitted.novelty))
+    output.write_file(recogniser.DESCRIPTION, description)
+    output.write_file(HISTORY, history.encode())
     figures = {split: task.parts.figures(task.dataset, split) for split in predicted}
     scores = {split: results.scores_of(split, found, config, figures[split]) for split, found in predicted.items()}
     held_out_errors = results.held_out_errors(predicted, figures)
@@ -229,18 +223,14 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, dict[str, 
         "best_epoch": best_epoch,
         "temperature": fitted.temperature,
         "threshold": dataclasses.asdict(fitted.threshold),
-        "novelty": {
-            "limit": fitted.novelty.limit,
-            "training_limit": fitted.training_limit,
-            "percentile": calibration.NOVELTY_PERCENTILE,
+        "novelty": fitted.as_dict()
+        | {
             "images": len(train.features),
             "held_out": sum(len(found.features) for found in held_out),
         },
         "images": {split: len(found.labels) for split, found in predicted.items()},
         "validation_held_out": bool(task.parts.held_out),
-        "precision": state.precision,
-        "held_out": held_out_errors,
-        "run_id": trained.run.id,
+        **{"precision": state.precision, "held_out": held_out_errors, "run_id": trained.run.id},
         "summary": results.summary(config, scores, best_epoch),
     }
     product.log_result(output, trained.run, config, task.dataset, task.register)
