@@ -23,7 +23,7 @@ from twfer_dist.engine.shards import ShardStore, Step
 
 MAX_TRIES = 2
 MAX_BLOCKS = 10_000
-"""Shards of one Ray data set, of which the driver holds some KB each. Actors are built anew for each data set, so that
+"""Shards of one Ray data set, of which the driver holds some KB each. Each data set builds its own actors, so that
 a large cluster takes more at once.
 """
 

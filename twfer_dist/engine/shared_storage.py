@@ -12,20 +12,19 @@ ANSWER_SECONDS = 60.0
 """How long a node may take to look; one that does not answer is not judged."""
 
 
-def check_shared(folders: Sequence[str], inputs: Sequence[str]) -> None:
-    """UserError where the cluster has several nodes and one of them does not see what this process writes in `folders`,
-    or does not see `inputs`: each would write to a disk of its own, and a stage would end without most of its rows.
+def check_shared(out: str, inputs: Sequence[str]) -> None:
+    """UserError where the cluster has several nodes and one of them does not see what this process writes in `out`, or
+    does not see `inputs`: each would write to a disk of its own, and a stage would end without most of its rows.
     """
     import ray
 
     if len([node for node in ray.nodes() if node["Alive"]]) < 2:
         return
-    for folder in folders:
-        if blind := nodes_without(folder):
-            raise UserError(
-                f"{without_password(folder)} is not shared: {listed(blind)} cannot see what is written there. Name an "
-                "address that every node reaches, such as s3://bucket/study or a folder of a shared file system."
-            )
+    if blind := nodes_without(out):
+        raise UserError(
+            f"{without_password(out)} is not shared: {listed(blind)} cannot see what is written there. Name an address "
+            "that every node reaches, such as s3://bucket/study or a folder of a shared file system."
+        )
     for uri in inputs:
         if blind := _blind(uri, None):
             raise UserError(

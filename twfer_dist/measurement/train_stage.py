@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import resources, storage
+from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
@@ -23,7 +23,7 @@ from twfer_dist.measurement.training import FaceNetworkConfig, State, TrainingOb
 from twfer_dist.training.loop import check_divisible
 from twfer_dist.training.observer import LOG, Observer, Record, log_lines
 from twfer_dist.training.run import Trained, run_training
-from twfer_dist.training.workers import Workers
+from twfer_dist.training.workers import Workers, loader_processes
 
 VERSION = 3
 IDENTITY_VERSION = 3
@@ -152,7 +152,6 @@ class _Task:
         return training.new_state(self.config, device, self.build)
 
     def train(self, state: State, record: Record | None) -> None:
-        from ray.train import get_context
         from ray.train.torch import prepare_model
 
         heads, held_out = self.heads()
@@ -166,10 +165,8 @@ class _Task:
         observer = Observer[State](record, scores) if record else None
         device = next(state.network.parameters()).device
         objective = self.objective(heads, self.config, device)
-        # On a GPU, drawing the batches in the processor's cores takes longer than the steps.
-        processes = resources.cores() // get_context().get_local_world_size() if device.type == "cuda" else 0
         network = prepare_model(state.network, move_to_device=False)
-        training.fit(state, network, self.config, heads, objective, observer, processes)
+        training.fit(state, network, self.config, heads, objective, observer, loader_processes(device))
         if observer:
             observer.save(state)
 

@@ -72,19 +72,12 @@ def _check_before(recipe: Recipe, until: str | None) -> None:
     if (recipe.tracking or gpus or on_cluster) and any(outcome.state == "to do" for outcome in plan_recipe(recipe)):
         if on_cluster:
             ray_cluster.start()
-            shared_storage.check_shared(_folders(recipe), [storage.absolute(path) for path in recipe.corpora.values()])
+            shared_storage.check_shared(recipe.out, [storage.absolute(path) for path in recipe.corpora.values()])
         if recipe.tracking:
             recipe.tracking.experiment_id()
         if gpus and recipe.compute.actors is None:
             ray_cluster.start()
             resources.check_gpus(gpus)
-
-
-def _folders(recipe: Recipe) -> list[str]:
-    """Where the stages write: their outputs, and a local database of runs that lies elsewhere."""
-    database = recipe.tracking.uri.removeprefix("sqlite:///") if recipe.tracking else ""
-    apart = recipe.tracking and recipe.tracking.uri != database and not database.startswith(recipe.out)
-    return [recipe.out, os.path.dirname(database)] if apart else [recipe.out]
 
 
 def _check_inputs(recipe: Recipe) -> None:
