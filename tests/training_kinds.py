@@ -21,8 +21,8 @@ from twfer_dist.synthesis.training import GeneratorConfig
 
 KINDS = ("generator", "face-network", "identity-network", "train")
 
-FACES = FaceNetworkConfig(steps=12, batch=8, held_out=0.3)
-GENERATOR = GeneratorConfig(width=4, critic_width=2, batch=4, supervised_steps=10, adversarial_steps=2, scored_pairs=4)
+FACES = FaceNetworkConfig(steps=30, batch=8, held_out=0.3)
+GENERATOR = GeneratorConfig(width=4, critic_width=2, batch=4, supervised_steps=40, adversarial_steps=2, scored_pairs=4)
 RECOGNISER = dataclasses.replace(recognition_data.SMALL, epochs=6, loss="softmax")
 
 

@@ -48,9 +48,9 @@ def test_a_comment_explains_its_own_setting() -> None:
     settings = {one["name"]: one for one in explain_kind("train")["settings"]}
     assert settings["batch"] == {
         "name": "batch",
-        "accepts": "a whole number, 2 to 4096",
+        "accepts": "a whole number, 2 to 65,536",
         "default": "32",
-        "meaning": "over all workers",
+        "meaning": "images of an update of the weights, over all workers",
     }
     assert settings["gamma"]["meaning"] == "" and settings["alpha"]["meaning"].startswith("of the sigmoid loss")
 

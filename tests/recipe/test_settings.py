@@ -131,7 +131,7 @@ NUMBERS = [
         {"ratios": None, "counts": [100, 50], "per_expression": 20},
         "counts add up to 150, but per_expression gives 140 images",
     ),
-    ("learn", {"batch": 1}, "batch is 1; use 2 to 4096"),
+    ("learn", {"batch": 1}, "batch is 1; use 2 to 65,536"),
     ("learn", {"learning_rate": 100}, "learning_rate is 100; use more than 0, up to 1"),
     ("learn", {"learning_rate": float("nan")}, "learning_rate is NaN; use a number, more than 0, up to 1"),
     ("learn", {"learning_rate": float("inf")}, "learning_rate is Infinity; use a number, more than 0, up to 1"),
@@ -214,7 +214,6 @@ def test_a_wrong_setting_is_told_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "change", "compute", "sentence"),
     [
-        ("learn", {"batch": 32}, {"workers": 3}, "A batch of 32 images cannot be split among 3 workers"),
         ("gan", {"batch": 16}, {"workers": 3}, "A batch of 16 images cannot be split among 3 workers"),
         ("who", {"batch": 6}, {"workers": 2}, "A batch of 3 pairs of images cannot be split among 2 workers"),
         ("learn", {}, {"workers": -1}, "workers is -1; use 0 to 4096"),
