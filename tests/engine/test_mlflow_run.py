@@ -136,6 +136,7 @@ def test_rejected_entries_are_left_out(mlflow_uri: str, tmp_path: Path, capfd: p
     assert "MLflow rejects the metrics of train-4" in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_runs_of_a_killed_process_are_closed(mlflow_uri: str, tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"

@@ -7,17 +7,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 
 import twfer_dist
 from twfer_dist.cli.main import main
-from twfer_dist.core.schema import DATASET
-from twfer_dist.engine.artifact import open_artifact
+from twfer_dist.core.schema import DATASET, PREDICTIONS
+from twfer_dist.corpus.agreement import distance
+from twfer_dist.corpus.votes_table import read_votes
+from twfer_dist.engine.artifact import Artifact, open_artifact
+from twfer_dist.similarity.tables import EMBEDDINGS
 
 DEMO = Path(twfer_dist.__file__).parent / "demo"
 TRAINED = ("resnet18-people", "arm-people", "resnet18-animated", "arm-1", "arm-2", "finetuned", "resnet18-mirror")
+SIDES = {"real": "people", "animated": "people-animated"}
+"""The data sets of the validity test."""
 
 
 def some_of(corpus: str, rows: slice, folder: Path) -> str:
@@ -63,6 +69,39 @@ def run(recipe: str) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
+def agreement_is_that_of_the_votes(told: dict[str, Any], faces: Artifact) -> None:
+    """Krippendorff's alpha from its definition: from all pairs of votes on one photograph, and all pairs."""
+    votes = [list(cast.values()) for cast in read_votes(Path(faces.path("votes.csv")).read_bytes()).values()]
+    cast = [vote for photograph in votes for vote in photograph]
+    observed = sum(sum(distance(a, b) for a in v for b in v) / (len(v) - 1) for v in votes) / len(cast)
+    expected = sum(distance(a, b) for a in cast for b in cast) / len(cast) / (len(cast) - 1)
+    assert told["images"] == len(votes) and min(map(len, votes)) > 1
+    assert told["alpha"] == pytest.approx(1 - observed / expected, abs=1e-6)
+
+
+def validity_is_that_of_the_answers(told: list[dict[str, Any]], outputs: dict[str, Artifact]) -> None:
+    """Of each recogniser on the test images of each data set, those of figures it was trained on left out."""
+    sets = {name: outputs[stage].table(".", DATASET).to_pylist() for name, stage in SIDES.items()}
+    for score in told:
+        model = "resnet18-people" if score["trained_on"] == "real" else "resnet18-mirror"
+        known = {row["figure_id"] for row in sets[score["trained_on"]] if row["split"] == "train"}
+        test = {row["image_id"]: row["label"] for row in sets[score["asked_about"]]
+            if row["split"] == "test" and row["figure_id"] not in known}  # fmt: skip
+        answers = outputs[f"read-{model}"].table(".", PREDICTIONS).to_pylist()
+        right = [row["predicted"] == test[row["image_id"]] for row in answers if row["image_id"] in test]
+        assert (score["accuracy"]["k"], score["accuracy"]["n"]) == (sum(right), len(right)) and right
+
+
+def similarities_are_those_of_all_pairs(told: dict[str, Any], outputs: dict[str, Artifact]) -> None:
+    """Within TW58: of each two faces of different figures, one pair after another."""
+    rows = outputs["embeddings"].table(".", EMBEDDINGS).to_pylist()
+    faces = [(row["figure_id"], np.array(row["embedding"])) for row in rows
+        if row["corpus"] == "tw58" and row["embedding"]]  # fmt: skip
+    pairs = [a @ b for k, (one, a) in enumerate(faces) for other, b in faces[:k] if one != other]
+    (within,) = (row for row in told["networks"][0]["rows"] if (row["measure"], row["first"]) == ("within", "tw58"))
+    assert within["pairs"] == len(pairs) and within["mean"] == pytest.approx(np.mean(pairs), abs=1e-5)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_every_table_comes_out_of_the_recipe(ray_cluster: None, tmp_path: Path) -> None:
@@ -79,6 +118,9 @@ def test_every_table_comes_out_of_the_recipe(ray_cluster: None, tmp_path: Path) 
     outputs = {stage["name"]: open_artifact(stage["output"]) for stage in made["stages"]}
     strict, within = (outputs[name].results for name in ("gan18k-by-figure", "gan18k-within-figure"))
     assert strict["figures_on_several_sides"] == 0 < within["figures_on_several_sides"]
+    agreement_is_that_of_the_votes(content["agreement"][0], outputs["faces-tw58"])
+    validity_is_that_of_the_answers(content["validity"], outputs)
+    similarities_are_those_of_all_pairs(content["similarity"][0], outputs)
     people = outputs["people"].table(".", DATASET, columns=["split", "figure_id"]).to_pylist()
     seeds = {row["split"]: re.sub(r"-.*", "", row["figure_id"]) for row in people}
     assert seeds == {"train": "expressions1", "test": "expressions2"}

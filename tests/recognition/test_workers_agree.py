@@ -68,6 +68,7 @@ def both(config: TrainConfig, source: ImageSource) -> list[Steps]:
     return [three_updates(config, source, dtype) for dtype in (torch.float64, torch.float32)]
 
 
+@pytest.mark.long
 def test_two_workers_take_the_steps_of_one(ray_cluster: None, tmp_path: Path) -> None:
     """In double precision, weights too: in single precision, those that Adam moves by the sign of a gradient that is
     nothing but rounding already depend on the order of a batch.

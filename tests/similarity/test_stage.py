@@ -37,6 +37,7 @@ def faces(out: str, number: int) -> Artifact:
     return run_stage(StageSpec("faces", 1, {}, number, {}, {"faces": FACES}, do), out, quiet=True)
 
 
+@pytest.mark.long
 def test_one_worker_and_two_give_the_same_bytes(
     ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

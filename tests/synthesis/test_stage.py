@@ -175,6 +175,7 @@ def test_no_face_to_animate_is_refused(ray_cluster: None, some_faces: Artifact, 
         run_stage(animate_spec([surprised], AnimateConfig(), generator), str(tmp_path), quiet=True)
 
 
+@pytest.mark.long
 def test_auto_uses_the_precision_of_all_nodes(
     ray_cluster: None, animated: Artifact, some_faces: Artifact, generator: str, tmp_path: Path
 ) -> None:

@@ -108,7 +108,8 @@ def novelty(features: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> N
 
 
 def _distances(features: np.ndarray, means: np.ndarray, whitening: np.ndarray) -> np.ndarray:
-    white, centres = features @ whitening, means @ whitening
+    # One by one: in a matrix product, the order of summation depends on the row's place.
+    white, centres = (np.stack([row @ whitening for row in rows]) for rows in (features, means))
     return np.sqrt(((white[:, None] - centres[None]) ** 2).sum(2).min(1)).astype(np.float32)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import yaml
+from scipy import optimize
 from study_tables import make_faces, make_predictions, make_training, make_world, output
 
 from twfer_dist.core.errors import UserError
@@ -25,6 +26,9 @@ from twfer_dist.study.paper.stage import KIND, PaperConfig, paper_spec
 
 CONFIG = PaperConfig(people_are="drawn faces", warriors_are="drawn warriors")
 SKILLS = {"resnet18_people": 0.7, "arm_people": 0.9, "resnet18_animated": 0.5, "arm_1": 0.6, "arm_2": 0.8}
+HELD_OUT = {"images": 490, "figures": 490, "design_effect": 1.0, "confusion": (50 * np.eye(7, dtype=int) + np.roll(
+    20 * np.eye(7, dtype=int), 1, axis=1)).tolist()}  # fmt: skip
+"""Each recogniser's errors on held-out images: 20 of 70 images of each expression are taken for the next."""
 
 
 class Made(NamedTuple):
@@ -51,7 +55,7 @@ def inputs_in(out: str) -> PaperInputs:
     for number, (role, skill) in enumerate(SKILLS.items()):
         dataset = people if role.endswith("people") else world.dataset
         config = TrainConfig(network="arm" if "arm" in role else "resnet18", seed=number)
-        models[role] = make_training(out, dataset, config, 16 + number)
+        models[role] = make_training(out, dataset, config, 16 + number, HELD_OUT)
         for images in (dataset, world.faces):
             rows = make_predictions(out, [images], name_of(models[role]), skill).table(".", PREDICTIONS).to_pylist()
             predictions.append(output(out, "predict", {".": (PREDICTIONS, rows)}, [images, models[role]]))
@@ -144,6 +148,35 @@ def test_every_share_on_the_page_is_computed_again(made: Made) -> None:
     assert Counter(shown) == Counter(expected) and len(shown) > 150
     shares = re.findall(r"<b>([\d.]+)\xa0%</b> <span>(\d+) of (\d+)</span>", made.page)
     assert all(abs(float(share) - 100 * int(k) / int(n)) < 0.051 for share, k, n in shares)
+
+
+def shares_behind(answers: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """The shares (7,) of expressions that most nearly give these shares of answers (7,), by errors of these counts."""
+    rates = errors / errors.sum(1, keepdims=True)
+    found = optimize.minimize(
+        lambda p: (((answers - rates.T @ p) ** 2) / np.maximum(answers, 1e-3)).sum(),
+        np.full(7, 1 / 7),
+        bounds=[(0, 1)] * 7,
+        constraints={"type": "eq", "fun": lambda p: p.sum() - 1},
+        options={"ftol": 1e-12, "maxiter": 1000},
+    )
+    assert found.success
+    return found.x
+
+
+def test_corrected_shares_are_computed_again(made: Made) -> None:
+    (warriors,) = (group for group in made.content["shares"] if group["group"] == "warriors")
+    assert made.inputs.faces and warriors["corrected_by"] == "held-out images and labelled faces"
+    rows = answers(made, "arm_1", made.inputs.faces["warriors"], "faces")
+    errors = np.array(HELD_OUT["confusion"])
+    np.add.at(errors, tuple(np.array([(row["label"] - 1, row["predicted"] - 1) for row in rows]).T), 1)
+    answered = np.bincount([row["predicted"] - 1 for row in rows], minlength=7) / len(rows)
+    expected = shares_behind(answered, errors)
+    assert [e["corrected"]["corrected"] for e in warriors["expressions"]] == pytest.approx(expected, abs=5e-4)
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", made.page)).split())
+    for expression in warriors["expressions"]:
+        share, low, high = (100 * expression["corrected"][key] for key in ("corrected", "low", "high"))
+        assert low <= share <= high and f"{share:.1f} % {low:.1f} to {high:.1f}" in text
 
 
 def test_both_averages_are_computed_again(made: Made) -> None:
