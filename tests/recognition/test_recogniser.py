@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -12,6 +13,11 @@ from recognition_data import SMALL
 from torchvision.models import resnet18
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import to_grey
+from twfer_dist.core.taxonomy import MAX_INTENSITY
+from twfer_dist.dataset import loader
+from twfer_dist.measurement.analyzer import SHIPPED, open_network
+from twfer_dist.measurement.network import standardised
 from twfer_dist.recognition import recogniser
 from twfer_dist.recognition.arm import ARM
 
@@ -53,6 +59,21 @@ def test_torchvisions_trunk_starts_either_network(tmp_path: Path) -> None:
             model.state_dict()["features.7.1.conv2.weight"], public.state_dict()["layer4.1.conv2.weight"]
         )
         assert torch.equal(model.fc.weight, head)
+
+
+def test_au_resnet_begins_as_the_measuring_network() -> None:
+    """With the measuring network's own last layer it would give that network's Action Units."""
+    measuring = open_network(SHIPPED).network
+    network = recogniser.build("au-resnet", 112).eval()
+    assert recogniser.start(network).keys() == {"measuring"}
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 112, 112, 3), np.uint8)
+    grey = torch.from_numpy(np.stack([to_grey(image) for image in pixels]))
+    with torch.no_grad():
+        network.fc.weight, network.fc.bias = measuring.units.weight, measuring.units.bias
+        units = MAX_INTENSITY / 4 + network(loader.normalise(torch.from_numpy(pixels), "cpu"))
+        expected = measuring(standardised(grey)).units
+    assert float((units - expected).abs().max()) < 0.05  # grey values are rounded there
+    assert float(expected.std()) > 0.1
 
 
 @pytest.mark.parametrize(

@@ -109,10 +109,21 @@ def logged_digests(run: Run) -> list[str]:
     return [d.dataset.digest for d in run.inputs.dataset_inputs] if run.inputs else []
 
 
-def test_a_prediction_does_not_depend_on_its_batch(trained: Trained, images: Artifact) -> None:
-    model = recogniser.open_recogniser(trained[0])
+@pytest.fixture(scope="module")
+def au_resnet(images: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """An AU-ResNet trained for one epoch."""
+    out = str(tmp_path_factory.mktemp("au-resnet"))
+    config = TrainConfig(network="au-resnet", size=112, epochs=1, batch=14, learning_rate=1e-3)
+    return run_stage(train_spec(images, config, Tracking(sqlite_uri(f"{out}/mlflow.db"), "x")), out, quiet=True)
+
+
+@pytest.mark.parametrize("network", ["arm", "au-resnet"])
+def test_a_prediction_does_not_depend_on_its_batch(
+    network: str, trained: Trained, au_resnet: Artifact, images: Artifact
+) -> None:
+    model = recogniser.open_recogniser(trained[0] if network == "arm" else au_resnet)
     encoded = ImageSource(images, parts_of(images, seed=0)).in_order("test", 7)
-    pixels = next(loader.batches(encoded, Decoding(96))).pixels.numpy()
+    pixels = next(loader.batches(encoded, Decoding(model.size))).pixels.numpy()
     together, distances = model.predict(pixels)
     for position in range(7):  # among other images and at other positions, to the last bit
         others = np.zeros_like(pixels)
@@ -120,6 +131,11 @@ def test_a_prediction_does_not_depend_on_its_batch(trained: Trained, images: Art
         alone, distance = model.predict(others)
         assert (alone[position] == together[3]).all() and distance[position] == distances[3]
     np.testing.assert_allclose(together.sum(1), 1, atol=1e-5)
+
+
+def test_the_trunk_of_another_network_is_refused(au_resnet: Artifact, images: Artifact) -> None:
+    with pytest.raises(UserError, match="has the trunk of AU-ResNet, and ResNet-18 has another: name a training of"):
+        train_spec(images, SMALL, Tracking("x", "x"), trunk=au_resnet)
 
 
 @pytest.mark.long

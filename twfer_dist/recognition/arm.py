@@ -77,6 +77,8 @@ class ARM(nn.Module):
     forward(image (B, 3, size, size), normalised as in `dataset.loader`) returns logits (B, 7).
     """
 
+    channels = CHANNELS
+
     def __init__(self, size: int = 224, *, batch_mean: bool = False) -> None:
         if size < SMALLEST:
             raise UserError(f"ARM cannot use images of {size} pixels: set size to {SMALLEST} or more, or use resnet18.")

@@ -9,8 +9,7 @@ import torch
 from twfer_dist.dataset import loader
 from twfer_dist.dataset.loader import Decoding
 from twfer_dist.dataset.stream import Encoded
-from twfer_dist.recognition.arm import ARM
-from twfer_dist.recognition.resnet import CHANNELS, ResNet18
+from twfer_dist.recognition.recogniser import Network
 from twfer_dist.recognition.train_config import CLASSES, TrainConfig
 from twfer_dist.training.distributed import gather
 
@@ -18,7 +17,8 @@ from twfer_dist.training.distributed import gather
 @dataclass(frozen=True)
 class Predictions:
     """A network's predictions for images, over all workers, in the order of their ids: logits float32 (N, 7), labels
-    int64 (N,); and for some of the images the pooled features, float32 (M, 512), with their labels (M,).
+    int64 (N,); and for some of the images the trunk's features, averaged over places, float32 (M, channels), with their
+    labels (M,).
     """
 
     logits: np.ndarray
@@ -29,7 +29,7 @@ class Predictions:
 
 @torch.no_grad()
 def predict(
-    network: ResNet18 | ARM, config: TrainConfig, images: Iterable[Encoded], *, first: int = 0, stride: int = 1 << 62
+    network: Network, config: TrainConfig, images: Iterable[Encoded], *, first: int = 0, stride: int = 1 << 62
 ) -> Predictions:
     """Predictions for all workers' images, without augmentation.
 
@@ -38,7 +38,7 @@ def predict(
     network.eval()
     device = next(network.parameters()).device
     logits, labels = [np.zeros((0, CLASSES), np.float32)], [np.zeros(0, np.int64)]
-    features, feature_labels = [np.zeros((0, CHANNELS), np.float32)], [np.zeros(0, np.int64)]
+    features, feature_labels = [np.zeros((0, network.channels), np.float32)], [np.zeros(0, np.int64)]
     for batch in loader.batches(iter(images), Decoding(config.size), pinned=device.type == "cuda"):
         maps = network.features(loader.normalise(batch.pixels, device))
         logits.append(network.head(maps).float().cpu().numpy())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,36 +17,49 @@ from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset.loader import normalise
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.measurement.analyzer import SHIPPED
 from twfer_dist.recognition.arm import ARM
+from twfer_dist.recognition.au_resnet import AUResNet
 from twfer_dist.recognition.calibration import Novelty, Threshold, probabilities
 from twfer_dist.recognition.resnet import ResNet18
 from twfer_dist.training import weights
 
 WEIGHTS, NOVELTY, DESCRIPTION = "model.safetensors", "novelty.safetensors", "model.json"
 
-Architecture = Literal["resnet18", "arm"]
-NAMES = {"resnet18": "ResNet-18", "arm": "ARM"}
+Architecture = Literal["resnet18", "arm", "au-resnet"]
+NAMES = {"resnet18": "ResNet-18", "arm": "ARM", "au-resnet": "AU-ResNet"}
+Network = ResNet18 | ARM | AUResNet
 
+_MEASURING = {"stem": "features.1", "body": "features.2", "neck": "neck", "hidden": "hidden"}
 _TORCHVISION = {"conv1": "features.0", "bn1": "features.1", **{f"layer{k}": f"features.{k + 3}" for k in (1, 2, 3, 4)}}
 
 
-def build(architecture: Architecture, size: int) -> ResNet18 | ARM:
+def build(architecture: Architecture, size: int) -> Network:
     """A network with random weights, for images of `size` pixels."""
+    if architecture == "au-resnet":
+        return AUResNet()
     return ResNet18() if architecture == "resnet18" else ARM(size)
 
 
-def load_weights(network: ResNet18 | ARM, uri: str) -> str:
+def start(network: Network) -> dict[str, str]:
+    """Load the weights that trainings of such a network start from unless they are given others: those of the measuring
+    network that ships for AU-ResNet. Their sha256; empty where they are random.
+    """
+    return {"measuring": load_weights(network, SHIPPED)} if isinstance(network, AUResNet) else {}
+
+
+def load_weights(network: Network, uri: str) -> str:
     """Load a file of weights (.safetensors or .pth) into a network; the sha256 of the file.
 
     A whole network in the public layout (`features.*`, `arm.*`, `fc.*`) must match in every name and shape. ARM's
     running mean, which public files lack, then starts at the mean of its batch norm's shifts, which is its mean over
     places. torchvision's ResNet-18 (`conv1.*`, `layer1.*`, any number of classes) fills the trunk and leaves the head
-    as it is. Raises UserError if the file is missing, broken, or of another model.
+    as it is; so does the network that measures faces (`measurement.analyzer`) with an AU-ResNet. Raises UserError if
+    the file is missing, broken, or of another model.
     """
     file = weights.read(uri, "name a .safetensors or .pth file of weights")
     own = network.state_dict()
     state = _public_layout(file.tensors, own)
-    kind = "ARM" if isinstance(network, ARM) else "ResNet-18"
     for name in sorted(own.keys() | state.keys()):
         if name not in own or name not in state:
             fault = f"'{name}' is {'missing' if name in own else 'unknown'}"
@@ -54,33 +68,48 @@ def load_weights(network: ResNet18 | ARM, uri: str) -> str:
         else:
             continue
         raise UserError(
-            f"{uri} does not hold the weights of this {kind} with {len(EXPRESSIONS)} expressions: {fault}; name "
-            "another file."
+            f"{uri} does not hold the weights of this {_kind(network)} with {len(EXPRESSIONS)} expressions: {fault}; "
+            "name another file."
         )
     network.load_state_dict(state)
     return file.sha256
 
 
-def load_trunk(network: ResNet18 | ARM, trained: Artifact) -> None:
-    """Load the trunk (`features.*`) of a training's network, of either architecture, into another network."""
-    trunk = open_recogniser(trained).network.features
-    network.features.load_state_dict(trunk.state_dict())
+def load_trunk(network: Network, trained: Artifact) -> None:
+    """Load the trunk (`features.*`) of a training's network into another; ResNet-18 and ARM have the same trunk. Raises
+    UserError if it is another trunk.
+    """
+    trunk = open_recogniser(trained).network
+    if isinstance(trunk, AUResNet) != isinstance(network, AUResNet):
+        raise UserError(
+            f"{trained.uri} has the trunk of {_kind(trunk)}, and {_kind(network)} has another: name a training of "
+            f"{_kind(network)} as the trunk, or leave it out."
+        )
+    network.features.load_state_dict(trunk.features.state_dict())
+
+
+def _kind(network: Network) -> str:
+    return {ResNet18: "ResNet-18", ARM: "ARM", AUResNet: "AU-ResNet"}[type(network)]
 
 
 def _public_layout(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of any known layout as a whole state dict in the public one. own: the network's present weights."""
     if "conv1.weight" in tensors:
         head = {name: value for name, value in own.items() if not name.startswith("features.")}
-        return {_renamed(name): value for name, value in tensors.items() if not name.startswith("fc.")} | head
+        return {_renamed(name, _TORCHVISION): t for name, t in tensors.items() if not name.startswith("fc.")} | head
+    if "stem.0.weight" in tensors:
+        head = {name: value for name, value in own.items() if name.startswith("fc.")}
+        parts = tuple(f"{part}." for part in _MEASURING)
+        return {_renamed(name, _MEASURING): t for name, t in tensors.items() if name.startswith(parts)} | head
     if "arm.bn.bias" in tensors and "arm.shared" not in tensors:
         shape = own["arm.shared"].shape if "arm.shared" in own else ()
         return tensors | {"arm.shared": tensors["arm.bn.bias"].mean().expand(shape)}
     return tensors
 
 
-def _renamed(name: str) -> str:
+def _renamed(name: str, parts: Mapping[str, str]) -> str:
     first, _, rest = name.partition(".")
-    return f"{_TORCHVISION.get(first, first)}.{rest}"
+    return f"{parts.get(first, first)}.{rest}"
 
 
 def novelty_to_bytes(novelty: Novelty) -> bytes:
@@ -94,7 +123,7 @@ class Recogniser:
     """A trained network in inference mode, with its calibration. `name`: as in tables."""
 
     name: str
-    network: ResNet18 | ARM
+    network: Network
     size: int
     temperature: float
     threshold: Threshold
@@ -124,9 +153,7 @@ class Recogniser:
 
     @torch.no_grad()
     def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """The features before the head, averaged over places: float32 (B, 512), none negative. pixels: as in
-        `predict`.
-        """
+        """The trunk's features, averaged over places: float32 (B, channels), none negative. pixels: as in `predict`."""
         return self.network.features(normalise(pixels, "cpu")).mean((2, 3)).float().cpu().numpy()
 
 

@@ -23,6 +23,8 @@ class ResNet18(nn.Module):
     forward(image (B, 3, S, S), normalised as in `dataset.loader`) returns logits (B, 7).
     """
 
+    channels = CHANNELS
+
     def __init__(self) -> None:
         super().__init__()
         self.features = trunk()

@@ -61,7 +61,7 @@ def sweep_spec(
     from its last checkpoint, at most `checkpoint_seconds` and one epoch old. UserError if Optuna is needed and missing.
     """
     check_optuna(config)
-    recogniser.build(config.train.network, config.train.size)  # UserError if ARM cannot read such images
+    starts = recogniser.start(recogniser.build(config.train.network, config.train.size))
 
     def do(output: StageOutput) -> None:
         source = ImageSource(dataset, parts_of(dataset, seed=config.train.seed))
@@ -76,7 +76,7 @@ def sweep_spec(
             ends = _tune(trials, at_once, per_trial, output.scratch("tune"), progress)
             finish_sweep(output, run, config, ends, source.count("validation"))
 
-    return StageSpec("sweep", VERSION, {"dataset": dataset}, config, {}, {}, do)
+    return StageSpec("sweep", VERSION, {"dataset": dataset}, config, starts, {}, do)
 
 
 @dataclass(frozen=True)

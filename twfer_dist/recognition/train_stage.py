@@ -129,11 +129,13 @@ class _Task:
         return ("validation", "test") if self.dataset.manifest.config.get("fold") else ("validation",)
 
     def check(self) -> dict[str, str]:
-        """The sha256 of initial weights. Raises UserError if the network cannot start as configured."""
+        """The sha256 of the weights that the network starts from. Raises UserError if it cannot start as configured."""
         network = recogniser.build(self.config.network, self.config.size)
         if self.initial and self.trunk:
             raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
-        models = {"initial": recogniser.load_weights(network, self.initial)} if self.initial else {}
+        models = recogniser.start(network)
+        if self.initial:
+            models["initial"] = recogniser.load_weights(network, self.initial)
         if self.trunk:
             recogniser.load_trunk(network, self.trunk)
         return models
@@ -262,7 +264,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "train",
-    makes="a recogniser: ResNet-18 or ARM",
+    makes="a recogniser: ResNet-18, ARM or AU-ResNet",
     config=TrainConfig,
     inputs=(
         Input("dataset", ("dataset",)),

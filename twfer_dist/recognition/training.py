@@ -20,11 +20,9 @@ from twfer_dist.dataset import loader
 from twfer_dist.dataset.loader import Batch, Decoding
 from twfer_dist.dataset.order import batch_edges
 from twfer_dist.dataset.stream import ImageSource, KeptImages
-from twfer_dist.recognition.arm import ARM
 from twfer_dist.recognition.mixing import mixed
 from twfer_dist.recognition.predictions import named, predict, scores
-from twfer_dist.recognition.recogniser import build
-from twfer_dist.recognition.resnet import ResNet18
+from twfer_dist.recognition.recogniser import Network, build, start
 from twfer_dist.recognition.train_config import CLASSES, TrainConfig
 from twfer_dist.training.averaging import averaged_copy, update_average
 from twfer_dist.training.distributed import rank_and_world_size, total
@@ -40,16 +38,16 @@ CHECKED_EVERY = 10
 class State(TrainingState):
     """A network in training. The log holds one line of metrics for each epoch."""
 
-    network: ResNet18 | ARM
+    network: Network
     optimizer: torch.optim.Adam
-    average: ResNet18 | ARM | None = None  # of the weights so far, where the configuration asks for it
+    average: Network | None = None  # of the weights so far, where the configuration asks for it
     best: dict[str, Tensor] = field(default_factory=dict)  # the state dict of the best epoch
     updates: int = 0  # of the current epoch
     # of the current epoch over all workers, float64 (50,): the sum of the losses, and the confusion matrix
     totals: Tensor = field(default_factory=lambda: torch.zeros(1 + CLASSES**2, dtype=torch.float64))
 
     @property
-    def scored(self) -> ResNet18 | ARM:
+    def scored(self) -> Network:
         """The network that is scored and kept: the average where there is one."""
         return self.average or self.network
 
@@ -73,8 +71,9 @@ def ended(history: Sequence[Mapping[str, float | str]], config: TrainConfig) -> 
 
 
 def new_state(config: TrainConfig, device: torch.device | str = "cpu") -> State:
-    """A network with weights drawn from `config.seed`, on `device`, and its optimizer."""
+    """A network with weights drawn from `config.seed`, or those it starts from, on `device`, and its optimizer."""
     network = build_seeded(config.seed, lambda: build(config.network, config.size))
+    start(network)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = State(network, torch.optim.Adam(network.parameters(), config.learning_rate))
     start_average(state, config)
