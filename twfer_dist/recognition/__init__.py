@@ -1,1 +1,1 @@
-"""Data set to recognisers: ResNet-18 and ARM, focal losses, training, sweep, prediction."""
+"""Data set to recognisers: ResNet-18, ARM and AU-ResNet, focal losses, training, sweep, prediction."""

@@ -59,7 +59,7 @@ class IdentityEmbedder:
 
 @dataclass(frozen=True)
 class RecogniserEmbedder:
-    """The 512 features from which a trained recogniser reads the expression: its trunk's output, averaged over places.
+    """The features from which a trained recogniser reads the expression: its trunk's output, averaged over places.
 
     None is negative, so that all cosines are above 0.
     """
