@@ -161,9 +161,9 @@ def _build(request: Request) -> StageSpec:
 def _workload(request: Request) -> Workload:
     photographs = joined([*request.all("corpora"), *request.all("rendered")])
     how = [" aligned" if request.config.aligned else "", "" if request.config.measure else " unmeasured"]
-    assumed = "" if request.config.aligned else "one face in each photograph"
+    assumed = () if request.config.aligned else ("one face in each photograph",)
     rate = "faces" + "".join(how)
-    return Workload(rate, photographs.rows, "photographs", photographs, request.compute.actors, (assumed,))
+    return Workload(rate, photographs.rows, "photographs", photographs, request.compute.actors, assumed)
 
 
 KIND = StageKind(

@@ -49,15 +49,15 @@ def _sum(stages: list[dict[str, Any]], key: str) -> float | None:
 
 def _stage(stage: Estimate, cost: Cost | None) -> dict[str, Any]:
     rate, took = stage.rate, stage.took
-    seconds = None
+    spelt_out = None
     if rate and stage.workload:
-        seconds = f"{stage.amount:,.0f} {stage.workload.unit} x {rate.cpu:g} s + {rate.start:g} s"
+        spelt_out = f"{stage.amount:,.0f} {stage.workload.unit} x {rate.cpu:g} s + {rate.start:g} s"
     return {
         "name": stage.stage.name,
         "kind": stage.stage.kind,
         "state": stage.state,
         "rows": round(stage.workload.content.rows) if stage.workload else None,
-        "sum": seconds,
+        "sum": spelt_out,
         "cpu_hours": stage.cpu_hours,
         "gpu_hours": stage.gpu_hours,
         "memory": rate and rate.memory,
@@ -66,7 +66,7 @@ def _stage(stage: Estimate, cost: Cost | None) -> dict[str, Any]:
         "nodes": cost and cost.nodes,
         "price": cost and cost.price,
         "reason": "" if rate else stage.reason,
-        "assumed": [phrase for phrase in stage.workload.assumed if phrase] if stage.workload else [],
+        "assumed": stage.workload.assumed if stage.workload else (),
         "source": rate.source if rate else "",
         "took": took and _took(took),
     }
