@@ -16,11 +16,12 @@ from twfer_dist.corpus.votes_table import FILE as VOTES
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Settings
-from twfer_dist.engine.kind import Input, InputFile, StageKind
+from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import group_names
+from twfer_dist.engine.workload import Workload
 from twfer_dist.faces.credits import read_credits, write_credits
 from twfer_dist.faces.handout import write_handout
 
@@ -141,6 +142,11 @@ def _corrected(row: dict[str, Any], correction: Correction) -> dict[str, Any]:
     return {**row, "label": label, **status}
 
 
+def _workload(request: Request) -> Workload:
+    faces = request.one("faces")
+    return Workload("corrected", faces.rows, "faces", faces)
+
+
 KIND = StageKind(
     "corrected",
     makes="the same tables with a person's corrections applied",
@@ -148,4 +154,5 @@ KIND = StageKind(
     inputs=(Input("faces", ("faces", "corrected")),),
     files=(InputFile("corrections", "name the table that the page of `twfer inspect --html` saves"),),
     build=lambda request: corrected_spec(request.one("faces"), request.config, request.files["corrections"]),
+    workload=_workload,
 )

@@ -1,6 +1,6 @@
 """The `twfer` command: each command parses, calls one function, prints."""
 
-from twfer_dist.cli import annotate, bench, corpus, evaluate, explain, outputs, recipes, track
+from twfer_dist.cli import annotate, bench, corpus, evaluate, explain, outputs, plan, recipes, track
 from twfer_dist.cli.group import main
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "explain",
     "main",
     "outputs",
+    "plan",
     "recipes",
     "track",
 ]  # importing a module adds its commands

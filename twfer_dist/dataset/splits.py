@@ -15,6 +15,16 @@ MOST_KINDS = 200  # of figures that are tried for an exchange: pairs grow with t
 MOST_FIGURES = 500  # of two parts whose best sizes are searched exhaustively; with more, exchanges reach the target
 
 
+def shares(sizes: Sequence[float], fold: Sequence[int] | None = None) -> dict[str, float]:
+    """The share of the images in each part. fold: its number and how many there are; it is the test part, and the sizes
+    are those of the others.
+    """
+    test = 1 / fold[1] if fold else 0.0
+    names = PARTS[3][: len(sizes)] if fold else PARTS[len(sizes)]
+    found = {name: (1 - test) * size / sum(sizes) for name, size in zip(names, sizes, strict=True)}
+    return found | ({"test": test} if fold else {})
+
+
 def apportion(total: int, ratios: Sequence[float]) -> np.ndarray:
     """Whole numbers that add up to `total`, nearest to `ratios` (largest remainder): 10 by 7:1:2 is 7, 1, 2."""
     exact = total * np.asarray(ratios, float) / sum(ratios)

@@ -1,6 +1,4 @@
-"""The stage that makes a data set of faces and animated faces: rows are chosen, balanced and split, then their images
-are fetched.
-"""
+"""The stage that makes a data set of faces and animated faces: rows are chosen and split, then images are fetched."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.workload import Content, Workload, joined
 
 VERSION = 2
 ROWS_PER_SHARD = 500
@@ -275,6 +274,17 @@ def _check(request: Request) -> None:
         )
 
 
+def _workload(request: Request) -> Workload:
+    config, faces = request.config, joined(request.all("faces"))
+    images = joined({"photographs": faces, "animated": joined(request.all("animated"))}[o] for o in config.include)
+    known = {label: n for label, n in images.labels.items() if label is not None}
+    count = config.per_expression or (config.at_most and min([config.at_most, *known.values()]))
+    labels: dict[int | None, float] = {label: count or n for label, n in known.items()}
+    parts = faces.parts if config.split == "given" else splits.shares(config.counts or config.ratios or (), config.fold)
+    rows, whole = sum(labels.values()), sum(parts.values()) or 1
+    return Workload("dataset", rows, "images", Content(labels, {p: n * rows / whole for p, n in parts.items()}))
+
+
 KIND = StageKind(
     "dataset",
     makes="a balanced data set, split by figure (ARM-1 of the paper), within figures (ARM-2) or as given",
@@ -284,5 +294,6 @@ KIND = StageKind(
         Input("animated", ("animate",), several=True, optional=True),
     ),
     build=lambda request: dataset_spec(request.all("faces"), request.all("animated"), request.config),
+    workload=_workload,
     check=_check,
 )

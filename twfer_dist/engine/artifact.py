@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING
 from typing import Any
 
 import pyarrow as pa
@@ -71,11 +72,14 @@ class Manifest:
     seconds: float
     versions: Mapping[str, str]  # of the software
     files: tuple[OutputFile, ...]
+    # of the start that finished it (see `usage`); None on a cluster, and in outputs of earlier versions
+    cpu_seconds: float | None = None
+    peak_bytes: int | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Manifest":
         """The manifest in a parsed file. KeyError for a missing key; unknown keys are ignored."""
-        known = {field.name: values[field.name] for field in dataclasses.fields(cls)}
+        known = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values or f.default is MISSING}
         reused = known["reused"]
         known["reused"] = Reused(reused["from"], reused["rows"]) if reused else None
         known["files"] = tuple(

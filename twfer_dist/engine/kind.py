@@ -11,6 +11,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.engine.config import Range, Settings
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
+from twfer_dist.engine.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class InputFile:
 class Request:
     """A stage of a recipe as its kind sees it.
 
-    inputs: for `StageKind.build` the opened artifacts (or corpora) of each key, for `StageKind.check` their names.
+    inputs: for `StageKind.build` the opened artifacts (or corpora) of each key, for `StageKind.check` their names, for
+    `StageKind.workload` their `workload.Content`.
     files: the paths or URIs that are given. options: settings that are neither a file nor part of `config`.
     """
 
@@ -84,7 +86,7 @@ class StageKind:
     makes: what its output is, in a phrase. config: the frozen dataclass that the other keys of the stage fill. build:
     makes the spec. check: raises UserError where settings contradict each other, before anything runs. tracked: its
     runs are logged to MLflow in full. shown: the files that a run copies to where people look for them, a folder named
-    after the stage; the page is the first.
+    after the stage; the page is the first. workload: what `twfer plan` expects of the stage; None where it cannot tell.
     """
 
     name: str
@@ -97,6 +99,7 @@ class StageKind:
     check: Callable[[Request], None] = lambda request: None
     tracked: bool = False
     shown: tuple[str, ...] = ()
+    workload: Callable[[Request], Workload | None] = lambda request: None
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import TRANSIENT
-from twfer_dist.engine import artifact, intact, lease, storage
+from twfer_dist.engine import artifact, intact, lease, storage, usage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
@@ -65,8 +65,9 @@ def run_stage(
 
 def _make(output: StageOutput, check: Callable[[], None]) -> Artifact:
     started = time.monotonic()
-    output.spec.do(output)
-    return output.finish(time.monotonic() - started, check)
+    with usage.follow() as used:
+        output.spec.do(output)
+        return output.finish(time.monotonic() - started, used, check)
 
 
 def _adopt_finished_retry(retried: str, directory: str) -> None:

@@ -21,6 +21,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import HasDigest, StageSpec
 from twfer_dist.engine.spreadsheet import group_names, rows_to_csv
+from twfer_dist.engine.workload import Workload, joined
 from twfer_dist.faces import copies
 from twfer_dist.faces.credits import credits_of, write_credits
 from twfer_dist.faces.detector import Detector
@@ -157,6 +158,14 @@ def _build(request: Request) -> StageSpec:
     )
 
 
+def _workload(request: Request) -> Workload:
+    photographs = joined([*request.all("corpora"), *request.all("rendered")])
+    how = [" aligned" if request.config.aligned else "", "" if request.config.measure else " unmeasured"]
+    assumed = () if request.config.aligned else ("one face in each photograph",)
+    rate = "faces" + "".join(how)
+    return Workload(rate, photographs.rows, "photographs", photographs, request.compute.actors, assumed)
+
+
 KIND = StageKind(
     "faces",
     makes="tables of photographs and faces, with crops, points and Action Units",
@@ -165,5 +174,6 @@ KIND = StageKind(
     files=(InputFile("model"), InputFile("network")),
     options=("detector", *_OF_RENDERED),
     build=_build,
+    workload=_workload,
     check=_check,
 )

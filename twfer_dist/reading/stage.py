@@ -22,6 +22,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.plan import Plan
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.workload import Workload, joined
 from twfer_dist.reading.reader import NAME, SHIPPED, Reading, open_reader
 
 VERSION = 1
@@ -169,6 +170,11 @@ def _build(request: Request) -> StageSpec:
     return read_spec(request.all("faces"), request.config, reader=reader, actors=request.compute.actors)
 
 
+def _workload(request: Request) -> Workload:
+    faces = joined(request.all("faces"))
+    return Workload("read", faces.rows, "faces", faces, request.compute.actors)
+
+
 KIND = StageKind(
     "read",
     makes="an expression, its reasons and a calibrated probability for each measured face, by the included reader",
@@ -176,4 +182,5 @@ KIND = StageKind(
     inputs=(Input("faces", ("faces", "corrected"), several=True),),
     files=(InputFile("reader"),),
     build=_build,
+    workload=_workload,
 )

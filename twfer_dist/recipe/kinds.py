@@ -13,6 +13,7 @@ from twfer_dist.engine.config import either, fill, package_path
 from twfer_dist.engine.kind import Compute, Input, Request, StageKind
 from twfer_dist.engine.origin import origin_tags
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.workload import Content, Workload
 from twfer_dist.recipe.recipe import Recipe, Stage
 
 KINDS = {
@@ -90,6 +91,12 @@ def spec_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Any]]) -
     request = dataclasses.replace(request, inputs=inputs, files=files, store=store, recipe=recipe.text)
     with _located(location):
         return kind_of(stage.kind).build(request)
+
+
+def workload_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Content]]) -> Workload | None:
+    """How much work a stage is expected to be; None where its kind cannot tell. inputs: what its keys name holds."""
+    request = _request(stage, recipe.compute, f"recipe {recipe.name}, stage '{stage.name}'")
+    return kind_of(stage.kind).workload(dataclasses.replace(request, inputs=inputs))
 
 
 def file_of(recipe: Recipe, uri: str) -> str:

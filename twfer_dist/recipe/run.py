@@ -124,9 +124,7 @@ def _walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterato
         for key in kind_of(stage.kind).inputs:
             names = stage.inputs.get(key.name, [])
             if key.kinds:
-                inputs[key.name] = [
-                    outputs[n] if n in outputs else _open_input(recipe, key, n, location) for n in names
-                ]
+                inputs[key.name] = [outputs[n] if n in outputs else open_input(recipe, key, n, location) for n in names]
             else:
                 inputs[key.name] = [corpora[n] for n in names]
         if any(one is None for several in inputs.values() for one in several):
@@ -143,7 +141,7 @@ def _walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterato
             yield Outcome(stage, "finished" if same else "made", output)
 
 
-def _open_input(recipe: Recipe, key: Input, name: str, location: str) -> Artifact:
+def open_input(recipe: Recipe, key: Input, name: str, location: str) -> Artifact:
     """The output that a stage names by its directory or as a registered model. UserError where it is of a kind that
     the key does not take.
     """

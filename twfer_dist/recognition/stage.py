@@ -26,6 +26,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.plan import Plan
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.workload import Workload, joined
 from twfer_dist.recognition import cross_fitting
 from twfer_dist.recognition.cross_fitting import CrossFit, cross_fit
 from twfer_dist.recognition.image_readers import FIGURE, count_figures, with_readers
@@ -233,6 +234,12 @@ def _check(request: Request) -> None:
         )
 
 
+def _workload(request: Request) -> Workload:
+    images = joined(request.all("inputs"))
+    rate = f"predict {request.one('model').model}" + (" on a GPU" if request.compute.gpus else "")
+    return Workload(rate, images.rows, "images", images, request.compute.actors)
+
+
 KIND = StageKind(
     "predict",
     makes="an expression and a calibrated confidence for each image; several models are cross-fitted",
@@ -243,5 +250,6 @@ KIND = StageKind(
         Input("datasets", ("dataset",), several=True, optional=True),
     ),
     build=_build,
+    workload=_workload,
     check=_check,
 )

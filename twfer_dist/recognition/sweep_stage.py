@@ -24,7 +24,9 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.progress import Progress
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
+from twfer_dist.engine.workload import Workload
 from twfer_dist.recognition import recogniser, training
+from twfer_dist.recognition.expected import expected_training
 from twfer_dist.recognition.search import SweepConfig, check_optuna, rounded
 from twfer_dist.recognition.sweep_results import SCORE, TrialEnd, finish_sweep
 from twfer_dist.recognition.sweep_runs import close_trial, trial_records
@@ -256,11 +258,19 @@ def _build(request: Request) -> StageSpec:
     )
 
 
+def _workload(request: Request) -> Workload:
+    one = expected_training(request.config.train, request.one("dataset"), request.compute)
+    assumed = (*one.assumed, "no trial is stopped early")
+    amount = request.config.trials * one.amount
+    return dataclasses.replace(one, amount=amount, processes=request.compute.actors, assumed=assumed)
+
+
 KIND = StageKind(
     "sweep",
     makes="trials of alpha, gamma and learning rate on Ray Tune, nested in MLflow",
     config=SweepConfig,
     inputs=(Input("dataset", ("dataset",)),),
     build=_build,
+    workload=_workload,
     tracked=True,
 )

@@ -18,7 +18,9 @@ from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
+from twfer_dist.engine.workload import Workload
 from twfer_dist.recognition import calibration, predictions, product, recogniser, results, training
+from twfer_dist.recognition.expected import expected_training
 from twfer_dist.recognition.fitted import fit_to, inherit
 from twfer_dist.recognition.predictions import Predictions
 from twfer_dist.recognition.settings import check_refit, settings_of
@@ -262,6 +264,12 @@ def _build(request: Request) -> StageSpec:
     )
 
 
+def _workload(request: Request) -> Workload | None:
+    if request.one("sweep") or request.one("refit"):
+        return None  # its settings are not known before
+    return expected_training(request.config, request.one("dataset"), request.compute)
+
+
 KIND = StageKind(
     "train",
     makes="a recogniser: ResNet-18, ARM or AU-ResNet",
@@ -275,6 +283,7 @@ KIND = StageKind(
     files=(InputFile("initial"),),
     options=("register",),
     build=_build,
+    workload=_workload,
     check=_check,
     tracked=True,
 )

@@ -1,5 +1,6 @@
 """The rendered corpus as a stage on Ray Data."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,12 @@ from twfer_dist.core.landmarks import apply_affine, resample_jawline
 from twfer_dist.core.status import OK
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import fill, read_yaml
-from twfer_dist.engine.kind import InputFile, StageKind
+from twfer_dist.engine.kind import InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
+from twfer_dist.engine.workload import Content, Workload
 from twfer_dist.rendering import plan as plans
 from twfer_dist.rendering import scenes
 from twfer_dist.rendering.annotators import votes
@@ -128,6 +130,12 @@ def _read_recipe(path: str) -> dict[str, ClayConfig]:
     return configs
 
 
+def _workload(request: Request) -> Workload:
+    planned = plans.plan(request.config)
+    content = Content(Counter(planned["label"].to_pylist()))
+    return Workload(f"render {request.config.size}", len(planned), "images", content, request.compute.actors)
+
+
 KIND = StageKind(
     "render",
     makes="rendered heads with known Action Units",
@@ -136,4 +144,5 @@ KIND = StageKind(
         InputFile("head", "name a head model, such as package:demo/head.npz, or one that `twfer corpus head` makes"),
     ),
     build=lambda request: render_spec(request.files["head"], request.config, actors=request.compute.actors),
+    workload=_workload,
 )

@@ -27,6 +27,7 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.plan import Plan
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.workload import Workload, joined
 from twfer_dist.recognition.stage import IMAGE_TABLES
 from twfer_dist.similarity.networks import SHIPPED, NetworkFile, unit
 from twfer_dist.similarity.tables import EMBEDDINGS
@@ -158,6 +159,14 @@ def _check(request: Request) -> None:
         raise UserError("'model' and 'network' both name what embeds the faces: name one of them.")
 
 
+def _workload(request: Request) -> Workload | None:
+    if request.files.get("network"):
+        return None  # a network of the user's own
+    images = joined(request.all("inputs"))
+    rate = f"embed {request.one('model').model}" if request.one("model") else "embed"
+    return Workload(rate, images.rows, "faces", images, request.compute.actors)
+
+
 KIND = StageKind(
     "embed",
     makes="the features of every face, by which faces are compared",
@@ -168,5 +177,6 @@ KIND = StageKind(
     ),
     files=(InputFile("network"),),
     build=_build,
+    workload=_workload,
     check=_check,
 )

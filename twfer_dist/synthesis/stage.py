@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 
 from twfer_dist.core.schema import ANIMATED
+from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
 from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import Range, Settings
@@ -17,6 +18,7 @@ from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.workload import Content, Workload, joined
 from twfer_dist.synthesis import checkpoints, references
 from twfer_dist.synthesis.animate import animate, intensities
 from twfer_dist.synthesis.frames import decode, encode
@@ -203,6 +205,19 @@ def _build(request: Request) -> StageSpec:
     )
 
 
+def _workload(request: Request) -> Workload:
+    config, faces = request.config, joined(request.all("faces"))
+    unlabelled = {"neutral": 0.0, "calm": 0.5, "unlabelled": 1.0}
+    source = faces.rows
+    if config.select != "all":
+        source = faces.labels.get(NEUTRAL, 0) + unlabelled[config.select] * faces.labels.get(None, 0)
+    of_each = source * max(1, config.references) * len(intensities(config.levels, config.drop_last))
+    of_each = config.per_expression or min(of_each, config.at_most or of_each)
+    content = Content(dict.fromkeys(range(1, len(EXPRESSIONS) + 1), of_each))
+    rate = f"animate {config.precision}" + (" on a GPU" if request.compute.gpus else "")
+    return Workload(rate, content.rows, "images", content, request.compute.actors)
+
+
 KIND = StageKind(
     "animate",
     makes="faces animated to the seven expressions at graded intensities",
@@ -213,4 +228,5 @@ KIND = StageKind(
     ),
     files=(InputFile("generator", "name a checkpoint, such as package:weights/generator.safetensors"),),
     build=_build,
+    workload=_workload,
 )

@@ -1,0 +1,56 @@
+"""`twfer plan` before a run and after it, with rates measured on what was run."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from twfer_dist.cli.main import main
+
+RECIPE = """
+corpora: {terracottas: package:demo/terracottas}
+stages:
+  heads: {kind: render, head: package:demo/head.npz, plan: expressions, figures: 2, scenes: 1, size: 32}
+  more: {kind: render, head: package:demo/head.npz, plan: expressions, figures: 5, scenes: 1, size: 32}
+  faces: {kind: faces, corpora: [terracottas]}
+"""
+
+
+def twfer(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    (tmp_path / "heads.yaml").write_text(f"out: {tmp_path}/out\n{RECIPE}")
+    return tmp_path / "heads.yaml"
+
+
+def test_a_run_gives_the_rates_of_the_next(ray_cluster: None, recipe: Path) -> None:
+    rates, other = recipe.parent / "rates.json", recipe.parent / "other"
+    unmeasured = twfer("bench", "rates", recipe, "--save", rates)
+    assert unmeasured.exit_code == 2 and "run them first" in unmeasured.stderr
+    assert twfer("run", recipe, "--until", "heads").exit_code == 0
+    assert twfer("bench", "rates", recipe, "--save", rates).exit_code == 0
+
+    before = twfer("plan", recipe, "--rates", rates, "--out", other)
+    assert before.exit_code == 0, before.output
+    assert "14 images x" in before.output and "35 images x" in before.output
+    assert "faces                not estimated: no rate 'faces'" in before.output
+
+    heads, more, _ = json.loads(twfer("plan", recipe, "--rates", rates, "--json").stdout)["stages"]
+    assert heads["state"] == "finished" and more["state"] == "to do" and more["took"] is None
+    assert heads["cpu_hours"] == pytest.approx(heads["took"]["cpu_hours"], rel=0.01)
+    assert more["cpu_hours"] == pytest.approx(35 / 14 * heads["cpu_hours"])
+    assert "it took" in twfer("plan", recipe, "--rates", rates).output
+
+
+def test_a_plan_of_a_million_photographs_is_priced(recipe: Path) -> None:
+    prices = recipe.parent / "prices.yaml"
+    prices.write_text("{currency: EUR, gb_month: 0.02, nodes: {head: {hour: 0.1}, cpu: {hour: 0.2}, gpu: {hour: 1}}}")
+    cluster = Path(__file__).resolve().parents[2] / "clusters" / "gcp.yaml"
+    planned = twfer("plan", recipe, "--photographs", 1_000_000, "--on", cluster, "--prices", prices)
+    assert planned.exit_code == 0, planned.output
+    assert "1,000,000 photographs x" in planned.output and "EUR a month" in planned.output
+    assert "Assumed: one face in each photograph." in planned.output

@@ -1,0 +1,125 @@
+"""Prices that a user gives, and what a recipe costs by them: for CPU and GPU hours, or on the nodes of a cluster."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from twfer_dist.core.errors import UserError
+from twfer_dist.engine.config import Range, Settings, fill, read_yaml
+from twfer_dist.engine.kind import Compute
+from twfer_dist.recipe.cost import Estimate
+
+_Price = Annotated[float, Range(0, 10**6)]
+_Count = Annotated[float, Range(0, 10**4)]
+
+
+@dataclass(frozen=True)
+class NodePrice(Settings):
+    """A type of node of a cluster file. cpus, gpus: where the cluster file does not say how many it has."""
+
+    hour: _Price | None = None
+    cpus: _Count | None = None
+    gpus: _Count | None = None
+
+
+@dataclass(frozen=True)
+class Prices(Settings):
+    currency: str = "USD"
+    cpu_hour: _Price | None = None
+    gpu_hour: _Price | None = None
+    gb_month: _Price | None = None  # of keeping the outputs
+
+
+@dataclass(frozen=True)
+class Node:
+    """A type of node. most: how many of it the cluster starts at once; 0 of the head, which only schedules."""
+
+    name: str
+    cpus: float
+    gpus: float
+    most: int
+    hour: float | None
+
+
+@dataclass(frozen=True)
+class Cluster:
+    head: Node
+    workers: Sequence[Node]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a stage. hours: of wall time, None where no cluster is named. price: None where a price is missing."""
+
+    hours: float | None
+    price: float | None
+    nodes: Mapping[str, int] = field(default_factory=dict)
+
+
+def load_prices(path: str) -> tuple[Prices, dict[str, NodePrice]]:
+    """The prices in a YAML file, and those of types of nodes. UserError for what it cannot hold."""
+    given, _ = read_yaml(path)
+    if not isinstance(given, dict) or not isinstance(given.get("nodes", {}), dict):
+        raise UserError(f"{path} holds no prices: write lines such as `cpu_hour: 0.04`, as docs/cluster.md shows.")
+    nodes = given.pop("nodes", {})
+    prices = fill(Prices, given, path, other_keys=("nodes",))
+    return prices, {name: fill(NodePrice, node or {}, f"{path}, node '{name}'") for name, node in nodes.items()}
+
+
+def load_cluster(path: str, prices: Mapping[str, NodePrice]) -> Cluster:
+    """The types of nodes in a file for `ray up`. UserError where it is none, or how many CPUs a node has is in neither
+    file.
+    """
+    given, _ = read_yaml(path)
+    if not isinstance(given, dict) or not isinstance(given.get("available_node_types"), dict):
+        raise UserError(f"{path} has no 'available_node_types': name a file for `ray up`, such as clusters/aws.yaml.")
+    most = given.get("max_workers", 2)
+    nodes = {name: _node(path, name, node, prices, most) for name, node in given["available_node_types"].items()}
+    head = nodes.pop(str(given.get("head_node_type")), None)
+    if head is None or not nodes:
+        raise UserError(f"{path} names no 'head_node_type' among its nodes, or no other node: add it.")
+    return Cluster(head, list(nodes.values()))
+
+
+def _node(path: str, name: str, node: Mapping[str, Any], prices: Mapping[str, NodePrice], most: int) -> Node:
+    price, resources = prices.get(name, NodePrice()), node.get("resources") or {}
+    cpus = resources.get("CPU", price.cpus)
+    if cpus is None:
+        raise UserError(
+            f"{path} does not say how many CPUs a node '{name}' has: write `nodes: {{{name}: {{hour: ..., cpus: ..., "
+            "gpus: ...}}}} in the file of --prices, or `resources: {CPU: ..., GPU: ...}` here."
+        )
+    return Node(name, cpus, resources.get("GPU", price.gpus or 0), int(node.get("max_workers", most)), price.hour)
+
+
+def cost_of(stage: Estimate, prices: Prices) -> Cost | None:
+    """What a stage costs by its hours; None where it is not estimated."""
+    if stage.cpu_hours is None or stage.gpu_hours is None:
+        return None
+    parts = [(stage.cpu_hours, prices.cpu_hour), (stage.gpu_hours, prices.gpu_hour)]
+    missing = any(hours and price is None for hours, price in parts)
+    return Cost(None, None if missing else sum(hours * (price or 0) for hours, price in parts))
+
+
+def cost_on(stage: Estimate, cluster: Cluster, compute: Compute) -> Cost | None:
+    """What a stage costs on a cluster that has only this stage's nodes, the head included, for as long as it runs.
+
+    Nodes are those with GPUs for a stage that uses them, and those without for others, as many as it can keep busy. A
+    process has one CPU. None where the stage is not estimated; UserError where it needs a GPU and no node has one.
+    """
+    if stage.cpu_hours is None or stage.gpu_hours is None or stage.workload is None:
+        return None
+    gpu = stage.gpu_hours > 0
+    nodes = [node for node in cluster.workers if node.most and node.cpus and bool(node.gpus) == gpu]
+    nodes = nodes or [node for node in cluster.workers if node.most and node.cpus and not gpu]
+    if not nodes:
+        raise UserError(f"No node of the cluster {'has a GPU, as' if gpu else 'can run'} '{stage.stage.name}' needs.")
+    cpus, gpus = sum(node.most * node.cpus for node in nodes), sum(node.most * node.gpus for node in nodes)
+    processes = stage.workload.processes or math.inf
+    share = min(1.0, processes * compute.gpus / gpus if gpu else processes / cpus)
+    hours = max(stage.cpu_hours / (share * cpus), stage.gpu_hours / (share * gpus) if gpu else 0)
+    used = {node.name: math.ceil(share * node.most) for node in nodes}
+    priced = [(cluster.head.hour, 1), *((node.hour, used[node.name]) for node in nodes)]
+    price = None if any(hour is None for hour, _ in priced) else sum(hours * (hour or 0) * n for hour, n in priced)
+    return Cost(hours, price, used)

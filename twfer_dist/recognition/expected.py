@@ -1,0 +1,21 @@
+"""How much work a training is, from its settings and its data set alone."""
+
+from twfer_dist.dataset.parts import HELD_OUT
+from twfer_dist.engine.kind import Compute
+from twfer_dist.engine.workload import Content, Workload
+from twfer_dist.recognition.train_config import TrainConfig
+
+FORWARD = 1 / 3
+"""Of an image's forward and backward pass: the forward pass, which is all that a validation image costs."""
+
+
+def expected_training(config: TrainConfig, dataset: Content, compute: Compute) -> Workload:
+    """The pixels that pass through the network: of training images forward and backward, of others forward."""
+    train, validation = (dataset.parts.get(part, 0) for part in ("train", "validation"))
+    if not validation:
+        train, validation = (1 - HELD_OUT) * train, HELD_OUT * train
+    images = config.epochs * (train + FORWARD * validation) + FORWARD * dataset.rows
+    assumed = ("trainings run to their last epoch",) if config.patience else ()
+    rate = f"train {config.network} {config.precision}" + (" on a GPU" if compute.gpus else "")
+    model = Content(model=f"{config.network} {config.size}")
+    return Workload(rate, images * config.size**2 / 1e6, "megapixels", model, max(1, compute.workers), assumed)
