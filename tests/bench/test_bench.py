@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from twfer_dist.bench import animate, compare
+from twfer_dist.bench import animate, compare, train
 from twfer_dist.bench.faces import bench_faces
 from twfer_dist.cli.main import main
 from twfer_dist.faces import stage
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.synthesis.stage import rows_per_shard
 from twfer_dist.training import precision
 
@@ -60,3 +61,23 @@ def test_animate_is_timed_beside_a_plain_loop() -> None:
     assert facts["bfloat16_over_float32"] == emulated or facts["bfloat16_over_float32"] > 0
     assert facts["ours_over_public"] == pytest.approx(facts["ours_rate"] / facts["public_rate"], rel=0.05)
     assert facts["public_batch"] == 1
+
+
+@pytest.mark.long
+def test_training_is_timed_beside_a_bare_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "CONFIG", TrainConfig(network="resnet18", size=32, epochs=3))
+    monkeypatch.setattr(train, "TRAINED", 70)
+    result = CliRunner().invoke(main, ["bench", "train", "--images", "6000", "--json"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    for ratio, ours, theirs in (
+        ("one_worker_over_bare", "one_worker_rate", "bare_rate"),
+        ("two_workers_over_one", "two_workers_rate", "one_worker_rate"),
+        ("loader_over_bare", "loader_rate", "bare_rate"),
+    ):
+        assert facts[ratio]["median"] == pytest.approx(facts[ours] / facts[theirs], rel=0.02)
+    # Of 12 row groups for training, every second of the eight lanes begins within one, which is read twice; of four
+    # workers, each reads three whole ones.
+    assert facts["row_groups"] == 13
+    assert facts["read_over_share"]["1"] == pytest.approx(16 / 12, rel=0.05)
+    assert facts["read_over_share"]["4"] == pytest.approx(1, rel=0.05)
