@@ -126,30 +126,32 @@ def _spread(ours: list[float], theirs: list[float]) -> Spread:
 
 
 def make_dataset(images: int, folder: str) -> Artifact:
-    """A data set of `images` training images and VALIDATED others: photographs of the demo corpus, each changed a
-    little, and with a camera's noise, so that they compress like photographs.
+    """A data set of `images` training images, with VALIDATED others among them: photographs of the demo corpus, each
+    changed a little, and with a camera's noise, so that they compress like photographs.
     """
     plan = pa.table({"image_id": [f"{k:08d}" for k in range(images + VALIDATED)]})
+    step = Step(_rows, kwargs={"every": len(plan) // VALIDATED})
 
     def do(output: StageOutput) -> None:
-        output.map(plan, [Step(_rows, kwargs={"trained": images})], rows_per_shard=ROWS_PER_SHARD)
+        output.map(plan, [step], rows_per_shard=ROWS_PER_SHARD)
 
     spec = StageSpec("dataset", 1, {}, {"images": images}, {}, {".": schema.DATASET}, do)
     return run_stage(spec, folder, quiet=True)
 
 
-def _rows(plan: pa.Table, *, trained: int) -> pa.Table:
-    return pa.Table.from_pylist([_row(image_id, trained) for image_id in plan["image_id"].to_pylist()], schema.DATASET)
+def _rows(plan: pa.Table, *, every: int) -> pa.Table:
+    return pa.Table.from_pylist([_row(image_id, every) for image_id in plan["image_id"].to_pylist()], schema.DATASET)
 
 
-def _row(image_id: str, trained: int) -> dict[str, Any]:
+def _row(image_id: str, every: int) -> dict[str, Any]:
     number = int(image_id)
+    turn, rest = divmod(number, every)
     random = np.random.default_rng(number)
     pixels = mild(_photographs()[number % PHOTOGRAPHS], random).astype(np.int16)
     pixels += random.integers(-6, 7, pixels.shape, np.int16)
     return {
         "image_id": image_id,
-        "split": "train" if number < trained else "validation",
+        "split": "validation" if rest == 0 and turn < VALIDATED else "train",
         "label": number % len(EXPRESSIONS) + 1,
         "figure_id": str(number),
         "corpus": "bench",
