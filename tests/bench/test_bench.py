@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from twfer_dist.bench import animate, compare
+from twfer_dist.bench import animate, compare, train
 from twfer_dist.bench.faces import bench_faces
 from twfer_dist.cli.main import main
 from twfer_dist.faces import stage
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.synthesis.stage import rows_per_shard
 from twfer_dist.training import precision
 
@@ -60,3 +61,21 @@ def test_animate_is_timed_beside_a_plain_loop() -> None:
     assert facts["bfloat16_over_float32"] == emulated or facts["bfloat16_over_float32"] > 0
     assert facts["ours_over_public"] == pytest.approx(facts["ours_rate"] / facts["public_rate"], rel=0.05)
     assert facts["public_batch"] == 1
+
+
+@pytest.mark.long
+def test_training_is_timed_beside_a_bare_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "CONFIG", TrainConfig(network="resnet18", size=32, epochs=3))
+    monkeypatch.setattr(train, "TRAINED", 70)
+    result = CliRunner().invoke(main, ["bench", "train", "--images", "6000", "--json"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    for ratio, ours, theirs in (
+        ("one_worker_over_bare", "one_worker_rate", "bare_rate"),
+        ("two_workers_over_one", "two_workers_rate", "one_worker_rate"),
+        ("loader_over_bare", "loader_rate", "bare_rate"),
+    ):
+        assert facts[ratio]["median"] == pytest.approx(facts[ours] / facts[theirs], rel=0.02)
+    assert facts["row_groups"] == 13 and facts["read_over_share"].keys() == {"1", "2", "4"}
+    assert facts["read_over_share"]["1"] < 20 / 13  # at most seven row groups are read twice
+    assert all(0.9 < ratio < 2 for ratio in facts["read_over_share"].values())  # 4 would be the whole set for each

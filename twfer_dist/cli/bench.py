@@ -61,3 +61,20 @@ def bench_io_command(images: int, actors: int | None, out: str | None, as_json: 
     from twfer_dist.bench.io import bench_io
 
     print_facts(bench_io(images, actors, out), as_json)
+
+
+@bench_group.command("train")
+@click.option(
+    "--images",
+    type=click.IntRange(min=100),
+    default=20000,
+    show_default=True,
+    help="Images of the data set whose reading is measured.",
+)
+@json_option
+def bench_train_command(images: int, as_json: bool) -> None:
+    """Images per second of a recogniser's training on one and two workers against a bare loop, of its loader alone, and
+    how much workers read."""
+    from twfer_dist.bench.train import bench_train
+
+    print_facts(bench_train(images), as_json)
