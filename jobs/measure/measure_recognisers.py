@@ -6,10 +6,10 @@ validation and test images), and reads its test images, and the labelled faces o
 figures are among the test figures. Answers are kept in OUT, so that a run that was stopped goes on.
 """
 
-import dataclasses
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -28,24 +28,21 @@ from twfer_dist.recognition import training
 from twfer_dist.recognition.train_config import TrainConfig
 
 SEEDS, RESAMPLES = (0, 1, 2), 10_000
-SHARED = {"epochs": 8, "loss": "softmax"}
-RESNET18 = TrainConfig(network="resnet18", size=96, learning_rate=3e-4, **SHARED)
+BUDGET = TrainConfig(epochs=8, size=112, loss="softmax", learning_rate=3e-4)
 PUBLIC, OURS = "ARM, public recipe", "ARM, ours"
 RECOGNISERS = {
-    "ResNet-18": RESNET18,
+    "ResNet-18": replace(BUDGET, network="resnet18", size=96),
     # As the public code: Adam at 1e-3, 0.9 of it after each epoch, cross-entropy, its augmentation; its batch is 256.
-    PUBLIC: TrainConfig(network="arm", size=112, learning_rate=1e-3, gamma=0, augment="arm", **SHARED),
-    OURS: TrainConfig(network="arm", size=112, learning_rate=3e-4, schedule="cosine", warmup=0.5, ema=0.99, **SHARED),
-    "AU-ResNet": TrainConfig(network="au-resnet", size=112, learning_rate=3e-4, **SHARED),
+    PUBLIC: replace(BUDGET, network="arm", learning_rate=1e-3, gamma=0, augment="arm"),
+    OURS: replace(BUDGET, network="arm", schedule="cosine", warmup=0.5, ema=0.99),
+    "AU-ResNet": replace(BUDGET, network="au-resnet"),
 }
 """ARM starts from the trunk of the ResNet-18 with the same seed, as in its paper from one trained on faces."""
-
-Answers = dict[str, np.ndarray]
 
 
 def trained(name: str, seed: int, dataset: Artifact, out: Path) -> training.State:
     """The recogniser at its best epoch, from its file in `out` if it is there."""
-    config = dataclasses.replace(RECOGNISERS[name], seed=seed)
+    config = replace(RECOGNISERS[name], seed=seed)
     file = out / f"{name} {seed}.pt"
     state = training.new_state(config)
     if file.exists():
@@ -69,8 +66,9 @@ def answers(state: training.State, size: int, images: list[bytes]) -> np.ndarray
     state.network.eval()
     found = [np.zeros(0, np.int64)]
     for start in range(0, len(images), 32):
-        pixels = np.stack([loader.decode(image, size) for image in images[start : start + 32]])
-        logits = state.network(loader.normalise(torch.from_numpy(pixels), "cpu"))
+        decoded = [loader.decode(image, size) for image in images[start : start + 32]]
+        pixels = torch.from_numpy(np.stack([image for image in decoded if image is not None]))
+        logits = state.network(loader.normalise(pixels, "cpu"))
         found.append(1 + logits.argmax(1).numpy())
     return np.concatenate(found)
 
