@@ -55,5 +55,5 @@ def test_demo_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> None
     result = subprocess.run(run, cwd=tmp_path / "empty", capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     summary = json.loads(result.stdout)
-    assert [stage["state"] for stage in summary["stages"]] == ["made"] * 16
+    assert [stage["state"] for stage in summary["stages"]] == ["made"] * 18
     assert Path(summary["report"]).stat().st_size > 100_000
