@@ -88,7 +88,7 @@ def _node(path: str, name: str, node: Mapping[str, Any], prices: Mapping[str, No
     if cpus is None:
         raise UserError(
             f"{path} does not say how many CPUs a node '{name}' has: write `nodes: {{{name}: {{hour: ..., cpus: ..., "
-            "gpus: ...}}}} in the file of --prices, or `resources: {CPU: ..., GPU: ...}` here."
+            "gpus: ...}}` in the file of --prices, or `resources: {CPU: ..., GPU: ...}` here."
         )
     return Node(name, cpus, resources.get("GPU", price.gpus or 0), int(node.get("max_workers", most)), price.hour)
 

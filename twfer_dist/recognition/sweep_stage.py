@@ -261,7 +261,7 @@ def _build(request: Request) -> StageSpec:
 def _workload(request: Request) -> Workload:
     one = expected_training(request.config.train, request.one("dataset"), request.compute)
     assumed = (*one.assumed, "no trial is stopped early")
-    amount = request.config.trials * one.amount
+    amount = request.config.count * one.amount
     return dataclasses.replace(one, amount=amount, processes=request.compute.actors, assumed=assumed)
 
 
