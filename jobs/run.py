@@ -6,4 +6,5 @@ import sys
 
 from twfer_dist.cli.main import main
 
-main(["run", *sys.argv[1:]])
+if __name__ == "__main__":
+    main(["run", *sys.argv[1:]])

@@ -28,7 +28,7 @@ from twfer_dist.recognition import training
 from twfer_dist.recognition.train_config import TrainConfig
 
 SEEDS, RESAMPLES = (0, 1, 2), 10_000
-BUDGET = TrainConfig(epochs=8, size=112, loss="softmax", learning_rate=3e-4)
+BUDGET = TrainConfig(epochs=8, size=112, loss="softmax", learning_rate=3e-4, precision="auto")
 PUBLIC, OURS = "ARM, public recipe", "ARM, ours"
 RECOGNISERS = {
     "ResNet-18": replace(BUDGET, network="resnet18", size=96),

@@ -30,8 +30,8 @@ from twfer_dist.engine.mlflow_store import sqlite_uri
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.recipe import run
 from twfer_dist.recipe.load import parse_recipe
+from twfer_dist.recipe.walk import walk
 from twfer_dist.recognition import product
 from twfer_dist.recognition.recogniser import WEIGHTS, open_recogniser
 from twfer_dist.recognition.train_stage import train_spec
@@ -150,7 +150,7 @@ def test_a_recipe_takes_a_registered_model(registered: tuple[Artifact, str], tmp
         }
         recipe = parse_recipe({"name": "x", "out": str(tmp_path), "stages": stages}, "here", text="")
         specs: list[StageSpec] = []
-        list(run._walk(recipe, specs.append))
+        list(walk(recipe, specs.append))
         found.append([spec.fingerprint for spec in specs])
     assert found[0] == found[1] and len(found[0]) == 2
     with pytest.raises(UserError, match="models:/nobody@champion is not a registered recogniser in MLflow at sqlite"):

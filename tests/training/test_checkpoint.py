@@ -48,3 +48,12 @@ def test_a_damaged_checkpoint_is_set_aside(
     assert path.exists() == previous and (not previous or path.read_bytes() == whole)
     set_aside_damaged(str(path), State)
     assert not capsys.readouterr().err
+
+
+def test_a_kill_while_a_checkpoint_is_written_costs_only_that_one(tmp_path: Path) -> None:
+    whole, path = State().to_bytes(), tmp_path / "checkpoint.pt"
+    for _ in range(2):
+        save_checkpoint(str(path), whole)
+    path.unlink()  # as between the two steps of a save
+    set_aside_damaged(str(path), State)
+    assert path.read_bytes() == whole

@@ -33,13 +33,22 @@ corrections_option = click.option(
 @out_option
 @click.option("--plan", "only_plan", is_flag=True, help="Check the recipe and list what is to do, without doing it.")
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="On a cluster, run up to N stages at once that do not need each other.",
+)
 @retry_option
 @json_option
 def run_command(
-    path: str, out: str | None, only_plan: bool, until: str | None, retry: str | None, as_json: bool
+    path: str, out: str | None, only_plan: bool, until: str | None, jobs: int, retry: str | None, as_json: bool
 ) -> None:
     """Run the stages of a recipe in order, skipping those that are finished."""
-    _run(load_recipe(path, out=out), until=until, only_plan=only_plan, retry=retry is not None, as_json=as_json)
+    recipe, again = load_recipe(path, out=out), retry is not None
+    _run(recipe, until=until, jobs=jobs, only_plan=only_plan, retry=again, as_json=as_json)
 
 
 def faces_options(command: Callable) -> Callable:
@@ -223,7 +232,13 @@ def _run_until(kind: str, path: str, out: str | None, as_json: bool) -> None:
 
 
 def _run(
-    recipe: Recipe, *, until: str | None = None, only_plan: bool = False, retry: bool = False, as_json: bool = False
+    recipe: Recipe,
+    *,
+    until: str | None = None,
+    jobs: int = 1,
+    only_plan: bool = False,
+    retry: bool = False,
+    as_json: bool = False,
 ) -> None:
     started = time.monotonic()
     outcomes = plan_recipe(recipe)
@@ -233,7 +248,7 @@ def _run(
         outcomes = []
         if not as_json:
             click.echo("")
-        for outcome in run_recipe(recipe, until=until, quiet=as_json, retry=retry):
+        for outcome in run_recipe(recipe, until=until, jobs=jobs, quiet=as_json, retry=retry):
             outcomes.append(outcome)
             if not as_json:
                 print_stage(outcome.summary())
@@ -248,9 +263,9 @@ def _run(
     if as_json:
         facts = {"recipe": recipe.name, "out": recipe.out, "seconds": seconds}
         stages = [outcome.summary() for outcome in outcomes]
-        if until and outcomes:  # its scores are what was asked for
-            assert outcomes[-1].artifact
-            stages[-1]["results"] = outcomes[-1].artifact.results
+        for outcome, stage in zip(outcomes, stages, strict=True):
+            if outcome.stage.name == until and outcome.artifact:  # its scores are what was asked for
+                stage["results"] = outcome.artifact.results
         click.echo(
             storage.json_text(
                 {**facts, "stages": stages, "report": reports[-1] if reports else None, "maps": maps, "mlflow": mlflow},

@@ -16,6 +16,9 @@ REPORT_S = 2.0
 LOG_S = 10.0
 WARM_UP_S = 10.0  # after the first item; from then on the rate leaves out the start-up before it
 
+shares_terminal = False
+"""Whether other processes write to this process's terminal, so that its lines must stay."""
+
 Log = Callable[[Mapping[str, float], int], None]
 """Takes {done, per_second, without_result, seconds_left (from the first item on)} and, as the step, how many are done.
 """
@@ -28,7 +31,7 @@ class Progress:
         self, stage: str, total: float, *, unit: str = "", quiet: bool = False, log: Log | None = None
     ) -> None:
         self._stage, self._total, self._unit = stage, total, unit and f" {unit}"
-        self._visible, self._terminal = not quiet, sys.stderr.isatty()
+        self._visible, self._terminal = not quiet, sys.stderr.isatty() and not shares_terminal
         self._log, self._logged = log, time.monotonic()
         self._done = self._before = 0.0
         self._dead = 0

@@ -17,7 +17,8 @@ from twfer_dist.engine.workload import Content, Workload
 from twfer_dist.recipe.kinds import kind_of, workload_of
 from twfer_dist.recipe.rates import Measured, Rate, Rates
 from twfer_dist.recipe.recipe import Outcome, Recipe, Stage
-from twfer_dist.recipe.run import open_input, plan_recipe
+from twfer_dist.recipe.run import plan_recipe
+from twfer_dist.recipe.walk import open_input
 from twfer_dist.recognition.stage import IMAGE_TABLES
 
 _TABLES = IMAGE_TABLES | {"render": (".", RENDERED)}

@@ -1,28 +1,29 @@
 """The stages of a recipe in order; finished ones are skipped."""
 
 import contextlib
+import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.language import listed
-from twfer_dist.corpus.corpus import open_corpus
-from twfer_dist.engine import artifact, ray_cluster, registry, resources, shared_storage, storage
+from twfer_dist.engine import ray_cluster, resources, shared_storage, storage
 from twfer_dist.engine.artifact import INDEX, Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.journal import without_password
-from twfer_dist.engine.kind import Input
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
-from twfer_dist.recipe.kinds import check_input, file_of, kind_of, spec_of
+from twfer_dist.recipe.kinds import file_of, kind_of
 from twfer_dist.recipe.recipe import Outcome, Recipe
+from twfer_dist.recipe.side_by_side import run_side_by_side
 from twfer_dist.recipe.status import read_index
+from twfer_dist.recipe.walk import walk
 
 
 def plan_recipe(recipe: Recipe) -> list[Outcome]:
     """What is finished and what is to do; nothing is run. UserError for anything that is known to fail."""
     _check_inputs(recipe)
-    outcomes = list(_walk(recipe, lambda spec: find_output(spec, recipe.out)))
+    outcomes = list(walk(recipe, lambda spec: find_output(spec, recipe.out)))
     if not os.environ.get("RAY_ADDRESS") and not recipe.compute.gpus:  # this machine's processor does everything
         for outcome in outcomes:
             settings = outcome.stage.settings
@@ -35,18 +36,22 @@ def plan_recipe(recipe: Recipe) -> list[Outcome]:
 
 
 def run_recipe(
-    recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry: bool = False
+    recipe: Recipe, *, until: str | None = None, quiet: bool = False, retry: bool = False, jobs: int = 1
 ) -> Iterator[Outcome]:
     """Run the stages in order and yield the outcome of each. until: the last stage to run. retry: rows of finished
-    stages that failed for a transient reason are done again, and everything downstream that this changes.
+    stages that failed for a transient reason are done again, and everything downstream that this changes. jobs: so many
+    stages at once, on a cluster, where they do not need each other; outcomes then come as they are known.
     """
-    _check_before(recipe, until)
+    _check_before(recipe, until, jobs)
     index = _known_index(recipe)
+    names = [stage.name for stage in recipe.stages]
+    recipe = dataclasses.replace(recipe, stages=recipe.stages[: names.index(until) + 1] if until else recipe.stages)
 
     def run(spec: StageSpec) -> Artifact:
         return run_stage(spec, recipe.out, quiet=quiet, retry=retry, tracking=recipe.tracking)
 
-    for outcome in _walk(recipe, run):
+    in_order, at_once = walk(recipe, run), run_side_by_side(recipe, jobs, quiet=quiet, retry=retry)
+    for outcome in at_once if jobs > 1 else in_order:
         assert outcome.artifact
         index[outcome.stage.name] = outcome.artifact.name
         _write_index(recipe, index)
@@ -54,21 +59,22 @@ def run_recipe(
             target = storage.join(recipe.out, outcome.stage.name, storage.name_of(file))
             storage.copy_file(outcome.artifact.path(file), target)
         yield outcome
-        if outcome.stage.name == until:
-            return
 
 
-def _check_before(recipe: Recipe, until: str | None) -> None:
+def _check_before(recipe: Recipe, until: str | None, jobs: int) -> None:
     """UserError for anything that would otherwise show after hours of other work."""
     names = [stage.name for stage in recipe.stages]
     if until is not None and until not in names:
         raise UserError(f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(names)}.")
+    on_cluster = os.environ.get("RAY_ADDRESS", "local") != "local"
+    if jobs > 1 and not on_cluster:
+        raise UserError("--jobs is for a cluster: on one machine each stage uses all of it, so leave --jobs out.")
     if storage.is_file(recipe.out):
         raise UserError(f"{recipe.out} is a file: name a folder for the outputs.")
     _check_inputs(recipe)
     if recipe.tracking:
         recipe.tracking.send_waiting(recipe.out)
-    gpus, on_cluster = recipe.compute.gpus, os.environ.get("RAY_ADDRESS", "local") != "local"
+    gpus = recipe.compute.gpus
     if (recipe.tracking or gpus or on_cluster) and any(outcome.state == "to do" for outcome in plan_recipe(recipe)):
         if on_cluster:
             ray_cluster.start()
@@ -112,41 +118,3 @@ def _write_index(recipe: Recipe, index: dict[str, str]) -> None:
     corpora = {name: without_password(storage.absolute(path)) for name, path in recipe.corpora.items()}
     content = {"recipe": recipe.name, "corpora": corpora, "stages": index}
     storage.write_json(storage.join(recipe.out, INDEX), content)
-
-
-def _walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterator[Outcome]:
-    """The outcome of each stage; `do` finds or makes its output."""
-    corpora = {name: open_corpus(path, name) for name, path in recipe.corpora.items()}
-    outputs: dict[str, Artifact | None] = {}
-    for stage in recipe.stages:
-        location = f"recipe {recipe.name}, stage '{stage.name}'"
-        inputs: dict[str, list] = {}
-        for key in kind_of(stage.kind).inputs:
-            names = stage.inputs.get(key.name, [])
-            if key.kinds:
-                inputs[key.name] = [outputs[n] if n in outputs else open_input(recipe, key, n, location) for n in names]
-            else:
-                inputs[key.name] = [corpora[n] for n in names]
-        if any(one is None for several in inputs.values() for one in several):
-            outputs[stage.name] = None  # an input is still to be made
-            yield Outcome(stage, "to do", None)
-            continue
-        spec = spec_of(recipe, stage, inputs)
-        before = find_output(spec, recipe.out)
-        output = outputs[stage.name] = do(spec)
-        if output is None:
-            yield Outcome(stage, "to do", None)
-        else:
-            same = before is not None and before.build_id == output.build_id
-            yield Outcome(stage, "finished" if same else "made", output)
-
-
-def open_input(recipe: Recipe, key: Input, name: str, location: str) -> Artifact:
-    """The output that a stage names by its directory or as a registered model. UserError where it is of a kind that
-    the key does not take.
-    """
-    registered = registry.is_registered(name)
-    directory = registry.fetch(name, recipe.out, recipe.tracking) if registered else package_path(name)
-    output = artifact.open_artifact(storage.absolute(directory))
-    check_input(key, output.uri, output.manifest.stage, location)
-    return output

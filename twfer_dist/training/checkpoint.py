@@ -42,7 +42,7 @@ def unpack(saved: bytes) -> dict[str, Any]:
 def save_checkpoint(uri: str, saved: bytes) -> None:
     """Write a checkpoint and keep the previous one beside it."""
     if storage.exists(uri):
-        _copy(uri, _with_suffix(uri, ".before"))
+        _move(uri, _with_suffix(uri, ".before"))
     storage.write_bytes(uri, saved)
 
 
@@ -74,12 +74,7 @@ def _with_suffix(uri: str, suffix: str) -> str:
     return f"{base}{suffix}{mark}{query}"
 
 
-def _copy(uri: str, to: str) -> None:
+def _move(uri: str, to: str) -> None:
     (fs, path), (_, other) = storage.resolve(uri), storage.resolve(to)
     with storage.writing(to):
-        storage.with_retries(lambda: fs.copy_file(path, other))
-
-
-def _move(uri: str, to: str) -> None:
-    _copy(uri, to)
-    storage.delete_file(uri)
+        storage.with_retries(lambda: fs.move(path, other))
