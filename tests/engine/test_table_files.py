@@ -8,8 +8,9 @@ from typing import Any
 import openpyxl
 import pyarrow.parquet as pq
 import pytest
+from s3_server import Server
 
-from twfer_dist.engine import table_files
+from twfer_dist.engine import storage, table_files
 from twfer_dist.engine.described import SHARE, DescribedTable, interval, number, of_rows, text, whole
 from twfer_dist.engine.table_files import WORKBOOK, write_tables
 
@@ -91,3 +92,12 @@ def test_the_same_tables_give_the_same_bytes(folder: Path, tmp_path: Path) -> No
     write_tables(str(tmp_path), [table(ROWS), table([], "nothing")], [("title", "=A study"), ("written by", "this")])
     for path in sorted(folder.iterdir()):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_bucket_takes_the_same_files(folder: Path, s3: Server) -> None:
+    """Its address ends in what tells the server, not in the name of a folder."""
+    there = s3.uri("report/tables")
+    write_tables(there, [table(ROWS), table([], "nothing")], [("title", "=A study"), ("written by", "this")])
+    assert sorted(storage.list_files(there)) == sorted(path.name for path in folder.iterdir())
+    for name in ("groups.csv", "groups.parquet", "groups.tex"):
+        assert storage.read_bytes(storage.join(there, name)) == (folder / name).read_bytes()

@@ -153,7 +153,7 @@ class Artifact:
         fs, base = resolve(self.uri)
         with self.readable(table):
             scanned = ds.dataset([f"{base}/{name}" for name in names], filesystem=fs, format="parquet")
-        check_schema(scanned.schema, expected, f"{self.uri}/{names[0]}")
+        check_schema(scanned.schema, expected, join(self.uri, names[0]))
         return scanned
 
     def table(

@@ -25,7 +25,7 @@ def write_tables(folder: str, tables: Iterable[DescribedTable], about: Sequence[
     """
     book = Workbook(about)
     for table in tables:
-        head, total = _write_data(storage.join(folder, table.name), table)
+        head, total = _write_data(folder, table)
         book.add(table, head, total)
         if not total:
             continue
@@ -35,11 +35,12 @@ def write_tables(folder: str, tables: Iterable[DescribedTable], about: Sequence[
     storage.write_bytes(storage.join(folder, WORKBOOK), book.as_bytes())
 
 
-def _write_data(stem: str, table: DescribedTable) -> tuple[list[dict[str, Any]], int]:
+def _write_data(folder: str, table: DescribedTable) -> tuple[list[dict[str, Any]], int]:
     """Write the CSV and the Parquet file; the first SHEET_ROWS rows, and how many there are."""
     head: list[dict[str, Any]] = []
     total, schema = 0, table.schema
-    with open_csv(f"{stem}.csv", schema) as write_csv, _open_parquet(f"{stem}.parquet", schema) as parquet:
+    csv, parquet_file = (storage.join(folder, f"{table.name}.{ending}") for ending in ("csv", "parquet"))
+    with open_csv(csv, schema) as write_csv, _open_parquet(parquet_file, schema) as parquet:
         for part in table.parts:
             rows = part.cast(schema)
             write_csv(rows)

@@ -1,0 +1,130 @@
+"""The whole road on three nodes whose only shared storage is S3, two of which die on the way."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow_server
+import pytest
+import yaml
+from s3_server import Server
+
+import twfer_dist
+from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import MANIFEST, Artifact, open_artifact
+from twfer_dist.recipe.load import load_recipe
+from twfer_dist.recipe.run import run_recipe
+from twfer_dist.synthesis import checkpoints
+from twfer_dist.synthesis.networks import Generator
+
+pytestmark = pytest.mark.long
+
+DEMO = Path(twfer_dist.__file__).parent / "demo" / "tw58"
+FIGURES = 6
+
+STAGES: dict[str, dict[str, Any]] = {
+    "faces": {"kind": "faces", "corpora": ["little"], "size": 64, "aligned": True},
+    "animated": {"kind": "animate", "faces": ["faces"], "size": 64, "levels": 4},
+    "set": {"kind": "dataset", "animated": ["animated"], "per_expression": 24, "ratios": [4, 1, 1]},
+    "network": {"kind": "train", "dataset": "set", "network": "resnet18", "size": 64, "epochs": 4},
+    "read": {"kind": "predict", "inputs": ["set", "faces"], "model": "network"},
+    "report": {"kind": "report", "predictions": ["read"], "faces": ["faces"], "models": ["network"]},
+}  # fmt: skip
+
+
+def upload_corpus(s3: Server) -> str:
+    """A few figures of the demo, in the bucket."""
+    rows = list(csv.DictReader((DEMO / "manifest.csv").open()))
+    figures = sorted({row["figure_id"] for row in rows})[:FIGURES]
+    rows = [row for row in rows if row["figure_id"] in figures]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    corpus = s3.uri("little")
+    storage.write_bytes(storage.join(corpus, "manifest.csv"), table.getvalue().encode())
+    for row in rows:
+        storage.write_bytes(storage.join(corpus, row["path"]), (DEMO / row["path"]).read_bytes())
+    return corpus
+
+
+def write_recipe(folder: Path, s3: Server, corpus: str, tracking: str) -> Path:
+    """All of it in the bucket, so that no node needs a folder of another."""
+    generator = storage.join(s3.uri("models"), "generator.safetensors")
+    storage.write_bytes(generator, checkpoints.save(Generator(8), size=64))
+    STAGES["animated"]["generator"] = generator
+    path = folder / "road.yaml"
+    content = {
+        "name": "road",
+        "out": s3.uri("out"),
+        "tracking": tracking,
+        "compute": {"workers": 2, "actors": 2},
+        "corpora": {"little": corpus},
+        "stages": STAGES,
+    }
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Three nodes, of which the head has room for the whole recipe."""
+    from ray.cluster_utils import Cluster
+
+    soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+    head = {"num_cpus": 4, "object_store_memory": 200_000_000, "include_dashboard": False, "_system_config": soon}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
+    nodes.workers = [nodes.add_node(num_cpus=2, object_store_memory=100_000_000) for _ in range(2)]
+    yield nodes
+    nodes.shutdown()
+
+
+def wait_for(out: str, prefix: str, running: subprocess.Popen) -> None:
+    """Until a stage has begun to write."""
+    deadline = time.monotonic() + 240
+    while not any(name.startswith(prefix) and "_work" in name for name in storage.list_files(out, recursive=True)):
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def outputs(out: str) -> dict[str, Artifact]:
+    """The finished outputs by their kinds."""
+    manifests = [name for name in storage.list_files(out, recursive=True) if name.endswith(MANIFEST)]
+    found = [open_artifact(storage.join(out, name.partition("/")[0])) for name in manifests]
+    return {artifact.manifest.stage: artifact for artifact in found}
+
+
+@pytest.mark.timeout(900)
+def test_two_of_three_nodes_die_and_nothing_is_lost(
+    ray_cluster: None, cluster: Any, s3: Server, migrated_database: Path, tmp_path: Path
+) -> None:
+    """One while faces are animated, one while the network is trained."""
+    with mlflow_server.serve(migrated_database) as mlflow:
+        path = write_recipe(tmp_path, s3, upload_corpus(s3), mlflow.uri)
+        command = [sys.executable, "-m", "twfer_dist", "run", str(path), "--json"]
+        environment = os.environ | {"RAY_ADDRESS": cluster.address}
+        run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for stage, node in zip(("animate-", "train-"), cluster.workers, strict=True):
+            wait_for(s3.uri("out"), stage, run)
+            cluster.remove_node(node, allow_graceful=False)
+        stdout, stderr = run.communicate(timeout=480)
+        assert run.returncode == 0, stderr
+        made = {stage["name"]: stage for stage in json.loads(stdout)["stages"]}
+        assert {stage["state"] for stage in made.values()} == {"made"} and list(made) == list(STAGES)
+
+        recipe = load_recipe(str(path), out=str(tmp_path / "alone"))
+        alone = {o.stage.kind: o.artifact for o in run_recipe(recipe, until="set", quiet=True)}
+    there = outputs(s3.uri("out"))
+    assert {kind: artifact.digest for kind, artifact in alone.items() if artifact} == {
+        kind: there[kind].digest for kind in alone
+    }
+    read = made["read"]["rows"]["."]
+    assert read == made["set"]["rows"]["."] + made["faces"]["rows"]["faces"]
