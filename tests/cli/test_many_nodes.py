@@ -81,7 +81,8 @@ def cluster() -> Iterator[Any]:
     soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
     head = {"num_cpus": 4, "object_store_memory": 200_000_000, "include_dashboard": False, "_system_config": soon}
     nodes = Cluster(initialize_head=True, head_node_args=head)
-    nodes.workers = [nodes.add_node(num_cpus=2, object_store_memory=100_000_000) for _ in range(2)]
+    for _ in range(2):
+        nodes.add_node(num_cpus=2, object_store_memory=100_000_000)
     yield nodes
     nodes.shutdown()
 
@@ -112,7 +113,7 @@ def test_two_of_three_nodes_die_and_nothing_is_lost(
         command = [sys.executable, "-m", "twfer_dist", "run", str(path), "--json"]
         environment = os.environ | {"RAY_ADDRESS": cluster.address}
         run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for stage, node in zip(("animate-", "train-"), cluster.workers, strict=True):
+        for stage, node in zip(("animate-", "train-"), list(cluster.worker_nodes), strict=True):
             wait_for(s3.uri("out"), stage, run)
             cluster.remove_node(node, allow_graceful=False)
         stdout, stderr = run.communicate(timeout=480)

@@ -50,7 +50,7 @@ def test_a_damaged_checkpoint_is_set_aside(
     assert not capsys.readouterr().err
 
 
-def test_a_kill_while_a_checkpoint_is_written_costs_only_that_one(tmp_path: Path) -> None:
+def test_a_kill_between_two_checkpoints_leaves_the_first(tmp_path: Path) -> None:
     whole, path = State().to_bytes(), tmp_path / "checkpoint.pt"
     for _ in range(2):
         save_checkpoint(str(path), whole)

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -14,7 +14,7 @@ from twfer_dist.core.language import LANGUAGES, Language
 from twfer_dist.engine import storage
 from twfer_dist.recipe.kinds import kind_of
 from twfer_dist.recipe.load import load_recipe
-from twfer_dist.recipe.recipe import Recipe
+from twfer_dist.recipe.recipe import Outcome, Recipe
 from twfer_dist.recipe.run import plan_recipe, run_recipe
 from twfer_dist.recipe.similarity import similarity_recipe
 from twfer_dist.recipe.study import Method, faces_recipe, study_recipe
@@ -261,16 +261,17 @@ def _run(
     tracked = any(kind_of(outcome.stage.kind).tracked for outcome in outcomes)
     mlflow = recipe.tracking.interface if recipe.tracking and tracked else None
     if as_json:
-        facts = {"recipe": recipe.name, "out": recipe.out, "seconds": seconds}
-        stages = [outcome.summary() for outcome in outcomes]
-        for outcome, stage in zip(outcomes, stages, strict=True):
-            if outcome.stage.name == until and outcome.artifact:  # its scores are what was asked for
-                stage["results"] = outcome.artifact.results
-        click.echo(
-            storage.json_text(
-                {**facts, "stages": stages, "report": reports[-1] if reports else None, "maps": maps, "mlflow": mlflow},
-                indent=2,
-            )
-        )
+        facts = {"recipe": recipe.name, "out": recipe.out, "seconds": seconds, "stages": _summaries(outcomes, until)}
+        facts |= {"report": reports[-1] if reports else None, "maps": maps, "mlflow": mlflow}
+        click.echo(storage.json_text(facts, indent=2))
     elif not only_plan:
         print_end(recipe, {"Map": maps, "Report": reports}, mlflow, seconds)
+
+
+def _summaries(outcomes: Sequence[Outcome], until: str | None) -> list[dict[str, Any]]:
+    """The stages as JSON; of the last one that was asked for also its scores."""
+    summaries = [outcome.summary() for outcome in outcomes]
+    for outcome, summary in zip(outcomes, summaries, strict=True):
+        if outcome.stage.name == until and outcome.artifact:
+            summary["results"] = outcome.artifact.results
+    return summaries
