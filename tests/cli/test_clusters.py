@@ -206,8 +206,8 @@ def test_rayjob_starts_what_image_and_config_map_hold(tmp_path: Path) -> None:
     loaded = load_recipe(str(tmp_path / name))
     gpu_pods = RAYCLUSTER["workerGroupSpecs"][1]["maxReplicas"]
     assert loaded.out.startswith("s3://") and loaded.tracking and loaded.tracking.uri.startswith("http://")
-    assert loaded.compute.workers * loaded.compute.gpus <= gpu_pods
-    assert (loaded.compute.actors or 0) * loaded.compute.gpus <= gpu_pods
+    for compute in (stage.compute for stage in loaded.stages):
+        assert compute.workers * compute.gpus <= gpu_pods and (compute.actors or 0) * compute.gpus <= gpu_pods
 
 
 def written(pattern: str) -> list[list[str]]:

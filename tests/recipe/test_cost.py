@@ -104,8 +104,7 @@ def test_a_cluster_gives_hours_and_pays_for_its_nodes(tmp_path: Path) -> None:
     stages = stages_of(tmp_path, rates, compute={"gpus": 1})
     _, prices = load_prices(prices_in(tmp_path, nodes={"head": {"hour": 1}, "cpu": {"hour": 2}, "gpu": {"hour": 3}}))
     cluster = load_cluster(str(CLUSTERS / "gcp.yaml"), prices)  # four nodes of 16 CPUs, four with a GPU
-    compute = load_recipe(str(tmp_path / "recipe.yaml")).compute
-    faces, animated, arm = (cost_on(stages[name], cluster, compute) for name in ("faces", "animated", "arm"))
+    faces, animated, arm = (cost_on(stages[name], cluster) for name in ("faces", "animated", "arm"))
     assert faces and (faces.hours, faces.price) == (pytest.approx(406 / 64), pytest.approx(406 / 64 * (1 + 4 * 2)))
     assert animated and animated.hours == pytest.approx(406 * 28 * 36 / 3600 / 4)
     assert arm and arm.nodes == {"gpu": 1} and arm.hours == pytest.approx(stages["arm"].amount)

@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.run import plan_recipe
+from twfer_dist.recipe.walk import walk
 
 BASE: dict[str, Any] = {
     "name": "base",
@@ -81,3 +83,20 @@ def test_the_papers_recipes_differ_in_data_and_size_alone() -> None:
     people = {s.name: s.settings["figures"] for s in clay.stages if s.name.startswith("people-t")}
     labelled = {name: 7 * figures * 393 / 406 for name, figures in people.items()}  # as of TW58: votes may tie
     assert labelled == pytest.approx({"people-train": 12271, "people-test": 3068}, rel=0.005)
+
+
+def test_a_stage_says_what_it_may_use(tmp_path: Path) -> None:
+    """Beside the recipe's own `compute`, key by key; it is in no fingerprint."""
+    faces = {"kind": "faces", "corpora": ["here"], "aligned": True}
+    stages = {"few": faces | {"compute": {"actors": 3}}, "many": faces}
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.png").write_bytes(b"")
+    content = {"name": "x", "out": str(tmp_path), "corpora": {"here": str(tmp_path / "here")}, "stages": stages}
+    recipe = load_recipe(written(tmp_path, "x.yaml", content | {"compute": {"gpus": 0.5, "actors": 9}}))
+    assert [(s.compute.gpus, s.compute.actors) for s in recipe.stages] == [(0.5, 3), (0.5, 9)]
+    specs: list[StageSpec] = []
+    list(walk(recipe, specs.append))
+    assert specs[0].fingerprint == specs[1].fingerprint
+    wrong = content | {"stages": {"few": faces | {"compute": {"gpu": 1}}}}
+    with pytest.raises(UserError, match="stage 'few', compute.*'gpu' is not a setting here.*did you mean 'gpus'"):
+        load_recipe(written(tmp_path, "y.yaml", wrong))

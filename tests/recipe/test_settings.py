@@ -161,7 +161,7 @@ TOGETHER = [
     (
         "read",
         {"imputs": ["found"]},
-        "'imputs' is not a setting here; did you mean 'inputs'? Use inputs, model, datasets, batch",
+        "'imputs' is not a setting here; did you mean 'inputs'? Use inputs, model, datasets, compute, batch",
     ),
     ("learn", {"epoch": 8}, "'epoch' is not a setting here; did you mean 'epochs'?"),
     ("found", {"kind": "face"}, "did you mean 'faces'?"),

@@ -20,7 +20,7 @@ class Compute(Settings):
 
     # Processes of a data-parallel training; 0 trains in this process, or in one worker where a GPU is used.
     workers: Annotated[int, Range(0, 4096)] = 0
-    # GPUs of each actor that animates or predicts; above 0, trainings use GPUs too.
+    # GPUs of each actor that animates or predicts, and of each trial; above 0, trainings use GPUs too.
     gpus: Annotated[float, Range(0, 64)] = 0.0
     # Actors of each pool, and concurrent trials of a sweep; None: as many as the cluster has room for.
     actors: Annotated[int, Range(1, 100_000)] | None = None

@@ -22,7 +22,7 @@ def budget(
     on = load_cluster(cluster, nodes) if cluster else None
     known = load_rates(rates)
     stages = estimate(recipe, known, photographs)
-    costs = [cost_on(stage, on, recipe.compute) if on else cost_of(stage, given) for stage in stages]
+    costs = [cost_on(stage, on) if on else cost_of(stage, given) for stage in stages]
     planned = [_stage(stage, cost) for stage, cost in zip(stages, costs, strict=True)]
     to_do = [stage for stage in planned if stage["state"] == "to do" and stage["cpu_hours"] is not None]
     total: dict[str, Any] = {key: _sum(to_do, key) for key in ("cpu_hours", "gpu_hours", "bytes", "hours", "price")}

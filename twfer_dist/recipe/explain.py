@@ -91,9 +91,10 @@ def _stage_schema(kind: StageKind) -> dict[str, Any]:
     keys = {key.name: _names_schema(key) for key in kind.inputs}
     keys |= dict.fromkeys((*(file.name for file in kind.files), *kind.options), _TEXT)
     required = [key.name for key in kind.inputs if not key.optional] + [f.name for f in kind.files if f.remedy]
+    common = {"kind": {"const": kind.name}, "compute": schema_of(explain_settings(Compute))}
     return schema | {
         "description": kind.makes,
-        "properties": {"kind": {"const": kind.name}} | keys | schema["properties"],
+        "properties": common | keys | schema["properties"],
         "required": required,
     }
 

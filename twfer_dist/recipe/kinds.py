@@ -10,7 +10,7 @@ from typing import Any
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import registry, storage
 from twfer_dist.engine.config import either, fill, package_path
-from twfer_dist.engine.kind import Compute, Input, Request, StageKind
+from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.origin import origin_tags
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.workload import Content, Workload
@@ -50,13 +50,13 @@ def kind_of(name: str) -> StageKind:
     return kind
 
 
-def check_stage(stage: Stage, compute: Compute, above: Mapping[str, str], location: str) -> None:
+def check_stage(stage: Stage, above: Mapping[str, str], location: str) -> None:
     """UserError where a stage lacks a key, names a stage of the wrong kind, or has settings that contradict each other.
 
     above: the kind of each stage above it.
     """
     kind = kind_of(stage.kind)
-    request = _request(stage, compute, location)
+    request = _request(stage, location)
     for key in kind.inputs:
         names = stage.inputs.get(key.name, [])
         if not names and not key.optional:
@@ -83,7 +83,7 @@ def check_input(key: Input, what: str, kind: str, location: str) -> None:
 def spec_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Any]]) -> StageSpec:
     """What `run_stage` runs for a stage of a recipe. inputs: the artifacts (or corpora) that its keys name."""
     location = f"recipe {recipe.name}, stage '{stage.name}'"
-    request = _request(stage, recipe.compute, location)
+    request = _request(stage, location)
     store = recipe.tracking
     if store:
         store = dataclasses.replace(store, origin=origin_tags(recipe.name, stage.name), recipe=recipe.text)
@@ -95,7 +95,7 @@ def spec_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Any]]) -
 
 def workload_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Content]]) -> Workload | None:
     """How much work a stage is expected to be; None where its kind cannot tell. inputs: what its keys name holds."""
-    request = _request(stage, recipe.compute, f"recipe {recipe.name}, stage '{stage.name}'")
+    request = _request(stage, f"recipe {recipe.name}, stage '{stage.name}'")
     return kind_of(stage.kind).workload(dataclasses.replace(request, inputs=inputs))
 
 
@@ -108,14 +108,14 @@ def file_of(recipe: Recipe, uri: str) -> str:
     return storage.join(registry.fetch(uri, recipe.out, recipe.tracking), WEIGHTS)
 
 
-def _request(stage: Stage, compute: Compute, location: str) -> Request:
+def _request(stage: Stage, location: str) -> Request:
     """The stage with its settings sorted into files, options and the configuration of its kind."""
     kind = kind_of(stage.kind)
-    config = fill(kind.config, stage.settings.without(*kind.keys), location, other_keys=kind.keys)
+    config = fill(kind.config, stage.settings.without(*kind.keys), location, other_keys=(*kind.keys, "compute"))
     strings = {key: package_path(str(value)) for key, value in stage.settings.items() if value is not None}
     files = {file.name: strings[file.name] for file in kind.files if file.name in strings}
     options = {name: strings[name] for name in kind.options if name in strings}
-    return Request(config, compute, stage.inputs, files, options)
+    return Request(config, stage.compute, stage.inputs, files, options)
 
 
 @contextlib.contextmanager

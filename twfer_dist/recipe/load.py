@@ -77,19 +77,20 @@ def parse_recipe(given: Mapping[str, Any], location: str, *, text: str, out: str
     _check_top_level(given, location)
     name = given["name"]
     out = storage.absolute(out or given.get("out") or f"runs/{name}")
-    compute = fill(Compute, given.get("compute") or {}, f"{location}, compute")
+    compute = given.get("compute") or Lines()
+    fill(Compute, compute, f"{location}, compute")
     corpora = {key: package_path(path) for key, path in (given.get("corpora") or {}).items()}
     stages: list[Stage] = []
     for key, settings in given["stages"].items():
         above = {stage.name: stage.kind for stage in stages}
-        stages.append(_stage(f"{location}, stage '{key}'", str(key), settings, list(above), list(corpora)))
-        check_stage(stages[-1], compute, above, f"{location}, stage '{key}'")
+        stages.append(_stage(f"{location}, stage '{key}'", str(key), settings, list(above), list(corpora), compute))
+        check_stage(stages[-1], above, f"{location}, stage '{key}'")
     uri = given.get("tracking")
     if uri is None and "://" not in out and any(kind_of(stage.kind).tracked for stage in stages):
         uri = sqlite_uri(storage.join(out, "mlflow.db"))
     if uri and (database := sqlite_path(uri)):
         uri = sqlite_uri(str(database))  # absolute: workers have another working directory
-    return Recipe(name, out, corpora, stages, Tracking(uri, name) if uri else None, compute, without_password(text))
+    return Recipe(name, out, corpora, stages, Tracking(uri, name) if uri else None, without_password(text))
 
 
 def _check_top_level(given: Mapping[str, Any], location: str) -> None:
@@ -120,7 +121,9 @@ def _check_top_level(given: Mapping[str, Any], location: str) -> None:
             )
 
 
-def _stage(location: str, name: str, settings: Any, above: list[str], corpora: list[str]) -> Stage:
+def _stage(
+    location: str, name: str, settings: Any, above: list[str], corpora: list[str], compute: Mapping[str, Any]
+) -> Stage:
     if "/" in name or name in ("", ".", ".."):
         raise UserError(f"{location}: the name of a stage is also the name of a folder: choose another.")
     kind_name = str(settings.get("kind")) if isinstance(settings, dict) else ""
@@ -134,7 +137,10 @@ def _stage(location: str, name: str, settings: Any, above: list[str], corpora: l
         if settings.get(key.name) is not None
     }
     settings = settings if isinstance(settings, Lines) else Lines(settings)
-    return Stage(name, kind_name, inputs, settings.without("kind", *(key.name for key in kind.inputs)))
+    own = settings.get("compute") or Lines()
+    fill(Compute, own, f"{location}, compute")
+    given = settings.without("kind", "compute", *(key.name for key in kind.inputs))
+    return Stage(name, kind_name, inputs, given, fill(Compute, {**compute, **own}, f"{location}, compute"))
 
 
 def _names(location: str, key: Input, value: Any, known: list[str]) -> list[str]:

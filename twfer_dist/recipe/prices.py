@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine.config import Range, Settings, fill, read_yaml
-from twfer_dist.engine.kind import Compute
 from twfer_dist.recipe.cost import Estimate
 
 _Price = Annotated[float, Range(0, 10**6)]
@@ -102,7 +101,7 @@ def cost_of(stage: Estimate, prices: Prices) -> Cost | None:
     return Cost(None, None if missing else sum(hours * (price or 0) for hours, price in parts))
 
 
-def cost_on(stage: Estimate, cluster: Cluster, compute: Compute) -> Cost | None:
+def cost_on(stage: Estimate, cluster: Cluster) -> Cost | None:
     """What a stage costs on a cluster that has only this stage's nodes, the head included, for as long as it runs.
 
     Nodes are those with GPUs for a stage that uses them, and those without for others, as many as it can keep busy. A
@@ -117,7 +116,7 @@ def cost_on(stage: Estimate, cluster: Cluster, compute: Compute) -> Cost | None:
         raise UserError(f"No node of the cluster {'has a GPU, as' if gpu else 'can run'} '{stage.stage.name}' needs.")
     cpus, gpus = sum(node.most * node.cpus for node in nodes), sum(node.most * node.gpus for node in nodes)
     processes = stage.workload.processes or math.inf
-    share = min(1.0, processes * compute.gpus / gpus if gpu else processes / cpus)
+    share = min(1.0, processes * stage.stage.compute.gpus / gpus if gpu else processes / cpus)
     hours = max(stage.cpu_hours / (share * cpus), stage.gpu_hours / (share * gpus) if gpu else 0)
     used = {node.name: math.ceil(share * node.most) for node in nodes}
     priced = [(cluster.head.hour, 1), *((node.hour, used[node.name]) for node in nodes)]

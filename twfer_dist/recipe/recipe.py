@@ -3,15 +3,15 @@
     name: demo
     out: runs/demo                  # a path or URI
     tracking: http://host:5000      # an MLflow server; default: SQLite in `out`, if a stage trains
-    compute: {workers: 0, gpus: 0}  # what stages may use; not part of any fingerprint
+    compute: {workers: 0, gpus: 0}  # what stages may use, unless they say so themselves; not part of any fingerprint
     corpora:
       warriors: photographs/warriors
     stages:
       faces: {kind: faces, corpora: [warriors]}
       read: {kind: predict, inputs: [faces], model: runs/demo/train-0123456789ab}
 
-A stage names its inputs: stages above it, or the directories of outputs. Its other keys fill the frozen dataclass of
-its kind. A path that starts with `package:` is inside the installed package.
+A stage names its inputs: stages above it, or the directories of outputs. It may have a `compute` of its own. Its other
+keys fill the frozen dataclass of its kind. A path that starts with `package:` is inside the installed package.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,15 @@ from twfer_dist.engine.tracking import Tracking
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as its recipe has it. inputs: the names under each key. settings: its other keys, as written."""
+    """A stage as its recipe has it. inputs: the names under each key. settings: its other keys, as written. compute:
+    the recipe's, with what the stage has of its own.
+    """
 
     name: str
     kind: str
     inputs: Mapping[str, list[str]]
     settings: Lines
+    compute: Compute = field(default_factory=Compute)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,6 @@ class Recipe:
     corpora: Mapping[str, str]
     stages: Sequence[Stage]
     tracking: Tracking | None = None
-    compute: Compute = field(default_factory=Compute)
     text: str = ""  # the YAML, without passwords
 
 

@@ -24,11 +24,12 @@ def plan_recipe(recipe: Recipe) -> list[Outcome]:
     """What is finished and what is to do; nothing is run. UserError for anything that is known to fail."""
     _check_inputs(recipe)
     outcomes = list(walk(recipe, lambda spec: find_output(spec, recipe.out)))
-    if not os.environ.get("RAY_ADDRESS") and not recipe.compute.gpus:  # this machine's processor does everything
+    if not os.environ.get("RAY_ADDRESS"):  # this machine does everything
         for outcome in outcomes:
             settings = outcome.stage.settings
             precision_asked = settings.get("train", settings).get("precision", "float32")
-            if outcome.state == "to do" and precision_asked == "bfloat16":
+            on_processor = not outcome.stage.compute.gpus
+            if outcome.state == "to do" and precision_asked == "bfloat16" and on_processor:
                 from twfer_dist.training import precision
 
                 precision.choose_precision(precision_asked, [precision.device_without_bfloat16("cpu")])
@@ -74,14 +75,14 @@ def _check_before(recipe: Recipe, until: str | None, jobs: int) -> None:
     _check_inputs(recipe)
     if recipe.tracking:
         recipe.tracking.send_waiting(recipe.out)
-    gpus = recipe.compute.gpus
+    gpus = max((stage.compute.gpus for stage in recipe.stages if stage.compute.actors is None), default=0)
     if (recipe.tracking or gpus or on_cluster) and any(outcome.state == "to do" for outcome in plan_recipe(recipe)):
         if on_cluster:
             ray_cluster.start()
             shared_storage.check_shared(recipe.out, [storage.absolute(path) for path in recipe.corpora.values()])
         if recipe.tracking:
             recipe.tracking.experiment_id()
-        if gpus and recipe.compute.actors is None:
+        if gpus:
             ray_cluster.start()
             resources.check_gpus(gpus)
 

@@ -48,12 +48,12 @@ def sweep_spec(
     tracking: Tracking,
     *,
     concurrency: int | None = None,
-    gpu: bool = False,
+    gpus: float = 0,
     cpus: float = 1,
     checkpoint_seconds: float = 120,
 ) -> StageSpec:
     """Train each of the config's points on the data set, at most `concurrency` (default: as many as fit) at a time,
-    each in one process with `cpus` (and a GPU with `gpu`); ASHA stops those that fall behind.
+    each in one process with `cpus` and `gpus`, a GPU or a part of one; ASHA stops those that fall behind.
 
     Writes trials.json, and pictures of the trials. `results`: swept (the names of the settings), trials (in order: the
     swept settings, epochs done, and the metrics of the best epoch, or `diverged`, a sentence), best (the number of the
@@ -68,12 +68,12 @@ def sweep_spec(
     def do(output: StageOutput) -> None:
         source = ImageSource(dataset, parts_of(dataset, seed=config.train.seed))
         ray_cluster.start()
-        if gpu:
-            resources.check_gpus(1)
-        at_once = concurrency or resources.slots(cpus, int(gpu))
+        if gpus:
+            resources.check_gpus(gpus)
+        at_once = concurrency or resources.slots(cpus, gpus)
         with _open_runs(output, dataset, config, tracking, checkpoint_seconds) as (run, records):
-            trials = _Trials(source, config, records, gpu)
-            per_trial = {"cpu": cpus, "gpu": int(gpu)}
+            trials = _Trials(source, config, records, gpus)
+            per_trial = {"cpu": cpus, "gpu": gpus}
             progress = output.progress(len(records), "trials")
             ends = _tune(trials, at_once, per_trial, output.scratch("tune"), progress)
             finish_sweep(output, run, config, ends, source.count("validation"))
@@ -88,7 +88,7 @@ class _Trials:
     source: ImageSource
     config: SweepConfig
     records: tuple[Record, ...]
-    gpu: bool
+    gpus: float
 
 
 @contextlib.contextmanager
@@ -227,7 +227,7 @@ def _trial(params: Mapping[str, Any], trials: _Trials) -> None:
     point = dict(params["point"])
     record = trials.records[point.pop("trial")]
     config = trials.config.trial(point)
-    state = training.new_state(config, resources.device(trials.gpu))
+    state = training.new_state(config, resources.device(trials.gpus))
     record.run.open(dataclasses.asdict(config) | point)
     record.run.log_dataset(trials.source.dataset, context="training")
     record.resume(state)
@@ -254,7 +254,7 @@ def _so_far(log: Sequence[LogLine]) -> LogLine:
 def _build(request: Request) -> StageSpec:
     compute = request.compute
     return sweep_spec(
-        request.one("dataset"), request.config, request.tracking, concurrency=compute.actors, gpu=compute.gpus > 0
+        request.one("dataset"), request.config, request.tracking, concurrency=compute.actors, gpus=min(compute.gpus, 1)
     )
 
 
