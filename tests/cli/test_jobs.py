@@ -39,25 +39,19 @@ class Cluster:
     temp: Path
     client: dict[str, str]  # the environment of a person who has the token
 
-    def submit(self, *entrypoint: str, token: str = "") -> subprocess.CompletedProcess[str]:
+    def submit(
+        self, *entrypoint: str, options: tuple[str, ...] = (), token: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """`ray job submit` from the repository's root, to the end of the job; output and errors together."""
-        command = [
-            *self.ray,
-            "job",
-            "submit",
-            "--address",
-            self.address,
-            "--working-dir",
-            ".",
-            "--runtime-env",
-            "jobs/env.yaml",
-            "--",
-        ]
-        environment = self.client | ({"RAY_AUTH_TOKEN": token} if token else {})
+        words = ("--working-dir", ".", "--runtime-env", "jobs/env.yaml", *options, "--", *entrypoint)
+        return self.job("submit", *words, token=token)
+
+    def job(self, command: str, *words: str, token: str = "") -> subprocess.CompletedProcess[str]:
+        """`ray job COMMAND`."""
         return subprocess.run(
-            [*command, *entrypoint],
+            [*self.ray, "job", command, "--address", self.address, *words],
             cwd=ROOT,
-            env=environment,
+            env=self.client | ({"RAY_AUTH_TOKEN": token} if token else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -173,6 +167,39 @@ def test_a_submitted_recipe_leaves_its_output(cluster: Cluster, tmp_path: Path) 
     names = {each.name for each in uploaded.iterdir()}
     assert names >= {"twfer_dist", "jobs"}
     assert not names & {".git", ".venv", "tests", "clusters", "runs", "mlflow.db", "mlruns"}
+
+
+def finished_shards(folder: Path) -> dict[str, int]:
+    """When each was written."""
+    paths = folder.glob("out/faces-*/_work/photographs/shard-*.parquet")
+    return {path.name: path.stat().st_mtime_ns for path in paths}
+
+
+def shards_beyond(folder: Path, number: int) -> dict[str, int]:
+    """The finished shards, as soon as there are more."""
+    deadline = time.monotonic() + 180
+    while len(found := finished_shards(folder)) <= number:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def test_a_stopped_job_goes_on_when_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    for number in range(640):  # ten shards
+        shutil.copy(tmp_path / "photographs" / "a.png", tmp_path / "photographs" / f"{number:03}.png")
+    run = ("python", "jobs/run.py", str(path))
+    assert cluster.submit(*run, options=("--no-wait", "--submission-id", "first")).returncode == 0
+    shards_beyond(tmp_path, 0)
+    assert cluster.job("stop", "first").returncode == 0
+    assert "Finished work is kept" in cluster.job("logs", "first").stdout
+    kept = finished_shards(tmp_path)
+    assert 0 < len(kept) < 10
+    assert cluster.submit(*run, options=("--no-wait", "--submission-id", "second")).returncode == 0
+    assert kept.items() <= shards_beyond(tmp_path, len(kept)).items()
+    assert "succeeded" in cluster.job("logs", "second", "--follow").stdout
+    (outcome,) = plan_recipe(load_recipe(str(path)))
+    assert outcome.artifact and outcome.artifact.manifest.rows["photographs"] == 643
 
 
 def test_a_wrong_recipe_fails_with_its_sentence(cluster: Cluster) -> None:
