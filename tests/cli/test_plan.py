@@ -1,6 +1,12 @@
 """`twfer plan` before a run and after it, with rates measured on what was run."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from twfer_dist.cli.main import main
 
+ROOT = Path(__file__).resolve().parents[2]
 RECIPE = """
 corpora: {terracottas: package:demo/terracottas}
 stages:
@@ -46,10 +53,32 @@ def test_a_run_gives_the_rates_of_the_next(ray_cluster: None, recipe: Path) -> N
     assert "it took" in twfer("plan", recipe, "--rates", rates).output
 
 
+@pytest.mark.long
+def test_what_a_killed_run_finished_is_not_planned_again(tmp_path: Path) -> None:
+    shipped = sorted((ROOT / "twfer_dist" / "demo" / "tw58").rglob("*.jpg"))
+    (tmp_path / "here").mkdir()
+    for number in range(320):  # five shards
+        shutil.copyfile(shipped[number % len(shipped)], tmp_path / "here" / f"{number:03}.jpg")
+    path = tmp_path / "recipe.yaml"
+    faces = "{kind: faces, corpora: [here], aligned: true}"
+    path.write_text(f"out: {tmp_path}/out\ncorpora: {{here: {tmp_path}/here}}\nstages:\n  faces: {faces}\n")
+    run = subprocess.Popen([sys.executable, "-m", "twfer_dist", "run", str(path)], start_new_session=True)
+    while not list(tmp_path.glob("out/faces-*/_work/photographs/shard-*.parquet")):
+        assert run.poll() is None
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    (stage,) = json.loads(twfer("plan", path, "--json").stdout)["stages"]
+    done = len(list(tmp_path.glob("out/faces-*/_work/photographs/shard-*.parquet"))) / 5
+    assert 0 < done < 1 and stage["state"] == "to do" and stage["rows"] == 320
+    assert stage["sum"].startswith(f"{320 * (1 - done):.0f} photographs x ")
+    assert stage["sum"].endswith(f", {done:.0%} is done")
+
+
 def test_a_plan_of_a_million_photographs_is_priced(recipe: Path) -> None:
     prices = recipe.parent / "prices.yaml"
     prices.write_text("{currency: EUR, gb_month: 0.02, nodes: {head: {hour: 0.1}, cpu: {hour: 0.2}, gpu: {hour: 1}}}")
-    cluster = Path(__file__).resolve().parents[2] / "clusters" / "gcp.yaml"
+    cluster = ROOT / "clusters" / "gcp.yaml"
     planned = twfer("plan", recipe, "--photographs", 1_000_000, "--on", cluster, "--prices", prices)
     assert planned.exit_code == 0, planned.output
     assert "1,000,000 photographs x" in planned.output and "EUR a month" in planned.output

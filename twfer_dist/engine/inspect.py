@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import OK
@@ -40,15 +41,28 @@ def inspect(directory: str) -> dict[str, Any]:
 
 def planned_rows(directory: str) -> int:
     """How many rows an unfinished output plans to compute."""
+    return sum(part.num_rows for part in _planned(directory))
+
+
+def finished_share(directory: str) -> float:
+    """The share of an unfinished output's planned shards that are finished: 0 where it has none."""
+    shards = {path.rpartition("/")[2] for paths in _unfinished_files(directory).values() for path in paths}
+    planned = sum(part.num_row_groups for part in _planned(directory))
+    return min(1.0, len(shards) / planned) if planned else 0.0
+
+
+def _planned(directory: str) -> Iterator[pq.FileMetaData]:
+    """Of each part of an unfinished output's plan; a row group is a shard."""
     store = ShardStore(storage.absolute(directory), ())
-    rows = {}
+    files = {}
     for folder, file_of in ((PLAN, store.plan_file), (REST, store.rest_file)):  # what is not reused comes last
         for name in storage.list_files(storage.join(store.directory, WORK, folder)):
             if name.endswith(".parquet"):
                 number = int(name.removesuffix(".parquet").rpartition("-")[2])
-                with storage.open_parquet(file_of(number)) as file:
-                    rows[number] = file.metadata.num_rows
-    return sum(rows.values())
+                files[number] = file_of(number)
+    for uri in files.values():
+        with storage.open_parquet(uri) as file:
+            yield file.metadata
 
 
 def _finished_files(directory: str) -> dict[str, list[str]]:

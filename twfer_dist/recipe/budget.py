@@ -52,6 +52,7 @@ def _stage(stage: Estimate, cost: Cost | None) -> dict[str, Any]:
     spelt_out = None
     if rate and stage.workload:
         spelt_out = f"{stage.amount:,.0f} {stage.workload.unit} x {rate.cpu:g} s + {rate.start:g} s"
+        spelt_out += f", {stage.done:.0%} is done" if stage.done else ""
     return {
         "name": stage.stage.name,
         "kind": stage.stage.kind,

@@ -13,6 +13,7 @@ from twfer_dist.core.status import OK
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.inspect import finished_share
 from twfer_dist.engine.workload import Content, Workload
 from twfer_dist.recipe.kinds import kind_of, workload_of
 from twfer_dist.recipe.rates import Measured, Rate, Rates
@@ -27,7 +28,7 @@ _TABLES = IMAGE_TABLES | {"render": (".", RENDERED)}
 @dataclass(frozen=True)
 class Estimate:
     """What a stage is expected to cost. workload, rate: None where it is not estimated, for which `reason` is given.
-    artifact: its output where it is finished.
+    artifact: its output where it is finished. done: the share that an earlier run finished of one that is to do.
     """
 
     stage: Stage
@@ -36,14 +37,15 @@ class Estimate:
     rate: Rate | None = None
     reason: str = ""
     artifact: Artifact | None = None
+    done: float = 0
 
     @property
     def amount(self) -> float:
-        """The units of work, without the rows that were reused."""
+        """The units of work, without the rows that were reused or are done."""
         assert self.workload
         reused = self.artifact.manifest.reused if self.artifact else None
         share = reused.rows / max(1, *self.artifact.manifest.rows.values()) if self.artifact and reused else 0
-        return self.workload.amount * (1 - share)
+        return self.workload.amount * (1 - share) * (1 - self.done)
 
     @property
     def cpu_hours(self) -> float | None:
@@ -106,8 +108,9 @@ class _Known:
         if workload is None:
             why = f"it is not known what '{unknown[0]}' will hold" if unknown else "this kind says nothing before"
             return Estimate(reason=why, **found)
-        rate = rates.rates.get(workload.rate)
-        return Estimate(workload=workload, rate=rate, reason=f"no rate '{workload.rate}'", **found)
+        rate, begun = rates.rates.get(workload.rate), storage.join(self.recipe.out, outcome.directory)
+        done = finished_share(begun) if artifact is None and self.factor == 1 and outcome.directory else 0
+        return Estimate(workload=workload, rate=rate, reason=f"no rate '{workload.rate}'", done=done, **found)
 
     def _inputs(self, stage: Stage) -> Iterator[tuple[str, dict[str, Content | None]]]:
         for key in kind_of(stage.kind).inputs:

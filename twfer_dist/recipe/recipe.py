@@ -50,12 +50,13 @@ class Recipe:
 @dataclass(frozen=True)
 class Outcome:
     """What became of a stage: it was found finished, was made, or is still to do. artifact: None where there is none,
-    or where another version of the program wrote it ("outdated").
+    or where another version of the program wrote it ("outdated"). directory: the name of its output, where it is known.
     """
 
     stage: Stage
     state: Literal["finished", "made", "to do", "unfinished", "outdated"]
     artifact: Artifact | None
+    directory: str = ""
 
     def summary(self) -> dict[str, Any]:
         """The outcome as JSON, as `--json` prints it."""

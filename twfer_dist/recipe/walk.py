@@ -34,10 +34,10 @@ def walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterator
         before = find_output(spec, recipe.out)
         output = outputs[stage.name] = do(spec)
         if output is None:
-            yield Outcome(stage, "to do", None)
+            yield Outcome(stage, "to do", None, spec.name)
         else:
             same = before is not None and before.build_id == output.build_id
-            yield Outcome(stage, "finished" if same else "made", output)
+            yield Outcome(stage, "finished" if same else "made", output, spec.name)
 
 
 def open_input(recipe: Recipe, key: Input, name: str, location: str) -> Artifact:
