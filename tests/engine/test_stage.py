@@ -163,7 +163,7 @@ def test_a_killed_run_resumes_without_losing_a_row(numbers: Artifact, s3: Server
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     command = [sys.executable, engine_stages.__file__, out, "0.5"]
     child = subprocess.Popen(command, env=environment, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while len(kept := finished()) < 2:
         assert child.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
         time.sleep(0.05)
