@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from mlflow.tracking import MlflowClient
 
 import twfer_dist
 from twfer_dist.cli.main import main
@@ -96,6 +97,13 @@ def test_run_ends_with_a_report_and_the_tracked_runs(made: dict, little: Path) -
     assert rows["faces"] == {"photographs": 7 * FIGURES, "faces": rows["faces"]["faces"]}
     assert rows["set"] == {".": 7 * 6}
     assert rows["read"] == {".": 7 * 6 + rows["faces"]["faces"]}
+
+
+def test_runs_are_named_after_their_stages(made: dict, little: Path) -> None:
+    client = MlflowClient(f"sqlite:///{little}/out/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    names = {run.info.run_name for run in client.search_runs(experiments)}
+    assert names == {"faces", "animated", "set", "network", "read"}
 
 
 def test_second_run_does_nothing(made: dict, little: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_stage_says_what_it_may_use(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, "x.yaml", content | {"compute": {"gpus": 0.5, "actors": 9}}))
     assert [(s.compute.gpus, s.compute.actors) for s in recipe.stages] == [(0.5, 3), (0.5, 9)]
     specs: list[StageSpec] = []
-    list(walk(recipe, specs.append))
+    list(walk(recipe, lambda _, spec: specs.append(spec)))
     assert specs[0].fingerprint == specs[1].fingerprint
     wrong = content | {"stages": {"few": faces | {"compute": {"gpu": 1}}}}
     with pytest.raises(UserError, match="stage 'few', compute.*'gpu' is not a setting here.*did you mean 'gpus'"):

@@ -123,7 +123,7 @@ def test_stages_at_once_give_what_they_give_in_order(joined: None, tmp_path: Pat
 def test_a_failure_waits_for_the_stage_beside_it(joined: None, tmp_path: Path) -> None:
     """That stage is finished, the one that needs both is not begun, and the sentence is the first fault's."""
     recipe, specs = two_corpora(tmp_path), list[StageSpec]()
-    list(walk(recipe, specs.append))
+    list(walk(recipe, lambda _, spec: specs.append(spec)))
     in_the_way = Path(recipe.out) / specs[1].name
     in_the_way.parent.mkdir()
     in_the_way.write_text("a file where a folder should be")

@@ -31,6 +31,7 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recipe.load import parse_recipe
+from twfer_dist.recipe.recipe import Recipe
 from twfer_dist.recipe.walk import walk
 from twfer_dist.recognition import product
 from twfer_dist.recognition.recogniser import WEIGHTS, open_recogniser
@@ -137,6 +138,12 @@ def test_a_registered_model_is_the_output_itself(registered: tuple[Artifact, str
     assert fetched.results["scores"] == registered[0].results["scores"]
 
 
+def fingerprints(recipe: Recipe) -> list[str]:
+    specs: list[StageSpec] = []
+    list(walk(recipe, lambda _, spec: specs.append(spec)))
+    return [spec.fingerprint for spec in specs]
+
+
 def test_a_recipe_takes_a_registered_model(registered: tuple[Artifact, str], tmp_path: Path) -> None:
     """As the model of predictions, and as initial weights: the stages are those that name the directory."""
     trained = registered[0]
@@ -149,9 +156,7 @@ def test_a_recipe_takes_a_registered_model(registered: tuple[Artifact, str], tmp
             "more": {"kind": "train", "dataset": str(source), "network": "resnet18", "size": 32, "initial": weights},
         }
         recipe = parse_recipe({"name": "x", "out": str(tmp_path), "stages": stages}, "here", text="")
-        specs: list[StageSpec] = []
-        list(walk(recipe, specs.append))
-        found.append([spec.fingerprint for spec in specs])
+        found.append(fingerprints(recipe))
     assert found[0] == found[1] and len(found[0]) == 2
     with pytest.raises(UserError, match="models:/nobody@champion is not a registered recogniser in MLflow at sqlite"):
         registry.fetch("models:/nobody@champion", str(tmp_path), None)

@@ -13,6 +13,7 @@ from twfer_dist.engine.config import either, fill, package_path
 from twfer_dist.engine.kind import Input, Request, StageKind
 from twfer_dist.engine.origin import origin_tags
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.tracking import Tracking
 from twfer_dist.engine.workload import Content, Workload
 from twfer_dist.recipe.recipe import Recipe, Stage
 
@@ -84,13 +85,19 @@ def spec_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Any]]) -
     """What `run_stage` runs for a stage of a recipe. inputs: the artifacts (or corpora) that its keys name."""
     location = f"recipe {recipe.name}, stage '{stage.name}'"
     request = _request(stage, location)
-    store = recipe.tracking
-    if store:
-        store = dataclasses.replace(store, origin=origin_tags(recipe.name, stage.name), recipe=recipe.text)
     files = {key: file_of(recipe, uri) for key, uri in request.files.items()}
-    request = dataclasses.replace(request, inputs=inputs, files=files, store=store, recipe=recipe.text)
+    request = dataclasses.replace(
+        request, inputs=inputs, files=files, store=tracking_of(recipe, stage), recipe=recipe.text
+    )
     with _located(location):
         return kind_of(stage.kind).build(request)
+
+
+def tracking_of(recipe: Recipe, stage: Stage) -> Tracking | None:
+    """Where a stage logs: its runs say which recipe and stage they are of."""
+    if recipe.tracking is None:
+        return None
+    return dataclasses.replace(recipe.tracking, origin=origin_tags(recipe.name, stage.name), recipe=recipe.text)
 
 
 def workload_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, Sequence[Content]]) -> Workload | None:

@@ -13,8 +13,8 @@ from twfer_dist.engine.config import package_path
 from twfer_dist.engine.journal import without_password
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
-from twfer_dist.recipe.kinds import file_of, kind_of
-from twfer_dist.recipe.recipe import Outcome, Recipe
+from twfer_dist.recipe.kinds import file_of, kind_of, tracking_of
+from twfer_dist.recipe.recipe import Outcome, Recipe, Stage
 from twfer_dist.recipe.side_by_side import run_side_by_side
 from twfer_dist.recipe.status import read_index
 from twfer_dist.recipe.walk import walk
@@ -23,7 +23,7 @@ from twfer_dist.recipe.walk import walk
 def plan_recipe(recipe: Recipe) -> list[Outcome]:
     """What is finished and what is to do; nothing is run. UserError for anything that is known to fail."""
     _check_inputs(recipe)
-    outcomes = list(walk(recipe, lambda spec: find_output(spec, recipe.out)))
+    outcomes = list(walk(recipe, lambda _, spec: find_output(spec, recipe.out)))
     if not os.environ.get("RAY_ADDRESS"):  # this machine does everything
         for outcome in outcomes:
             settings = outcome.stage.settings
@@ -48,8 +48,8 @@ def run_recipe(
     names = [stage.name for stage in recipe.stages]
     recipe = dataclasses.replace(recipe, stages=recipe.stages[: names.index(until) + 1] if until else recipe.stages)
 
-    def run(spec: StageSpec) -> Artifact:
-        return run_stage(spec, recipe.out, quiet=quiet, retry=retry, tracking=recipe.tracking)
+    def run(stage: Stage, spec: StageSpec) -> Artifact:
+        return run_stage(spec, recipe.out, quiet=quiet, retry=retry, tracking=tracking_of(recipe, stage))
 
     in_order, at_once = walk(recipe, run), run_side_by_side(recipe, jobs, quiet=quiet, retry=retry)
     for outcome in at_once if jobs > 1 else in_order:

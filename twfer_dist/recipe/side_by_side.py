@@ -15,7 +15,7 @@ from twfer_dist.engine.config import package_path
 from twfer_dist.engine.registry import is_registered
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
-from twfer_dist.recipe.kinds import kind_of
+from twfer_dist.recipe.kinds import kind_of, tracking_of
 from twfer_dist.recipe.recipe import Outcome, Recipe, Stage
 from twfer_dist.recipe.walk import walk
 from twfer_dist.training import workers
@@ -30,7 +30,7 @@ def run_side_by_side(recipe: Recipe, jobs: int, *, quiet: bool, retry: bool) -> 
     """
     waiting = {stage.name: needed_stages(recipe, stage) for stage in recipe.stages}
     if not retry:
-        for outcome in walk(recipe, lambda spec: find_output(spec, recipe.out)):
+        for outcome in walk(recipe, lambda _, spec: find_output(spec, recipe.out)):
             if outcome.artifact:
                 del waiting[outcome.stage.name]
                 yield outcome
@@ -105,11 +105,9 @@ def _begin() -> None:
 
 def _run_last(recipe: Recipe, quiet: bool, retry: bool) -> Outcome:
     """Run the last stage of a recipe, all others of which are finished."""
-    left = len(recipe.stages)
 
-    def run(spec: StageSpec) -> Artifact:
-        nonlocal left
-        left -= 1
-        return run_stage(spec, recipe.out, quiet=quiet, retry=retry and not left, tracking=recipe.tracking)
+    def run(stage: Stage, spec: StageSpec) -> Artifact:
+        again = retry and stage == recipe.stages[-1]
+        return run_stage(spec, recipe.out, quiet=quiet, retry=again, tracking=tracking_of(recipe, stage))
 
     return list(walk(recipe, run))[-1]

@@ -10,10 +10,10 @@ from twfer_dist.engine.kind import Input
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output
 from twfer_dist.recipe.kinds import check_input, kind_of, spec_of
-from twfer_dist.recipe.recipe import Outcome, Recipe
+from twfer_dist.recipe.recipe import Outcome, Recipe, Stage
 
 
-def walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterator[Outcome]:
+def walk(recipe: Recipe, do: Callable[[Stage, StageSpec], Artifact | None]) -> Iterator[Outcome]:
     """The outcome of each stage; `do` finds or makes its output."""
     corpora = {name: open_corpus(path, name) for name, path in recipe.corpora.items()}
     outputs: dict[str, Artifact | None] = {}
@@ -32,7 +32,7 @@ def walk(recipe: Recipe, do: Callable[[StageSpec], Artifact | None]) -> Iterator
             continue
         spec = spec_of(recipe, stage, inputs)
         before = find_output(spec, recipe.out)
-        output = outputs[stage.name] = do(spec)
+        output = outputs[stage.name] = do(stage, spec)
         if output is None:
             yield Outcome(stage, "to do", None, spec.name)
         else:
