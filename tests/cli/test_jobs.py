@@ -186,20 +186,20 @@ def shards_beyond(folder: Path, number: int) -> dict[str, int]:
 
 def test_a_stopped_job_goes_on_when_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
     path = write_recipe(tmp_path)
-    for number in range(640):  # ten shards
-        shutil.copy(tmp_path / "photographs" / "a.png", tmp_path / "photographs" / f"{number:03}.png")
+    for number in range(2560):  # forty shards: some are left when the job has stopped
+        shutil.copy(tmp_path / "photographs" / "a.png", tmp_path / "photographs" / f"{number:04}.png")
     run = ("python", "jobs/run.py", str(path))
     assert cluster.submit(*run, options=("--no-wait", "--submission-id", "first")).returncode == 0
     shards_beyond(tmp_path, 0)
     assert cluster.job("stop", "first").returncode == 0
     assert "Finished work is kept" in cluster.job("logs", "first").stdout
     kept = finished_shards(tmp_path)
-    assert 0 < len(kept) < 10
+    assert 0 < len(kept) < 40
     assert cluster.submit(*run, options=("--no-wait", "--submission-id", "second")).returncode == 0
     assert kept.items() <= shards_beyond(tmp_path, len(kept)).items()
     assert "succeeded" in cluster.job("logs", "second", "--follow").stdout
     (outcome,) = plan_recipe(load_recipe(str(path)))
-    assert outcome.artifact and outcome.artifact.manifest.rows["photographs"] == 643
+    assert outcome.artifact and outcome.artifact.manifest.rows["photographs"] == 2563
 
 
 def test_a_wrong_recipe_fails_with_its_sentence(cluster: Cluster) -> None:

@@ -211,8 +211,8 @@ def test_wrong_recipe_is_one_sentence_and_exit_code_2(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"corpora": ["b"]}, "'corpora' is a list"),
-        ({"compute": 8}, "'compute' is a int"),
+        ({"corpora": ["b"]}, "'corpora' is [\"b\"]"),
+        ({"compute": 8}, "'compute' is 8"),
         ({"corpora": {"little": None}}, "'little' is null: give the path"),
         ({"stages": {}}, "has no 'stages'"),
         ({"out": 5}, "'out' is 5: write a string"),

@@ -98,5 +98,8 @@ def test_a_stage_says_what_it_may_use(tmp_path: Path) -> None:
     list(walk(recipe, lambda _, spec: specs.append(spec)))
     assert specs[0].fingerprint == specs[1].fingerprint
     wrong = content | {"stages": {"few": faces | {"compute": {"gpu": 1}}}}
+    number = content | {"stages": {"few": faces | {"compute": 3}}}
+    with pytest.raises(UserError, match="stage 'few', line \\d+: 'compute' is 3: write"):
+        load_recipe(written(tmp_path, "z.yaml", number))
     with pytest.raises(UserError, match="stage 'few', compute.*'gpu' is not a setting here.*did you mean 'gpus'"):
         load_recipe(written(tmp_path, "y.yaml", wrong))

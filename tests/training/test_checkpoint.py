@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from s3_server import Server
 
-from twfer_dist.engine import log
+from twfer_dist.engine import log, storage
 from twfer_dist.training.checkpoint import pack, save_checkpoint, set_aside_damaged
 from twfer_dist.training.state import SteppedState
 
@@ -57,3 +58,13 @@ def test_a_kill_between_two_checkpoints_leaves_the_first(tmp_path: Path) -> None
     path.unlink()  # as between the two steps of a save
     set_aside_damaged(str(path), State)
     assert path.read_bytes() == whole
+
+
+def test_checkpoints_in_a_bucket_are_set_aside_too(s3: Server) -> None:
+    """Storage that cannot rename copies and deletes."""
+    whole, uri = State().to_bytes(), s3.uri("out/checkpoint.pt")
+    for saved in (whole, whole, whole[:100]):
+        save_checkpoint(uri, saved)
+    set_aside_damaged(uri, State)
+    assert storage.read_bytes(uri) == whole
+    assert storage.list_files(s3.uri("out")) == ["checkpoint.pt", "checkpoint.pt.damaged"]

@@ -77,7 +77,7 @@ def parse_recipe(given: Mapping[str, Any], location: str, *, text: str, out: str
     _check_top_level(given, location)
     name = given["name"]
     out = storage.absolute(out or given.get("out") or f"runs/{name}")
-    compute = given.get("compute") or Lines()
+    compute = _mapping(location, given, "compute")
     fill(Compute, compute, f"{location}, compute")
     corpora = {key: package_path(path) for key, path in (given.get("corpora") or {}).items()}
     stages: list[Stage] = []
@@ -95,11 +95,7 @@ def parse_recipe(given: Mapping[str, Any], location: str, *, text: str, out: str
 
 def _check_top_level(given: Mapping[str, Any], location: str) -> None:
     for key in _MAPPINGS:
-        if given.get(key) is not None and not isinstance(given[key], dict):
-            raise UserError(
-                f"{at(location, given, key)}: '{key}' is a {type(given[key]).__name__}: write `name: value` lines "
-                "under it, as package:recipes/demo.yaml does."
-            )
+        _mapping(location, given, key)
     for key, value in (given.get("corpora") or {}).items():
         if not isinstance(value, str):
             raise UserError(
@@ -121,6 +117,17 @@ def _check_top_level(given: Mapping[str, Any], location: str) -> None:
             )
 
 
+def _mapping(location: str, given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """What is under a key, or an empty mapping. UserError where it is something else."""
+    value = given.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise UserError(
+            f"{at(location, given, key)}: '{key}' is {json.dumps(value, default=str)}: write `name: value` lines under "
+            "it, as package:recipes/demo.yaml does."
+        )
+    return value or Lines()
+
+
 def _stage(
     location: str, name: str, settings: Any, above: list[str], corpora: list[str], compute: Mapping[str, Any]
 ) -> Stage:
@@ -137,8 +144,8 @@ def _stage(
         if settings.get(key.name) is not None
     }
     settings = settings if isinstance(settings, Lines) else Lines(settings)
-    own = settings.get("compute") or Lines()
-    fill(Compute, own, f"{location}, compute")
+    own = _mapping(location, settings, "compute")
+    fill(Compute, own, f"{location}, compute")  # with its lines, which the two together have not
     given = settings.without("kind", "compute", *(key.name for key in kind.inputs))
     return Stage(name, kind_name, inputs, given, fill(Compute, {**compute, **own}, f"{location}, compute"))
 

@@ -51,8 +51,7 @@ def run_recipe(
     def run(stage: Stage, spec: StageSpec) -> Artifact:
         return run_stage(spec, recipe.out, quiet=quiet, retry=retry, tracking=tracking_of(recipe, stage))
 
-    in_order, at_once = walk(recipe, run), run_side_by_side(recipe, jobs, quiet=quiet, retry=retry)
-    for outcome in at_once if jobs > 1 else in_order:
+    for outcome in run_side_by_side(recipe, jobs, quiet=quiet, retry=retry) if jobs > 1 else walk(recipe, run):
         assert outcome.artifact
         index[outcome.stage.name] = outcome.artifact.name
         _write_index(recipe, index)

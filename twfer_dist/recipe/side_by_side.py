@@ -34,6 +34,7 @@ def run_side_by_side(recipe: Recipe, jobs: int, *, quiet: bool, retry: bool) -> 
             if outcome.artifact:
                 del waiting[outcome.stage.name]
                 yield outcome
+    others = multiprocessing.active_children()
     running: dict[Future[Outcome], tuple[str, ProcessPoolExecutor]] = {}
     problem: UserError | None = None
     try:
@@ -54,7 +55,7 @@ def run_side_by_side(recipe: Recipe, jobs: int, *, quiet: bool, retry: bool) -> 
                 except BrokenProcessPool:
                     problem, waiting = problem or _killed(name), {}
     finally:
-        for child in multiprocessing.active_children():
+        for child in set(multiprocessing.active_children()) - set(others):
             child.terminate()
     if problem:
         raise problem
