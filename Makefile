@@ -15,7 +15,7 @@ demo: $(READY)  ## from photographs to a report, on the corpus that ships; about
 	@$(BIN)/twfer run package:recipes/demo.yaml
 
 test: lint  ## lint, then the tests, on real Ray and real MLflow
-	@$(BIN)/python -m pytest -m "not long" -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -m "not long" -n 2
 
 test-all: lint  ## the same and the long tier: kills, S3, job submission, benchmarks, the wheel
 	@$(BIN)/python -m pytest

@@ -5,9 +5,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import s3_server
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,13 +27,19 @@ os.environ.update(
 os.environ.pop("RAY_ADDRESS", None)  # a cluster of the person who tests is left alone
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests (pytest-xdist, --dist loadgroup): one has the Ray cluster, the other everything
-    else, a file at a time, because the tests of a file share what is expensive to make.
+class ByCluster(LoadScopeScheduling):
+    """What one process does: the files that use the Ray cluster, so that there is one, or any other file, whole,
+    because the tests of a file share what is expensive to make.
     """
-    with_ray = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else str(item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "ray" if "ray_cluster" in (ROOT / file).read_text() else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How two processes share the tests (pytest -n 2)."""
+    return ByCluster(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.fs as pafs
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -33,7 +34,8 @@ class Server:
 
 @contextlib.contextmanager
 def serve() -> Iterator[Server]:
-    """moto's server with one bucket; AWS keys of any value must be in the environment."""
+    """moto's server with one empty bucket; AWS keys of any value must be in the environment."""
+    s3_backends.reset()  # moto keeps what a server held for the next one of the process
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = Server()
     moto = DomainDispatcherApplication(create_backend_app)

@@ -54,7 +54,7 @@ def run_recipe(
     for outcome in run_side_by_side(recipe, jobs, quiet=quiet, retry=retry) if jobs > 1 else walk(recipe, run):
         assert outcome.artifact
         index[outcome.stage.name] = outcome.artifact.name
-        _write_index(recipe, index)
+        _write_index(recipe, {name: index[name] for name in names if name in index})
         for file in kind_of(outcome.stage.kind).shown:
             target = storage.join(recipe.out, outcome.stage.name, storage.name_of(file))
             storage.copy_file(outcome.artifact.path(file), target)
