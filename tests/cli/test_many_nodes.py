@@ -1,5 +1,6 @@
 """The whole road on three nodes whose only shared storage is S3, two of which die on the way."""
 
+import contextlib
 import csv
 import io
 import json
@@ -73,9 +74,9 @@ def write_recipe(folder: Path, s3: Server, corpus: str, tracking: str) -> Path:
     return path
 
 
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """Three nodes, of which the head has room for the whole recipe."""
+@contextlib.contextmanager
+def three_nodes() -> Iterator[Any]:
+    """A head that has room for the whole recipe, and two nodes beside it."""
     from ray.cluster_utils import Cluster
 
     soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
@@ -87,10 +88,16 @@ def cluster() -> Iterator[Any]:
     nodes.shutdown()
 
 
-def wait_for(out: str, prefix: str, running: subprocess.Popen) -> None:
-    """Until a stage has begun to write."""
+def begin(path: Path, cluster: Any, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "twfer_dist", "run", str(path), "--json", *options]
+    environment = os.environ | {"RAY_ADDRESS": cluster.address}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(out: str, prefix: str, running: subprocess.Popen, file: str = "_work") -> None:
+    """Until a stage has begun to write, or has written a certain file."""
     deadline = time.monotonic() + 240
-    while not any(name.startswith(prefix) and "_work" in name for name in storage.list_files(out, recursive=True)):
+    while not any(name.startswith(prefix) and file in name for name in storage.list_files(out, recursive=True)):
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -105,14 +112,12 @@ def outputs(out: str) -> dict[str, Artifact]:
 
 @pytest.mark.timeout(900)
 def test_two_of_three_nodes_die_and_nothing_is_lost(
-    ray_cluster: None, cluster: Any, s3: Server, migrated_database: Path, tmp_path: Path
+    ray_cluster: None, s3: Server, migrated_database: Path, tmp_path: Path
 ) -> None:
     """One while faces are animated, one while the network is trained."""
-    with mlflow_server.serve(migrated_database) as mlflow:
+    with three_nodes() as cluster, mlflow_server.serve(migrated_database) as mlflow:
         path = write_recipe(tmp_path, s3, upload_corpus(s3), mlflow.uri)
-        command = [sys.executable, "-m", "twfer_dist", "run", str(path), "--json"]
-        environment = os.environ | {"RAY_ADDRESS": cluster.address}
-        run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        run = begin(path, cluster)
         for stage, node in zip(("animate-", "train-"), list(cluster.worker_nodes), strict=True):
             wait_for(s3.uri("out"), stage, run)
             cluster.remove_node(node, allow_graceful=False)
@@ -129,3 +134,55 @@ def test_two_of_three_nodes_die_and_nothing_is_lost(
     }
     read = made["read"]["rows"]["."]
     assert read == made["set"]["rows"]["."] + made["faces"]["rows"]["faces"]
+
+
+@pytest.fixture
+def road(s3: Server, tmp_path: Path) -> Path:
+    """The recipe, without a tracking server."""
+    return write_recipe(tmp_path, s3, upload_corpus(s3), "")
+
+
+def animated_alone(road: Path, folder: Path) -> str:
+    """What one machine animates, as its digest."""
+    recipe = load_recipe(str(road), out=str(folder / "alone"))
+    *_, last = run_recipe(recipe, until="animated", quiet=True)
+    assert last.artifact
+    return last.artifact.digest
+
+
+@pytest.mark.timeout(600)
+def test_a_new_cluster_goes_on_where_the_head_fell(ray_cluster: None, s3: Server, road: Path, tmp_path: Path) -> None:
+    """The shards that were finished are not made again."""
+    with three_nodes() as cluster:
+        run = begin(road, cluster, "--until", "animated")
+        wait_for(s3.uri("out"), "animate-", run, "shard-")
+        cluster.remove_node(cluster.head_node, allow_graceful=False)
+        _, stderr = run.communicate(timeout=120)
+    assert run.returncode == 1 and "was ended by force" in stderr and "finished work is kept" in stderr
+    made = {request for request in s3.requests if request.startswith("PUT") and "/_work/shard-" in request}
+    s3.requests.clear()
+    with three_nodes() as cluster:
+        run = begin(road, cluster, "--until", "animated")
+        _, stderr = run.communicate(timeout=300)
+    assert run.returncode == 0, stderr
+    assert made and made.isdisjoint(s3.requests)
+    assert outputs(s3.uri("out"))["animate"].digest == animated_alone(road, tmp_path)
+
+
+@pytest.mark.timeout(600)
+def test_a_node_that_is_called_back_takes_nothing_along(
+    ray_cluster: None, s3: Server, road: Path, tmp_path: Path
+) -> None:
+    """As a spot node is: its notice comes some seconds before its end."""
+    with three_nodes() as cluster:
+        run = begin(road, cluster, "--until", "animated")
+        wait_for(s3.uri("out"), "animate-", run)
+        node = next(iter(cluster.worker_nodes))
+        notice = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+        at = ["--address", cluster.address, "--node-id", node.node_id, "--deadline-remaining-seconds", "3"]
+        subprocess.run([Path(sys.executable).with_name("ray"), "drain-node", *at, *notice], check=True)
+        time.sleep(3)
+        cluster.remove_node(node, allow_graceful=False)
+        _, stderr = run.communicate(timeout=300)
+    assert run.returncode == 0, stderr
+    assert outputs(s3.uri("out"))["animate"].digest == animated_alone(road, tmp_path)

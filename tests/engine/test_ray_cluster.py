@@ -133,3 +133,18 @@ def test_two_actors_share_a_gpu(ray_cluster: None, tmp_path: Path) -> None:
     step = Step(OnGpu, {"add": 1}, gpus=0.5, actors=2)
     output = run_stage(numbers_spec(Config(rows=40), step=step), str(tmp_path), quiet=True)
     assert output.manifest.rows["numbers"] == 40
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_run_that_is_killed_does_not_end_in_silence(killed: bool) -> None:
+    program = f"""
+import os
+from twfer_dist.engine import ray_cluster
+ray_cluster.start()
+if {killed}:
+    os.kill(os.getpid(), 9)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    said = "twfer: The run was ended by force" in ended.stderr and "finished work is kept" in ended.stderr
+    assert (ended.returncode, said) == ((-9, True) if killed else (0, False)), ended.stderr

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import ray_folder, resources
+from twfer_dist.engine import last_words, ray_folder, resources
 from twfer_dist.engine.journal import without_password
 
 PROBE_SECONDS = 3.0
@@ -47,6 +47,7 @@ def start() -> None:
             _join(address)
         else:
             _start_here()
+    last_words.prepare()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's C++ core would end the process with a page of stack frames
 
