@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 import yaml
@@ -16,14 +17,20 @@ from click.testing import CliRunner
 import twfer_dist
 from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.images import decode
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PREDICTIONS
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine.artifact import Artifact, open_artifact
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
+from twfer_dist.explanation.maps import attribution_map, sized
+from twfer_dist.explanation.stage import ExplainConfig, explain_spec
+from twfer_dist.explanation.tables import EXPLANATIONS
 from twfer_dist.recipe import paper
 from twfer_dist.recipe.road import report_inputs
 from twfer_dist.recipe.study import study_recipe
+from twfer_dist.recognition.recogniser import open_recogniser
 from twfer_dist.recognition.stage import PredictConfig, predict_spec
 from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.recognition.train_stage import train_spec
@@ -76,6 +83,12 @@ def figures_of(dataset: Artifact, *parts: str) -> set[str]:
     return set(rows["figure_id"].to_pylist())
 
 
+def trainings(made: Made) -> dict[str, str]:
+    """The digest of the training that read each figure."""
+    with open(made.outputs["read-resnet18"].path("cross-fitting.csv")) as file:
+        return {line["figure_id"]: line["training"] for line in csv.DictReader(file)}
+
+
 @pytest.mark.long
 def test_every_measured_face_is_animated_to_the_prototypes(made: Made) -> None:
     faces = made.outputs["faces"].table("faces", FACES)
@@ -93,8 +106,7 @@ def test_no_face_is_read_by_a_network_that_saw_its_figure(made: Made) -> None:
     assert rows["image_id"].to_pylist() == faces["face_id"].to_pylist()
     assert set(rows["model"].to_pylist()) == {"ResNet-18, cross-fitted"}
     assert rows["predicted"].null_count == 0
-    with open(made.outputs["read-resnet18"].path("cross-fitting.csv")) as file:
-        training_of = {line["figure_id"]: line["training"] for line in csv.DictReader(file)}
+    training_of = trainings(made)
     assert set(training_of) == set(faces["figure_id"].to_pylist())
     sets = {made.outputs[f"resnet18-{k}"].digest: made.outputs[f"set-{k}"] for k in (1, 2)}
     for figure, training in training_of.items():
@@ -102,6 +114,24 @@ def test_no_face_is_read_by_a_network_that_saw_its_figure(made: Made) -> None:
         assert figure in figures_of(sets[training], "test")
     counts = made.outputs["read-resnet18"].results["cross_fitted"]
     assert [(entry["images"], entry["figures"], entry["test_figures"]) for entry in counts] == [(2, 2, 2)] * 2
+
+
+@pytest.mark.long
+def test_an_answer_is_explained_by_the_network_that_gave_it(made: Made, tmp_path: Path) -> None:
+    of = made.outputs
+    models = [of["resnet18-1"], of["resnet18-2"]]
+    spec = explain_spec(of["read-resnet18"], [of["faces"]], ExplainConfig(), models=models)
+    explained = run_stage(spec, str(tmp_path), quiet=True).table(".", EXPLANATIONS).to_pylist()
+    images = {row["face_id"]: decode(row["image"]) for row in of["faces"].table("faces", FACES).to_pylist()}
+    recognisers, training_of = [open_recogniser(model) for model in models], trainings(made)
+    assert len(explained) == FIGURES
+    for row in explained:
+        image = images[row["image_id"]]
+        assert image is not None
+        pixels = sized(image, recognisers[0])
+        maps = [attribution_map(one.network, pixels, row["explained"]).ravel() for one in recognisers]
+        alike = [np.allclose(row["map"], each, atol=1e-4) for each in maps]
+        assert alike == [model.digest == training_of[row["figure_id"]] for model in models]
 
 
 @pytest.mark.long
