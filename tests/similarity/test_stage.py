@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
 import tiny_onnx
+import torch
 from similarity_tables import picture
 
 from twfer_dist.core import images
@@ -70,3 +72,17 @@ def test_an_output_without_faces_is_refused(tmp_path: Path) -> None:
     other = run_stage(StageSpec("sweep", 1, {}, {}, {}, {}, lambda output: None), str(tmp_path), quiet=True)
     with pytest.raises(UserError, match="holds no faces to embed: name outputs of faces, corrected, animate, dataset"):
         embed_spec([other], EmbedConfig())
+
+
+def test_planning_leaves_a_training_after_it_its_cores(tmp_path: Path) -> None:
+    """Both run in the process of a recipe."""
+    given = faces(str(tmp_path), 3)
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        torch.set_num_threads(3)
+        cv2.setNumThreads(3)
+        embed_spec([given], EmbedConfig())
+        assert (torch.get_num_threads(), cv2.getNumThreads()) == (3, 3)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

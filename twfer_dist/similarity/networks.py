@@ -9,7 +9,6 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import torch
 
 from twfer_dist.core.crop import aligned_matrix, warp_crop
 from twfer_dist.core.errors import UserError
@@ -122,9 +121,7 @@ class NetworkFile:
             ) from None
 
     def open(self) -> Embedder:
-        """The network, on one thread. UserError where the file holds none."""
-        torch.set_num_threads(1)
-        cv2.setNumThreads(1)
+        """The network. UserError where the file holds none."""
         if self.training:
             recogniser = open_recogniser(self.training)
             return RecogniserEmbedder(recogniser.name, recogniser)

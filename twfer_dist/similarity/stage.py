@@ -118,6 +118,8 @@ class FaceEmbedder:
     """An actor with the network, on one thread: embeds the faces of a shard one by one."""
 
     def __init__(self, file: NetworkFile) -> None:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
         self.network = file.open()
 
     def __call__(self, faces: pa.Table) -> pa.Table:
