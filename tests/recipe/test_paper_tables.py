@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,18 @@ def validity_is_that_of_the_answers(told: list[dict[str, Any]], outputs: dict[st
     for score in told:
         model = "resnet18-people" if score["trained_on"] == "real" else "resnet18-mirror"
         known = {row["figure_id"] for row in sets[score["trained_on"]] if row["split"] == "train"}
-        test = {row["image_id"]: row["label"] for row in sets[score["asked_about"]]
+        test = {row["image_id"]: row for row in sets[score["asked_about"]]
             if row["split"] == "test" and row["figure_id"] not in known}  # fmt: skip
         answers = outputs[f"read-{model}"].table(".", PREDICTIONS).to_pylist()
-        right = [row["predicted"] == test[row["image_id"]] for row in answers if row["image_id"] in test]
+        read = [(test[row["image_id"]], row["predicted"]) for row in answers if row["image_id"] in test]
+        right = [image["label"] == answer for image, answer in read]
         assert (score["accuracy"]["k"], score["accuracy"]["n"]) == (sum(right), len(right)) and right
+        graded = {(row["intensity"], row["k"], row["n"]) for row in score["by_intensity"]}
+        steps = Counter(round(image["intensity"], 3) for image, _ in read if image["intensity"])
+        hits = Counter(round(image["intensity"], 3) for (image, _), hit in zip(read, right, strict=True)
+            if hit and image["intensity"])  # fmt: skip
+        assert graded == {(step, hits[step], n) for step, n in steps.items()}
+        assert bool(graded) == (score["asked_about"] == "animated")
 
 
 def similarities_are_those_of_all_pairs(told: dict[str, Any], outputs: dict[str, Artifact]) -> None:

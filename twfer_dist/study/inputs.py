@@ -42,8 +42,8 @@ def output_name(output: Artifact) -> str:
 
 
 def dataset_images(dataset: Artifact) -> pa.Table:
-    """image_id and split of every image in a data set."""
-    return dataset.scan(".", DATASET).to_table(columns=["image_id", "split"])
+    """image_id, split and intensity of every image in a data set."""
+    return dataset.scan(".", DATASET).to_table(columns=["image_id", "split", "intensity"])
 
 
 def photograph_splits(inputs: ReportInputs) -> pa.Table:

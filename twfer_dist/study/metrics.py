@@ -106,6 +106,18 @@ def evaluate(counts: pa.Table) -> list[Evaluation]:
     return evaluations
 
 
+def by_intensity(model: str, predictions: Iterable[Artifact], images: pa.Table) -> list[dict[str, Any]]:
+    """The accuracy of a model on animated images of each intensity, the weakest first, as JSON-like rows.
+
+    images: image_id and intensity, null for a photograph, which is left out.
+    """
+    images = images.filter(pc.is_valid(images["intensity"]))
+    steps = pa.array([f"{step:.3f}" for step in images["intensity"].to_pylist()], pa.string())
+    counts = count(predictions, pa.table({"image_id": images["image_id"], "split": steps}))
+    evaluations = evaluate(counts.filter(pc.equal(counts["model"], model)))
+    return [{"intensity": float(e.split), **as_dict(e.accuracy)} for e in evaluations]
+
+
 def split_order(split: str) -> tuple[int, str]:
     """A sort key: train, validation and test in this order, then any other word."""
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)

@@ -23,7 +23,7 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.study import metrics
 
-VERSION = 1
+VERSION = 2
 ORIGINS = {"real": "photograph", "animated": "animated"}
 """The origin (column of DATASET) of the images in the two data sets."""
 
@@ -45,8 +45,8 @@ def validity_spec(
     real: a data set of labelled photographs. animated: one of animated neutral faces. models: trainings on either, at
     least one of them on `real`. predictions: the models' answers to both data sets. Test images whose figure is in the
     model's own training images are left out. `results["scores"]`: for each model, those trained on `real` first, and
-    each data set, a row of `metrics.scores` with trained_on and asked_about ("real" or "animated") and left_out.
-    UserError where an input is of another kind, or answers are missing.
+    each data set, a row of `metrics.scores` with trained_on and asked_about ("real" or "animated"), left_out and
+    by_intensity (see metrics). UserError where an input is of another kind, or answers are missing.
     """
     datasets = {"real": real, "animated": animated}
     trained = _by_training_set(datasets, models)
@@ -97,10 +97,10 @@ def _write(
 
 
 def _test_images(name: str, dataset: Artifact) -> pa.Table:
-    """image_id and figure_id (with its corpus) of a data set's test images. UserError where there are none, or some are
-    of another origin.
+    """image_id, figure_id (with its corpus) and intensity of a data set's test images. UserError where there are none,
+    or some are of another origin.
     """
-    columns = ["image_id", "corpus", "figure_id", "origin", "split"]
+    columns = ["image_id", "corpus", "figure_id", "origin", "intensity", "split"]
     wanted = (pc.field("status") == OK) & (pc.field("split") == "test")
     rows = dataset.scan(".", DATASET).to_table(columns=columns, filter=wanted)
     if not len(rows):
@@ -110,7 +110,7 @@ def _test_images(name: str, dataset: Artifact) -> pa.Table:
             f"{dataset.uri} is given as the {name} faces but holds images of origin '{foreign[0]}': name another "
             "data set."
         )
-    return pa.table({"image_id": rows["image_id"], "figure_id": figures(rows)})
+    return pa.table({"image_id": rows["image_id"], "figure_id": figures(rows), "intensity": rows["intensity"]})
 
 
 def _score(
@@ -136,7 +136,8 @@ def _score(
             "both data sets with this model in one stage."
         )
     (score,) = metrics.scores(evaluations)
-    return {"asked_about": name, **score, "left_out": len(images) - len(new)}
+    by_intensity = metrics.by_intensity(name_of(model), predictions, new)
+    return {"asked_about": name, **score, "left_out": len(images) - len(new), "by_intensity": by_intensity}
 
 
 def _summary(score: Mapping[str, Any]) -> str:

@@ -126,6 +126,17 @@ def of_tables(made: Made) -> list[list[tuple[str, float]]]:
     return columns
 
 
+def of_intensities(made: Made) -> list[str]:
+    """The accuracy on the animated test images of each intensity, for Tables 4 to 6."""
+    cells = []
+    for role in SKILLS:
+        rows = [row for row in answers(made, role, made.inputs.dataset_of(role), ".") if row["split"] == "test"]
+        for step in sorted({row["intensity"] for row in rows if row["intensity"]}):
+            of_step = [row for row in rows if row["intensity"] == step]
+            cells.append(shown_as([row["predicted"] == row["label"] for row in of_step], of_step))
+    return cells
+
+
 def of_groups(made: Made) -> list[str]:
     """The answers of ARM-1 and the labels by group: all warriors, then each posture."""
     assert made.inputs.faces
@@ -145,6 +156,7 @@ def test_every_share_on_the_page_is_computed_again(made: Made) -> None:
     cells = re.findall(r"<span>([\d,]+ of [\d,]+)</span> <span>([\d.]+ to [\d.]+)</span>", made.page)
     shown = [f"{counts}: {interval}" for counts, interval in cells]
     expected = [cell for column in of_tables(made) for cell, _ in column] + of_groups(made)
+    expected += of_intensities(made)
     assert Counter(shown) == Counter(expected) and len(shown) > 150
     shares = re.findall(r"<b>([\d.]+)\xa0%</b> <span>(\d+) of (\d+)</span>", made.page)
     assert all(abs(float(share) - 100 * int(k) / int(n)) < 0.051 for share, k, n in shares)

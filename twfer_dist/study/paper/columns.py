@@ -165,8 +165,16 @@ def csv_files(paper: Paper) -> dict[str, bytes]:
         for e in s.expressions
     ]
     rows = [row for number, column in scored for row in _csv_rows(number, column)]
+    graded = [(table.number, table.scores[-1]["split"], table.model, table.by_intensity) for table in paper.tables]
+    graded += [(7, score["asked_about"], score["model"], score["by_intensity"]) for score in paper.validity]
+    by_intensity = [
+        {"table": number, "column": column, "model": model, "intensity": row["intensity"], **_numbers(row)}
+        for number, column, model, found in graded
+        for row in found
+    ]
     return {
         "tables.csv": rows_to_csv(("table", "column", "model", "row", *numbers), rows),
+        "intensity.csv": rows_to_csv(("table", "column", "model", "intensity", *numbers[:-1]), by_intensity),
         "confusion.csv": rows_to_csv(("table", "model", "truth", *EXPRESSIONS), confusion),
         "shares.csv": rows_to_csv(("group", "model", "expression", *numbers), shares),
     }

@@ -1,6 +1,8 @@
 """The tables of the page in the paper's order, each with its title, its columns and what differs from the paper."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from twfer_dist.core.language import _, sentences
 from twfer_dist.study.inputs import NEW
@@ -23,6 +25,23 @@ class Entry:
     columns: list[Column] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     confusions: list[Confusion] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ByIntensity:
+    """Recognisers' accuracy on animated test images, by the intensity of their expression."""
+
+    heads: list[str]
+    rows: dict[float, list[Mapping[str, Any] | None]]  # by intensity, for each head; see intervals.as_dict
+
+
+def by_intensity(paper: Paper) -> ByIntensity:
+    """The recognisers of Tables 4 to 6, then those of Table 7, as far as they read animated images."""
+    named = [(words.recogniser(table), table.by_intensity) for table in paper.tables]
+    named += [(words.validity_reader(score), score["by_intensity"]) for score in paper.validity]
+    columns = {head: {row["intensity"]: row for row in rows} for head, rows in named if rows}
+    steps = sorted({step for column in columns.values() for step in column})
+    return ByIntensity(list(columns), {step: [column.get(step) for column in columns.values()] for step in steps})
 
 
 def entries(paper: Paper, people_are: str, warriors_are: str) -> list[Entry]:

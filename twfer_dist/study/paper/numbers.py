@@ -70,6 +70,7 @@ class ScoreTable:
     scores: list[dict[str, Any]]  # see metrics.scores: one for each part
     paper: dict[str, dict[str, float | None]]  # the paper's figures by part and row
     confusion: list[list[int]]  # of the test images, or of the last part
+    by_intensity: list[dict[str, Any]]  # see metrics.by_intensity: of the same images; empty for photographs
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def score_tables(inputs: PaperInputs, figures: PaperFigures) -> list[ScoreTable]
 
 def _score_table(role: str, inputs: PaperInputs, figures: PaperFigures) -> ScoreTable:
     model, dataset = inputs.models[role], inputs.dataset_of(role)
-    counts = _of(model, inputs.answers(model, dataset), dataset_images(dataset))
+    answers, images = inputs.answers(model, dataset), dataset_images(dataset)
+    counts = _of(model, answers, images)
     if not len(counts):
         raise UserError(
             f"'predictions' hold no answers of '{role}' to its own data set {dataset.uri}: predict that data set with "
@@ -115,6 +117,7 @@ def _score_table(role: str, inputs: PaperInputs, figures: PaperFigures) -> Score
     evaluations = metrics.evaluate(counts)
     number, config = TABLES.get(role), model.manifest.config
     parts = [e.split for e in evaluations]
+    last = images.filter(pc.equal(images["split"], parts[-1]))
     return ScoreTable(
         number=number,
         role=role,
@@ -127,6 +130,7 @@ def _score_table(role: str, inputs: PaperInputs, figures: PaperFigures) -> Score
         scores=metrics.scores(evaluations),
         paper={part: figures.column(number, part) for part in parts} if number else {},
         confusion=evaluations[-1].confusion.tolist(),
+        by_intensity=metrics.by_intensity(name_of(model), answers, last),
     )
 
 

@@ -15,15 +15,15 @@ from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.study.paper import words
 from twfer_dist.study.paper.columns import Paper, collect, csv_files
-from twfer_dist.study.paper.entries import Entry, entries
+from twfer_dist.study.paper.entries import ByIntensity, Entry, by_intensity, entries
 from twfer_dist.study.paper.figures import SHIPPED, PaperFigures, read_figures
 from twfer_dist.study.paper.numbers import TABLES, PaperInputs
 from twfer_dist.study.report import FRAME, page_environment, read_template
 from twfer_dist.study.similarity import SimilarityPictures, similarity_pictures
 
-VERSION = 1
+VERSION = 2
 PAGE = "paper.html"
-_OWN = ("scores", "groups", "agreement", "contradictions", "made")
+_OWN = ("scores", "intensity", "groups", "agreement", "contradictions", "made")
 _TEMPLATES = (*FRAME, "similarity.html.j2", *(f"paper/{name}.html.j2" for name in _OWN))
 _ROLES = (*TABLES, "finetuned")
 _FACES = ("warriors", "postures", "han", "american")
@@ -43,8 +43,8 @@ class PaperConfig(Settings):
 
 
 def paper_spec(inputs: PaperInputs, config: PaperConfig, figures: str = SHIPPED) -> StageSpec:
-    """The stage that writes `paper.html` (self-contained), `paper.json`, `tables.csv`, `confusion.csv` and
-    `shares.csv`.
+    """The stage that writes `paper.html` (self-contained), `paper.json`, `tables.csv`, `intensity.csv`,
+    `confusion.csv` and `shares.csv`.
 
     inputs: whatever there is of trainings, their data sets and predictions, faces and the validity test. A table whose
     inputs are absent is missing, and the page says so. figures: a file like `figures.yaml`. UserError where a
@@ -92,6 +92,7 @@ class _Section:
     title: str
     template: str
     entry: Entry | None = None
+    by_intensity: ByIntensity | None = None
 
 
 def render(paper: Paper, pictures: Sequence[SimilarityPictures], config: PaperConfig, output: str) -> str:
@@ -117,7 +118,12 @@ def render(paper: Paper, pictures: Sequence[SimilarityPictures], config: PaperCo
 def _parts(paper: Paper, config: PaperConfig) -> Iterator[tuple[str, list[_Section]]]:
     """The parts of the page with their sections."""
     found = entries(paper, config.people_are, config.warriors_are)
-    yield _("The seven tables"), [_Section(entry.id, entry.title, "paper/scores.html.j2", entry) for entry in found]
+    tables = [_Section(entry.id, entry.title, "paper/scores.html.j2", entry) for entry in found]
+    strengths = by_intensity(paper)
+    if strengths.rows:
+        title = _("How strong an expression has to be")
+        tables.append(_Section("intensity", title, "paper/intensity.html.j2", by_intensity=strengths))
+    yield _("The seven tables"), tables
     groups = [
         (paper.shares, _Section("groups", _("Which expressions the figures show"), "paper/groups.html.j2")),
         (paper.similarity, _Section("similarity", _("How alike the faces are"), "similarity.html.j2")),

@@ -119,6 +119,16 @@ def _animated(by_role: Mapping[str, ScoreTable], reading: Mapping[str, WarriorSc
         network=table.network,
         images=share_words(_last(table)["accuracy"]),
     )
+    if len(table.by_intensity) > 1:
+        weakest, strongest = table.by_intensity[0], table.by_intensity[-1]
+        yield _(
+            "On the weakest of these images, at {weak:.0f} % of the whole expression, it is right on {few}; on the "
+            "strongest, at {strong:.0f} %, on {many}.",
+            weak=100 * weakest["intensity"],
+            few=share_words(weakest),
+            strong=100 * strongest["intensity"],
+            many=share_words(strongest),
+        )
     scores = new_figures(reading[role].scores) if role in reading else None
     if scores:
         yield _(
@@ -193,6 +203,16 @@ def pairing(score: Mapping[str, Any]) -> str:
         ("animated", "animated"): _("learned from animated faces, reads animated ones"),
     }
     return pairings[score["trained_on"], score["asked_about"]]
+
+
+def recogniser(table: ScoreTable) -> str:
+    """The head of a recogniser's column where tables stand side by side."""
+    return _("Table {n}: {network}", n=table.number, network=table.network)
+
+
+def validity_reader(score: Mapping[str, Any]) -> str:
+    """The head of a column of Table 7 where tables stand side by side."""
+    return _("Table 7: {reader}", reader=pairing(score))
 
 
 def group(name: str) -> str:
