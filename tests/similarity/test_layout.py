@@ -1,9 +1,11 @@
 """Where faces lie on the map."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from twfer_dist.similarity.layout import PCA_WORDS, TSNE_WORDS, positions, sample_of
+from twfer_dist.similarity.layout import PCA_WORDS, TSNE_WORDS, even_sample, positions, sample_of
 
 
 @pytest.mark.parametrize(("number", "words"), [(1, PCA_WORDS), (2, PCA_WORDS), (12, PCA_WORDS), (60, TSNE_WORDS)])
@@ -30,3 +32,11 @@ def test_a_sample_is_the_same_among_more_faces() -> None:
     again = {more[k] for k in sample_of(more, 20, seed=4)}
     assert len(first) == len(again) == 20 and len(first & again) >= 14
     assert sample_of(ids[:5], 20).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_few_warriors_are_drawn_among_many_people() -> None:
+    groups = ["people"] * 900 + ["warriors"] * 12 + ["museum"] * 300
+    drawn = even_sample(groups, [f"face-{k}" for k in range(len(groups))], 100)
+    counts = Counter(groups[k] for k in drawn)
+    assert counts == {"people": 44, "warriors": 12, "museum": 44} and len(set(drawn.tolist())) == 100
+    assert drawn[drawn < 900].mean() == pytest.approx(450, abs=120)  # at random, not the first ones

@@ -72,7 +72,7 @@ def test_tiles_of_the_atlas_are_the_pictures() -> None:
 def test_the_picture_has_the_colours_of_the_legend(rows: list[dict[str, Any]]) -> None:
     faces = mapped(rows)
     (corpus, *_) = columns_of(rows)
-    shown = images.decode(map_page.picture(faces, corpus))
+    shown = images.decode(map_page.picture(faces, corpus, np.arange(len(rows))))
     assert shown is not None and shown.shape[1] == 1200
     for _, colour, _ in corpus.legend:
         distance = np.abs(shown.astype(int) - np.array(map_page._rgb(colour))).sum(2)

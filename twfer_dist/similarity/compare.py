@@ -20,12 +20,12 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.spreadsheet import rows_to_csv
 from twfer_dist.similarity import MAP, PICTURE, answer, map_page
 from twfer_dist.similarity.faces import CORPUS, EmbeddedFaces, parts_of, pictures_of, read_faces, sampled
-from twfer_dist.similarity.layout import MOST_FACES, positions, sample_of
+from twfer_dist.similarity.layout import MOST_FACES, even_sample, positions
 from twfer_dist.similarity.means import Similarity, similarities
 from twfer_dist.similarity.near import NearDuplicates, near_duplicates
 from twfer_dist.similarity.tables import NEAR_DUPLICATES, SIMILARITIES
 
-VERSION = 1
+VERSION = 2
 MOST_GROUPS = 20
 """Of a comparison: a column with more values groups nothing."""
 
@@ -158,9 +158,9 @@ def _write_map(
     pairs: Sequence[Mapping[str, Any]],
     config: SimilarityConfig,
 ) -> dict[str, Any]:
-    """map.html and map.jpg; what the picture shows: faces, total, method, and the colours' column and legend."""
+    """map.html and map.jpg; what they show: faces, total, drawn in the picture, method, column and legend."""
     ids = faces.rows["image_id"].to_pylist()
-    chosen = sample_of(ids, MOST_FACES, config.seed)
+    chosen = even_sample(faces.rows["corpus"].to_pylist(), ids, MOST_FACES, config.seed)
     shown = faces.take(chosen)
     places, method = positions(shown.vectors, config.seed)
     rows = shown.rows.to_pylist()
@@ -171,9 +171,11 @@ def _write_map(
     facts = {"corpora": sorted({row["corpus"] for row in rows}), "total": len(ids), "network": faces.network}
     with use_language(config.language):
         output.write_file(MAP, map_page.page(mapped, columns, pairs, facts).encode())
-    output.write_file(PICTURE, map_page.picture(mapped, first))
+    drawn = even_sample(first.of_face, [row["image_id"] for row in rows], map_page.PICTURE_FACES, config.seed)
+    output.write_file(PICTURE, map_page.picture(mapped, first, drawn))
     legend = [{"value": value, "colour": colour, "faces": count} for value, colour, count in first.legend]
-    return {"faces": len(rows), "total": len(ids), "method": method, "column": first.name, "legend": legend}
+    counts = {"faces": len(rows), "total": len(ids), "drawn": len(drawn)}
+    return {**counts, "method": method, "column": first.name, "legend": legend}
 
 
 KIND = StageKind(

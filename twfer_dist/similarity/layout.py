@@ -1,7 +1,9 @@
 """Where each face lies on the map: two dimensions in which faces with similar features are near each other."""
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -11,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from twfer_dist.core.language import mark
 
 MOST_FACES = 5000
-"""Of one map; of more, a random sample is shown."""
+"""Of one map; of more, a random sample is shown, as evenly from each corpus as can be."""
 
 FEW_FACES = 30
 """Below it t-SNE has too few neighbours to arrange, and the map shows the first two principal components."""
@@ -27,9 +29,23 @@ def sample_of(ids: Sequence[str], size: int, seed: int = 0) -> np.ndarray:
     """The indices, sorted, of a random sample of `size` ids; all where there are no more. An id's place in the draw
     depends on the id and the seed alone, so that a new face moves few others out.
     """
+    return np.array(sorted(_order(ids, seed)[:size]), np.int64)
+
+
+def _order(ids: Sequence[str], seed: int) -> list[int]:
+    """The indices of the ids as they are drawn."""
     keys = [hashlib.sha256(f"{seed}\0{one}".encode()).digest() for one in ids]
-    order = sorted(range(len(ids)), key=keys.__getitem__)
-    return np.array(sorted(order[:size]), np.int64)
+    return sorted(range(len(ids)), key=keys.__getitem__)
+
+
+def even_sample(groups: Sequence[Hashable], ids: Sequence[str], size: int, seed: int = 0) -> np.ndarray:
+    """The indices, sorted, of a random sample of `size` ids with as many of each group as of any other, as far as it
+    goes: a small group is whole before a larger one has more. groups: of each id.
+    """
+    order = _order(ids, seed)
+    turns: defaultdict[Hashable, Iterator[int]] = defaultdict(itertools.count)
+    by_turn = sorted((next(turns[groups[index]]), place) for place, index in enumerate(order))
+    return np.array(sorted(order[place] for _, place in by_turn[:size]), np.int64)
 
 
 def positions(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:

@@ -31,7 +31,10 @@ _MOST_VALUES = 24  # of a column: one with more is no grouping
 _FEW, _LARGE_TILE, _SMALL_TILE = 1500, 96, 64  # tiles of the atlas in pixels: large for few faces
 _QUALITY = 80
 _PAIRS = 60  # near-duplicates on the page
-_PICTURE_WIDTH, _PICTURE_FACES = 1200, 400
+_PICTURE_WIDTH = 1200
+
+PICTURE_FACES = 400
+"""Of the picture, which shows fewer than the page."""
 
 
 @dataclass(frozen=True)
@@ -150,17 +153,16 @@ def _atlas(pictures: Sequence[bytes], tile: int, across: int) -> np.ndarray:
     return atlas
 
 
-def picture(faces: MapFaces, column: Column) -> bytes:
-    """The map as a JPEG of 1200 pixels in width: the first 400 faces, framed in their colour of `column`."""
-    number = min(len(faces.rows), _PICTURE_FACES)
-    tile = int(np.clip(_PICTURE_WIDTH / math.sqrt(max(number, 1)) * 0.55, 36, 120))
-    xy = faces.positions[:number]
-    low, high = (xy.min(0), xy.max(0)) if number else (np.zeros(2), np.ones(2))
+def picture(faces: MapFaces, column: Column, drawn: np.ndarray) -> bytes:
+    """The map as a JPEG of 1200 pixels in width: the faces `drawn` (indices), framed in their colour of `column`."""
+    tile = int(np.clip(_PICTURE_WIDTH / math.sqrt(max(len(drawn), 1)) * 0.55, 36, 120))
+    xy = faces.positions[drawn]
+    low, high = (xy.min(0), xy.max(0)) if len(drawn) else (np.zeros(2), np.ones(2))
     scale = (_PICTURE_WIDTH - tile - 2) / max(float(high[0] - low[0]), 0.4)
     height = int(min((high[1] - low[1]) * scale, _PICTURE_WIDTH) + tile + 2)
     canvas = np.full((height, _PICTURE_WIDTH, 3), _rgb(_PAPER), np.uint8)
     frame = max(3, tile // 16)
-    for index, (x, y) in enumerate(((xy - low) * scale).astype(int)):
+    for index, (x, y) in zip(drawn, ((xy - low) * scale).astype(int), strict=True):
         colour = _rgb(column.legend[column.of_face[index]][1])
         tiled = np.full((tile, tile, 3), colour, np.uint8)
         inner = images.resize_square(_picture(faces.pictures[index]), tile - 2 * frame)

@@ -55,7 +55,7 @@ class SimilarityStudy:
     networks: list[NetworkSimilarities]
     near_duplicates: dict[str, Any]  # pairs, listed, network
     leakage: list[dict[str, Any]]  # see compare.leakage
-    map: dict[str, Any]  # faces, total, method, column, legend
+    map: dict[str, Any]  # faces, total, drawn, method, column, legend
 
     def duplicates_said(self) -> list[str]:
         return answer.near_answer(self.near_duplicates["pairs"], self.leakage)
