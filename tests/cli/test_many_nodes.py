@@ -1,4 +1,4 @@
-"""The whole road on three nodes whose only shared storage is S3, two of which die on the way."""
+"""The whole road on three nodes whose only shared storage is S3: workers die, one after a notice, and the head."""
 
 import contextlib
 import csv

@@ -39,9 +39,10 @@ def by_intensity(paper: Paper) -> ByIntensity:
     """The recognisers of Tables 4 to 6, then those of Table 7, as far as they read animated images."""
     named = [(words.recogniser(table), table.by_intensity) for table in paper.tables]
     named += [(words.validity_reader(score), score["by_intensity"]) for score in paper.validity]
-    columns = {head: {row["intensity"]: row for row in rows} for head, rows in named if rows}
-    steps = sorted({step for column in columns.values() for step in column})
-    return ByIntensity(list(columns), {step: [column.get(step) for column in columns.values()] for step in steps})
+    named = [(head, rows) for head, rows in named if rows]
+    columns = [{row["intensity"]: row for row in rows} for _head, rows in named]
+    steps = sorted({step for column in columns for step in column})
+    return ByIntensity([head for head, _rows in named], {step: [c.get(step) for c in columns] for step in steps})
 
 
 def entries(paper: Paper, people_are: str, warriors_are: str) -> list[Entry]:
