@@ -17,8 +17,8 @@ demo: $(READY)  ## from photographs to a report, on the corpus that ships; about
 test: lint  ## lint, then the tests, on real Ray and real MLflow
 	@$(BIN)/python -m pytest -m "not long" -n 2
 
-test-all: lint  ## the same and the long tier: kills, S3, job submission, benchmarks, the wheel
-	@$(BIN)/python -m pytest
+test-all: test  ## the same and the long tier: kills, S3, job submission, benchmarks, the wheel
+	@$(BIN)/python -m pytest -m long
 
 lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check
