@@ -191,6 +191,25 @@ def test_corrected_shares_are_computed_again(made: Made) -> None:
         assert low <= share <= high and f"{share:.1f} % {low:.1f} to {high:.1f}" in text
 
 
+def test_both_recognisers_are_compared_on_the_same_photographs(made: Made) -> None:
+    """ARM-1 beside ARM of people, on what neither has seen; the difference from every photograph's two answers."""
+    told = made.content["same_photographs"]
+    new = [{row["image_id"]: row for row in read_warriors(made, role)[False] if row["label"]}
+        for role in ("arm_people", "arm_1")]  # fmt: skip
+    ids = sorted(new[0].keys() & new[1].keys())
+    people, animated = (np.array([rows[i]["predicted"] == rows[i]["label"] for i in ids]) for rows in new)
+    figures = [f"{new[0][i]['corpus']}/{new[0][i]['figure_id']}" for i in ids]
+    assert told["right_people"]["k"] == people.sum() and told["right_animated"]["k"] == animated.sum()
+    assert told["right_people"]["n"] == len(ids) and told["right_people"]["figures"] == len(set(figures))
+    gained = animated.astype(float) - people
+    assert told["difference"] == pytest.approx(gained.mean(), abs=1e-6)
+    spread = np.std([gained[np.array(figures) == name].sum() for name in set(figures)], ddof=1)
+    half = 2 * spread * np.sqrt(len(set(figures))) / len(ids)
+    assert told["high"] - told["low"] == pytest.approx(2 * half, rel=0.15)
+    assert f"{100 * told['difference']:+.1f} points" in made.page
+    assert "does harm here." in made.page  # the drawn recogniser of people is the better one
+
+
 def test_both_averages_are_computed_again(made: Made) -> None:
     shown = [float(value) for value in re.findall(r"<b>([\d.]+)</b> <span>\d expressions", made.page)]
     means = [np.mean([value for _, value in column[:-1]]) for column in of_tables(made)]

@@ -20,6 +20,7 @@ from twfer_dist.study.paper.numbers import (
     score_tables,
     warrior_scores,
 )
+from twfer_dist.study.paper.paired import Paired, same_photographs
 from twfer_dist.study.similarity import SimilarityStudy, similarity_studies
 
 ACCURACY, BALANCED, PRINTED = "accuracy", "balanced_accuracy", "printed"
@@ -35,6 +36,7 @@ class Paper:
 
     tables: list[ScoreTable]
     warriors: list[WarriorScores]
+    same_photographs: Paired | None
     validity: list[dict[str, Any]]  # see validity_spec
     validity_paper: dict[str, dict[str, float | None]]  # the paper's Table 7 by column and row
     warriors_paper: dict[str, float | None]  # the paper's Table 3 by row
@@ -73,6 +75,7 @@ def collect(inputs: PaperInputs, named: Mapping[str, Artifact], figures: PaperFi
     return Paper(
         tables=score_tables(inputs, figures),
         warriors=warrior_scores(inputs),
+        same_photographs=same_photographs(inputs),
         validity=inputs.validity.results["scores"] if inputs.validity else [],
         validity_paper={column: figures.column(7, column) for column in ("real", "animated")},
         warriors_paper=figures.column(3, "labelled"),

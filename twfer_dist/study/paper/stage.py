@@ -21,7 +21,7 @@ from twfer_dist.study.paper.numbers import TABLES, PaperInputs
 from twfer_dist.study.report import FRAME, page_environment, read_template
 from twfer_dist.study.similarity import SimilarityPictures, similarity_pictures
 
-VERSION = 2
+VERSION = 3
 PAGE = "paper.html"
 _OWN = ("scores", "intensity", "groups", "agreement", "contradictions", "made")
 _TEMPLATES = (*FRAME, "similarity.html.j2", *(f"paper/{name}.html.j2" for name in _OWN))

@@ -8,6 +8,7 @@ from twfer_dist.study.groups import LEVEL
 from twfer_dist.study.paper.columns import Paper
 from twfer_dist.study.paper.figures import AVERAGE
 from twfer_dist.study.paper.numbers import PEOPLE, ScoreTable, Shares, WarriorScores, new_figures
+from twfer_dist.study.paper.paired import in_words
 from twfer_dist.study.words import faces, figures, percent, share_words
 
 PAPER_SIZE, PAPER_EPOCHS = 224, 40
@@ -82,7 +83,7 @@ def answer(paper: Paper) -> list[str]:
         paragraph
         for paragraph in (
             sentences(_claim(by_role, reading, paper.warriors_paper[AVERAGE])),
-            sentences(_animated(by_role, reading)),
+            sentences((*_animated(by_role, reading), *in_words(paper.same_photographs))),
             _splits(by_role),
             _validity(paper.validity),
         )
