@@ -144,6 +144,7 @@ def faces(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Artifa
     return output
 
 
+@pytest.mark.long
 def test_copies_count_as_one_figure_and_are_listed(faces: Artifact, tmp_path: Path) -> None:
     rows = faces.table("faces", schema.FACES).to_pylist()
     assert len(rows) == 24 and {row["path"][:2]: row["figure_id"] for row in rows} == {
@@ -162,6 +163,7 @@ def test_copies_count_as_one_figure_and_are_listed(faces: Artifact, tmp_path: Pa
     assert fresh.manifest.reused is None and fresh.digest == faces.digest  # reused rows were revised too
 
 
+@pytest.mark.long
 def test_copies_are_in_one_part_of_a_split(faces: Artifact, tmp_path: Path) -> None:
     config = DatasetConfig(include=("photographs",), split="by_figure", ratios=(7, 3))
     dataset = run_stage(dataset_spec([faces], [], config), str(tmp_path), quiet=True)
@@ -173,6 +175,7 @@ def test_copies_are_in_one_part_of_a_split(faces: Artifact, tmp_path: Path) -> N
     assert len(splits_of) == 8 and all(len(names) == 1 for names in splits_of.values())
 
 
+@pytest.mark.long
 def test_copies_in_both_parts_of_a_given_split_are_reported(faces: Artifact, tmp_path: Path) -> None:
     config = DatasetConfig(include=("photographs",), split="given")
     dataset = run_stage(dataset_spec([faces], [], config), str(tmp_path), quiet=True)
@@ -180,6 +183,7 @@ def test_copies_in_both_parts_of_a_given_split_are_reported(faces: Artifact, tmp
     assert dataset.results["summary"][1].startswith("8 of 8 figures")
 
 
+@pytest.mark.long
 def test_the_report_mentions_copies(faces: Artifact, tmp_path: Path) -> None:
     report = run_stage(report_spec([], faces=[faces], config=ReportConfig(pictures=1)), str(tmp_path), quiet=True)
     page = storage.read_bytes(report.path("index.html")).decode()

@@ -30,6 +30,7 @@ def finished_sweep(out: str, best: TrainConfig) -> Artifact:
     return run_stage(StageSpec("sweep", 1, {}, {}, {}, {}, do), out, quiet=True)
 
 
+@pytest.mark.long
 def test_a_sweeps_winner_is_trained_then_refitted(mlflow_uri: str, tmp_path: Path) -> None:
     out, tracking = str(tmp_path), Tracking(mlflow_uri, "champion")
     images = dataset(out, {"train": 6, "validation": 2, "test": 2})
