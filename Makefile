@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast test-all lint docs chaos
+.PHONY: help demo test test-all lint docs chaos
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -14,10 +14,7 @@ help:  ## show this list
 demo: $(READY)  ## from photographs to a report, on the corpus that ships; about eight minutes on two cores
 	@$(BIN)/twfer run package:recipes/demo.yaml
 
-test: $(READY)  ## lint, and the tests beside it, on real Ray and real MLflow
-	@$(MAKE) --no-print-directory --jobs 2 lint fast
-
-fast: $(READY)
+test: lint  ## lint, then the tests, on real Ray and real MLflow
 	@$(BIN)/python -m pytest -m "not long" -n 2
 
 test-all: test  ## the same and the long tier: kills, S3, job submission, benchmarks, the wheel
