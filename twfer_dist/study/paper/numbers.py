@@ -141,7 +141,7 @@ def warrior_scores(inputs: PaperInputs) -> list[WarriorScores]:
     for role in (*PEOPLE, "resnet18_animated", "arm_1", "arm_2"):
         if faces is None or role not in inputs.models:
             continue
-        counts = warrior_counts(role, faces, inputs)
+        counts = face_counts(role, faces, inputs)
         evaluations = metrics.evaluate(counts)
         if evaluations:
             confusion = {e.split: e.confusion.tolist() for e in evaluations}
@@ -151,7 +151,7 @@ def warrior_scores(inputs: PaperInputs) -> list[WarriorScores]:
     return scores
 
 
-def warrior_counts(role: str, faces: Artifact, inputs: PaperInputs) -> pa.Table:
+def face_counts(role: str, faces: Artifact, inputs: PaperInputs) -> pa.Table:
     """The count table of a recogniser's answers to faces; split: whether the figure is in its training images."""
     rows = faces.scan("faces", FACES).to_table(columns=["face_id", "corpus", "figure_id"]).sort_by("face_id")
     split = seen_or_new(rows, ReportInputs(datasets=[inputs.dataset_of(role)]))
@@ -175,7 +175,7 @@ def group_shares(inputs: PaperInputs, figures: PaperFigures) -> tuple[list[Share
         role = next((r for r in READERS if r in inputs.models and inputs.answers(inputs.models[r], faces)), None)
         if role is None:
             continue
-        counts = warrior_counts(role, faces, inputs)
+        counts = face_counts(role, faces, inputs)
         if name == "postures" and GROUP + POSTURE in counts.column_names:
             values = counts[GROUP + POSTURE]
             named = groups.examine(POSTURE, values.drop_null(), len(counts), named=True).names

@@ -13,7 +13,7 @@ from twfer_dist.core.language import _
 from twfer_dist.core.schema import figures
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.study.inputs import NEW
-from twfer_dist.study.paper.numbers import PEOPLE, PaperInputs, warrior_counts
+from twfer_dist.study.paper.numbers import PEOPLE, PaperInputs, face_counts
 from twfer_dist.study.words import photographs
 
 ANIMATED = ("arm_1", "arm_2", "resnet18_animated")
@@ -45,7 +45,7 @@ def same_photographs(inputs: PaperInputs) -> Paired | None:
     faces = (inputs.faces or {}).get("warriors")
     if faces is None or None in roles:
         return None
-    read = [_by_figure(warrior_counts(str(role), faces, inputs)) for role in roles]
+    read = [_by_figure(face_counts(str(role), faces, inputs)) for role in roles]
     shared = sorted(name for name in read[0].keys() & read[1].keys() if read[0][name][1] == read[1][name][1])
     if len(shared) < 2:
         return None
