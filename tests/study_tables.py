@@ -210,8 +210,12 @@ def make_training(
         "validation_held_out": False,
         "held_out": held_out,
     }
-    spec = StageSpec("train", 1, {"dataset": dataset}, config, {}, {}, lambda output: output.results.update(results))
-    return run_stage(spec, out, quiet=True)
+
+    def do(stage_output: StageOutput) -> None:
+        stage_output.write_file("weights", f"{config.network} {config.seed}".encode())  # no two trainings end alike
+        stage_output.results.update(results)
+
+    return run_stage(StageSpec("train", 1, {"dataset": dataset}, config, {}, {}, do), out, quiet=True)
 
 
 def make_sweep(out: str, dataset: Artifact) -> Artifact:

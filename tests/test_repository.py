@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,13 @@ def test_networks_losses_and_training_steps_import_no_ray() -> None:
         if room != "engine" and any(name.split(".")[0] == "ray" for name in imports(path))
     }
     assert with_ray <= RAY_FILES
+
+
+def test_a_worker_that_reads_or_animates_imports_no_mlflow() -> None:
+    """Each process of a stage would wait a second for it, and as long again for all of SciPy's distributions."""
+    script = "import sys, twfer_dist.faces.stage, twfer_dist.synthesis.stage; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    assert not {"mlflow", "scipy.stats", "ray"} & set(done.stdout.split())
 
 
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:

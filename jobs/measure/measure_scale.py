@@ -1,13 +1,14 @@
 """The cost of the engine at several numbers of planned ids, each with an image of random bytes that a step gives it.
 
     python jobs/measure/measure_scale.py 20000 200000 2000000
-    python jobs/measure/measure_scale.py --bytes 30000 100000
+    python jobs/measure/measure_scale.py --bytes 30000 --milliseconds 15 100000
     python jobs/measure/measure_scale.py --plan 100000 100000000
 
 Each size runs in a process of its own, the driver. Prints a JSON object for each: the milliseconds for each id, the
 seconds of the finish and its share, the driver's peak memory beyond what Ray takes at its start, the megabytes that it
-read and wrote, the number of files, and the seconds of a second start that has nothing to do. --plan: plan only, where
-workers write the ids, their paths and row keys.
+read and wrote, the number of files, and the seconds of a second start that has nothing to do. --milliseconds: the step
+takes so long for each id (animating an image takes 15 on one core), asleep. --plan: plan only, where workers write the
+ids, their paths and row keys.
 """
 
 import argparse
@@ -48,8 +49,9 @@ def planned(start: int, size: int) -> pa.Table:
     return pa.table({"id": [f"{k:016x}" for k in numbers], "path": [f"room/{k % 97}/{k}.jpg" for k in numbers]})
 
 
-def with_images(table: pa.Table, bytes_each: int) -> pa.Table:
-    """The rows with images that do not compress."""
+def with_images(table: pa.Table, bytes_each: int, milliseconds: float) -> pa.Table:
+    """The rows with images that do not compress, after `milliseconds` for each."""
+    time.sleep(len(table) * milliseconds / 1000)
     rng = np.random.default_rng(int(table["id"][0].as_py(), 16))
     columns = {
         "image": pa.array([rng.bytes(bytes_each) for _ in range(len(table))], pa.binary()),
@@ -85,17 +87,18 @@ class Driver:
         return int(values["rchar"]) + int(values["wchar"])
 
 
-def run_scale(size: int, bytes_each: int, out: str) -> dict[str, float]:
+def run_scale(size: int, bytes_each: int, milliseconds: float, out: str) -> dict[str, float]:
     """Run the stage at one size in this process."""
+    given = {"bytes_each": bytes_each, "milliseconds": milliseconds}
     plan = Plan(partial(planned, size=size), range(0, size, ROWS_PER_PART))
 
     def do(output: StageOutput) -> None:
-        step = Step(partial(with_images, bytes_each=bytes_each))
+        step = Step(partial(with_images, **given))
         output.map(plan, [step], rows_per_shard=ROWS_PER_SHARD, reuse_key_columns=KEY_COLUMNS)
         output.finish = timed(output.finish, finishes)  # type: ignore[method-assign]
 
     finishes: list[float] = []
-    spec = StageSpec("scale", 1, {}, {"size": size, "bytes": bytes_each}, {}, {".": ROWS}, do)
+    spec = StageSpec("scale", 1, {}, {"size": size, **given}, {}, {".": ROWS}, do)
     driver = Driver()
     output = run_stage(spec, out, quiet=True)
     used, started = driver.used(), time.monotonic()
@@ -131,17 +134,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the engine at several numbers of planned ids.")
     parser.add_argument("sizes", nargs="+", type=int, metavar="IDS")
     parser.add_argument("--bytes", type=int, default=100, help="of each image")
+    parser.add_argument("--milliseconds", type=float, default=0, help="that the step takes for each id")
     parser.add_argument("--plan", action="store_true", help="only plan")
     parser.add_argument("--run", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
         (size,) = options.sizes
-        used = run_plan(size, options.run) if options.plan else run_scale(size, options.bytes, options.run)
+        given = (size, options.bytes, options.milliseconds, options.run)
+        used = run_plan(size, options.run) if options.plan else run_scale(*given)
         print(json.dumps({"ids": size, **{name: round(value, 4) for name, value in used.items()}}))
         return
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, __file__, "--run", folder, "--bytes", str(options.bytes), str(size)]
+            step = ["--bytes", str(options.bytes), "--milliseconds", str(options.milliseconds)]
+            command = [sys.executable, __file__, "--run", folder, *step, str(size)]
             subprocess.run([*command, *(["--plan"] if options.plan else [])], check=True)
 
 

@@ -46,6 +46,14 @@ def test_photographs_on_failing_storage(ray_cluster: None, s3: Server) -> None:
     )
 
 
+def test_names_with_a_number_sign_are_whole_in_a_bucket(s3: Server) -> None:
+    """As those of the frames of a video."""
+    for second in "12":
+        storage.write_bytes(storage.join(s3.uri("frames"), f"tour.mp4#t={second}.jpg"), second.encode())
+    assert storage.list_files(s3.uri("frames")) == ["tour.mp4#t=1.jpg", "tour.mp4#t=2.jpg"]
+    assert storage.read_bytes(storage.join(s3.uri("frames"), "tour.mp4#t=1.jpg")) == b"1"
+
+
 @pytest.mark.long
 def test_photographs_are_read_several_at_a_time(ray_cluster: None, s3: Server) -> None:
     """To hide the latency of remote storage: here it answers only once four photographs are requested at once."""

@@ -69,13 +69,25 @@ def test_what_cannot_be_told_is_not_estimated(tmp_path: Path) -> None:
 
 def test_rates_of_two_amounts_tell_the_start(tmp_path: Path) -> None:
     def took(amount: float) -> Measured:
-        return Measured("faces", "photographs", amount, 20 + 0.25 * amount, int(1000 * amount), 10**9)
+        return Measured("faces", "photographs", amount, 1, 20 + 0.25 * amount, int(1000 * amount), 10**9)
 
     measure([took(100), took(900)]).save(str(tmp_path / "rates.json"))
     rate = load_rates(str(tmp_path / "rates.json")).rates["faces"]
     assert (rate.start, rate.cpu, rate.bytes, rate.stages) == (20, 0.25, 1000, 2)
     alone = measure([took(100)]).rates["faces"]
     assert (alone.start, alone.cpu) == (0, 0.45)
+
+
+def test_each_trial_of_a_sweep_pays_for_its_start(tmp_path: Path) -> None:
+    def took(trials: int, amount: float) -> Measured:
+        return Measured("sweep arm float32", "megapixels", amount, trials, 15 * trials + 2 * amount, 1, 10**9)
+
+    rates = measure([took(2, 10), took(3, 60)])
+    sweep = {"kind": "sweep", "dataset": "data", "trials": 4, "train": {"network": "arm", "size": 100, "epochs": 3}}
+    stages = stages_of(tmp_path, rates, stages=STAGES | {"sweep": sweep})
+    trained = amounts(stages)["arm"]
+    assert amounts(stages)["sweep"] == pytest.approx(4 * trained)
+    assert stages["sweep"].cpu_hours == pytest.approx(4 * (15 + 2 * trained) / 3600)
 
 
 def test_a_file_that_holds_no_rates_is_refused(tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ def outputs(
     """Predictions of the faces, and then of the faces and the data set, on two actors."""
     out = str(tmp_path_factory.mktemp("predicted"))
     return [
-        run_stage(predict_spec(inputs, [model], CONFIG, actors=2), out, quiet=True)
-        for inputs in ([faces], [faces, images])
+        run_stage(predict_spec(inputs, [model], CONFIG, actors=actors), out, quiet=True)
+        for inputs, actors in (([faces], 1), ([faces, images], 2))
     ]
 
 

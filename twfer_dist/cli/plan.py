@@ -67,24 +67,26 @@ def bench_rates_command(recipes: Sequence[str], save: str, as_json: bool) -> Non
 
 
 def _print(planned: dict[str, Any]) -> None:
-    click.echo(f"{planned['recipe']}: CPU seconds by {planned['rates']}")
+    stages = planned["stages"]
+    names = max([5, *(len(stage["name"]) for stage in stages)])
+    sums = max([8, *(len(stage["sum"] or "") for stage in stages)])
     priced = f"  {planned['currency']:>9}" if planned["priced"] else ""
     wall = f"  {'hours':>8}" if planned["cluster"] else ""
+    click.echo(f"{planned['recipe']}: CPU seconds by {planned['rates']}")
     click.echo(
-        f"  {'':<9} {'stage':<20} {'sum':<46} {'CPU hours':>9}  {'GPU hours':>9}  {'memory':>7}  {'written':>8}{wall}"
-        f"{priced}"
+        f"  {'':<9} {'stage':<{names}} {'sum':<{sums}} {'CPU hours':>9}  {'GPU hours':>9}  {'memory':>7}  "
+        f"{'written':>8}{wall}{priced}"
     )
-    for stage in planned["stages"]:
-        start = f"  {stage['state']:<9} {stage['name']:<20} "
+    for stage in stages:
+        start = f"  {stage['state']:<9} {stage['name']:<{names}} "
         if stage["cpu_hours"] is None:
             click.echo(f"{start}not estimated: {stage['reason']}")
             continue
-        click.echo(f"{start}{stage['sum']:<46} {_costs(stage, planned)}")
+        click.echo(f"{start}{stage['sum']:<{sums}} {_costs(stage, planned)}")
         if took := stage["took"]:
-            click.echo(
-                f"  {'':<9} {'':<20} {'it took':<46} {_costs(took, planned | {'cluster': None, 'priced': False})}"
-            )
-    click.echo(f"  {'to do':<9} {'all that is estimated':<67} {_costs(planned['total'], planned)}")
+            costs = _costs(took, planned | {"cluster": None, "priced": False})
+            click.echo(f"  {'':<9} {'':<{names}} {'it took':<{sums}} {costs}")
+    click.echo(f"  {'to do':<9} {'all that is estimated':<{names + 1 + sums}} {_costs(planned['total'], planned)}")
     for line in planned["remarks"]:
         click.echo(line)
 

@@ -8,9 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from mlflow import MlflowClient
+from typing import TYPE_CHECKING, Any
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import mlflow_model, storage
@@ -19,6 +17,9 @@ from twfer_dist.engine.journal import Journal, without_password
 from twfer_dist.engine.lease import Holder
 from twfer_dist.engine.mlflow_model import Registration
 from twfer_dist.engine.mlflow_store import LOG_TIMEOUT_S, REJECTED, Store, Unavailable, explain, request_timeout
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,14 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from mlflow import MlflowClient
+from typing import TYPE_CHECKING
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine import storage
 from twfer_dist.engine.journal import without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 CHECK_TIMEOUT_S = 10
 """How long a request waits for an answer before the work starts; it is tried twice."""

@@ -38,10 +38,10 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         if not uri.startswith("s3://"):
             return pafs.FileSystem.from_uri(uri)
-        parts = urllib.parse.urlsplit(uri)
-        return _bucket(parts.netloc, parts.query), urllib.parse.unquote(
-            parts.netloc.rpartition("@")[2] + parts.path
-        ).rstrip("/")
+        address, _, query = uri.partition("?")  # by hand: a # in a name, as frames of videos have, begins no fragment
+        bucket, _, path = address.removeprefix("s3://").partition("/")
+        name = bucket.rpartition("@")[2]
+        return _bucket(bucket, query), urllib.parse.unquote(f"{name}/{path}").rstrip("/")
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{uri} cannot be reached ({error}): check the name and your access to it.") from error
 

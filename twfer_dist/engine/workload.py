@@ -40,7 +40,8 @@ class Workload:
     """The work of a stage: `amount` of `unit` at the measured rate called `rate`.
 
     content: of the stage's output. processes: how many processes can share the work; None: as many as there are.
-    assumed: what is not known before, in phrases.
+    assumed: what is not known before, in phrases. starts: how often what a start takes is to be paid; the trials of a
+    sweep each start a process, import torch in it and build a network.
     """
 
     rate: str
@@ -49,3 +50,4 @@ class Workload:
     content: Content
     processes: int | None = None
     assumed: tuple[str, ...] = ()
+    starts: int = 1

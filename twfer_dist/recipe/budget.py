@@ -51,7 +51,8 @@ def _stage(stage: Estimate, cost: Cost | None) -> dict[str, Any]:
     rate, took = stage.rate, stage.took
     spelt_out = None
     if rate and stage.workload:
-        spelt_out = f"{stage.amount:,.0f} {stage.workload.unit} x {rate.cpu:g} s + {rate.start:g} s"
+        starts = f"{stage.starts} x " if stage.starts > 1 else ""
+        spelt_out = f"{stage.amount:,.0f} {stage.workload.unit} x {rate.cpu:g} s + {starts}{rate.start:g} s"
         spelt_out += f", {stage.done:.0%} is done" if stage.done else ""
     return {
         "name": stage.stage.name,

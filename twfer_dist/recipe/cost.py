@@ -48,8 +48,13 @@ class Estimate:
         return self.workload.amount * (1 - share) * (1 - self.done)
 
     @property
+    def starts(self) -> int:
+        assert self.workload
+        return self.workload.starts
+
+    @property
     def cpu_hours(self) -> float | None:
-        return (self.rate.start + self.amount * self.rate.cpu) / 3600 if self.rate else None
+        return (self.starts * self.rate.start + self.amount * self.rate.cpu) / 3600 if self.rate else None
 
     @property
     def gpu_hours(self) -> float | None:
@@ -57,7 +62,7 @@ class Estimate:
 
     @property
     def bytes(self) -> float | None:
-        return self.rate.start_bytes + self.amount * self.rate.bytes if self.rate else None
+        return self.starts * self.rate.start_bytes + self.amount * self.rate.bytes if self.rate else None
 
     @property
     def took(self) -> Measured | None:
@@ -70,7 +75,7 @@ class Estimate:
         fs, path = storage.resolve(self.artifact.uri)
         size = sum(file.size or 0 for file in fs.get_file_info(pafs.FileSelector(path, recursive=True)))
         used = (manifest.cpu_seconds, size, manifest.peak_bytes)
-        return Measured(self.workload.rate, self.workload.unit, self.amount, *used)
+        return Measured(self.workload.rate, self.workload.unit, self.amount, self.starts, *used)
 
 
 def estimate(recipe: Recipe, rates: Rates, photographs: int | None = None) -> list[Estimate]:

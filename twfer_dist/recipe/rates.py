@@ -26,10 +26,10 @@ class Rate(Settings):
     """The cost of one kind of work. CPU seconds are those of one CPU as the operating system counts them."""
 
     unit: str  # what is counted
-    start: _Number = 0.0  # CPU seconds of a stage, however much it does
+    start: _Number = 0.0  # CPU seconds of a start, however much is done after it
     cpu: _Number = 0.0  # CPU seconds for each unit
     gpu: _Number = 0.0  # GPU seconds for each unit
-    start_bytes: _Number = 0.0  # written by a stage, however much it does
+    start_bytes: _Number = 0.0  # written for each start
     bytes: _Number = 0.0  # written for each unit
     memory: _Number | None = None  # bytes of the largest process of the largest stage
     stages: Annotated[int, Range(0, 10**9)] = 0  # that it was measured on
@@ -38,11 +38,12 @@ class Rate(Settings):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a finished stage took. amount: in units, of which reused rows are no part."""
+    """What a finished stage took. amount: in units, of which reused rows are no part. starts: as of its `Workload`."""
 
     rate: str
     unit: str
     amount: float
+    starts: int
     cpu_seconds: float
     bytes: int
     peak_bytes: int
@@ -87,8 +88,9 @@ def measure(stages: Iterable[Measured]) -> Rates:
 
 def _rate(stages: list[Measured]) -> Rate:
     amounts = np.array([stage.amount for stage in stages])
-    start, cpu = _fit(amounts, [stage.cpu_seconds for stage in stages])
-    start_bytes, each_bytes = _fit(amounts, [stage.bytes for stage in stages])
+    starts = np.array([stage.starts for stage in stages])
+    start, cpu = _fit(starts, amounts, [stage.cpu_seconds for stage in stages])
+    start_bytes, each_bytes = _fit(starts, amounts, [stage.bytes for stage in stages])
     largest = max(stages, key=lambda stage: stage.amount)
     return Rate(
         stages[0].unit,
@@ -101,12 +103,14 @@ def _rate(stages: list[Measured]) -> Rate:
     )
 
 
-def _fit(amounts: np.ndarray, values: Sequence[float]) -> tuple[float, float]:
-    """The start and what each unit adds, neither below 0; relative errors count, so that small stages have a say."""
+def _fit(starts: np.ndarray, amounts: np.ndarray, values: Sequence[float]) -> tuple[float, float]:
+    """What a start takes and what each unit adds, neither below 0; relative errors count, so that small stages have a
+    say.
+    """
     of_stages = np.maximum(values, 0.1)
-    if len(set(amounts)) == 1:
+    if len(set(amounts / starts)) == 1:
         return 0.0, float((of_stages / amounts).mean())
-    start, each = nnls(np.stack([1 / of_stages, amounts / of_stages], 1), np.ones(len(amounts)))[0]
+    start, each = nnls(np.stack([starts / of_stages, amounts / of_stages], 1), np.ones(len(amounts)))[0]
     return float(start), float(each)
 
 

@@ -9,13 +9,16 @@ FORWARD = 1 / 3
 """Of an image's forward and backward pass: the forward pass, which is all that a validation image costs."""
 
 
-def expected_training(config: TrainConfig, dataset: Content, compute: Compute) -> Workload:
-    """The pixels that pass through the network: of training images forward and backward, of others forward."""
+def expected_training(config: TrainConfig, dataset: Content, compute: Compute, work: str = "train") -> Workload:
+    """The pixels that pass through the network: of training images forward and backward, of others forward.
+
+    work: the first word of the rate's name.
+    """
     train, validation = (dataset.parts.get(part, 0) for part in ("train", "validation"))
     if not validation:
         train, validation = (1 - HELD_OUT) * train, HELD_OUT * train
     images = config.epochs * (train + FORWARD * validation) + FORWARD * dataset.rows
     assumed = ("trainings run to their last epoch",) if config.patience else ()
-    rate = f"train {config.network} {config.precision}" + (" on a GPU" if compute.gpus else "")
+    rate = f"{work} {config.network} {config.precision}" + (" on a GPU" if compute.gpus else "")
     model = Content(model=f"{config.network} {config.size}")
     return Workload(rate, images * config.size**2 / 1e6, "megapixels", model, max(1, compute.workers), assumed)

@@ -259,10 +259,15 @@ def _build(request: Request) -> StageSpec:
 
 
 def _workload(request: Request) -> Workload:
-    one = expected_training(request.config.train, request.one("dataset"), request.compute)
-    assumed = (*one.assumed, "no trial is stopped early")
-    amount = request.config.count * one.amount
-    return dataclasses.replace(one, amount=amount, processes=request.compute.actors, assumed=assumed)
+    one = expected_training(request.config.train, request.one("dataset"), request.compute, work="sweep")
+    trials = request.config.count
+    return dataclasses.replace(
+        one,
+        amount=trials * one.amount,
+        processes=request.compute.actors,
+        assumed=(*one.assumed, "no trial is stopped early"),
+        starts=trials,
+    )
 
 
 KIND = StageKind(

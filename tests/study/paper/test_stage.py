@@ -4,6 +4,7 @@ import html
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.study.paper.numbers import PaperInputs
+from twfer_dist.study.paper.paired import same_photographs
 from twfer_dist.study.paper.stage import KIND, PaperConfig, paper_spec
 
 CONFIG = PaperConfig(people_are="drawn faces", warriors_are="drawn warriors")
@@ -208,6 +210,20 @@ def test_both_recognisers_are_compared_on_the_same_photographs(made: Made) -> No
     assert told["high"] - told["low"] == pytest.approx(2 * half, rel=0.15)
     assert f"{100 * told['difference']:+.1f} points" in made.page
     assert "does harm here." in made.page  # the drawn recogniser of people is the better one
+
+
+def test_a_recogniser_without_warriors_is_not_compared(made: Made) -> None:
+    inputs = made.inputs
+    assert inputs.faces
+    warriors = inputs.faces["warriors"]
+
+    def without(*roles: str) -> PaperInputs:
+        left_out = [answer for role in roles for answer in inputs.answers(inputs.models[role], warriors)]
+        return replace(inputs, predictions=[p for p in inputs.predictions if p not in left_out])
+
+    told = same_photographs(without("arm_1"))
+    assert told and told.animated == name_of(inputs.models["arm_2"])
+    assert same_photographs(without("arm_people", "resnet18_people")) is None
 
 
 def test_both_averages_are_computed_again(made: Made) -> None:

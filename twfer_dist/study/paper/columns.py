@@ -138,7 +138,7 @@ def validity_columns(paper: Paper) -> list[Column]:
 def _rows(number: int, given: Mapping[str, float | None]) -> dict[str, float | None]:
     """The paper's figures by the rows of our tables: its average is in the row of its kind, or in PRINTED."""
     rows = {name: given[name] for name in EXPRESSIONS} | {ACCURACY: None, BALANCED: given[CLASS_MEAN], PRINTED: None}
-    return rows | {_AVERAGES.get(number, PRINTED): given[AVERAGE]}
+    return rows | ({} if given[AVERAGE] is None else {_AVERAGES.get(number, PRINTED): given[AVERAGE]})
 
 
 def csv_files(paper: Paper) -> dict[str, bytes]:

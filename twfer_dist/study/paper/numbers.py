@@ -151,6 +151,11 @@ def warrior_scores(inputs: PaperInputs) -> list[WarriorScores]:
     return scores
 
 
+def reader_of(faces: Artifact, roles: Sequence[str], inputs: PaperInputs) -> str | None:
+    """The first of these recognisers that read the faces."""
+    return next((role for role in roles if role in inputs.models and inputs.answers(inputs.models[role], faces)), None)
+
+
 def face_counts(role: str, faces: Artifact, inputs: PaperInputs) -> pa.Table:
     """The count table of a recogniser's answers to faces; split: whether the figure is in its training images."""
     rows = faces.scan("faces", FACES).to_table(columns=["face_id", "corpus", "figure_id"]).sort_by("face_id")
@@ -172,7 +177,7 @@ def group_shares(inputs: PaperInputs, figures: PaperFigures) -> tuple[list[Share
     found: list[Shares] = []
     test = None
     for name, faces in (inputs.faces or {}).items():
-        role = next((r for r in READERS if r in inputs.models and inputs.answers(inputs.models[r], faces)), None)
+        role = reader_of(faces, READERS, inputs)
         if role is None:
             continue
         counts = face_counts(role, faces, inputs)

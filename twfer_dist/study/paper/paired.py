@@ -13,7 +13,7 @@ from twfer_dist.core.language import _
 from twfer_dist.core.schema import figures
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.study.inputs import NEW
-from twfer_dist.study.paper.numbers import PEOPLE, PaperInputs, face_counts
+from twfer_dist.study.paper.numbers import PEOPLE, PaperInputs, face_counts, reader_of
 from twfer_dist.study.words import photographs
 
 ANIMATED = ("arm_1", "arm_2", "resnet18_animated")
@@ -38,14 +38,16 @@ class Paired:
 
 
 def same_photographs(inputs: PaperInputs) -> Paired | None:
-    """The first recogniser of people and the first of animated warriors, paired by figure; None where one of them is
-    absent, or where they share fewer than two figures.
+    """The first recogniser of people and the first of animated warriors that read the warriors, paired by figure; None
+    where there is none of one kind, or where they share fewer than two figures.
     """
-    roles = [next((role for role in kind if role in inputs.models), None) for kind in (PEOPLE, ANIMATED)]
     faces = (inputs.faces or {}).get("warriors")
-    if faces is None or None in roles:
+    if faces is None:
         return None
-    read = [_by_figure(face_counts(str(role), faces, inputs)) for role in roles]
+    roles = [role for kind in (PEOPLE, ANIMATED) if (role := reader_of(faces, kind, inputs))]
+    if len(roles) < 2:
+        return None
+    read = [_by_figure(face_counts(role, faces, inputs)) for role in roles]
     shared = sorted(name for name in read[0].keys() & read[1].keys() if read[0][name][1] == read[1][name][1])
     if len(shared) < 2:
         return None
@@ -55,7 +57,7 @@ def same_photographs(inputs: PaperInputs) -> Paired | None:
     weights = np.random.default_rng(0).multinomial(len(shared), np.full(len(shared), 1 / len(shared)), _RESAMPLES)
     value = float(gained.sum() / n.sum())
     low, high = of_resamples(value, (weights @ gained) / (weights @ n), len(shared))
-    people, animated = (inputs.models[str(role)] for role in roles)
+    people, animated = (inputs.models[role] for role in roles)
     return Paired(
         name_of(people),
         name_of(animated),
