@@ -2,10 +2,12 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from axe_core_python.sync_playwright import Axe
+from paper_data import CONFIG, inputs_in, make_tables
 from playwright.sync_api import Browser, Page, sync_playwright
 from report_pages import report_on, write_report
 from study_roads import PAPER, make_road
@@ -36,14 +38,17 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The URLs of a recogniser's report and of a report by both roads, in each language."""
+    """The URLs of a recogniser's report, of a report by both roads and of the paper's tables, in each language."""
     urls: dict[str, str] = {}
     out = str(tmp_path_factory.mktemp("pages"))
     faces = make_faces(out, figures=14, labelled=False)
     reader = {k: (k % 7 + 1, 0.3 + k / 30) for k in range(12)}
     networks = {k: (k % 3 + 1, 0.6) for k in range(14)}
     roads = [make_road(out, faces, READER, reader), make_road(out, faces, PAPER, networks)]
+    paper = inputs_in(str(tmp_path_factory.mktemp("paper")))
     for language in LANGUAGES:
+        tables = make_tables(out, paper, replace(CONFIG, language=language)).tables
+        urls[f"paper-{language}"] = Path(tables.path("paper.html")).as_uri()
         config = ReportConfig(language=language)  # type: ignore[arg-type]
         reports = {"models": write_report(world, out, language), "roads": report_on(out, faces, *roads, config=config)}  # type: ignore[arg-type]
         urls |= {f"{name}-{language}": Path(r.path("index.html")).as_uri() for name, r in reports.items()}
@@ -64,7 +69,8 @@ def overflow(page: Page) -> int:
 
 
 @pytest.mark.timeout(900)  # axe looks at every element
-@pytest.mark.parametrize(("name", "scheme"), [("models-en", "light"), ("models-zh", "dark"), ("roads-en", "dark")])
+@pytest.mark.parametrize(("name", "scheme"), [("models-en", "light"), ("models-zh", "dark"), ("roads-en", "dark"),
+    ("paper-en", "light"), ("paper-zh", "dark")])  # fmt: skip
 def test_axe_finds_no_serious_fault(browser: Browser, pages: dict[str, str], name: str, scheme: str) -> None:
     page = opened(browser, pages[name], WIDE, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
@@ -73,7 +79,7 @@ def test_axe_finds_no_serious_fault(browser: Browser, pages: dict[str, str], nam
     assert not serious, [(f["id"], f["nodes"][0]["html"][:200], f["nodes"][0]["failureSummary"]) for f in serious]
 
 
-@pytest.mark.parametrize("name", ["models-en", "roads-zh"])
+@pytest.mark.parametrize("name", ["models-en", "roads-zh", "paper-en", "paper-zh"])
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Browser, pages: dict[str, str], name: str) -> None:
     page = opened(browser, pages[name], NARROW)
     assert overflow(page) == 0
@@ -127,7 +133,7 @@ def test_the_keyboard_reaches_the_answer_and_the_tables(browser: Browser, pages:
     assert folded.count() == count - 1
 
 
-@pytest.mark.parametrize("name", ["models-en", "roads-zh"])
+@pytest.mark.parametrize("name", ["models-en", "roads-zh", "paper-en"])
 def test_dark_is_dark_and_print_is_white_and_unfolded(browser: Browser, pages: dict[str, str], name: str) -> None:
     page = opened(browser, pages[name], WIDE, color_scheme="dark")
 

@@ -57,8 +57,8 @@ _SIMILARITIES = (
 Rows = Iterator[dict[str, Any]]
 
 
-def comparison_tables(annotators: Sequence[Annotators], similarity: Sequence[SimilarityStudy]) -> list[DescribedTable]:
-    """The tables `annotators`, `annotator_agreement`, `annotator_confusion` and `similarities`."""
+def annotator_tables(annotators: Sequence[Annotators]) -> list[DescribedTable]:
+    """The tables `annotators`, `annotator_agreement` and `annotator_confusion`."""
     figures = "Intervals treat figures, not faces, as the units."
     return [
         of_rows("annotators", "Each annotator and each model against the majority of the others", figures, _ANNOTATORS,
@@ -67,9 +67,13 @@ def comparison_tables(annotators: Sequence[Annotators], similarity: Sequence[Sim
                 f"Krippendorff's alpha with MASI distance. {figures}", _AGREEMENT, _agreement_rows(annotators)),
         of_rows("annotator_confusion", "What two annotators name for the same face", "Cells count pairs of answers.",
                 _CONFUSION, _confusion_rows(annotators)),
-        of_rows("similarities", "How alike the faces are", "Intervals come from a bootstrap over figures.",
-                _SIMILARITIES, _similarity_rows(similarity)),
     ]  # fmt: skip
+
+
+def similarity_table(similarity: Sequence[SimilarityStudy]) -> DescribedTable:
+    """The table `similarities`."""
+    note = "Intervals come from a bootstrap over figures."
+    return of_rows("similarities", "How alike the faces are", note, _SIMILARITIES, _similarity_rows(similarity))
 
 
 def _annotator_rows(annotators: Sequence[Annotators]) -> Rows:

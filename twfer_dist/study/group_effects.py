@@ -88,12 +88,17 @@ def group_effects(counts: pa.Table, model: str | None, groups: Sequence[Mapping[
             values = counts[entry["column"] if entry["column"] == "corpus" else GROUP + entry["column"]]
             answered = pc.and_(pc.is_valid(counts["predicted"]), pc.is_valid(values))
             names = [group["value"] for group in entry["values"] if group["answered"]]
-            effects.append(_column(model, entry["column"], counts.filter(answered), values.filter(answered), names))
+            rows = counts.filter(answered)
+            effects.append(column_effect(model, entry["column"], rows, values.filter(answered), names))
     return effects
 
 
-def _column(model: str, column: str, rows: pa.Table, values: pa.ChunkedArray, names: Sequence[str]) -> ColumnEffect:
-    """rows: those with an answer and a value of the column. names: the groups, in order."""
+def column_effect(
+    model: str, column: str, rows: pa.Table, values: pa.ChunkedArray, names: Sequence[str]
+) -> ColumnEffect:
+    """The effects of one column. rows: of a count table, those with an answer and a value. names: the groups, in order;
+    each has a row.
+    """
     figure, figures = figure_codes(rows)
     group = pc.index_in(values, pa.array(names, pa.string())).to_numpy().astype(np.int64)
     table = np.zeros((len(names), figures, len(EXPRESSIONS)), np.int64)

@@ -88,8 +88,8 @@ STATUS_WORDS = {
 }
 """What the page calls each status."""
 
-FRAME = ("report.html.j2", "macros.html.j2", "notes.html.j2", "report.css.j2", "tables.css.j2", "pictures.css.j2",
-    "trust.css.j2", "media.css.j2")  # fmt: skip
+FRAME = ("report.html.j2", "macros.html.j2", "effect_macros.html.j2", "notes.html.j2", "report.css.j2",
+    "tables.css.j2", "pictures.css.j2", "trust.css.j2", "media.css.j2")  # fmt: skip
 _TEMPLATES = (*FRAME, *(section.template for section in SECTIONS))
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import twfer_dist
 from twfer_dist.core.taxonomy import ACTION_UNITS, EXPRESSIONS
 from twfer_dist.engine.described import SHARE, Described, DescribedTable, interval, number, of_rows, text, whole
-from twfer_dist.study.comparison_tables import comparison_tables
+from twfer_dist.study.comparison_tables import annotator_tables, similarity_table
 from twfer_dist.study.profile import Profile
 from twfer_dist.study.report_data import Answers, Study
 from twfer_dist.study.summary import significance_level
@@ -127,7 +127,8 @@ def study_tables(study: Study) -> list[DescribedTable]:
                 _training_rows(study)),
         of_rows("statuses", "What became of the photographs, faces and answers", "Every planned row is counted once.",
                 _STATUSES, _status_rows(study)),
-        *comparison_tables(study.annotators, study.similarity),
+        *annotator_tables(study.annotators),
+        similarity_table(study.similarity),
     ]  # fmt: skip
 
 

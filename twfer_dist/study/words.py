@@ -17,6 +17,10 @@ CODES = dict(
 """Expressions where there is no room for their names."""
 
 
+COLLECTION = mark("collection")
+"""The column of the paper's groups: its warriors, its Han figures, its American works."""
+
+
 def code(expression: str) -> str:
     """An expression in one or two letters."""
     return _(CODES[expression])
@@ -24,7 +28,7 @@ def code(expression: str) -> str:
 
 def group_name(column: str | None, value: str) -> str:
     """A group of a column, or all faces where there is no column. What people call their groups is left as it is."""
-    return _(value) if column in (None, "posture") else value
+    return _(value) if column in (None, "posture", COLLECTION) else value
 
 
 def faces(n: int) -> str:

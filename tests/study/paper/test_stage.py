@@ -1,85 +1,29 @@
 """The paper's tables on outputs of known content: each number of the page is computed again from Parquet."""
 
 import html
-import json
 import re
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from paper_data import CONFIG, HELD_OUT, SKILLS, Made, answers, inputs_in, make_tables, read_warriors
 from scipy import optimize
-from study_tables import make_faces, make_predictions, make_training, make_world, output
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.intervals import Z, share, simultaneous
-from twfer_dist.core.schema import DATASET, FACES, PREDICTIONS
 from twfer_dist.core.taxonomy import EXPRESSIONS
-from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
-from twfer_dist.recognition.recogniser import name_of
-from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.study.paper.numbers import PaperInputs
-from twfer_dist.study.paper.paired import same_photographs
-from twfer_dist.study.paper.stage import KIND, PaperConfig, paper_spec
-
-CONFIG = PaperConfig(people_are="drawn faces", warriors_are="drawn warriors")
-SKILLS = {"resnet18_people": 0.7, "arm_people": 0.9, "resnet18_animated": 0.5, "arm_1": 0.6, "arm_2": 0.8}
-HELD_OUT = {"images": 490, "figures": 490, "design_effect": 1.0, "confusion": (50 * np.eye(7, dtype=int) + np.roll(
-    20 * np.eye(7, dtype=int), 1, axis=1)).tolist()}  # fmt: skip
-"""Each recogniser's errors on held-out images: 20 of 70 images of each expression are taken for the next."""
-
-
-class Made(NamedTuple):
-    inputs: PaperInputs
-    tables: Artifact
-    page: str
-    content: dict[str, Any]
-
-
-def people_set(out: str) -> Artifact:
-    """Drawn people, three quarters of them for training."""
-    faces = make_faces(out, corpus="people").table("faces", FACES).to_pylist()
-    rows = [
-        {**row, "image_id": row["face_id"], "origin": "photograph", "split": "train" if k % 4 else "test"}
-        for k, row in enumerate(faces)
-    ]
-    return output(out, "dataset", {".": (DATASET, rows)})
-
-
-def inputs_in(out: str) -> PaperInputs:
-    """Five recognisers of known skill; each has read its data set and 60 warriors, of whom 12 to 20 were animated."""
-    world, people = make_world(out), people_set(out)
-    models, predictions = {}, []
-    for number, (role, skill) in enumerate(SKILLS.items()):
-        dataset = people if role.endswith("people") else world.dataset
-        config = TrainConfig(network="arm" if "arm" in role else "resnet18", seed=number)
-        models[role] = make_training(out, dataset, config, 16 + number, HELD_OUT)
-        for images in (dataset, world.faces):
-            rows = make_predictions(out, [images], name_of(models[role]), skill).table(".", PREDICTIONS).to_pylist()
-            predictions.append(output(out, "predict", {".": (PREDICTIONS, rows)}, [images, models[role]]))
-    return PaperInputs(models, [people, world.dataset], predictions, {"warriors": world.faces, "postures": world.faces})
+from twfer_dist.study.paper.stage import KIND, paper_spec
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     out = str(tmp_path_factory.mktemp("out"))
-    inputs = inputs_in(out)
-    tables = run_stage(paper_spec(inputs, CONFIG), out, quiet=True)
-    page = Path(tables.path("paper.html")).read_text()
-    return Made(inputs, tables, page, json.loads(Path(tables.path("paper.json")).read_text()))
-
-
-def answers(made: Made, role: str, images: Artifact, table: str) -> list[dict[str, Any]]:
-    """A recogniser's answers to the images of one output, each with the image's own row."""
-    schema, key = (FACES, "face_id") if table == "faces" else (DATASET, "image_id")
-    own = {row[key]: row for row in images.table(table, schema).to_pylist()}
-    read = [p for p in made.inputs.predictions if images.digest in p.manifest.inputs.values()]
-    rows = [row for p in read for row in p.table(".", PREDICTIONS).to_pylist()]
-    return [{**own[row["image_id"]], **row} for row in rows if row["model"] == name_of(made.inputs.models[role])]
+    return make_tables(out, inputs_in(out))
 
 
 def shown_as(hits: list[bool], rows: list[dict[str, Any]], z: float = Z) -> str:
@@ -98,19 +42,6 @@ def scores_of(rows: list[dict[str, Any]]) -> list[tuple[str, float]]:
     parts = [*([row for row in labelled if row["label"] == label] for label in range(1, 8)), labelled]
     hits = [[row["predicted"] == row["label"] for row in part] for part in parts]
     return [(shown_as(h, part), sum(h) / len(h)) for h, part in zip(hits, parts, strict=True) if part]
-
-
-def seen(made: Made, role: str) -> set[tuple[str, str]]:
-    dataset = made.inputs.dataset_of(role).table(".", DATASET).to_pylist()
-    return {(row["corpus"], row["figure_id"]) for row in dataset if row["split"] == "train"}
-
-
-def read_warriors(made: Made, role: str) -> dict[bool, list[dict[str, Any]]]:
-    """A recogniser's answers to the warriors by whether their figure is in its training images."""
-    assert made.inputs.faces
-    rows = answers(made, role, made.inputs.faces["warriors"], "faces")
-    known = seen(made, role)
-    return {was: [r for r in rows if ((r["corpus"], r["figure_id"]) in known) == was] for was in (False, True)}
 
 
 def of_tables(made: Made) -> list[list[tuple[str, float]]]:
@@ -140,16 +71,17 @@ def of_intensities(made: Made) -> list[str]:
 
 
 def of_groups(made: Made) -> list[str]:
-    """The answers of ARM-1 and the labels by group: all warriors, then each posture."""
+    """The answers of ARM-1 and the labels by group: all warriors, then each posture; Han figures have no labels."""
     assert made.inputs.faces
     rows = answers(made, "arm_1", made.inputs.faces["warriors"], "faces")
     by_posture: dict[str, list[dict[str, Any]]] = {"": rows}
     for row in rows:
         by_posture.setdefault(dict(row["groups"])["posture"], []).append(row)
+    cells = [(group, column) for group in by_posture.values() for column in ("predicted", "label")]
+    cells.append((answers(made, "arm_1", made.inputs.faces["han"], "faces"), "predicted"))
     return [
         shown_as([row[column] == label for row in group], group, simultaneous(7))
-        for group in by_posture.values()
-        for column in ("predicted", "label")
+        for group, column in cells
         for label in range(1, 8)
     ]
 
@@ -191,39 +123,6 @@ def test_corrected_shares_are_computed_again(made: Made) -> None:
     for expression in warriors["expressions"]:
         share, low, high = (100 * expression["corrected"][key] for key in ("corrected", "low", "high"))
         assert low <= share <= high and f"{share:.1f} % {low:.1f} to {high:.1f}" in text
-
-
-def test_both_recognisers_are_compared_on_the_same_photographs(made: Made) -> None:
-    """ARM-1 beside ARM of people, on what neither has seen; the difference from every photograph's two answers."""
-    told = made.content["same_photographs"]
-    new = [{row["image_id"]: row for row in read_warriors(made, role)[False] if row["label"]}
-        for role in ("arm_people", "arm_1")]  # fmt: skip
-    ids = sorted(new[0].keys() & new[1].keys())
-    people, animated = (np.array([rows[i]["predicted"] == rows[i]["label"] for i in ids]) for rows in new)
-    figures = [f"{new[0][i]['corpus']}/{new[0][i]['figure_id']}" for i in ids]
-    assert told["right_people"]["k"] == people.sum() and told["right_animated"]["k"] == animated.sum()
-    assert told["right_people"]["n"] == len(ids) and told["right_people"]["figures"] == len(set(figures))
-    gained = animated.astype(float) - people
-    assert told["difference"] == pytest.approx(gained.mean(), abs=1e-6)
-    spread = np.std([gained[np.array(figures) == name].sum() for name in set(figures)], ddof=1)
-    half = 2 * spread * np.sqrt(len(set(figures))) / len(ids)
-    assert told["high"] - told["low"] == pytest.approx(2 * half, rel=0.15)
-    assert f"{100 * told['difference']:+.1f} points" in made.page
-    assert "does harm here." in made.page  # the drawn recogniser of people is the better one
-
-
-def test_a_recogniser_without_warriors_is_not_compared(made: Made) -> None:
-    inputs = made.inputs
-    assert inputs.faces
-    warriors = inputs.faces["warriors"]
-
-    def without(*roles: str) -> PaperInputs:
-        left_out = [answer for role in roles for answer in inputs.answers(inputs.models[role], warriors)]
-        return replace(inputs, predictions=[p for p in inputs.predictions if p not in left_out])
-
-    told = same_photographs(without("arm_1"))
-    assert told and told.animated == name_of(inputs.models["arm_2"])
-    assert same_photographs(without("arm_people", "resnet18_people")) is None
 
 
 def test_both_averages_are_computed_again(made: Made) -> None:
@@ -292,7 +191,7 @@ def test_a_wrong_figure_is_one_sentence(made: Made, tmp_path: Path, content: dic
 
 
 def test_answers_and_data_sets_that_are_missing_are_named(made: Made, tmp_path: Path) -> None:
-    without = PaperInputs(made.inputs.models, made.inputs.datasets, made.inputs.predictions[2:], made.inputs.faces)
+    without = PaperInputs(made.inputs.models, made.inputs.datasets, made.inputs.predictions[3:], made.inputs.faces)
     with pytest.raises(UserError, match="no answers of 'resnet18_people' to its own data set"):
         run_stage(paper_spec(without, CONFIG), str(tmp_path), quiet=True)
     without = PaperInputs(made.inputs.models, made.inputs.datasets[:1], made.inputs.predictions)

@@ -1,14 +1,14 @@
-"""Everything that the page states (`paper.json`), as columns of ours beside the paper's, and as CSV."""
+"""Everything that the page states (`paper.json`), as columns of ours beside the paper's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.spreadsheet import rows_to_csv
 from twfer_dist.study import provenance
 from twfer_dist.study.inputs import NEW
+from twfer_dist.study.paper.compared import Compared, compare_groups
 from twfer_dist.study.paper.figures import AVERAGE, CLASS_MEAN, PaperFigures
 from twfer_dist.study.paper.numbers import (
     PEOPLE,
@@ -42,6 +42,7 @@ class Paper:
     warriors_paper: dict[str, float | None]  # the paper's Table 3 by row
     shares: list[Shares]
     postures_test: dict[str, Any] | None  # see groups.difference
+    compared: Compared | None
     agreement: list[dict[str, Any]]  # corpus and agreement.Agreement, where annotators voted
     similarity: list[SimilarityStudy]
     finetuned_below: float | None
@@ -81,6 +82,7 @@ def collect(inputs: PaperInputs, named: Mapping[str, Artifact], figures: PaperFi
         warriors_paper=figures.column(3, "labelled"),
         shares=shares,
         postures_test=test,
+        compared=compare_groups(inputs),
         agreement=[
             {"corpus": name, **facts["agreement"]}
             for output in (inputs.faces or {}).values()
@@ -139,60 +141,3 @@ def _rows(number: int, given: Mapping[str, float | None]) -> dict[str, float | N
     """The paper's figures by the rows of our tables: its average is in the row of its kind, or in PRINTED."""
     rows = {name: given[name] for name in EXPRESSIONS} | {ACCURACY: None, BALANCED: given[CLASS_MEAN], PRINTED: None}
     return rows | ({} if given[AVERAGE] is None else {_AVERAGES.get(number, PRINTED): given[AVERAGE]})
-
-
-def csv_files(paper: Paper) -> dict[str, bytes]:
-    """The CSV files of the page by name."""
-    numbers = ("k", "n", "value", "low", "high", "paper")
-    scored = [(str(table.number or table.role), column) for table in paper.tables for column in table_columns(table)]
-    scored += [("3", column) for column in warrior_columns(paper)] + [("7", c) for c in validity_columns(paper)]
-    confusion = [
-        {
-            "table": table.number or table.role,
-            "model": table.model,
-            "truth": truth,
-            **dict(zip(EXPRESSIONS, row, strict=True)),
-        }
-        for table in paper.tables
-        for truth, row in zip(EXPRESSIONS, table.confusion, strict=True)
-    ]
-    shares = [
-        {
-            "group": s.group,
-            "model": s.model,
-            "expression": e["expression"],
-            **_numbers(e["answered"]),
-            "paper": e["paper"],
-        }
-        for s in paper.shares
-        for e in s.expressions
-    ]
-    rows = [row for number, column in scored for row in _csv_rows(number, column)]
-    graded = [(table.number, table.scores[-1]["split"], table.model, table.by_intensity) for table in paper.tables]
-    graded += [(7, score["asked_about"], score["model"], score["by_intensity"]) for score in paper.validity]
-    by_intensity = [
-        {"table": number, "column": column, "model": model, "intensity": row["intensity"], **_numbers(row)}
-        for number, column, model, found in graded
-        for row in found
-    ]
-    return {
-        "tables.csv": rows_to_csv(("table", "column", "model", "row", *numbers), rows),
-        "intensity.csv": rows_to_csv(("table", "column", "model", "intensity", *numbers[:-1]), by_intensity),
-        "confusion.csv": rows_to_csv(("table", "model", "truth", *EXPRESSIONS), confusion),
-        "shares.csv": rows_to_csv(("group", "model", "expression", *numbers), shares),
-    }
-
-
-def _csv_rows(number: str, column: Column) -> Iterator[dict[str, Any]]:
-    score, paper = column.score, column.paper or {}
-    base = {"table": number, "column": column.head, "model": column.model}
-    named = {e["expression"]: e for e in score["expressions"]} | {name: score[name] for name in (ACCURACY, BALANCED)}
-    for row, value in named.items():
-        yield {**base, "row": row, **_numbers(value), "paper": paper.get(row)}
-    if paper.get(PRINTED) is not None:
-        yield {**base, "row": "average as printed", "paper": paper[PRINTED]}
-
-
-def _numbers(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"k": value.get("k"), "n": value.get("n"), "value": value.get("share", value.get("value")),
-        "low": value.get("low"), "high": value.get("high")}  # fmt: skip

@@ -13,15 +13,17 @@ from twfer_dist.engine.config import Settings
 from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.table_files import write_tables
 from twfer_dist.study.paper import words
-from twfer_dist.study.paper.columns import Paper, collect, csv_files
+from twfer_dist.study.paper.columns import Paper, collect
 from twfer_dist.study.paper.entries import ByIntensity, Entry, by_intensity, entries
 from twfer_dist.study.paper.figures import SHIPPED, PaperFigures, read_figures
 from twfer_dist.study.paper.numbers import TABLES, PaperInputs
+from twfer_dist.study.paper.tables import about, paper_tables
 from twfer_dist.study.report import FRAME, page_environment, read_template
 from twfer_dist.study.similarity import SimilarityPictures, similarity_pictures
 
-VERSION = 3
+VERSION = 4
 PAGE = "paper.html"
 _OWN = ("scores", "intensity", "groups", "agreement", "contradictions", "made")
 _TEMPLATES = (*FRAME, "similarity.html.j2", *(f"paper/{name}.html.j2" for name in _OWN))
@@ -43,8 +45,8 @@ class PaperConfig(Settings):
 
 
 def paper_spec(inputs: PaperInputs, config: PaperConfig, figures: str = SHIPPED) -> StageSpec:
-    """The stage that writes `paper.html` (self-contained), `paper.json`, `tables.csv`, `intensity.csv`,
-    `confusion.csv` and `shares.csv`.
+    """The stage that writes `paper.html` (self-contained), `paper.json`, and in `tables/` every table of the page
+    (`tables.paper_tables`) in each format of `table_files.write_tables`.
 
     inputs: whatever there is of trainings, their data sets and predictions, faces and the validity test. A table whose
     inputs are absent is missing, and the page says so. figures: a file like `figures.yaml`. UserError where a
@@ -79,8 +81,7 @@ def _write(
     answer = words.answer(paper)  # in English: programs read it
     content = {"title": config.title, "answer": answer, **asdict(paper)}
     output.write_file("paper.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
-    for file, data in csv_files(paper).items():
-        output.write_file(file, data)
+    write_tables(storage.join(output.directory, "tables"), paper_tables(paper), about(paper, config.title, output.name))
     output.results = {"answer": answer, "summary": answer}
 
 
@@ -154,7 +155,7 @@ def _build(request: Request) -> StageSpec:
 
 KIND = StageKind(
     "paper-tables",
-    makes="the paper's tables beside ours, as a page, JSON and CSV",
+    makes="the paper's tables beside ours, as a page, JSON, CSV, Excel and LaTeX",
     config=PaperConfig,
     inputs=(
         *(Input(role, ("train",), optional=True) for role in _ROLES),
@@ -166,5 +167,5 @@ KIND = StageKind(
     ),
     files=(InputFile("figures"),),
     build=_build,
-    shown=(PAGE, "tables.csv"),
+    shown=(PAGE, "tables/tables.xlsx"),
 )

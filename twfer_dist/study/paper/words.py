@@ -6,6 +6,7 @@ from typing import Any
 from twfer_dist.core.language import _, listed, ngettext, sentences
 from twfer_dist.study.groups import LEVEL
 from twfer_dist.study.paper.columns import Paper
+from twfer_dist.study.paper.compared import NAMES, Compared
 from twfer_dist.study.paper.figures import AVERAGE
 from twfer_dist.study.paper.numbers import PEOPLE, ScoreTable, Shares, WarriorScores, new_figures
 from twfer_dist.study.paper.paired import in_words
@@ -218,8 +219,7 @@ def validity_reader(score: Mapping[str, Any]) -> str:
 
 def group(name: str) -> str:
     """What a group of figures is called."""
-    names = {"warriors": _("Warriors"), "han": _("Han figures"), "american": _("American works")}
-    return names.get(name) or _(name)
+    return _(NAMES.get(name, name))
 
 
 def group_size(shares: Shares) -> str:
@@ -232,8 +232,22 @@ def group_size(shares: Shares) -> str:
 
 def postures(test: Mapping[str, Any]) -> str:
     """Whether the postures differ by more than chance."""
-    differ = test["p"] < LEVEL
-    regrouped = ngettext(
+    differ = _("The postures differ by more than chance.")
+    return sentences([differ if test["p"] < LEVEL else _("Whether the postures differ is open."), _regrouped(test)])
+
+
+def compared(found: Compared) -> str:
+    """Whether the groups of figures differ by more than chance."""
+    names = listed([_(name) for name in found.groups])
+    if found.test is None:
+        return _("{groups} all get the same answer from {model}.", groups=names, model=found.effect.model)
+    differ = _("{groups}, all read by {model}, differ by more than chance.", groups=names, model=found.effect.model)
+    is_open = _("Whether {groups}, all read by {model}, differ is open.", groups=names, model=found.effect.model)
+    return sentences([differ if found.test["p"] < LEVEL else is_open, _regrouped(found.test)])
+
+
+def _regrouped(test: Mapping[str, Any]) -> str:
+    return ngettext(
         "Of {all:,} random regroupings of the {figures:,} figures, {n:,} differs at least as much as these groups (p = "
         "{p:.3f}).",
         "Of {all:,} random regroupings of the {figures:,} figures, {n:,} differ at least as much as these groups (p = "
@@ -243,8 +257,6 @@ def postures(test: Mapping[str, Any]) -> str:
         figures=test["figures"],
         p=test["p"],
     )
-    words = _("The postures differ by more than chance.") if differ else _("Whether the postures differ is open.")
-    return sentences([words, regrouped])
 
 
 def agreement(found: Mapping[str, Any]) -> str:
