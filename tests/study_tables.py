@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
+from twfer_dist.core.credit import Credit
 from twfer_dist.core.schema import ANIMATED, DATASET, FACES, PHOTOGRAPHS, PREDICTIONS, photo_id
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, POSTURES
@@ -20,6 +21,7 @@ from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
+from twfer_dist.faces.credits import write_credits
 from twfer_dist.recognition.calibration import threshold
 from twfer_dist.recognition.search import SweepConfig
 from twfer_dist.recognition.sweep_results import TRIALS
@@ -216,6 +218,19 @@ def make_training(
         stage_output.results.update(results)
 
     return run_stage(StageSpec("train", 1, {"dataset": dataset}, config, {}, {}, do), out, quiet=True)
+
+
+def credited(out: str, faces: Artifact, credits: dict[str, Credit]) -> Artifact:
+    """The same faces with these credits of their photographs."""
+
+    def do(made: StageOutput) -> None:
+        for name, schema in (("photographs", PHOTOGRAPHS), ("faces", FACES)):
+            made.write_table(name, faces.table(name, schema))
+        write_credits(made, credits)
+        made.results = faces.results
+
+    schemas = {"photographs": PHOTOGRAPHS, "faces": FACES}
+    return run_stage(StageSpec("faces", 1, {"before": faces}, {}, {}, schemas, do), out, quiet=True)
 
 
 def make_sweep(out: str, dataset: Artifact) -> Artifact:

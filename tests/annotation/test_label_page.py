@@ -12,7 +12,7 @@ import pytest
 from axe_core_python.sync_playwright import Axe
 from click.testing import CliRunner
 from playwright.sync_api import Browser, Page, sync_playwright
-from study_tables import NASTY, face_picture, output
+from study_tables import NASTY, credited, face_picture, output
 
 from twfer_dist.annotation.comparison import compare
 from twfer_dist.annotation.label_page import MOST_FACES, label_page, movements, sample
@@ -20,6 +20,7 @@ from twfer_dist.annotation.labels import read_labels
 from twfer_dist.annotation.pictures import picture_side
 from twfer_dist.cli.main import main
 from twfer_dist.core import images
+from twfer_dist.core.credit import Credit
 from twfer_dist.core.schema import FACES, PHOTOGRAPHS, photo_id
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.corpus.corpus import open_corpus
@@ -78,6 +79,14 @@ def test_the_page_holds_faces_and_fetches_nothing(tmp_path: Path) -> None:
     assert again is not None and again.shape == (96, 96, 3)
     alone = facts_of(label_page(faces, {}).html)
     assert alone["build"] == facts["build"] and {face["photograph"] for face in alone["faces"]} == {None}
+
+
+def test_the_page_names_the_photographers(tmp_path: Path) -> None:
+    made = drawn(tmp_path)
+    rows = made.table("photographs", PHOTOGRAPHS).to_pylist()
+    owner = Credit("A. Person", "CC BY 4.0")
+    html = label_page(credited(str(tmp_path), made, {row["photo_id"]: owner for row in rows[:2]}), {}).html
+    assert "2 photographs: A. Person, CC BY 4.0" in html and "Whose photographs" not in label_page(made, {}).html
 
 
 def test_a_sample_takes_every_figure_before_a_second_face() -> None:

@@ -5,33 +5,17 @@ from pathlib import Path
 
 import yaml
 from report_pages import csv_of, html_of, json_of, report_on, words_of
-from study_tables import make_faces, make_predictions
+from study_tables import credited, make_faces, make_predictions
 
 from twfer_dist.core.credit import Credit
-from twfer_dist.core.schema import FACES, PHOTOGRAPHS
+from twfer_dist.core.schema import PHOTOGRAPHS
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.output import StageOutput
-from twfer_dist.engine.spec import StageSpec
-from twfer_dist.engine.stage import run_stage
-from twfer_dist.faces.credits import read_credits, write_credits
+from twfer_dist.faces.credits import read_credits
 from twfer_dist.study.credits import Credits, Source, bibliography
 
 ROOT = Path(__file__).parents[2]
 OPEN = Credit("A <b>Museum</b>", "CC BY 4.0", "Heads & busts (2016)", "https://example.org/heads")
-
-
-def credited(out: str, faces: Artifact, credits: dict[str, Credit]) -> Artifact:
-    """The same faces with these credits of their photographs."""
-
-    def do(made: StageOutput) -> None:
-        for name, schema in (("photographs", PHOTOGRAPHS), ("faces", FACES)):
-            made.write_table(name, faces.table(name, schema))
-        write_credits(made, credits)
-        made.results = faces.results
-
-    schemas = {"photographs": PHOTOGRAPHS, "faces": FACES}
-    return run_stage(StageSpec("faces", 1, {"before": faces}, {}, {}, schemas, do), out, quiet=True)
 
 
 def test_a_report_credits_what_it_shows(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The page on which people label faces: one HTML file that works from a disk, without a server."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,6 +23,7 @@ from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, EXPRES
 from twfer_dist.corpus.votes import LABELS_PER_ANNOTATOR
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.faces.credits import read_credits
 
 MOST_FACES = 5000
 """Of one page: more would make it larger than browsers open with ease."""
@@ -126,8 +127,16 @@ def _render(faces: Artifact, chosen: pa.Table, roots: Mapping[str, str]) -> str:
         photographs=pictures.photographs,
         expressions=[{"name": name, "definition": DEFINITIONS[name], "moves": movements(name)} for name in EXPRESSIONS],
         most=LABELS_PER_ANNOTATOR,
+        credits=_credits(faces, chosen),
         lang={"zh": "zh-Hans"}.get(current_language(), current_language()),
     )
+
+
+def _credits(faces: Artifact, chosen: pa.Table) -> list[tuple[str, int]]:
+    """The credit lines of the photographs on the page, and how many each is of, the largest first."""
+    known = read_credits(faces)
+    lines = Counter(known[photo].line for photo in set(chosen["photo_id"].to_pylist()) & known.keys())
+    return sorted(lines.items(), key=lambda item: (-item[1], item[0]))
 
 
 def movements(expression: str) -> str:

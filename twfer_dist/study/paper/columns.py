@@ -7,6 +7,7 @@ from typing import Any
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.study import provenance
+from twfer_dist.study.credits import Credits, collect_credits
 from twfer_dist.study.inputs import NEW
 from twfer_dist.study.paper.compared import Compared, compare_groups
 from twfer_dist.study.paper.figures import AVERAGE, CLASS_MEAN, PaperFigures
@@ -45,6 +46,7 @@ class Paper:
     compared: Compared | None
     agreement: list[dict[str, Any]]  # corpus and agreement.Agreement, where annotators voted
     similarity: list[SimilarityStudy]
+    credits: Credits  # of the figures' photographs
     finetuned_below: float | None
     source: str  # of the paper's figures
     made_from: list[dict[str, Any]]  # see provenance.provenance
@@ -90,6 +92,7 @@ def collect(inputs: PaperInputs, named: Mapping[str, Artifact], figures: PaperFi
             if facts.get("agreement")
         ],
         similarity=similarity_studies(inputs.similarity),
+        credits=collect_credits(inputs.photographed),
         finetuned_below=figures.finetuned_below,
         source=figures.source,
         made_from=[provenance.provenance(role, output) for role, output in named.items()],

@@ -41,6 +41,11 @@ class PaperInputs:
     validity: Artifact | None = None
     similarity: Sequence[Artifact] = ()
 
+    @property
+    def photographed(self) -> list[Artifact]:
+        """The faces of all figures, each output once."""
+        return list({faces.digest: faces for faces in (self.faces or {}).values()}.values())
+
     def answers(self, model: Artifact, images: Artifact) -> list[Artifact]:
         """The predictions of one recogniser for the images of one output."""
         wanted = {model.digest, images.digest}

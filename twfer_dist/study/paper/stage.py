@@ -14,6 +14,7 @@ from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.table_files import write_tables
+from twfer_dist.study.credits import credits_table
 from twfer_dist.study.paper import words
 from twfer_dist.study.paper.columns import Paper, collect
 from twfer_dist.study.paper.entries import ByIntensity, Entry, by_intensity, entries
@@ -26,7 +27,7 @@ from twfer_dist.study.similarity import SimilarityPictures, similarity_pictures
 VERSION = 4
 PAGE = "paper.html"
 _OWN = ("scores", "intensity", "groups", "agreement", "contradictions", "made")
-_TEMPLATES = (*FRAME, "similarity.html.j2", *(f"paper/{name}.html.j2" for name in _OWN))
+_TEMPLATES = (*FRAME, "similarity.html.j2", "credits.html.j2", *(f"paper/{name}.html.j2" for name in _OWN))
 _ROLES = (*TABLES, "finetuned")
 _FACES = ("warriors", "postures", "han", "american")
 
@@ -81,7 +82,8 @@ def _write(
     answer = words.answer(paper)  # in English: programs read it
     content = {"title": config.title, "answer": answer, **asdict(paper)}
     output.write_file("paper.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
-    write_tables(storage.join(output.directory, "tables"), paper_tables(paper), about(paper, config.title, output.name))
+    tables = [*paper_tables(paper), credits_table(inputs.photographed)]
+    write_tables(storage.join(output.directory, "tables"), tables, about(paper, config.title, output.name))
     output.results = {"answer": answer, "summary": answer}
 
 
@@ -131,13 +133,12 @@ def _parts(paper: Paper, config: PaperConfig) -> Iterator[tuple[str, list[_Secti
         (paper.agreement, _Section("agreement", _("How far annotators agree"), "paper/agreement.html.j2")),
     ]
     yield _("The groups"), [section for shown, section in groups if shown]
-    contradictions = _("Where the paper contradicts itself")
+    last = [_Section("contradictions", _("Where the paper contradicts itself"), "paper/contradictions.html.j2")]
+    if paper.credits.sources:
+        last.append(_Section("credits", _("Whose photographs these are"), "credits.html.j2"))
     yield (
         _("The paper and this page"),
-        [
-            _Section("contradictions", contradictions, "paper/contradictions.html.j2"),
-            _Section("made", _("Where this comes from"), "paper/made.html.j2"),
-        ],
+        [*last, _Section("made", _("Where this comes from"), "paper/made.html.j2")],
     )
 
 
