@@ -101,13 +101,15 @@ def validity_is_that_of_the_answers(told: list[dict[str, Any]], outputs: dict[st
 
 
 def similarities_are_those_of_all_pairs(told: dict[str, Any], outputs: dict[str, Artifact]) -> None:
-    """Within TW58: of each two faces of different figures, one pair after another."""
-    rows = outputs["embeddings"].table(".", EMBEDDINGS).to_pylist()
-    faces = [(row["figure_id"], np.array(row["embedding"])) for row in rows
-        if row["corpus"] == "tw58" and row["embedding"]]  # fmt: skip
-    pairs = [a @ b for k, (one, a) in enumerate(faces) for other, b in faces[:k] if one != other]
-    (within,) = (row for row in told["networks"][0]["rows"] if (row["measure"], row["first"]) == ("within", "tw58"))
-    assert within["pairs"] == len(pairs) and within["mean"] == pytest.approx(np.mean(pairs), abs=1e-5)
+    """Within TW58, by each network: of each two faces of different figures, one pair after another."""
+    for output in (outputs["embeddings"], outputs["embeddings-arm"]):
+        rows = output.table(".", EMBEDDINGS).to_pylist()
+        faces = [(row["figure_id"], np.array(row["embedding"])) for row in rows
+            if row["corpus"] == "tw58" and row["embedding"]]  # fmt: skip
+        pairs = [a @ b for k, (one, a) in enumerate(faces) for other, b in faces[:k] if one != other]
+        (network,) = (n for n in told["networks"] if n["network"] == output.results["network"])
+        (within,) = (row for row in network["rows"] if (row["measure"], row["first"]) == ("within", "tw58"))
+        assert within["pairs"] == len(pairs) and within["mean"] == pytest.approx(np.mean(pairs), abs=1e-5)
 
 
 @pytest.mark.long

@@ -1,0 +1,81 @@
+"""How many training images a second the loader delivers, and Ray Data: `python jobs/measure/measure_loader.py DATASET`.
+
+DATASET is an output of kind dataset. Three ways decode and augment the same training images for batches of 32: the
+loader in threads of its process, the loader in processes beside it (a torch DataLoader), and Ray Data (read_parquet,
+map_batches, streaming_split, iter_torch_batches), in which Ray chooses the order. Prints a JSON object: the images a
+second of each, the median of ROUNDS rounds, without the start of processes and of Ray.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import ray.data
+
+from twfer_dist.core.schema import DATASET
+from twfer_dist.dataset import loader
+from twfer_dist.dataset.loader import Decoding
+from twfer_dist.dataset.order import batch_edges
+from twfer_dist.dataset.parts import parts_of
+from twfer_dist.dataset.stream import ImageSource
+from twfer_dist.engine import ray_cluster
+from twfer_dist.engine.artifact import Artifact, open_artifact
+from twfer_dist.engine.storage import absolute
+
+BATCH, ROUNDS = 32, 3
+DECODING = Decoding(112, "mild")
+
+
+def rate(batches: Iterable[int]) -> float:
+    """Images a second after the first batch, which waits for what has to start. batches: the images of each."""
+    iterator = iter(batches)
+    next(iterator)
+    started = time.monotonic()
+    return sum(iterator) / (time.monotonic() - started)
+
+
+def ours(dataset: Artifact, processes: int) -> float:
+    source = ImageSource(dataset, parts_of(dataset))
+    edges = batch_edges(source.count("train"), BATCH)
+    encoded = source.epochs(edges, seed=0, start=(1, 0), epochs=1)
+    return rate(len(batch.labels) for batch in loader.batches(encoded, DECODING, processes=processes))
+
+
+def decoded(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    images = [DECODING.image(image, name, 0) for image, name in zip(rows["image"], rows["image_id"], strict=True)]
+    return {"pixels": np.stack(images), "label": rows["label"]}
+
+
+def ray_data(dataset: Artifact) -> float:
+    files = [dataset.path(file.path) for file in dataset.manifest.files if file.path.endswith(".parquet")]
+    rows = ray.data.read_parquet(files, columns=["image", "image_id", "label", "split"])
+    rows = rows.filter(expr="split == 'train'").map_batches(decoded, batch_size=BATCH)
+    (split,) = rows.streaming_split(1)
+    return rate(len(batch["label"]) for batch in split.iter_torch_batches(batch_size=BATCH, prefetch_batches=4))
+
+
+def main() -> None:
+    dataset = open_artifact(absolute(sys.argv[1]))
+    images = pc.sum(pc.equal(dataset.table(".", DATASET, columns=["split"])["split"], "train")).as_py()
+    ray_cluster.start()
+    processes = os.cpu_count() or 1
+    ways: dict[str, Callable[[], float]] = {
+        "threads": lambda: ours(dataset, 0),
+        f"{processes} processes": lambda: ours(dataset, processes),
+        "ray_data": lambda: ray_data(dataset),
+    }
+    found: dict[str, Any] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            found[name].append(way())
+    print(json.dumps({"images": images, **{name: round(statistics.median(rates)) for name, rates in found.items()}}))
+
+
+if __name__ == "__main__":
+    main()
