@@ -243,7 +243,11 @@ def compared(found: Compared) -> str:
         return _("{groups} all get the same answer from {model}.", groups=names, model=found.effect.model)
     differ = _("{groups}, all read by {model}, differ by more than chance.", groups=names, model=found.effect.model)
     is_open = _("Whether {groups}, all read by {model}, differ is open.", groups=names, model=found.effect.model)
-    return sentences([differ if found.test["p"] < LEVEL else is_open, _regrouped(found.test)])
+    errors = _(
+        "Its errors may differ between the groups, which differ in material and style: compare the corrected shares."
+    )
+    certain = found.test["p"] < LEVEL
+    return sentences([differ if certain else is_open, _regrouped(found.test), *([errors] if certain else [])])
 
 
 def _regrouped(test: Mapping[str, Any]) -> str:
