@@ -76,7 +76,9 @@ def test_nodes_start_from_an_image_with_a_driver() -> None:
     """Ray's own default for AWS is older than torch's CUDA needs."""
     assert all("deeplearning" in node["node_config"]["ImageId"] for node in AWS["available_node_types"].values())
     disks = [disk for node in GCP["available_node_types"].values() for disk in node["node_config"]["disks"]]
-    assert all("nvidia" in disk["initializeParams"]["sourceImage"] for disk in disks)
+    drivers = [int(disk["initializeParams"]["sourceImage"].rpartition("-nvidia-")[2]) for disk in disks]
+    assert "nvidia-cudnn-cu13" in LOCK  # CUDA 13, which needs driver 580
+    assert min(drivers) >= 580
 
 
 @pytest.mark.parametrize(
