@@ -119,9 +119,9 @@ def test_versions_equal_the_lock() -> None:
     for config in (AWS, GCP):
         assert config["docker"]["head_image"] == f"rayproject/ray:{ray}-py311"
         assert config["docker"]["worker_image"] == f"rayproject/ray:{ray}-py311-gpu"
-        assert config["file_mounts"]["/home/ray/twfer/requirements.lock"] == "requirements.lock"
+        assert config["file_mounts"]["/home/ray/twfer/requirements-run.lock"] == "requirements-run.lock"
     for place in (DOCKERFILE, *(" ".join(config["setup_commands"]) for config in (AWS, GCP))):
-        assert re.search(r"pip install --no-cache-dir -r \S*requirements\.lock", place)
+        assert re.search(r"pip install --no-cache-dir -r \S*requirements-run\.lock", place)
     assert RAYCLUSTER["rayVersion"] == ray
     pods = [group["template"]["spec"] for group in groups()] + [pod(name) for name in ("mlflow",)]
     images = {container["image"] for spec in pods for container in spec["containers"]}
