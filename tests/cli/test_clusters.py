@@ -9,6 +9,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from ray._private.runtime_env.packaging import get_uri_for_directory
 
 from twfer_dist import __version__
 from twfer_dist.cli.main import main
@@ -210,6 +211,19 @@ def test_rayjob_starts_what_image_and_config_map_hold(tmp_path: Path) -> None:
     assert loaded.out.startswith("s3://") and loaded.tracking and loaded.tracking.uri.startswith("http://")
     for compute in (stage.compute for stage in loaded.stages):
         assert compute.workers * compute.gpus <= gpu_pods and (compute.actors or 0) * compute.gpus <= gpu_pods
+
+
+def test_a_growing_log_changes_nothing_that_is_uploaded(tmp_path: Path) -> None:
+    """What is uploaded is named by its hash."""
+    excludes = yaml.safe_load((ROOT / "jobs" / "env.yaml").read_text())["excludes"]
+    names = [tmp_path / name for name in ("jobs/run.py", "x.log", "jobs/y.log", "docs/page.md")]
+    uploaded = [get_uri_for_directory(str(tmp_path), include_gitignore=True, excludes=excludes)]
+    for path in names:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a line")
+        uploaded.append(get_uri_for_directory(str(tmp_path), include_gitignore=True, excludes=excludes))
+    assert uploaded[0] != uploaded[1]
+    assert len(set(uploaded[1:])) == 1
 
 
 def written(pattern: str) -> list[list[str]]:
