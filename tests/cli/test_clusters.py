@@ -1,4 +1,4 @@
-"""The cluster files: Ray's own check of the `ray up` file, the shape of the KubeRay job, versions equal to the lock."""
+"""The files for `ray up` by Ray's own check, versions equal to the lock, what is uploaded, commands in the guides."""
 
 import copy
 import re
@@ -6,43 +6,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
+from cluster_files import AWS, CLUSTERS, DOCKERFILE, GCP, RAYCLUSTER, ROOT, groups, parse, pod
 from ray._private.runtime_env.packaging import get_uri_for_directory
 
 from twfer_dist import __version__
-from twfer_dist.cli.main import main
-from twfer_dist.recipe.load import load_recipe
 
-ROOT = Path(__file__).resolve().parents[2]
-CLUSTERS = ROOT / "clusters"
 LOCK = dict(
     line.split(";")[0].split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line
 )
-DOCKERFILE = (CLUSTERS / "Dockerfile").read_text()
-AWS = yaml.safe_load((CLUSTERS / "aws.yaml").read_text())
-GCP = yaml.safe_load((CLUSTERS / "gcp.yaml").read_text())
-MLFLOW = list(yaml.safe_load_all((CLUSTERS / "mlflow.yaml").read_text()))
-CONFIGMAP, RAYJOB = yaml.safe_load_all((CLUSTERS / "rayjob.yaml").read_text())
-RAYCLUSTER = RAYJOB["spec"]["rayClusterSpec"]
-
-# The fields of KubeRay's ray.io/v1 resources (1.5.1) that this project may use: a misspelt one is in none of these.
-RAYJOB_FIELDS = {
-    "entrypoint", "submissionMode", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "activeDeadlineSeconds",
-    "backoffLimit", "runtimeEnvYAML", "rayClusterSpec", "suspend", "jobId", "metadata", "entrypointNumCpus",
-    "entrypointNumGpus", "entrypointResources", "submitterPodTemplate", "submitterConfig", "deletionStrategy",
-}  # fmt: skip
-RAYCLUSTER_FIELDS = {
-    "rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs",
-    "headServiceAnnotations", "gcsFaultToleranceOptions", "suspend", "managedBy",
-}  # fmt: skip
-AUTOSCALER_FIELDS = {
-    "version", "idleTimeoutSeconds", "upscalingMode", "resources", "image", "imagePullPolicy", "env", "envFrom",
-    "securityContext", "volumeMounts",
-}  # fmt: skip
-GROUP_FIELDS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template",
-    "idleTimeoutSeconds", "numOfHosts", "scaleStrategy", "suspend", }  # fmt: skip
 
 
 def checked_by_ray(config: dict[str, Any]) -> dict[str, Any]:
@@ -52,17 +25,6 @@ def checked_by_ray(config: dict[str, Any]) -> dict[str, Any]:
     filled = prepare_config(copy.deepcopy(config))
     validate_config(filled)
     return filled
-
-
-def parse(command: list[str]) -> None:
-    """Parse `twfer COMMAND` with the real parser and run nothing; click.UsageError where it is wrong."""
-    inner: click.Command = main
-    rest = command
-    while isinstance(inner, click.Group):
-        _, found, rest = inner.resolve_command(click.Context(inner), rest)
-        assert found
-        inner = found
-    inner.make_context(command[0], list(rest))
 
 
 @pytest.mark.parametrize("config", [AWS, GCP], ids=["aws", "gcp"])
@@ -128,89 +90,6 @@ def test_versions_equal_the_lock() -> None:
     images = {container["image"] for spec in pods for container in spec["containers"]}
     assert images == {f"example.org/twfer_dist:{__version__}-ray{ray}"}
     assert f"-t {images.pop()} " in DOCKERFILE
-
-
-def pod(name: str) -> dict[str, Any]:
-    """The pod of a deployment in mlflow.yaml."""
-    (found,) = [one for one in MLFLOW if (one["kind"], one["metadata"]["name"]) == ("Deployment", name)]
-    return found["spec"]["template"]["spec"]
-
-
-def groups() -> list[dict[str, Any]]:
-    return [RAYCLUSTER["headGroupSpec"], *RAYCLUSTER["workerGroupSpecs"]]
-
-
-def test_the_rayjob_has_the_fields_of_kuberay() -> None:
-    assert (RAYJOB["apiVersion"], RAYJOB["kind"]) == ("ray.io/v1", "RayJob")
-    assert RAYJOB.keys() == {"apiVersion", "kind", "metadata", "spec"}
-    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", RAYJOB["metadata"]["name"])
-    assert RAYJOB["spec"].keys() <= RAYJOB_FIELDS
-    assert RAYCLUSTER.keys() <= RAYCLUSTER_FIELDS
-    assert RAYCLUSTER["autoscalerOptions"].keys() <= AUTOSCALER_FIELDS
-    for group in groups():
-        assert group.keys() <= GROUP_FIELDS
-        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
-        pod = group["template"]["spec"]
-        assert pod["restartPolicy"] == "Never"  # autoscaler v2 starts new pods itself
-        assert pod["containers"][0]["name"] == ("ray-head" if group is RAYCLUSTER["headGroupSpec"] else "ray-worker")
-        for container in pod["containers"]:
-            assert container["resources"]["requests"] == container["resources"]["limits"]
-            assert container["resources"]["limits"].keys() >= {"cpu", "memory"}
-
-
-def test_the_rayjob_goes_away_scales_and_asks_for_the_token() -> None:
-    spec = RAYJOB["spec"]
-    assert spec["shutdownAfterJobFinishes"] is True
-    assert spec["submissionMode"] in ("K8sJobMode", "HTTPMode", "SidecarMode")
-    assert RAYCLUSTER["authOptions"] == {"mode": "token"}
-    assert RAYCLUSTER["enableInTreeAutoscaling"] is True
-    assert RAYCLUSTER["autoscalerOptions"]["version"] == "v2"
-    assert RAYCLUSTER["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
-    workers = {group["groupName"]: group for group in RAYCLUSTER["workerGroupSpecs"]}
-    assert len(workers) == len(RAYCLUSTER["workerGroupSpecs"])
-    for group in workers.values():
-        assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
-    with_gpu = [
-        g for g in workers.values() if "nvidia.com/gpu" in g["template"]["spec"]["containers"][0]["resources"]["limits"]
-    ]
-    assert [group["minReplicas"] for group in with_gpu] == [0]
-
-
-def test_pods_are_no_superuser_and_hold_no_secret() -> None:
-    workers = [group["template"]["spec"] for group in RAYCLUSTER["workerGroupSpecs"]]
-    for spec in (*workers, pod("mlflow"), pod("mlflow-postgres")):
-        assert spec["securityContext"]["runAsNonRoot"] is True and spec["automountServiceAccountToken"] is False
-        assert all(one["securityContext"]["allowPrivilegeEscalation"] is False for one in spec["containers"])
-    for path in CLUSTERS.glob("*.yaml"):
-        assert not re.search(r"(?i)(password|secret_access_key|auth_token): +[^{$&*~\s]", path.read_text()), path.name
-
-
-def test_only_the_server_of_runs_reaches_its_database() -> None:
-    policies = {one["metadata"]["name"]: one["spec"] for one in MLFLOW if one["kind"] == "NetworkPolicy"}
-    (rule,) = policies["mlflow-postgres"]["ingress"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "mlflow"}}}]
-    recipe = yaml.safe_load(next(iter(CONFIGMAP["data"].values())))
-    ports = {one["metadata"]["name"]: one["spec"]["ports"][0]["port"] for one in MLFLOW if one["kind"] == "Service"}
-    assert recipe["tracking"] == f"http://mlflow:{ports['mlflow']}"
-
-
-def test_rayjob_starts_what_image_and_config_map_hold(tmp_path: Path) -> None:
-    workdir = re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)[-1]
-    python, script, *arguments = shlex.split(RAYJOB["spec"]["entrypoint"])
-    assert python == "python"
-    assert (ROOT / Path(script).relative_to(workdir)).is_file()
-    parse([Path(script).stem, *arguments])
-
-    pod = RAYCLUSTER["headGroupSpec"]["template"]["spec"]
-    assert pod["volumes"] == [{"name": "recipe", "configMap": {"name": CONFIGMAP["metadata"]["name"]}}]
-    (mount,) = pod["containers"][0]["volumeMounts"]
-    name = str(Path(arguments[0]).relative_to(mount["mountPath"]))
-    (tmp_path / name).write_text(CONFIGMAP["data"][name])
-    loaded = load_recipe(str(tmp_path / name))
-    gpu_pods = RAYCLUSTER["workerGroupSpecs"][1]["maxReplicas"]
-    assert loaded.out.startswith("s3://") and loaded.tracking and loaded.tracking.uri.startswith("http://")
-    for compute in (stage.compute for stage in loaded.stages):
-        assert compute.workers * compute.gpus <= gpu_pods and (compute.actors or 0) * compute.gpus <= gpu_pods
 
 
 def test_a_growing_log_changes_nothing_that_is_uploaded(tmp_path: Path) -> None:
