@@ -122,6 +122,33 @@ def test_a_cluster_gives_hours_and_pays_for_its_nodes(tmp_path: Path) -> None:
     assert arm and arm.nodes == {"gpu": 1} and arm.hours == pytest.approx(stages["arm"].amount)
 
 
+def test_the_groups_of_kuberay_are_types_of_nodes(tmp_path: Path) -> None:
+    _, prices = load_prices(prices_in(tmp_path, nodes={"head": {"hour": 1}, "gpu": {"hour": 3}}))
+    cluster = load_cluster(str(CLUSTERS / "rayjob.yaml"), prices)
+    assert (cluster.head.cpus, cluster.head.hour) == (2, 1)
+    assert [(node.name, node.cpus, node.gpus, node.most, node.hour) for node in cluster.workers] == [
+        ("cpu", 8, 0, 8, None),
+        ("gpu", 8, 1, 4, 3),
+    ]
+    *_, job = yaml.safe_load_all((CLUSTERS / "rayjob.yaml").read_text())
+    spec = job["spec"]["rayClusterSpec"]
+    container = spec["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
+    container["resources"] = {"requests": {"cpu": "7500m"}}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump({"kind": "RayCluster", "spec": spec}))
+    assert load_cluster(str(tmp_path / "cluster.yaml"), {}).workers[0].cpus == 7.5
+
+
+def test_a_file_that_describes_no_cluster_is_refused() -> None:
+    with pytest.raises(UserError, match=r"mlflow\.yaml has no 'available_node_types' and no RayJob or RayCluster"):
+        load_cluster(str(CLUSTERS / "mlflow.yaml"), {})
+
+
+def test_a_cluster_that_kuberay_would_refuse_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("{kind: RayJob, spec: {}}")
+    with pytest.raises(UserError, match=r"job\.yaml holds no RayJob as KubeRay defines it \(KeyError\('rayCl"):
+        load_cluster(str(tmp_path / "job.yaml"), {})
+
+
 def test_nodes_without_a_size_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"how many CPUs a node 'cpu' has: write `nodes: \{cpu: \{hour: \.\.\., cpus"):
         load_cluster(str(CLUSTERS / "aws.yaml"), {})
