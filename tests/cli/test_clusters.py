@@ -76,6 +76,19 @@ def test_ray_up_asks_for_a_token_and_spares_the_head(config: dict[str, Any]) -> 
     assert "--num-cpus=0" in config["head_start_ray_commands"][-1]
 
 
+@pytest.mark.parametrize("config", [AWS, GCP], ids=["aws", "gcp"])
+def test_on_demand_nodes_stand_in_for_spot_ones(config: dict[str, Any]) -> None:
+    types = config["available_node_types"]
+    for name in ("cpu", "gpu"):
+        spot, paid = types[name], types[f"{name}_on_demand"]
+        assert "spot" in str(spot["node_config"]).lower() and "spot" not in str(paid["node_config"]).lower()
+        assert spot["priority"] > paid.get("priority", 0)
+        assert spot["resources"] == paid["resources"]
+        machine = "InstanceType" if config is AWS else "machineType"
+        assert spot["node_config"][machine] == paid["node_config"][machine]
+    assert config["max_workers"] >= sum(node["max_workers"] for node in types.values() if "max_workers" in node)
+
+
 def test_versions_equal_the_lock() -> None:
     ray = LOCK["ray"]
     assert re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE) == [f"rayproject/ray:{ray}-py311"]

@@ -114,11 +114,15 @@ def test_a_cluster_gives_hours_and_pays_for_its_nodes(tmp_path: Path) -> None:
     rates = Rates("here", {"faces": Rate("photographs", cpu=3600), "animate float32 on a GPU": Rate("images", gpu=36),
         "train arm float32 on a GPU": Rate("megapixels", gpu=3600)})  # fmt: skip
     stages = stages_of(tmp_path, rates, compute={"gpus": 1})
-    _, prices = load_prices(prices_in(tmp_path, nodes={"head": {"hour": 1}, "cpu": {"hour": 2}, "gpu": {"hour": 3}}))
-    cluster = load_cluster(str(CLUSTERS / "gcp.yaml"), prices)  # four nodes of 16 CPUs, four with a GPU
+    hours = {"head": 1, "cpu": 2, "gpu": 3, "cpu_on_demand": 6, "gpu_on_demand": 9}
+    _, prices = load_prices(prices_in(tmp_path, nodes={name: {"hour": hour} for name, hour in hours.items()}))
+    cluster = load_cluster(str(CLUSTERS / "gcp.yaml"), prices)  # of 16 CPUs each, without a GPU and with: 4 spot, 2 not
     faces, animated, arm = (cost_on(stages[name], cluster) for name in ("faces", "animated", "arm"))
-    assert faces and (faces.hours, faces.price) == (pytest.approx(406 / 64), pytest.approx(406 / 64 * (1 + 4 * 2)))
-    assert animated and animated.hours == pytest.approx(406 * 28 * 36 / 3600 / 4)
+    assert faces and (faces.hours, faces.price) == (
+        pytest.approx(406 / 96),
+        pytest.approx(406 / 96 * (1 + 4 * 2 + 2 * 6)),
+    )
+    assert animated and animated.hours == pytest.approx(406 * 28 * 36 / 3600 / 6)
     assert arm and arm.nodes == {"gpu": 1} and arm.hours == pytest.approx(stages["arm"].amount)
 
 

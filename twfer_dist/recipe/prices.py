@@ -43,6 +43,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Cluster:
+    """workers: the types of node that it starts, those that it starts first first."""
+
     head: Node
     workers: Sequence[Node]
 
@@ -78,7 +80,8 @@ def load_cluster(path: str, prices: Mapping[str, NodePrice]) -> Cluster:
             "or clusters/rayjob.yaml."
         )
     most = given.get("max_workers", 2)
-    nodes = {name: _node(path, name, node, prices, most) for name, node in given["available_node_types"].items()}
+    types = sorted(given["available_node_types"].items(), key=lambda item: -item[1].get("priority", 0))
+    nodes = {name: _node(path, name, node, prices, most) for name, node in types}
     head = nodes.pop(str(given.get("head_node_type")), None)
     if head is None or not nodes:
         raise UserError(f"{path} names no 'head_node_type' among its nodes, or no other node: add it.")
@@ -106,7 +109,7 @@ def _type(group: Mapping[str, Any]) -> dict[str, Any]:
     asked = asked.get("requests", {}) | asked.get("limits", {})
     names = {"CPU": "cpu", "GPU": "nvidia.com/gpu"}
     resources = {name: _quantity(asked[key]) for name, key in names.items() if key in asked}
-    return {"resources": resources, "max_workers": group.get("maxReplicas", 1)}
+    return {"resources": resources, "max_workers": group.get("maxReplicas", 1), "priority": group.get("priority", 0)}
 
 
 def _quantity(text: str | float) -> float:
@@ -152,7 +155,17 @@ def cost_on(stage: Estimate, cluster: Cluster) -> Cost | None:
     processes = stage.workload.processes or math.inf
     share = min(1.0, processes * stage.stage.compute.gpus / gpus if gpu else processes / cpus)
     hours = max(stage.cpu_hours / (share * cpus), stage.gpu_hours / (share * gpus) if gpu else 0)
-    used = {node.name: math.ceil(share * node.most) for node in nodes}
-    priced = [(cluster.head.hour, 1), *((node.hour, used[node.name]) for node in nodes)]
+    used = _started(nodes, share * (gpus if gpu else cpus), gpu)
+    priced = [(cluster.head.hour, 1), *((node.hour, used[node.name]) for node in nodes if node.name in used)]
     price = None if any(hour is None for hour, _ in priced) else sum(hours * (hour or 0) * n for hour, n in priced)
     return Cost(hours, price, used)
+
+
+def _started(nodes: Sequence[Node], wanted: float, gpu: bool) -> dict[str, int]:
+    """How many nodes of each type have `wanted` CPUs or GPUs between them, where a type is used up before the next."""
+    counts = {}
+    for node in nodes:
+        size = node.gpus if gpu else node.cpus
+        counts[node.name] = max(0, min(node.most, math.ceil(round(wanted / size, 6))))
+        wanted -= counts[node.name] * size
+    return {name: count for name, count in counts.items() if count}
