@@ -122,7 +122,8 @@ def written(pattern: str) -> list[list[str]]:
     """What a person is told to type: indented lines of the guides and the cluster files that match, cut at a
     comment.
     """
-    texts = [path.read_text() for path in [*ROOT.glob("*.md"), *CLUSTERS.iterdir()]]
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *CLUSTERS.iterdir()]
+    texts = [path.read_text().replace("\\\n", "") for path in paths]
     lines = [match for text in texts for match in re.findall(rf"^(?:    |#).*?{pattern}(.+)$", text, re.MULTILINE)]
     return [shlex.split(line, comments=True) for line in lines]
 
