@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "twfer_dist"
@@ -54,6 +55,31 @@ def test_lock_satisfies_the_package_and_is_installed() -> None:
         version = locked[wanted.name.lower()]
         assert wanted.specifier.contains(version, prereleases=True), f"{text}: the lock has {version}"
         assert importlib.metadata.version(wanted.name) == version
+
+
+def required(texts: list[str], extra: str = "") -> Iterator[tuple[str, str]]:
+    """Each package and extra that the requirements ask for here, and those that they ask for in turn."""
+    for wanted in map(Requirement, texts):
+        if wanted.marker is None or wanted.marker.evaluate({"extra": extra}):
+            yield from ((wanted.name, one) for one in ("", *wanted.extras))
+
+
+def test_the_lock_of_a_cluster_is_what_a_run_needs() -> None:
+    """Its lines are those of requirements.lock that the package needs, and none that only tests and lint do."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    to_do = list(required(project["dependencies"] + extras["formats"] + extras["optuna"] + extras["s3"]))
+    needed: set[tuple[str, str]] = set()
+    while to_do:
+        name, extra = one = to_do.pop()
+        if one not in needed:
+            needed.add(one)
+            to_do += required(importlib.metadata.requires(name) or [], extra)
+    names = {canonicalize_name(name) for name, _ in needed}
+    locked = (ROOT / "requirements-run.lock").read_text().splitlines()
+    assert locked == [line for line in LOCK_LINES if canonicalize_name(line.split("==")[0]) in names]
+    assert names <= {canonicalize_name(name) for name in LOCK}
+    assert not names & {"pytest", "ruff", "mypy", "moto", "playwright"}
 
 
 def test_files_are_small() -> None:

@@ -166,7 +166,7 @@ def test_a_submitted_recipe_leaves_its_output(cluster: Cluster, tmp_path: Path) 
     (uploaded,) = cluster.temp.glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
     names = {each.name for each in uploaded.iterdir()}
     assert names >= {"twfer_dist", "jobs"}
-    assert not names & {".git", ".venv", "tests", "clusters", "runs", "mlflow.db", "mlruns"}
+    assert not names & {".git", ".venv", "tests", "clusters", "docs", "runs", "mlflow.db", "mlruns"}
 
 
 def finished_shards(folder: Path) -> dict[str, int]:

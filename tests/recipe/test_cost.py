@@ -114,12 +114,43 @@ def test_a_cluster_gives_hours_and_pays_for_its_nodes(tmp_path: Path) -> None:
     rates = Rates("here", {"faces": Rate("photographs", cpu=3600), "animate float32 on a GPU": Rate("images", gpu=36),
         "train arm float32 on a GPU": Rate("megapixels", gpu=3600)})  # fmt: skip
     stages = stages_of(tmp_path, rates, compute={"gpus": 1})
-    _, prices = load_prices(prices_in(tmp_path, nodes={"head": {"hour": 1}, "cpu": {"hour": 2}, "gpu": {"hour": 3}}))
-    cluster = load_cluster(str(CLUSTERS / "gcp.yaml"), prices)  # four nodes of 16 CPUs, four with a GPU
+    hours = {"head": 1, "cpu": 2, "gpu": 3, "cpu_on_demand": 6, "gpu_on_demand": 9}
+    _, prices = load_prices(prices_in(tmp_path, nodes={name: {"hour": hour} for name, hour in hours.items()}))
+    cluster = load_cluster(str(CLUSTERS / "gcp.yaml"), prices)  # of 16 CPUs each, without a GPU and with: 4 spot, 2 not
     faces, animated, arm = (cost_on(stages[name], cluster) for name in ("faces", "animated", "arm"))
-    assert faces and (faces.hours, faces.price) == (pytest.approx(406 / 64), pytest.approx(406 / 64 * (1 + 4 * 2)))
-    assert animated and animated.hours == pytest.approx(406 * 28 * 36 / 3600 / 4)
+    assert faces and (faces.hours, faces.price) == (
+        pytest.approx(406 / 96),
+        pytest.approx(406 / 96 * (1 + 4 * 2 + 2 * 6)),
+    )
+    assert animated and animated.hours == pytest.approx(406 * 28 * 36 / 3600 / 6)
     assert arm and arm.nodes == {"gpu": 1} and arm.hours == pytest.approx(stages["arm"].amount)
+
+
+def test_the_groups_of_kuberay_are_types_of_nodes(tmp_path: Path) -> None:
+    _, prices = load_prices(prices_in(tmp_path, nodes={"head": {"hour": 1}, "gpu": {"hour": 3}}))
+    cluster = load_cluster(str(CLUSTERS / "rayjob.yaml"), prices)
+    assert (cluster.head.cpus, cluster.head.hour) == (2, 1)
+    assert [(node.name, node.cpus, node.gpus, node.most, node.hour) for node in cluster.workers] == [
+        ("cpu", 8, 0, 8, None),
+        ("gpu", 8, 1, 4, 3),
+    ]
+    *_, job = yaml.safe_load_all((CLUSTERS / "rayjob.yaml").read_text())
+    spec = job["spec"]["rayClusterSpec"]
+    container = spec["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
+    container["resources"] = {"requests": {"cpu": "7500m"}}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump({"kind": "RayCluster", "spec": spec}))
+    assert load_cluster(str(tmp_path / "cluster.yaml"), {}).workers[0].cpus == 7.5
+
+
+def test_a_file_that_describes_no_cluster_is_refused() -> None:
+    with pytest.raises(UserError, match=r"mlflow\.yaml has no 'available_node_types' and no RayJob or RayCluster"):
+        load_cluster(str(CLUSTERS / "mlflow.yaml"), {})
+
+
+def test_a_cluster_that_kuberay_would_refuse_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("{kind: RayJob, spec: {}}")
+    with pytest.raises(UserError, match=r"job\.yaml holds no RayJob as KubeRay defines it \(KeyError\('rayCl"):
+        load_cluster(str(tmp_path / "job.yaml"), {})
 
 
 def test_nodes_without_a_size_are_asked_for(tmp_path: Path) -> None:

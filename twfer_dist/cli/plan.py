@@ -23,7 +23,9 @@ from twfer_dist.recipe.rates import SHIPPED
     metavar="N",
     help="Plan for so many photographs in all, with the labels and faces that those of the recipe have.",
 )
-@click.option("--on", "cluster", metavar="FILE", help="The cluster, as a file for `ray up`: adds hours.")
+@click.option(
+    "--on", "cluster", metavar="FILE", help="The cluster, as a file for `ray up` or a RayJob of KubeRay: adds hours."
+)
 @click.option("--prices", metavar="FILE", help="What CPUs, GPUs or nodes cost an hour, in YAML: adds what is to pay.")
 @click.option("--rates", default=SHIPPED, metavar="FILE", help="Rates of `twfer bench rates`. Default: the package's.")
 @json_option

@@ -62,9 +62,17 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.lined)
 
 def read_yaml(path: str) -> tuple[Any, str]:
     """The contents of a YAML file (a path, URI or `package:` path), parsed and as text."""
+    documents, text = read_documents(path)
+    if len(documents) > 1:
+        raise UserError(f"{path} holds {len(documents)} YAML documents: leave one.")
+    return (documents[0] if documents else None), text
+
+
+def read_documents(path: str) -> tuple[list[Any], str]:
+    """All documents of a YAML file (a path, URI or `package:` path), parsed, and the file as text."""
     try:
         text = storage.read_bytes(package_path(path)).decode()
-        return yaml.load(text, _Loader), text
+        return list(yaml.load_all(text, _Loader)), text
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(
             f"{path} does not exist or is a folder: name a recipe, such as package:recipes/demo.yaml."

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine.config import Range, Settings, fill, read_yaml
+from twfer_dist.engine.config import Range, Settings, fill, read_documents, read_yaml
 from twfer_dist.recipe.cost import Estimate
 
 _Price = Annotated[float, Range(0, 10**6)]
@@ -43,6 +43,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Cluster:
+    """workers: the types of node that it starts, those that it starts first first."""
+
     head: Node
     workers: Sequence[Node]
 
@@ -67,18 +69,53 @@ def load_prices(path: str) -> tuple[Prices, dict[str, NodePrice]]:
 
 
 def load_cluster(path: str, prices: Mapping[str, NodePrice]) -> Cluster:
-    """The types of nodes in a file for `ray up`. UserError where it is none, or how many CPUs a node has is in neither
-    file.
+    """The types of nodes in a file for `ray up`, or the groups of KubeRay's RayJob or RayCluster. UserError where the
+    file is none of these, or how many CPUs a node has is neither there nor among the prices.
     """
-    given, _ = read_yaml(path)
-    if not isinstance(given, dict) or not isinstance(given.get("available_node_types"), dict):
-        raise UserError(f"{path} has no 'available_node_types': name a file for `ray up`, such as clusters/aws.yaml.")
+    documents = [one for one in read_documents(path)[0] if isinstance(one, dict)]
+    given = next(filter(None, (_types(path, document) for document in documents)), None)
+    if given is None:
+        raise UserError(
+            f"{path} has no 'available_node_types' and no RayJob or RayCluster: name a file such as clusters/gcp.yaml "
+            "or clusters/rayjob.yaml."
+        )
     most = given.get("max_workers", 2)
-    nodes = {name: _node(path, name, node, prices, most) for name, node in given["available_node_types"].items()}
+    types = sorted(given["available_node_types"].items(), key=lambda item: -item[1].get("priority", 0))
+    nodes = {name: _node(path, name, node, prices, most) for name, node in types}
     head = nodes.pop(str(given.get("head_node_type")), None)
     if head is None or not nodes:
         raise UserError(f"{path} names no 'head_node_type' among its nodes, or no other node: add it.")
     return Cluster(head, list(nodes.values()))
+
+
+def _types(path: str, document: dict[str, Any]) -> dict[str, Any] | None:
+    """A document in the form of a file for `ray up`; None where it describes no cluster."""
+    if isinstance(document.get("available_node_types"), dict):
+        return document
+    if document.get("kind") not in ("RayJob", "RayCluster"):
+        return None
+    try:
+        spec = document["spec"]["rayClusterSpec"] if document["kind"] == "RayJob" else document["spec"]
+        groups = {"head": spec["headGroupSpec"]} | {group["groupName"]: group for group in spec["workerGroupSpecs"]}
+        types = {name: _type(group) for name, group in groups.items()}
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(f"{path} holds no {document['kind']} as KubeRay defines it ({error!r}): correct it.") from None
+    return {"head_node_type": "head", "available_node_types": types}
+
+
+def _type(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A group of KubeRay as a type of node: what the first container, which is Ray's, asks for."""
+    asked = group["template"]["spec"]["containers"][0].get("resources", {})
+    asked = asked.get("requests", {}) | asked.get("limits", {})
+    names = {"CPU": "cpu", "GPU": "nvidia.com/gpu"}
+    resources = {name: _quantity(asked[key]) for name, key in names.items() if key in asked}
+    return {"resources": resources, "max_workers": group.get("maxReplicas", 1), "priority": group.get("priority", 0)}
+
+
+def _quantity(text: str | float) -> float:
+    """A Kubernetes quantity of processors: 8, "8" or "7500m"."""
+    thousandths = str(text).endswith("m")
+    return float(str(text).removesuffix("m")) / (1000 if thousandths else 1)
 
 
 def _node(path: str, name: str, node: Mapping[str, Any], prices: Mapping[str, NodePrice], most: int) -> Node:
@@ -87,7 +124,7 @@ def _node(path: str, name: str, node: Mapping[str, Any], prices: Mapping[str, No
     if cpus is None:
         raise UserError(
             f"{path} does not say how many CPUs a node '{name}' has: write `nodes: {{{name}: {{hour: ..., cpus: ..., "
-            "gpus: ...}}` in the file of --prices, or `resources: {CPU: ..., GPU: ...}` here."
+            "gpus: ...}}` in the file of --prices, or its `resources` here."
         )
     return Node(name, cpus, resources.get("GPU", price.gpus or 0), int(node.get("max_workers", most)), price.hour)
 
@@ -118,7 +155,17 @@ def cost_on(stage: Estimate, cluster: Cluster) -> Cost | None:
     processes = stage.workload.processes or math.inf
     share = min(1.0, processes * stage.stage.compute.gpus / gpus if gpu else processes / cpus)
     hours = max(stage.cpu_hours / (share * cpus), stage.gpu_hours / (share * gpus) if gpu else 0)
-    used = {node.name: math.ceil(share * node.most) for node in nodes}
-    priced = [(cluster.head.hour, 1), *((node.hour, used[node.name]) for node in nodes)]
+    used = _started(nodes, share * (gpus if gpu else cpus), gpu)
+    priced = [(cluster.head.hour, 1), *((node.hour, used[node.name]) for node in nodes if node.name in used)]
     price = None if any(hour is None for hour, _ in priced) else sum(hours * (hour or 0) * n for hour, n in priced)
     return Cost(hours, price, used)
+
+
+def _started(nodes: Sequence[Node], wanted: float, gpu: bool) -> dict[str, int]:
+    """How many nodes of each type have `wanted` CPUs or GPUs between them, where a type is used up before the next."""
+    counts = {}
+    for node in nodes:
+        size = node.gpus if gpu else node.cpus
+        counts[node.name] = max(0, min(node.most, math.ceil(round(wanted / size, 6))))
+        wanted -= counts[node.name] * size
+    return {name: count for name, count in counts.items() if count}
