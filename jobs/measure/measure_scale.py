@@ -89,7 +89,7 @@ class Driver:
 
 def run_scale(size: int, bytes_each: int, milliseconds: float, out: str) -> dict[str, float]:
     """Run the stage at one size in this process."""
-    given = {"bytes_each": bytes_each, "milliseconds": milliseconds}
+    given: dict[str, Any] = {"bytes_each": bytes_each, "milliseconds": milliseconds}
     plan = Plan(partial(planned, size=size), range(0, size, ROWS_PER_PART))
 
     def do(output: StageOutput) -> None:
