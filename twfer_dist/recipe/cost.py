@@ -43,8 +43,10 @@ class Estimate:
     def amount(self) -> float:
         """The units of work, without the rows that were reused or are done."""
         assert self.workload
-        reused = self.artifact.manifest.reused if self.artifact else None
-        share = reused.rows / max(1, *self.artifact.manifest.rows.values()) if self.artifact and reused else 0
+        manifest = self.artifact and self.artifact.manifest
+        share = 0.0
+        if manifest and manifest.reused and manifest.planned_table:
+            share = manifest.reused.rows / max(1, manifest.rows[manifest.planned_table])
         return self.workload.amount * (1 - share) * (1 - self.done)
 
     @property
