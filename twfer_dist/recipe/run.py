@@ -73,6 +73,13 @@ def _check_before(recipe: Recipe, until: str | None, jobs: int) -> None:
         raise UserError(f"{recipe.out} is a file: name a folder for the outputs.")
     _check_inputs(recipe)
     if recipe.tracking:
+    for stage in recipe.stages[: names.index(until) + 1 if until else None]:
+        if kind_of(stage.kind).tracked and not recipe.tracking:
+            raise UserError(
+                f"recipe {recipe.name}: the runs of stage '{stage.name}' would be logged to a SQLite file next to the "
+                f"outputs, but {without_password(recipe.out)} is not on this machine: set 'tracking' to the address of "
+                "an MLflow server."
+            )
         recipe.tracking.send_waiting(recipe.out)
     gpus = max((stage.compute.gpus for stage in recipe.stages if stage.compute.actors is None), default=0)
     if (recipe.tracking or gpus or on_cluster) and any(outcome.state == "to do" for outcome in plan_recipe(recipe)):
