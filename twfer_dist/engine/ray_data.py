@@ -137,6 +137,8 @@ def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
             raise UserError(row["problem"])
         yield row
 
+    if step.gpus and not step.actors:
+        resources.await_gpus(step.gpus)
 
 _ROW = pa.schema(
     [
