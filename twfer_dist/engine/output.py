@@ -23,7 +23,7 @@ from twfer_dist.engine.reuse import Reuse
 from twfer_dist.engine.shards import ShardStore, Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.engine.usage import Usage
+from twfer_dist.engine.usage import Usage, Used
 
 _SHARDS_PER_PART = 64  # of a plan on the driver
 
@@ -123,13 +123,13 @@ class StageOutput:
         pieces = (piece for part in parts for piece in self._rows.pieces(name, part, columns=columns))
         return map(self._revisions[name], pieces) if name in self._revisions else pieces
 
-    def finish(self, seconds: float, used: Usage, check: Callable[[], None]) -> Artifact:
+    def finish(self, usage: Usage, check: Callable[[], None]) -> Artifact:
         """Have workers join the shards, and write the manifest last, unless `check` raises. UserError where the ids are
         not those of the plan.
         """
         parts = compaction.compact(self._rows, self._revisions) if self._rows else self._written_tables()
         keys = row_keys.write(self._rows.store) if self._rows and self._has_row_keys else []
-        manifest = self._manifest(parts, keys, seconds, used)
+        manifest = self._manifest(parts, keys, usage.end())
         check()
         storage.write_json(storage.join(self.directory, artifact.MANIFEST), manifest.as_json())
         storage.delete_folder(storage.join(self.directory, WORK))
@@ -137,11 +137,9 @@ class StageOutput:
 
     def preview(self) -> Manifest:
         """The manifest as it would be if the output had no more files to come, for a copy that travels."""
-        return self._manifest(self._written_tables(), [])
+        return self._manifest(self._written_tables(), [], Used(0.0, None, None, None))
 
-    def _manifest(
-        self, parts: Sequence[Part], keys: Sequence[OutputFile], seconds: float = 0, used: Usage | None = None
-    ) -> Manifest:
+    def _manifest(self, parts: Sequence[Part], keys: Sequence[OutputFile], used: Used) -> Manifest:
         beside = [*(part.digests for part in parts if part.digests), *keys]
         tables = [part.file for part in parts]
         files = [*tables, *self._other_files({file.path for file in (*tables, *beside)})]
@@ -149,7 +147,6 @@ class StageOutput:
         for part in parts:
             counts[part.file.table or ""].update(part.counts)
         reused = self._rows and self._rows.reuse
-        cpu_seconds, peak_bytes = used.so_far(self._rows is not None) if used else (None, None)
         return Manifest(
             fingerprint=self.spec.fingerprint,
             **self.spec.fingerprint_payload,
@@ -161,15 +158,15 @@ class StageOutput:
             counts={name: dict(sorted(statuses.items())) for name, statuses in counts.items()},
             reused=Reused(reused.before.name, self._rows.reused) if self._rows and reused else None,
             results=self.results,
-            seconds=round(seconds, 1),
+            seconds=used.seconds,
             versions={
                 "twfer_dist": twfer_dist.__version__,
                 "python": platform.python_version(),
                 "pyarrow": pa.__version__,
             },
             files=(*files, *beside),
-            cpu_seconds=cpu_seconds,
-            peak_bytes=peak_bytes,
+            cpu_seconds=used.cpu_seconds,
+            peak_bytes=used.peak_bytes(by_workers=self._rows is not None),
         )
 
     def _written_tables(self) -> list[Part]:

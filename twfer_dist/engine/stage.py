@@ -5,7 +5,6 @@ The output of a `StageSpec` is the directory `<out>/<stage>-<fingerprint>/`. A s
 """
 
 import functools
-import time
 from collections.abc import Callable
 
 import pyarrow.fs as pafs
@@ -64,8 +63,7 @@ def run_stage(
 
 
 def _make(output: StageOutput, check: Callable[[], None]) -> Artifact:
-    started = time.monotonic()
-    with usage.follow() as used:
+    with usage.follow(output.scratch()) as used:
         output.spec.do(output)
         return output.finish(time.monotonic() - started, used, check)
 
