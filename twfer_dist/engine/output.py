@@ -5,7 +5,7 @@ import json
 import platform
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from twfer_dist.engine.artifact import WORK, Artifact, Manifest, OutputFile, Reu
 from twfer_dist.engine.compaction import Part
 from twfer_dist.engine.map import MappedRows, compute_shards, count_kept, set_reused_aside, write_plan
 from twfer_dist.engine.plan import Plan, in_memory, sort_by_id
-from twfer_dist.engine.progress import Log, Progress
+from twfer_dist.engine.progress import Log, Progress, counted
 from twfer_dist.engine.reuse import Reuse
 from twfer_dist.engine.shards import ShardStore, Step
 from twfer_dist.engine.spec import StageSpec
@@ -61,6 +61,10 @@ class StageOutput:
     def progress(self, total: float, unit: str = "", log: Log | None = None) -> Progress:
         return Progress(self.spec.stage, total, unit=unit, quiet=self._quiet, log=log)
 
+    def follow(self, doing: str, results: Iterable[Any], total: int) -> Iterator[Any]:
+        """`progress.counted` for a part of the stage's work."""
+        return counted(results, f"{self.spec.stage}, {doing}", total, quiet=self._quiet)
+
     def scratch(self, name: str = ".") -> str:
         """The URI of a file or folder that lives until the output is finished, such as a checkpoint to resume from."""
         return storage.join(self.directory, WORK, name)
@@ -97,7 +101,7 @@ class StageOutput:
         reuse.forget_lost_choice(found, self.directory)
         store = ShardStore(self.directory, tuple(self.spec.tables.items()), rows_per_shard)
         store.forget_other_layouts()
-        store = write_plan(store, plan, reuse_key_columns)
+        store = write_plan(store, plan, reuse_key_columns, self.follow)
         if self._before:
             chosen: Reuse | None = reuse.keep_permanent(self._before, *store.tables[0])
         else:
@@ -127,7 +131,7 @@ class StageOutput:
         """Have workers join the shards, and write the manifest last, unless `check` raises. UserError where the ids are
         not those of the plan.
         """
-        parts = compaction.compact(self._rows, self._revisions) if self._rows else self._written_tables()
+        parts = compaction.compact(self._rows, self._revisions, self.follow) if self._rows else self._written_tables()
         keys = row_keys.write(self._rows.store) if self._rows and self._has_row_keys else []
         manifest = self._manifest(parts, keys, usage.end())
         check()
