@@ -217,8 +217,8 @@ def disturb_raylet(run: Run, points: list[int]) -> int:
 
 DISTURB: dict[str, Callable[[Run, list[int]], int]] = {
     "driver": disturb_driver,
-    "worker": functools.partial(disturb_process, title="ray::MapBatches("),
-    "actor": functools.partial(disturb_process, title="ray::MapWorker("),
+    "worker": functools.partial(disturb_process, title="ray::MapBatches(doubled)"),
+    "actor": functools.partial(disturb_process, title="ray::MapWorker(MapBatches(Digits)"),
     "raylet": disturb_raylet,
 }
 KINDS = (*DISTURB, "files")

@@ -13,10 +13,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
+from s3_server import Server
 
 import twfer_dist
 from twfer_dist.cli.main import main
-from twfer_dist.engine import artifact
+from twfer_dist.engine import artifact, storage
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.status import find_recogniser
 from twfer_dist.synthesis import checkpoints
@@ -227,6 +228,14 @@ def test_recipe_of_the_wrong_shape_is_one_sentence(little: Path, tmp_path: Path,
     given = yaml.safe_load((little / "road.yaml").read_text()) | change
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     assert sentence in refused("run", tmp_path / "wrong.yaml")
+
+
+def test_runs_are_not_logged_to_a_file_in_a_bucket(little: Path, tmp_path: Path, s3: Server) -> None:
+    """Which shows before any work."""
+    given = yaml.safe_load((little / "road.yaml").read_text()) | {"out": s3.uri("out")}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
+    assert "the runs of stage 'network'" in refused("run", tmp_path / "wrong.yaml")
+    assert not storage.list_files(s3.uri("out"), recursive=True)
 
 
 def test_duplicate_key_in_a_recipe_is_one_sentence(little: Path, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import engine_stages
+import psutil
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
@@ -187,6 +189,21 @@ def test_a_user_error_in_a_worker_reaches_the_user(ray_cluster: None, tmp_path: 
     spec = numbers_spec(Config(rows=20), step=Step(Refuse, {"where": where}, actors=1))
     with pytest.raises(UserError, match=r"^weights\.bin is not a model: name another file\.$"):
         run_stage(spec, str(tmp_path))
+
+
+def test_processes_are_named_after_their_steps(ray_cluster: None, tmp_path: Path) -> None:
+    def noting(table: pa.Table) -> pa.Table:
+        (tmp_path / "function.txt").write_text(" ".join(psutil.Process().cmdline()))
+        return table
+
+    class Naming:
+        def __call__(self, table: pa.Table) -> pa.Table:
+            raise UserError(" ".join(psutil.Process().cmdline()))
+
+    spec = numbers_spec(Config(rows=1), first=Step(partial(noting)), step=Step(Naming, cpus=0.5, actors=1))
+    with pytest.raises(UserError, match=r"^ray::MapWorker\(MapBatches\(Naming\)\)"):
+        run_stage(spec, str(tmp_path))
+    assert (tmp_path / "function.txt").read_text().startswith("ray::MapBatches(noting)")
 
 
 def test_a_bug_in_a_constructor_ends_the_run(ray_cluster: None, tmp_path: Path) -> None:

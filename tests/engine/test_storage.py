@@ -7,8 +7,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
+from engine_stages import NUMBERS
 from s3_server import Server
 
 from twfer_dist.core import schema
@@ -16,6 +18,8 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import MISSING, OK, UNREACHABLE
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.engine import storage
+from twfer_dist.engine.digests import digest_ids
+from twfer_dist.engine.shards import ShardStore
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.faces.stage import FacesConfig, faces_spec
 
@@ -52,6 +56,14 @@ def test_names_with_a_number_sign_are_whole_in_a_bucket(s3: Server) -> None:
         storage.write_bytes(storage.join(s3.uri("frames"), f"tour.mp4#t={second}.jpg"), second.encode())
     assert storage.list_files(s3.uri("frames")) == ["tour.mp4#t=1.jpg", "tour.mp4#t=2.jpg"]
     assert storage.read_bytes(storage.join(s3.uri("frames"), "tour.mp4#t=1.jpg")) == b"1"
+
+
+def test_a_shard_is_put_into_a_bucket_in_one_request(s3: Server) -> None:
+    store = ShardStore(s3.uri("out"), ((".", NUMBERS),))
+    rows = pa.table({"id": ["a", "b"], "value": [1, 2], "status": [OK, OK]}, schema=NUMBERS)
+    s3.requests.clear()
+    store.write(7, {".": rows}, digest_ids(rows))
+    assert s3.requests == ["PUT /bucket/out/_work/shard-000007.parquet"]
 
 
 @pytest.mark.long

@@ -1,12 +1,15 @@
 """Estimates before work: rows that follow from each other, rates, prices, clusters."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from engine_stages import make_artifact
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.engine.artifact import Reused
 from twfer_dist.recipe.cost import Estimate, estimate
 from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.prices import Prices, cost_of, cost_on, load_cluster, load_prices
@@ -56,6 +59,14 @@ def test_hours_are_rows_times_rate_and_the_start(tmp_path: Path) -> None:
     assert faces.cpu_hours == pytest.approx((406 * 0.5 + 14) / 3600)
     assert faces.bytes == 406_000
     assert faces.workload and "one face in each photograph" in faces.workload.assumed
+
+
+def test_reused_photographs_are_a_share_of_the_photographs(tmp_path: Path) -> None:
+    """Of which each may have several faces."""
+    faces = stages_of(tmp_path)["faces"]
+    rows = {"photographs": 1000, "faces": 3000}
+    artifact = make_artifact(str(tmp_path), planned_table="photographs", rows=rows, reused=Reused("faces-0", 900))
+    assert replace(faces, artifact=artifact).amount == pytest.approx(406 / 10)
 
 
 def test_what_cannot_be_told_is_not_estimated(tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def _print(planned: dict[str, Any]) -> None:
     names = max([5, *(len(stage["name"]) for stage in stages)])
     sums = max([8, *(len(stage["sum"] or "") for stage in stages)])
     priced = f"  {planned['currency']:>9}" if planned["priced"] else ""
-    wall = f"  {'hours':>8}" if planned["cluster"] else ""
+    lasted = any(stage["took"] and stage["took"]["cpu_hours"] is None for stage in stages)  # on a cluster
+    planned = planned | {"wall": planned["cluster"] or lasted}
+    wall = f"  {'hours':>8}" if planned["wall"] else ""
     click.echo(f"{planned['recipe']}: CPU seconds by {planned['rates']}")
     click.echo(
         f"  {'':<9} {'stage':<{names}} {'sum':<{sums}} {'CPU hours':>9}  {'GPU hours':>9}  {'memory':>7}  "
@@ -86,7 +88,7 @@ def _print(planned: dict[str, Any]) -> None:
             continue
         click.echo(f"{start}{stage['sum']:<{sums}} {_costs(stage, planned)}")
         if took := stage["took"]:
-            costs = _costs(took, planned | {"cluster": None, "priced": False})
+            costs = _costs(took, planned | {"priced": False})
             click.echo(f"  {'':<9} {'':<{names}} {'it took':<{sums}} {costs}")
     click.echo(f"  {'to do':<9} {'all that is estimated':<{names + 1 + sums}} {_costs(planned['total'], planned)}")
     for line in planned["remarks"]:
@@ -97,7 +99,7 @@ def _costs(costs: dict[str, Any], planned: dict[str, Any]) -> str:
     hours = [_number(costs[key]) for key in ("cpu_hours", "gpu_hours")]
     columns = [f"{number:>9}" for number in hours]
     columns += [f"{_size(costs['memory']):>7}", f"{_size(costs['bytes']):>8}"]
-    columns += [f"{_number(costs['hours']):>8}"] if planned["cluster"] else []
+    columns += [f"{_number(costs['hours']):>8}"] if planned["wall"] else []
     columns += [f"{_number(costs['price']):>9}"] if planned["priced"] else []
     return "  ".join(columns).rstrip()
 

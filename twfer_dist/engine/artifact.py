@@ -69,10 +69,10 @@ class Manifest:
     counts: Mapping[str, Mapping[str, int]]  # of each table, rows by status
     reused: Reused | None
     results: dict[str, Any]
-    seconds: float
+    seconds: float  # of all its starts
     versions: Mapping[str, str]  # of the software
     files: tuple[OutputFile, ...]
-    # of the start that finished it (see `usage`); None on a cluster, and in outputs of earlier versions
+    # of all its starts (see `usage`); None on a cluster, and in outputs of earlier versions
     cpu_seconds: float | None = None
     peak_bytes: int | None = None
 

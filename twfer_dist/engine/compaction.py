@@ -23,6 +23,7 @@ from twfer_dist.engine.artifact import WORK, OutputFile
 from twfer_dist.engine.digests import IMAGE, IMAGE_BYTES, digest_fields
 from twfer_dist.engine.id_ranges import digest_file
 from twfer_dist.engine.map import MappedRows, planned_ids
+from twfer_dist.engine.progress import Follow
 
 TARGET_FILE_BYTES = 256 << 20
 TARGET_ROW_GROUP_BYTES = 8 << 20
@@ -56,19 +57,21 @@ class _Target:
         return name if self.table == "." else f"{self.table}/{name}"
 
 
-def compact(rows: MappedRows, changes: Mapping[str, Change]) -> list[Part]:
+def compact(rows: MappedRows, changes: Mapping[str, Change], follow: Follow) -> list[Part]:
     """Have workers join the shards of all tables into files of about TARGET_FILE_BYTES; what these hold. changes: made
     to a table while it is written. UserError where the ids are not those of the plan.
     """
     directory, tables = rows.store.directory, rows.store.tables
     sizes: dict[str, list[int]] = {name: [] for name, _ in tables}
     measure = partial(_measure, rows=rows, changes=changes)
-    for measured in ray_tasks.run("measure shards", measure, range(len(rows.store.parts))):
+    parts_of_plan = range(len(rows.store.parts))
+    for measured in follow("measuring", ray_tasks.run("measure shards", measure, parts_of_plan), len(parts_of_plan)):
         for name, of_part in measured.items():
             sizes[name] += of_part
     targets = [_Target(name, number, groups) for name, _ in tables for number, groups in enumerate(layout(sizes[name]))]
     _delete_others(directory, [name for name, _ in tables], {target.path for target in targets})
-    parts = list(ray_tasks.run("join shards", partial(_join, rows=rows, changes=changes), targets))
+    join = partial(_join, rows=rows, changes=changes)
+    parts = list(follow("joining", ray_tasks.run("join shards", join, targets), len(targets)))
     _check(rows, parts)
     return parts
 

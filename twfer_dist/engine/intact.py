@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from twfer_dist.engine import ray_tasks, storage
 from twfer_dist.engine.artifact import Artifact, OutputFile
+from twfer_dist.engine.progress import counted
 
 MAX_BYTES_HERE = 1 << 30
 """Outputs of up to so many bytes are read by this process; larger ones by workers, for which Ray is started."""
@@ -13,12 +14,16 @@ MAX_BYTES_HERE = 1 << 30
 _READERS = 4
 
 
-def fault(output: Artifact) -> str | None:
-    """What is wrong with the first file that is missing or changed; None where all are intact."""
+def fault(output: Artifact, *, quiet: bool = False) -> str | None:
+    """What is wrong with the first file that is missing or changed; None where all are intact. quiet: workers show no
+    progress.
+    """
     files = output.manifest.files
     check = functools.partial(_fault, output)
     if _bytes(output, files) > MAX_BYTES_HERE:
-        return next(filter(None, ray_tasks.run("check a file", check, files)), None)
+        checked = ray_tasks.run("check a file", check, files)
+        shown = counted(checked, f"{output.manifest.stage}, checking files", len(files), quiet=quiet)
+        return next(filter(None, shown), None)
     with ThreadPoolExecutor(_READERS) as pool:
         return next(filter(None, pool.map(check, files)), None)
 

@@ -14,7 +14,7 @@ from twfer_dist.engine import ray_tasks, storage
 from twfer_dist.engine.digests import digest_fields, digest_rows
 from twfer_dist.engine.id_ranges import IdRange
 from twfer_dist.engine.plan import Plan, sort_by_id
-from twfer_dist.engine.progress import Progress
+from twfer_dist.engine.progress import Follow, Progress
 from twfer_dist.engine.ray_data import run_shards
 from twfer_dist.engine.reuse import Reuse, SortedRows
 from twfer_dist.engine.shards import ROW_KEY, PlannedPart, ShardStore, Step
@@ -93,13 +93,13 @@ def planned_ids(file: str) -> list[str]:
         return parquet.read(columns=[parquet.schema_arrow.names[0]])[0].to_pylist()
 
 
-def write_plan(store: ShardStore, plan: Plan, key_columns: Sequence[str]) -> ShardStore:
+def write_plan(store: ShardStore, plan: Plan, key_columns: Sequence[str], follow: Follow) -> ShardStore:
     """Have workers make and write the parts of a plan; the store that knows them. key_columns: whose values decide a
     row. ValueError where an id is planned twice.
     """
     write = partial(_write_part, make=plan.make, store=store, key_columns=key_columns)
     parts: list[PlannedPart] = []
-    for part in ray_tasks.run("plan", write, enumerate(plan.parts)):
+    for part in follow("planning", ray_tasks.run("plan", write, enumerate(plan.parts)), len(plan.parts)):
         if part is None:
             continue
         if parts and part.first <= parts[-1].last:

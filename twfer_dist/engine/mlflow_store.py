@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import storage
+from twfer_dist.engine import resources, storage
 from twfer_dist.engine.journal import without_password
 
 if TYPE_CHECKING:
@@ -269,17 +269,21 @@ class Store:
         """
         if self.database:
             check_database(self.database)
-            import ray
-
-            if ray.is_initialized() and sum(node["Alive"] for node in ray.nodes()) > 1:
-                raise UserError(
-                    f"{self.uri} is a file and the cluster has several nodes: start `mlflow server` and give its "
-                    "http address."
-                )
+            self.check_nodes()
         elif not self.uri.startswith(("http://", "https://")):
             raise UserError(f"{self.shown} is not an MLflow address: give http://host:port or sqlite:///file.db.")
         with self._explained(CHECK_TIMEOUT_S):
             self.client.search_experiments(max_results=1)
+
+    def check_nodes(self) -> None:
+        """UserError where the store is a local file while the cluster has several nodes, or is about to."""
+        import ray
+
+        if self.database and ray.is_initialized() and resources.has_other_nodes():
+            raise UserError(
+                f"{self.uri} is a file and the cluster has several nodes: start `mlflow server` and give its http "
+                "address."
+            )
 
     @contextlib.contextmanager
     def _explained(self, seconds: int) -> Iterator[None]:

@@ -5,7 +5,7 @@ import json
 import platform
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,12 @@ from twfer_dist.engine.artifact import WORK, Artifact, Manifest, OutputFile, Reu
 from twfer_dist.engine.compaction import Part
 from twfer_dist.engine.map import MappedRows, compute_shards, count_kept, set_reused_aside, write_plan
 from twfer_dist.engine.plan import Plan, in_memory, sort_by_id
-from twfer_dist.engine.progress import Log, Progress
+from twfer_dist.engine.progress import Log, Progress, counted
 from twfer_dist.engine.reuse import Reuse
 from twfer_dist.engine.shards import ShardStore, Step
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.engine.usage import Usage
+from twfer_dist.engine.usage import Usage, Used
 
 _SHARDS_PER_PART = 64  # of a plan on the driver
 
@@ -61,6 +61,10 @@ class StageOutput:
     def progress(self, total: float, unit: str = "", log: Log | None = None) -> Progress:
         return Progress(self.spec.stage, total, unit=unit, quiet=self._quiet, log=log)
 
+    def follow(self, doing: str, results: Iterable[Any], total: int) -> Iterator[Any]:
+        """`progress.counted` for a part of the stage's work."""
+        return counted(results, f"{self.spec.stage}, {doing}", total, quiet=self._quiet)
+
     def scratch(self, name: str = ".") -> str:
         """The URI of a file or folder that lives until the output is finished, such as a checkpoint to resume from."""
         return storage.join(self.directory, WORK, name)
@@ -97,7 +101,7 @@ class StageOutput:
         reuse.forget_lost_choice(found, self.directory)
         store = ShardStore(self.directory, tuple(self.spec.tables.items()), rows_per_shard)
         store.forget_other_layouts()
-        store = write_plan(store, plan, reuse_key_columns)
+        store = write_plan(store, plan, reuse_key_columns, self.follow)
         if self._before:
             chosen: Reuse | None = reuse.keep_permanent(self._before, *store.tables[0])
         else:
@@ -123,13 +127,13 @@ class StageOutput:
         pieces = (piece for part in parts for piece in self._rows.pieces(name, part, columns=columns))
         return map(self._revisions[name], pieces) if name in self._revisions else pieces
 
-    def finish(self, seconds: float, used: Usage, check: Callable[[], None]) -> Artifact:
+    def finish(self, usage: Usage, check: Callable[[], None]) -> Artifact:
         """Have workers join the shards, and write the manifest last, unless `check` raises. UserError where the ids are
         not those of the plan.
         """
-        parts = compaction.compact(self._rows, self._revisions) if self._rows else self._written_tables()
+        parts = compaction.compact(self._rows, self._revisions, self.follow) if self._rows else self._written_tables()
         keys = row_keys.write(self._rows.store) if self._rows and self._has_row_keys else []
-        manifest = self._manifest(parts, keys, seconds, used)
+        manifest = self._manifest(parts, keys, usage.end())
         check()
         storage.write_json(storage.join(self.directory, artifact.MANIFEST), manifest.as_json())
         storage.delete_folder(storage.join(self.directory, WORK))
@@ -137,11 +141,9 @@ class StageOutput:
 
     def preview(self) -> Manifest:
         """The manifest as it would be if the output had no more files to come, for a copy that travels."""
-        return self._manifest(self._written_tables(), [])
+        return self._manifest(self._written_tables(), [], Used(0.0, None, None, None))
 
-    def _manifest(
-        self, parts: Sequence[Part], keys: Sequence[OutputFile], seconds: float = 0, used: Usage | None = None
-    ) -> Manifest:
+    def _manifest(self, parts: Sequence[Part], keys: Sequence[OutputFile], used: Used) -> Manifest:
         beside = [*(part.digests for part in parts if part.digests), *keys]
         tables = [part.file for part in parts]
         files = [*tables, *self._other_files({file.path for file in (*tables, *beside)})]
@@ -149,7 +151,6 @@ class StageOutput:
         for part in parts:
             counts[part.file.table or ""].update(part.counts)
         reused = self._rows and self._rows.reuse
-        cpu_seconds, peak_bytes = used.so_far(self._rows is not None) if used else (None, None)
         return Manifest(
             fingerprint=self.spec.fingerprint,
             **self.spec.fingerprint_payload,
@@ -161,15 +162,15 @@ class StageOutput:
             counts={name: dict(sorted(statuses.items())) for name, statuses in counts.items()},
             reused=Reused(reused.before.name, self._rows.reused) if self._rows and reused else None,
             results=self.results,
-            seconds=round(seconds, 1),
+            seconds=used.seconds,
             versions={
                 "twfer_dist": twfer_dist.__version__,
                 "python": platform.python_version(),
                 "pyarrow": pa.__version__,
             },
             files=(*files, *beside),
-            cpu_seconds=cpu_seconds,
-            peak_bytes=peak_bytes,
+            cpu_seconds=used.cpu_seconds,
+            peak_bytes=used.peak_bytes(by_workers=self._rows is not None),
         )
 
     def _written_tables(self) -> list[Part]:

@@ -6,13 +6,15 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from twfer_dist.engine import storage
 
 POLL_S = 0.5  # seconds
 LINE_S = 60.0  # between two lines of a log
 REPORT_S = 2.0
+SLOW_S = 3.0  # before `counted` shows anything
 LOG_S = 10.0
 WARM_UP_S = 10.0  # after the first item; from then on the rate leaves out the start-up before it
 
@@ -24,18 +26,34 @@ Log = Callable[[Mapping[str, float], int], None]
 """
 
 
+T = TypeVar("T")
+
+Follow = Callable[[str, Iterable[Any], int], Iterator[Any]]
+"""`counted` for what a stage is doing: takes the name of that, the results and how many there will be."""
+
+
 class Progress:
-    """Progress of `total` items of a stage, on the standard error, and in `log` where given."""
+    """Progress of `total` items of a stage, on the standard error, and in `log` where given. after: seconds during
+    which nothing is shown.
+    """
 
     def __init__(
-        self, stage: str, total: float, *, unit: str = "", quiet: bool = False, log: Log | None = None
+        self,
+        stage: str,
+        total: float,
+        *,
+        unit: str = "",
+        quiet: bool = False,
+        log: Log | None = None,
+        after: float = 0.0,
     ) -> None:
         self._stage, self._total, self._unit = stage, total, unit and f" {unit}"
         self._visible, self._terminal = not quiet, sys.stderr.isatty() and not shares_terminal
         self._log, self._logged = log, time.monotonic()
         self._done = self._before = 0.0
         self._dead = 0
-        self._started = self._shown = time.monotonic()
+        self._started = time.monotonic()
+        self._shown = self._started + after
         self._first: tuple[float, float] | None = None  # after the first item since the start: done, and the time
 
     def start(self, done: float, *, dead: int = 0) -> None:
@@ -58,7 +76,7 @@ class Progress:
 
     def close(self) -> None:
         self._report()
-        if self._terminal:
+        if self._terminal and time.monotonic() >= self._shown:
             self._show(end="\n")
 
     @contextlib.contextmanager
@@ -120,6 +138,17 @@ class Progress:
         if self._first and now - self._first[1] > WARM_UP_S:
             done, since = self._first
         return (self._done - done) / max(now - since, 1e-9)
+
+
+def counted(results: Iterable[T], name: str, total: int, *, quiet: bool) -> Iterator[T]:
+    """The results as they come, with a line of progress where they take longer than SLOW_S."""
+    progress = Progress(name, total, quiet=quiet, after=SLOW_S)
+    try:
+        for result in results:
+            yield result
+            progress.advance(1)
+    finally:
+        progress.close()
 
 
 class ProgressReporter:

@@ -38,12 +38,12 @@ def start() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if ray.is_initialized():
         return
-    address = os.environ.get("RAY_ADDRESS")
-    if address and address != "local":
+    address = os.environ.get("RAY_ADDRESS", "")
+    if resources.on_cluster():
         probe(address)
     handler = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
     with _stderr_silenced():
-        if address and address != "local":
+        if resources.on_cluster():
             _join(address)
         else:
             _start_here()

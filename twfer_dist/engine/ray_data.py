@@ -75,11 +75,27 @@ def _with_operator(dataset: Any, steps: Sequence[Step], operator: _Operator, sha
     options |= {"num_cpus": 0 if step.gpus else step.cpus, "num_gpus": step.gpus or None}
     if not isinstance(step.call, type):
         arguments = {"call": step.call, "kwargs": dict(step.kwargs), "operator": operator}
-        return dataset.map_batches(_run_shard, fn_kwargs=arguments, **options)
+        return dataset.map_batches(_named_function(step), fn_kwargs=arguments, **options)
     pool = _actor_pool(step, shards)
     arguments = {"cls": step.call, "kwargs": dict(step.kwargs), "after": after, "operator": operator}
     arguments["max_builds"] = pool.max_size * (1 + MAX_TRIES)
-    return dataset.map_batches(_Actor, fn_constructor_kwargs=arguments, compute=pool, **options)
+    return dataset.map_batches(
+        type(_name(step), (_Actor,), {}), fn_constructor_kwargs=arguments, compute=pool, **options
+    )
+
+
+def _named_function(step: Step) -> Callable[..., pa.Table]:
+    """`_run_shard` under the name of the step's function, which is the operator's in Ray's dashboard and logs."""
+
+    def run(batch: pa.Table, **arguments: Any) -> pa.Table:
+        return _run_shard(batch, **arguments)
+
+    run.__name__ = _name(step)
+    return run
+
+
+def _name(step: Step) -> str:
+    return str(getattr(step.call, "func", step.call).__name__)  # of a partial, its function's
 
 
 def _run_isolated(
@@ -121,6 +137,8 @@ def _actor_pool(step: Step, shards: int) -> Any:
     """
     import ray.data
 
+    if step.gpus and not step.actors:
+        resources.await_gpus(step.gpus)
     size = min(shards, step.actors or resources.slots(step.cpus, step.gpus))
     return ray.data.ActorPoolStrategy(min_size=1 if step.actors else size, initial_size=size, max_size=size)
 

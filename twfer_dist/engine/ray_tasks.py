@@ -26,10 +26,9 @@ def run(name: str, call: Callable[[A], T], arguments: Iterable[A]) -> Iterator[T
 
     shared = ray.put(call)
     task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_call).options(name=name)
-    most = _AHEAD * resources.slots(1, 0)
     pending: deque[Any] = deque()
     for argument in arguments:
-        if len(pending) == most:
+        while len(pending) >= _AHEAD * resources.slots(1, 0):  # nodes may have joined since the last look
             yield _result(name, pending.popleft())
         pending.append(task.remote(shared, argument))
     while pending:

@@ -6,11 +6,22 @@ import math
 import os
 import shutil
 import socket
+from typing import Any
 
 from twfer_dist.core.errors import UserError
 
 MIN_OBJECT_STORE_BYTES = 80 << 20
 """About the smallest object store that Ray accepts."""
+
+PATIENCE_MINUTES = 30
+"""How long a cluster may take to start the nodes that a stage asks for: a group may have none of them yet."""
+
+logger = logging.getLogger(__name__)
+
+
+def on_cluster() -> bool:
+    """Whether this process joins the cluster that `RAY_ADDRESS` names, instead of starting Ray on this machine."""
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
 
 
 def cores() -> int:
@@ -47,21 +58,58 @@ def slots(cpus: float, gpus: float) -> int:
         if total.get("GPU", 0) < gpus:
             raise UserError(
                 f"A stage asks for {gpus:g} GPU per actor and the cluster has {total.get('GPU', 0):g}: set gpus to "
-                "0, or add a GPU node."
+                "0, or add a GPU node; where such nodes start on demand, set actors."
             )
         return max(1, int(total["GPU"] / gpus))
     most = cores() if len(ray.nodes()) == 1 else math.inf
     return max(1, int(min(total.get("CPU", 1) / max(cpus, 0.01), most)))
 
 
+def has_other_nodes() -> bool:
+    """Whether work is done on several machines: there are some, or a lone head without CPUs, which waits for others."""
+    import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return len(alive) > 1 or not any(node["Resources"].get("CPU") for node in alive)
+
+
 def check_gpus(gpus: float) -> None:
-    """UserError where the cluster has no GPU or PyTorch cannot use it: the CPU would be a hundred times slower."""
+    """UserError where the cluster has no GPU now or PyTorch cannot use it: the CPU would be a hundred times slower."""
     import ray
 
     slots(1, gpus)
-    check = ray.remote(num_cpus=0, num_gpus=min(gpus, 1), max_calls=1)(_device_fault)
-    if fault := ray.get(check.remote()):
+    if fault := ray.get(_check_device(min(gpus, 1))):
         raise UserError(fault)
+
+
+def await_gpus(gpus: float) -> None:
+    """Return once a node of the cluster has the GPUs of an actor; UserError where PyTorch cannot use them, or none came
+    within PATIENCE_MINUTES. A single machine is not waited for, as it gets no others.
+    """
+    if not on_cluster():
+        return check_gpus(gpus)
+    import ray
+
+    check = _check_device(gpus)  # to the cluster's autoscaler a request for a node
+    for minute in range(PATIENCE_MINUTES):
+        if ray.wait([check], timeout=60 if minute else 20)[0]:
+            break
+        logger.info("No node has %g GPU free; waiting up to %d minutes for one.", gpus, PATIENCE_MINUTES - minute)
+    else:
+        ray.cancel(check)
+        raise UserError(
+            f"A stage asks for {gpus:g} GPU per actor and no node offered them within {PATIENCE_MINUTES} minutes: set "
+            "gpus to 0, or add a GPU node."
+        )
+    if fault := ray.get(check):
+        raise UserError(fault)
+
+
+def _check_device(gpus: float) -> Any:
+    """A reference to what `_device_fault` returns in a process with `gpus`."""
+    import ray
+
+    return ray.remote(num_cpus=0, num_gpus=gpus, max_calls=1)(_device_fault).remote()
 
 
 def _device_fault() -> str | None:

@@ -5,7 +5,6 @@ The output of a `StageSpec` is the directory `<out>/<stage>-<fingerprint>/`. A s
 """
 
 import functools
-import time
 from collections.abc import Callable
 
 import pyarrow.fs as pafs
@@ -50,7 +49,7 @@ def run_stage(
             return existing
         if existing is None and _is_finished(directory):
             _retire(directory)
-        _check_inputs(spec)
+        _check_inputs(spec, quiet)
         output = StageOutput(spec, out, retried if existing else directory, quiet, existing, tracking)
         made = _make(output, held.check)
         if existing is None:
@@ -64,10 +63,9 @@ def run_stage(
 
 
 def _make(output: StageOutput, check: Callable[[], None]) -> Artifact:
-    started = time.monotonic()
-    with usage.follow() as used:
+    with usage.follow(output.scratch()) as used:
         output.spec.do(output)
-        return output.finish(time.monotonic() - started, used, check)
+        return output.finish(used, check)
 
 
 def _adopt_finished_retry(retried: str, directory: str) -> None:
@@ -78,17 +76,17 @@ def _adopt_finished_retry(retried: str, directory: str) -> None:
         _move(retried, directory)
 
 
-def _check_inputs(spec: StageSpec) -> None:
+def _check_inputs(spec: StageSpec, quiet: bool) -> None:
     """UserError where a file of an input is missing or changed."""
     for value in spec.inputs.values():
-        if isinstance(value, Artifact) and (fault := _fault(value.uri, value.build_id)):
+        if isinstance(value, Artifact) and (fault := _fault(value.uri, value.build_id, quiet)):
             raise UserError(f"{fault}: delete {value.uri} and run again to make it from scratch.")
 
 
 @functools.cache
-def _fault(uri: str, build_id: str) -> str | None:
+def _fault(uri: str, build_id: str, quiet: bool) -> str | None:
     """`intact.fault`, checked once for each build of an output."""
-    return intact.fault(artifact.open_artifact(uri))
+    return intact.fault(artifact.open_artifact(uri), quiet=quiet)
 
 
 def _is_finished(directory: str) -> bool:

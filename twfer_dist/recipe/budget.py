@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from twfer_dist.core.language import listed
+from twfer_dist.engine.artifact import Manifest
 from twfer_dist.recipe.cost import Estimate, estimate
 from twfer_dist.recipe.prices import Cost, NodePrice, Prices, cost_of, cost_on, load_cluster, load_prices
-from twfer_dist.recipe.rates import Measured, load_rates
+from twfer_dist.recipe.rates import load_rates
 from twfer_dist.recipe.recipe import Recipe
 
 
@@ -48,7 +49,7 @@ def _sum(stages: list[dict[str, Any]], key: str) -> float | None:
 
 
 def _stage(stage: Estimate, cost: Cost | None) -> dict[str, Any]:
-    rate, took = stage.rate, stage.took
+    rate = stage.rate
     spelt_out = None
     if rate and stage.workload:
         starts = f"{stage.starts} x " if stage.starts > 1 else ""
@@ -70,13 +71,20 @@ def _stage(stage: Estimate, cost: Cost | None) -> dict[str, Any]:
         "reason": "" if rate else stage.reason,
         "assumed": stage.workload.assumed if stage.workload else (),
         "source": rate.source if rate else "",
-        "took": took and _took(took),
+        "took": _took(stage, stage.artifact.manifest) if stage.artifact and stage.workload else None,
     }
 
 
-def _took(took: Measured) -> dict[str, Any]:
-    unknown = dict.fromkeys(("gpu_hours", "hours", "price"))
-    return {"cpu_hours": took.cpu_seconds / 3600, "memory": took.peak_bytes, "bytes": took.bytes} | unknown
+def _took(stage: Estimate, manifest: Manifest) -> dict[str, Any]:
+    """Of a finished stage, in the same units. hours: as its run lasted, whatever else the machines did."""
+    return {
+        "cpu_hours": None if manifest.cpu_seconds is None else manifest.cpu_seconds / 3600,
+        "gpu_hours": None,
+        "memory": manifest.peak_bytes,
+        "bytes": stage.written,
+        "hours": manifest.seconds / 3600,
+        "price": None,
+    }
 
 
 def _remarks(stages: list[dict[str, Any]], total: dict[str, Any], prices: Prices) -> Iterator[str]:
@@ -87,7 +95,8 @@ def _remarks(stages: list[dict[str, Any]], total: dict[str, Any], prices: Prices
         yield f"Not in the sum: {listed(missing)}."
     for source in sorted({stage["source"] for stage in to_do if stage["source"]}):
         yield f"Not measured by this program: {source}."
-    if compared := [stage for stage in stages if stage["took"] and stage["cpu_hours"] is not None]:
+    measured = [stage for stage in stages if stage["took"] and stage["took"]["cpu_hours"] is not None]
+    if compared := [stage for stage in measured if stage["cpu_hours"] is not None]:
         hours, truth = _sum(compared, "cpu_hours") or 0, sum(stage["took"]["cpu_hours"] for stage in compared)
         error = f"{hours / truth - 1:+.0%}" if truth else "no time"
         yield f"What is finished was estimated at {hours:.3g} CPU hours and took {truth:.3g} ({error})."

@@ -43,8 +43,10 @@ class Estimate:
     def amount(self) -> float:
         """The units of work, without the rows that were reused or are done."""
         assert self.workload
-        reused = self.artifact.manifest.reused if self.artifact else None
-        share = reused.rows / max(1, *self.artifact.manifest.rows.values()) if self.artifact and reused else 0
+        manifest = self.artifact and self.artifact.manifest
+        share = 0.0
+        if manifest and manifest.reused and manifest.planned_table:
+            share = manifest.reused.rows / max(1, manifest.rows[manifest.planned_table])
         return self.workload.amount * (1 - share) * (1 - self.done)
 
     @property
@@ -65,16 +67,21 @@ class Estimate:
         return self.starts * self.rate.start_bytes + self.amount * self.rate.bytes if self.rate else None
 
     @property
+    def written(self) -> int:
+        """The bytes of the finished output."""
+        assert self.artifact
+        fs, path = storage.resolve(self.artifact.uri)
+        return sum(file.size or 0 for file in fs.get_file_info(pafs.FileSelector(path, recursive=True)))
+
+    @property
     def took(self) -> Measured | None:
-        """What the finished stage took; None where it is to do, or its output does not say."""
+        """What the finished stage took; None where it is to do, or its output does not say, as after a cluster."""
         if self.artifact is None or self.workload is None:
             return None
         manifest = self.artifact.manifest
         if manifest.cpu_seconds is None or manifest.peak_bytes is None:
             return None
-        fs, path = storage.resolve(self.artifact.uri)
-        size = sum(file.size or 0 for file in fs.get_file_info(pafs.FileSelector(path, recursive=True)))
-        used = (manifest.cpu_seconds, size, manifest.peak_bytes)
+        used = (manifest.cpu_seconds, self.written, manifest.peak_bytes)
         return Measured(self.workload.rate, self.workload.unit, self.amount, self.starts, *used)
 
 

@@ -2,29 +2,29 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.language import listed
-from twfer_dist.engine import ray_cluster, resources, shared_storage, storage
+from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import INDEX, Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.journal import without_password
+from twfer_dist.engine.shared_storage import SharedStorage
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
 from twfer_dist.recipe.kinds import file_of, kind_of, tracking_of
 from twfer_dist.recipe.recipe import Outcome, Recipe, Stage
 from twfer_dist.recipe.side_by_side import run_side_by_side
 from twfer_dist.recipe.status import read_index
-from twfer_dist.recipe.walk import walk
+from twfer_dist.recipe.walk import storage_of, walk
 
 
 def plan_recipe(recipe: Recipe) -> list[Outcome]:
     """What is finished and what is to do; nothing is run. UserError for anything that is known to fail."""
     _check_inputs(recipe)
     outcomes = list(walk(recipe, lambda _, spec: find_output(spec, recipe.out)))
-    if not os.environ.get("RAY_ADDRESS"):  # this machine does everything
+    if not resources.on_cluster():  # this machine does everything
         for outcome in outcomes:
             settings = outcome.stage.settings
             precision_asked = settings.get("train", settings).get("precision", "float32")
@@ -43,12 +43,16 @@ def run_recipe(
     stages that failed for a transient reason are done again, and everything downstream that this changes. jobs: so many
     stages at once, on a cluster, where they do not need each other; outcomes then come as they are known.
     """
-    _check_before(recipe, until, jobs)
+    shared = storage_of(recipe)
+    _check_before(recipe, until, jobs, shared)
     index = _known_index(recipe)
     names = [stage.name for stage in recipe.stages]
     recipe = dataclasses.replace(recipe, stages=recipe.stages[: names.index(until) + 1] if until else recipe.stages)
 
     def run(stage: Stage, spec: StageSpec) -> Artifact:
+        if resources.on_cluster() and (retry or not find_output(spec, recipe.out)):
+            ray_cluster.start()
+            shared.check()
         return run_stage(spec, recipe.out, quiet=quiet, retry=retry, tracking=tracking_of(recipe, stage))
 
     for outcome in run_side_by_side(recipe, jobs, quiet=quiet, retry=retry) if jobs > 1 else walk(recipe, run):
@@ -61,14 +65,21 @@ def run_recipe(
         yield outcome
 
 
-def _check_before(recipe: Recipe, until: str | None, jobs: int) -> None:
+def _check_before(recipe: Recipe, until: str | None, jobs: int, shared: SharedStorage) -> None:
     """UserError for anything that would otherwise show after hours of other work."""
     names = [stage.name for stage in recipe.stages]
     if until is not None and until not in names:
         raise UserError(f"The recipe {recipe.name} has no stage '{until}': it has {', '.join(names)}.")
-    on_cluster = os.environ.get("RAY_ADDRESS", "local") != "local"
+    on_cluster = resources.on_cluster()
     if jobs > 1 and not on_cluster:
         raise UserError("--jobs is for a cluster: on one machine each stage uses all of it, so leave --jobs out.")
+    for stage in recipe.stages[: names.index(until) + 1 if until else None]:
+        if kind_of(stage.kind).tracked and not recipe.tracking:
+            raise UserError(
+                f"recipe {recipe.name}: the runs of stage '{stage.name}' would be logged to a SQLite file next to the "
+                f"outputs, but {without_password(recipe.out)} is not on this machine: set 'tracking' to the address of "
+                "an MLflow server."
+            )
     if storage.is_file(recipe.out):
         raise UserError(f"{recipe.out} is a file: name a folder for the outputs.")
     _check_inputs(recipe)
@@ -78,7 +89,7 @@ def _check_before(recipe: Recipe, until: str | None, jobs: int) -> None:
     if (recipe.tracking or gpus or on_cluster) and any(outcome.state == "to do" for outcome in plan_recipe(recipe)):
         if on_cluster:
             ray_cluster.start()
-            shared_storage.check_shared(recipe.out, [storage.absolute(path) for path in recipe.corpora.values()])
+            shared.check()
         if recipe.tracking:
             recipe.tracking.experiment_id()
         if gpus:

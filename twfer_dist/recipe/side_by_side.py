@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.engine import log, progress, storage
+from twfer_dist.engine import log, progress, ray_cluster, resources, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.registry import is_registered
@@ -17,11 +17,10 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
 from twfer_dist.recipe.kinds import kind_of, tracking_of
 from twfer_dist.recipe.recipe import Outcome, Recipe, Stage
-from twfer_dist.recipe.walk import walk
-from twfer_dist.training import workers
+from twfer_dist.recipe.walk import storage_of, walk
 
-MAX_STARTS = 24 * 60
-"""How often, a minute each time, a training asks for its workers while other stages may hold what it needs."""
+PATIENCE_MINUTES = 24 * 60
+"""How long a stage waits for GPUs and workers while other stages may hold what it needs."""
 
 
 def run_side_by_side(recipe: Recipe, jobs: int, *, quiet: bool, retry: bool) -> Iterator[Outcome]:
@@ -101,7 +100,7 @@ def _begin() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     log.configure()
     progress.shares_terminal = True
-    workers.MAX_STARTS = MAX_STARTS
+    resources.PATIENCE_MINUTES = PATIENCE_MINUTES
 
 
 def _run_last(recipe: Recipe, quiet: bool, retry: bool) -> Outcome:
@@ -111,4 +110,6 @@ def _run_last(recipe: Recipe, quiet: bool, retry: bool) -> Outcome:
         again = retry and stage == recipe.stages[-1]
         return run_stage(spec, recipe.out, quiet=quiet, retry=again, tracking=tracking_of(recipe, stage))
 
+    ray_cluster.start()
+    storage_of(recipe).check()
     return list(walk(recipe, run))[-1]

@@ -7,6 +7,7 @@ from twfer_dist.engine import artifact, registry, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.kind import Input
+from twfer_dist.engine.shared_storage import SharedStorage
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output
 from twfer_dist.recipe.kinds import check_input, kind_of, spec_of
@@ -38,6 +39,11 @@ def walk(recipe: Recipe, do: Callable[[Stage, StageSpec], Artifact | None]) -> I
         else:
             same = before is not None and before.build_id == output.build_id
             yield Outcome(stage, "finished" if same else "made", output, spec.name)
+
+
+def storage_of(recipe: Recipe) -> SharedStorage:
+    """What all nodes of a cluster must reach for a recipe."""
+    return SharedStorage(recipe.out, [storage.absolute(path) for path in recipe.corpora.values()], recipe.tracking)
 
 
 def open_input(recipe: Recipe, key: Input, name: str, location: str) -> Artifact:

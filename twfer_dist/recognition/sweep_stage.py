@@ -69,7 +69,7 @@ def sweep_spec(
         source = ImageSource(dataset, parts_of(dataset, seed=config.train.seed))
         ray_cluster.start()
         if gpus:
-            resources.check_gpus(gpus)
+            resources.await_gpus(gpus)
         at_once = concurrency or resources.slots(cpus, gpus)
         with _open_runs(output, dataset, config, tracking, checkpoint_seconds) as (run, records):
             trials = _Trials(source, config, records, gpus)

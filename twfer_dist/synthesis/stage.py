@@ -133,7 +133,7 @@ def _precision_of_cluster(output: StageOutput, wanted: Precision, gpus: float) -
         return wanted
     ray_cluster.start()
     if gpus:
-        resources.check_gpus(gpus)
+        resources.await_gpus(gpus)
     chosen = precision.choose_precision(wanted, _devices_without_bfloat16(gpus))
     note = output.scratch("precision.txt")
     if storage.exists(note) and storage.read_bytes(note).decode() != chosen:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 MAX_FAILURES = 2
 """How often the group of workers is restarted after one of them died."""
 MAX_STARTS = 5
-"""How often the cluster is asked for the workers, a minute each time: nodes that start on demand take a few minutes."""
+"""How often one machine is asked again for the workers, a minute each time; a cluster resources.PATIENCE_MINUTES."""
 
 MAX_LOADERS = 8
 """Processes that prepare the batches of a worker with a GPU."""
@@ -62,12 +62,13 @@ def run_workers(work: Callable[[], T], workers: Workers, uri: str) -> T:
     fs, path = storage.resolve(uri)
     error_uri = storage.join(uri, "problem.txt")
     storage.write_bytes(error_uri, b"")
-    resources = {"CPU": workers.cpus, "GPU": int(workers.gpu)} if count else None
-    failures = FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_STARTS)  # type: ignore[call-arg]
+    each = {"CPU": workers.cpus, "GPU": int(workers.gpu)} if count else None
+    starts = resources.PATIENCE_MINUTES if resources.on_cluster() else MAX_STARTS
+    failures = FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=starts)  # type: ignore[call-arg]
     trainer = TorchTrainer(
         # A closure: arguments given as `train_loop_config` would be stored and shown by Ray Train.
         lambda: _reporting_errors(work, error_uri),  # type: ignore[arg-type]
-        scaling_config=ScalingConfig(num_workers=count, use_gpu=workers.gpu, resources_per_worker=resources),
+        scaling_config=ScalingConfig(num_workers=count, use_gpu=workers.gpu, resources_per_worker=each),
         run_config=RunConfig("workers", storage_path=path, storage_filesystem=fs, failure_config=failures),
     )
     returned = None
@@ -90,7 +91,7 @@ def _prepare(count: int, gpu: bool) -> None:
     if gpu or count:
         ray_cluster.start()
     if gpu:
-        resources.check_gpus(1)
+        resources.await_gpus(1)
     elif not count:  # PyTorch counts the machine's cores, even if this container may use fewer
         torch.set_num_threads(min(torch.get_num_threads(), resources.cores()))
     logging.getLogger("ray.train").setLevel(logging.ERROR)  # otherwise it prints every metric
