@@ -71,18 +71,19 @@ def train_spec(
     unbroken one would.
     """
     config = settings_of(sweep, refit) or config
-    _check_starts(dataset, trunk, refit)
     task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk, refit, register)
+    models = task.check()
+    if refit:
+        check_refit(refit, dataset, trunk, models)
+    _check_fold(dataset, trunk)
     optional = {"trunk": trunk, "refit": refit, "sweep": sweep}
     inputs = {"dataset": dataset, **{name: artifact for name, artifact in optional.items() if artifact}}
     do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
-    return StageSpec("train", VERSION, inputs, config, task.check(), {}, do)
+    return StageSpec("train", VERSION, inputs, config, models, {}, do)
 
 
-def _check_starts(dataset: Artifact, trunk: Artifact | None, refit: Artifact | None) -> None:
-    """UserError where a training would start from, or repeat, one that it must not."""
-    if refit:
-        check_refit(refit, dataset, trunk)
+def _check_fold(dataset: Artifact, trunk: Artifact | None) -> None:
+    """UserError where a training would start from one that may have seen the figures that it is tested on."""
     if trunk and dataset.manifest.config.get("fold") and trunk.manifest.inputs["dataset"] != dataset.digest:
         raise UserError(
             f"The trunk {trunk.uri} may have seen the figures of the fold that {dataset.uri} leaves out: start from a "
