@@ -74,7 +74,7 @@ def test_a_finished_training_is_registered_by_a_new_name(registered: tuple[Artif
     versions = MlflowClient(uri).search_model_versions()
     assert sorted((version.name, version.version) for version in versions) == [("spots", 1), ("stains", 1)]
     again = MlflowClient(uri).get_model_version_by_alias("stains", "champion")
-    assert again.run_id == output.results["run_id"] and "models:/stains@champion" in again.description
+    assert again.run_id == output.results["run_id"] and "models:/stains@champion" in (again.description or "")
 
 
 def probabilities(answers: pd.DataFrame) -> np.ndarray:
