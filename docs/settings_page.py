@@ -33,11 +33,16 @@ def settings_page() -> Iterator[str]:
 
 
 def _inputs(kind: Mapping[str, Any]) -> Iterator[str]:
-    lines = [f"- `{key['key']}`: {key['names']}{', optional' * key['optional']}" for key in kind["inputs"]]
-    lines += [f"- `{key['key']}`: a file{', optional' * key['optional']}" for key in kind["files"]]
-    lines += [f"- `{key}`: text, optional" for key in kind["options"]]
+    lines = [_line(key, key["names"], key["optional"]) for key in kind["inputs"]]
+    lines += [_line(key, "a file", key["optional"]) for key in kind["files"]]
+    lines += [_line(key, "text", True) for key in kind["options"]]
     if lines:
         yield from ("", *lines)
+
+
+def _line(key: Mapping[str, Any], takes: str, optional: bool) -> str:
+    meaning = f": {key['meaning']}" if key["meaning"] else ""
+    return f"- `{key['key']}`, {takes}{', optional' * optional}{meaning}"
 
 
 def _rows(settings: Sequence[Mapping[str, Any]], above: str) -> Iterator[str]:

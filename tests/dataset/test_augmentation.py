@@ -6,7 +6,7 @@ from twfer_dist.dataset.augmentation import MEAN_COLOUR, as_arm, augment
 
 
 def test_the_public_codes_changes_are_as_frequent_as_there() -> None:
-    """Of 4,000: a quarter mirrored, a quarter noisy, and half, these or others, lose 2 to 25 % of their area."""
+    """Of 4,000: a quarter mirrored, a quarter noisy, and half, these or others, lose 2 to 10 % of their area."""
     ramp = np.zeros((32, 32, 3), np.uint8) + np.arange(150, 214, 2, dtype=np.uint8)[None, :, None]
     found = {"mirrored": 0, "noisy": 0, "erased": 0}
     for seed in range(4000):
@@ -15,7 +15,7 @@ def test_the_public_codes_changes_are_as_frequent_as_there() -> None:
         kept = changed[~erased].astype(int) - ramp[~erased]
         if erased.any():
             found["erased"] += 1
-            assert 0.01 < erased.mean() < 0.3
+            assert 0.01 < erased.mean() < 0.12
         if np.array_equal(changed[~erased], ramp[:, ::-1][~erased]):
             found["mirrored"] += 1
         elif kept.any():

@@ -39,8 +39,9 @@ def test_every_setting_of_a_kind_is_explained(name: str) -> None:
     explained = explain_kind(name)
     kind = kind_of(name)
     assert [one["name"] for one in explained["settings"]] == [one.name for one in dataclasses.fields(kind.config)]
-    keys = [one["key"] for one in (*explained["inputs"], *explained["files"])] + explained["options"]
+    keys = [one["key"] for one in (*explained["inputs"], *explained["files"], *explained["options"])]
     assert tuple(keys) == kind.keys and explained["makes"]
+    assert all(one["meaning"] for one in (*explained["files"], *explained["options"], *explained["settings"]))
     assert not set(keys) & {one["name"] for one in explained["settings"]}  # a recipe could not set these
 
 
@@ -52,7 +53,8 @@ def test_a_comment_explains_its_own_setting() -> None:
         "default": "32",
         "meaning": "images of an update of the weights, over all workers",
     }
-    assert settings["gamma"]["meaning"] == "" and settings["alpha"]["meaning"].startswith("of the sigmoid loss")
+    assert settings["gamma"]["meaning"].startswith("of the focal loss")
+    assert settings["alpha"]["meaning"].startswith("of the sigmoid loss")
 
 
 def test_the_command_suggests_the_kind_that_was_meant() -> None:

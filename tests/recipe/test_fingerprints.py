@@ -22,8 +22,8 @@ FINGERPRINTS = {
     "animated": "e13aa9380222",
     "arm-1": "ca56812b8d78",
     "arm-2": "ddb9aa0d859b",
-    "resnet18": "55a34970e4f3",
-    "sweep": "2a17225cc1fd",
+    "resnet18": "b663dadfffa9",
+    "sweep": "5ac0eabdb01b",
     "generator": "3610316734da",
 }
 """Of the stages that can be described without the weights of a recogniser; a report's changes with its page."""

@@ -64,6 +64,19 @@ def store(registered: tuple[Artifact, str], monkeypatch: pytest.MonkeyPatch) -> 
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
 
+def test_a_finished_training_is_registered_by_a_new_name(registered: tuple[Artifact, str], tmp_path: Path) -> None:
+    """And once under each."""
+    output, uri = registered
+    dataset_of = open_artifact(str(next(Path(output.uri).parent.glob("dataset-*"))))
+    for name in ("spots", "stains", "stains"):
+        spec = train_spec(dataset_of, SMALL, Tracking(uri, "product"), register=name)
+        assert run_stage(spec, str(Path(output.uri).parent), quiet=True).build_id == output.build_id
+    versions = MlflowClient(uri).search_model_versions()
+    assert sorted((version.name, version.version) for version in versions) == [("spots", 1), ("stains", 1)]
+    again = MlflowClient(uri).get_model_version_by_alias("stains", "champion")
+    assert again.run_id == output.results["run_id"] and "models:/stains@champion" in (again.description or "")
+
+
 def probabilities(answers: pd.DataFrame) -> np.ndarray:
     return answers[list(EXPRESSIONS)].to_numpy(float)
 

@@ -52,6 +52,19 @@ def test_a_sweeps_winner_is_trained_then_refitted(mlflow_uri: str, tmp_path: Pat
     assert version.run_id == after["run_id"]
 
 
+def test_a_refit_ends_its_warm_up_in_time(mlflow_uri: str, tmp_path: Path) -> None:
+    """It may have fewer epochs than the training that it repeats."""
+    images = dataset(str(tmp_path), {"train": 1, "validation": 1})
+    for best, warmup in ((1, 0), (2, 1), (3, 2)):
+        before = finished_sweep(str(tmp_path), SMALL)
+        before.manifest.inputs["dataset"] = images.digest  # type: ignore[index]
+        config = dataclasses.replace(SMALL, epochs=8, warmup=2.0)
+        object.__setattr__(before.manifest, "config", dataclasses.asdict(config))
+        before.results["best_epoch"] = best
+        refit = train_spec(images, TrainConfig(), Tracking(mlflow_uri, "x"), refit=before).config
+        assert (refit.epochs, refit.warmup) == (best, warmup)
+
+
 def test_a_refit_of_something_else_is_refused(mlflow_uri: str, tmp_path: Path) -> None:
     tracking = Tracking(mlflow_uri, "x")
     before = finished_sweep(str(tmp_path), SMALL)  # any output that was made from no such data set
@@ -60,6 +73,10 @@ def test_a_refit_of_something_else_is_refused(mlflow_uri: str, tmp_path: Path) -
     object.__setattr__(before.manifest, "config", dataclasses.asdict(SMALL))
     before.results["best_epoch"] = 1
     with pytest.raises(UserError, match="was trained on another data set"):
+        train_spec(images, TrainConfig(), tracking, refit=before)
+    before.manifest.inputs["dataset"] = images.digest  # type: ignore[index]
+    before.manifest.models["initial"] = "sha256 of a file"  # type: ignore[index]
+    with pytest.raises(UserError, match="started from other weights: name the same file as 'initial'"):
         train_spec(images, TrainConfig(), tracking, refit=before)
     with pytest.raises(UserError, match="takes the settings of 'sweep', not its own besides"):
         kind_of("train").check(Request(SMALL, Compute(), {"dataset": ["d"], "sweep": ["s"]}))

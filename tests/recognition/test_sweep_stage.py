@@ -2,19 +2,27 @@
 
 import dataclasses
 import json
+import math
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from mlflow import MlflowClient
 from recognition_data import SMALL, dataset
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
+from twfer_dist.recognition import training
 from twfer_dist.recognition.search import SweepConfig
 from twfer_dist.recognition.sweep_stage import sweep_spec
 from twfer_dist.recognition.train_config import TrainConfig
@@ -68,30 +76,93 @@ def test_a_sweep_nests_its_trials_and_survives_divergence(
 def test_a_sweep_whose_trials_all_diverge_is_an_error(
     ray_cluster: None, images: Artifact, mlflow_uri: str, tmp_path: Path
 ) -> None:
-    train = dataclasses.replace(SMALL, epochs=1)
-    config = SweepConfig(train=train, trials=1, learning_rate=(1.0, 1.0), gamma=(0.0, 0.0))
-    with pytest.raises(
-        UserError, match="All 1 trials diverged: lower both ends of the sweep's learning_rate. Trial 0: The"
-    ):
-        run_stage(sweep_spec(images, config, Tracking(mlflow_uri, "x"), cpus=0.5), str(tmp_path), quiet=True)
+    """They start from weights that are not numbers."""
+    network = training.new_state(SMALL).network
+    torch.nn.init.constant_(network.fc.weight, math.nan)
+    torch.save(network.state_dict(), tmp_path / "nan.pth")
+    config = SweepConfig(train=dataclasses.replace(SMALL, epochs=1), trials=1)
+    spec = sweep_spec(images, config, Tracking(mlflow_uri, "x"), cpus=0.5, initial=str(tmp_path / "nan.pth"))
+    with pytest.raises(UserError, match="All 1 trials diverged: .* its initial weights are at fault"):
+        run_stage(spec, str(tmp_path), quiet=True)
+
+
+def test_a_sweep_that_cannot_start_is_refused(images: Artifact, tmp_path: Path) -> None:
+    """In the words of a training."""
+    config, tracking = SweepConfig(train=SMALL), Tracking("x", "x")
+    with pytest.raises(UserError, match="from 'initial' or from a 'trunk'"):
+        sweep_spec(images, config, tracking, initial="weights.pth", trunk=images)
+    with pytest.raises(UserError, match="none.pth does not exist"):
+        sweep_spec(images, config, tracking, initial=str(tmp_path / "none.pth"))
+    torch.save(training.new_state(SMALL).network.state_dict(), tmp_path / "weights.pth")
+    spec = sweep_spec(images, config, tracking, initial=str(tmp_path / "weights.pth"))
+    assert spec.fingerprint != sweep_spec(images, config, tracking).fingerprint
 
 
 @pytest.mark.long
 def test_a_trial_that_loses_its_worker_goes_on(
     ray_cluster: None, images: Artifact, mlflow_uri: str, tmp_path: Path
 ) -> None:
-    config = SweepConfig(train=dataclasses.replace(SMALL, epochs=6), trials=1)
+    """And one that fails whenever it starts, here by a file that is no log, ends no other."""
+    config = SweepConfig(train=dataclasses.replace(SMALL, epochs=6), trials=2)
     spec = sweep_spec(images, config, Tracking(mlflow_uri, "lost"), cpus=0.5, checkpoint_seconds=0)
+    failing = tmp_path / spec.name / "_work" / "trial-001" / "ended.jsonl"
+    failing.parent.mkdir(parents=True)
+    failing.write_text("no log")
     killed: list[int] = []
     thread = threading.Thread(target=_kill_a_trial, args=(tmp_path, killed))
     thread.start()
     results = run_stage(spec, str(tmp_path), quiet=True).results
     thread.join()
-    assert killed and results["trials"][0]["epochs"] == 6
+    assert killed and results["trials"][0]["epochs"] == 6 and results["best"] == 0
+    assert results["trials"][1].keys() == {"alpha", "gamma", "learning_rate", "failed"}
+    assert any("trial 1 is out: json.decoder.JSONDecodeError: Expecting value" in line for line in results["summary"])
     client = MlflowClient(mlflow_uri)
     experiment = client.get_run(results["run_id"]).info.experiment_id
-    (trial,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{results['run_id']}'")
+    nested = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{results['run_id']}'")
+    trial, failed = sorted(nested, key=lambda run: run.info.run_name)
     assert trial.info.status == "FINISHED" and trial.data.tags["twfer.outcome"] == "all epochs"
+    assert failed.info.status == "FAILED" and failed.data.tags["twfer.outcome"].startswith("failed: json.decoder")
+    run = client.get_run(results["run_id"]).data
+    assert (run.params["patience"], run.params["sweep.patience"], run.params["gamma"]) == ("None", "2", "(0.0, 4.0)")
+
+
+@pytest.mark.long
+def test_a_killed_sweep_trains_no_ended_trial_again(
+    ray_cluster: None, images: Artifact, mlflow_uri: str, tmp_path: Path
+) -> None:
+    """It was killed before any checkpoint was due. What it keeps of a trial is changed here, to see that it is used."""
+    program = (
+        "import sys, test_sweep_stage as tests\n"
+        "from twfer_dist.engine.artifact import open_artifact\n"
+        "spec = tests.two_trials(open_artifact(sys.argv[1]), sys.argv[2])\n"
+        "tests.run_stage(spec, sys.argv[3], quiet=True)\n"
+    )
+    command = [sys.executable, "-c", program, images.uri, mlflow_uri, str(tmp_path)]
+    process = subprocess.Popen(command, start_new_session=True, cwd=Path(__file__).parent)
+    spec = two_trials(images, mlflow_uri)
+    kept = tmp_path / spec.name / "_work" / "trial-000" / "ended.jsonl"
+    until = time.monotonic() + 120
+    while not kept.exists():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    log = [json.loads(line) | {"accuracy/validation": 0.125} for line in kept.read_text().splitlines()]
+    kept.write_text("".join(json.dumps(line) + "\n" for line in log))
+    results = run_stage(spec, str(tmp_path), quiet=True).results
+    first, second = results["trials"]
+    assert (first["epochs"], first["accuracy/validation"]) == (2, 0.125) and second["epochs"] == 2
+    client = MlflowClient(mlflow_uri)
+    experiment = client.get_run(results["run_id"]).info.experiment_id
+    nested = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{results['run_id']}'")
+    for run in nested:
+        history = client.get_metric_history(run.info.run_id, "best_balanced_accuracy/validation")
+        assert [metric.step for metric in history] == [1, 2]
+
+
+def two_trials(images: Artifact, mlflow_uri: str) -> StageSpec:
+    config = SweepConfig(train=SMALL, trials=2, patience=2, learning_rate=(1e-5, 1e-4))
+    return sweep_spec(images, config, Tracking(mlflow_uri, "killed"), concurrency=1, cpus=0.5)
 
 
 def _kill_a_trial(out: Path, killed: list[int]) -> None:

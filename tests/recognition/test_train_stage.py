@@ -83,6 +83,7 @@ def test_mlflow_has_params_metrics_dataset_and_model(trained: Trained, images: A
     client = MlflowClient(tracking.uri)
     run = client.get_run(output.results["run_id"])
     assert run.info.status == "FINISHED"
+    assert run.data.tags["twfer.corpora"] == "synthetic"
     assert run.data.params["network"] == "arm" and run.data.params["gamma"] == "2.0"
     for name in ("loss/train", "accuracy/train", "balanced_accuracy/validation", "accuracy/validation"):
         assert [m.step for m in client.get_metric_history(run.info.run_id, name)] == [1, 2]

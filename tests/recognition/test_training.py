@@ -87,6 +87,7 @@ def test_a_resumed_training_equals_an_unbroken_one(config: TrainConfig, source: 
         list(training.fit(broken, broken.network, config, source, interrupt))
     resumed.load(saved[0])
     assert (len(resumed.log), resumed.updates) == (1, 2)
+    assert training.images_left(resumed, config, 42) == 14
     assert [lines[0], *training.fit(resumed, resumed.network, config, source)] == lines == resumed.log
     torch.testing.assert_close(resumed.network.state_dict(), unbroken.network.state_dict(), atol=0, rtol=0)
     torch.testing.assert_close(resumed.best, unbroken.best, atol=0, rtol=0)

@@ -152,7 +152,11 @@ KIND = StageKind(
     makes="the same tables with a person's corrections applied",
     config=CorrectedConfig,
     inputs=(Input("faces", ("faces", "corrected")),),
-    files=(InputFile("corrections", "name the table that the page of `twfer inspect --html` saves"),),
+    files=(
+        InputFile(
+            "corrections", "the table of corrections", "name the table that the page of `twfer inspect --html` saves"
+        ),
+    ),
     build=lambda request: corrected_spec(request.one("faces"), request.config, request.files["corrections"]),
     workload=_workload,
 )

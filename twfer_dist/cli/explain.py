@@ -43,15 +43,21 @@ def _kind_lines(kind: Mapping[str, Any]) -> Iterator[str]:
     if kind["inputs"] or kind["files"]:
         yield "\nInputs"
         for key in kind["inputs"]:
-            yield f"  {key['key']:<18} {key['names']}{' (optional)' if key['optional'] else ''}"
+            yield from _key_lines(key, key["names"], key["optional"])
         for file in kind["files"]:
-            yield f"  {file['key']:<18} {'a file (optional)' if file['optional'] else 'a file: ' + file['remedy']}"
+            yield from _key_lines(file, "a file", file["optional"])
         for option in kind["options"]:
-            yield f"  {option:<18} text (optional)"
+            yield from _key_lines(option, "text", True)
     if kind["settings"]:
         yield "\nSettings"
         yield from _setting_lines(kind["settings"], "  ")
     yield f"\nIn a recipe: NAME: {{kind: {kind['kind']}, ...}}; twfer run RECIPE --plan checks it."
+
+
+def _key_lines(key: Mapping[str, Any], takes: str, optional: bool) -> Iterator[str]:
+    yield f"  {key['key']:<18} {takes}{' (optional)' if optional else ''}"
+    if key["meaning"]:
+        yield textwrap.fill(key["meaning"], _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
 def _setting_lines(settings: list[Mapping[str, Any]], indent: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from twfer_dist.cli.group import json_option, main, out_option
-from twfer_dist.cli.terminal import print_end, print_plan, print_results, print_stage
+from twfer_dist.cli.terminal import print_end, print_plan, print_results, print_stage, print_trials
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.language import LANGUAGES, Language
 from twfer_dist.engine import storage
@@ -253,6 +253,8 @@ def _run(
             if not as_json:
                 print_stage(outcome.summary())
                 print_results(outcome)
+                if outcome.artifact and outcome.stage.kind == "sweep" and outcome.stage.name == until:
+                    print_trials(outcome.artifact)
     seconds = round(time.monotonic() - started, 1)
     made = [(outcome.stage, outcome.artifact) for outcome in outcomes if outcome.artifact]
     pages = [(stage.name, page) for stage, _ in made for page in kind_of(stage.kind).shown[:1]]

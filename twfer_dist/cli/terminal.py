@@ -8,7 +8,9 @@ import click
 
 from twfer_dist.core.status import OK
 from twfer_dist.engine import storage
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.recipe.recipe import Outcome, Recipe
+from twfer_dist.recognition.sweep_pictures import SCORE
 
 _PICTURES = 3  # of a stage that are named
 
@@ -49,6 +51,26 @@ def print_results(outcome: Outcome) -> None:
         click.echo(f"            see {outcome.artifact.path(picture)}")
     if len(pictures) > _PICTURES:
         click.echo(f"            and {len(pictures) - _PICTURES} more in {outcome.artifact.uri}")
+
+
+def print_trials(sweep: Artifact) -> None:
+    """The trials of a sweep in a table, the best first."""
+    results, epochs = sweep.results, sweep.manifest.config["train"]["epochs"]
+    rows = [["trial", *results["swept"], "epochs", "balanced accuracy", "state"]]
+    trials = sorted(
+        enumerate(results["trials"]), key=lambda one: (one[0] != results["best"], -one[1].get(SCORE, -1), one[0])
+    )
+    for number, trial in trials:
+        settings = [f"{trial[name]:g}" for name in results["swept"]]
+        if SCORE in trial:
+            state = "all epochs" if trial["epochs"] >= epochs else f"stopped after {trial['epochs']} of {epochs} epochs"
+            rows.append([str(number), *settings, str(trial["epochs"]), f"{100 * trial[SCORE]:.1f} %", state])
+        else:
+            rows.append([str(number), *settings, "", "", "diverged" if "diverged" in trial else "failed"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        click.echo(f"            {'  '.join(cells)}  {row[-1]}".replace("_", " "))
 
 
 def print_end(recipe: Recipe, pages: Mapping[str, Sequence[str]], mlflow: str | None, seconds: float) -> None:

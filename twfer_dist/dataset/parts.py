@@ -28,11 +28,12 @@ COLUMNS = ["status", "split", "corpus", "figure_id"]
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A row group of a data set's Parquet files, and how many of its images serve each of PARTS."""
+    """A row group of a data set's Parquet files, how many of its images serve each of PARTS, and their corpora."""
 
     file: str  # relative to the data set
     number: int  # in the file
     images: tuple[int, ...]
+    corpora: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Parts:
 
     def count(self, part: str) -> int:
         return int(self.counts(part).sum())
+
+    @property
+    def corpora(self) -> list[str]:
+        """The names of the corpora that the images come from."""
+        return sorted({name for group in self.groups for name in group.corpora if name})
 
     def rows(self, table: pa.Table, part: str) -> np.ndarray:
         """The rows of a table with COLUMNS that serve `part`: int64, in their order."""
@@ -106,7 +112,7 @@ def _count(dataset: Artifact, held_out: frozenset[str], refit: bool = False) -> 
                 f"{dataset.uri} holds images without a label: train a recogniser on a data set of labelled images."
             )
         counts = tuple(int(_of_part(table, part, held_out, refit).sum()) for part in PARTS)
-        found.append(RowGroup(file, number, counts))
+        found.append(RowGroup(file, number, counts, tuple(table["corpus"].unique().to_pylist())))
     return tuple(found)
 
 

@@ -44,8 +44,9 @@ class DatasetConfig(Settings):
     at_most: Annotated[int, Range(1, 10**7)] | None = None
     # every figure in one part (ARM-1), or each figure divided among the parts (ARM-2)
     split: Literal["by_figure", "within_figure", "given"] = "by_figure"
+    # of the parts, train and test or train, validation and test; [7, 1, 2] are 70, 10 and 20 %
     ratios: tuple[Annotated[float, Range(0, 10**9, above=True)], ...] | None = None
-    counts: tuple[Annotated[int, Range(1, 10**9)], ...] | None = None
+    counts: tuple[Annotated[int, Range(1, 10**9)], ...] | None = None  # images of each part, instead of ratios
     fold: tuple[Annotated[int, Range(1, 1000)], ...] | None = None  # [1, 3]: the first of three folds of the figures
     corpora: tuple[str, ...] = ()  # only images from these corpora; from all if empty
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # decides what is chosen and how it is split

@@ -28,20 +28,34 @@ class Compute(Settings):
 
 @dataclass(frozen=True)
 class Input:
-    """A key that names outputs of stages of `kinds`, or corpora of the recipe where there are none."""
+    """A key that names outputs of stages of `kinds`, or corpora of the recipe where there are none. meaning: what for,
+    where that does not follow from the kinds.
+    """
 
     name: str
     kinds: tuple[str, ...] = ()
     several: bool = False
     optional: bool = False
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A key that names a file. remedy: what to do where the key is missing; without one the file is optional."""
+    """A key that names a file. meaning: what is in it. remedy: what to do where the key is missing; without one the
+    file is optional.
+    """
 
     name: str
+    meaning: str
     remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An optional key that is neither an input, nor a file, nor part of a configuration."""
+
+    name: str
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ class StageKind:
     build: Callable[[Request], StageSpec]
     inputs: tuple[Input, ...] = ()
     files: tuple[InputFile, ...] = ()
-    options: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
     check: Callable[[Request], None] = lambda request: None
     tracked: bool = False
     shown: tuple[str, ...] = ()
@@ -104,4 +118,4 @@ class StageKind:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys that do not belong to `config`."""
-        return (*(i.name for i in self.inputs), *(f.name for f in self.files), *self.options)
+        return (*(i.name for i in self.inputs), *(f.name for f in self.files), *(o.name for o in self.options))

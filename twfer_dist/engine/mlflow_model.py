@@ -5,7 +5,7 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +66,22 @@ def send(client: "MlflowClient", run: str, entry: Mapping[str, Any], packed: byt
         _register(client, run, model.model_id, Registration(**entry["register"]))
 
 
-def _register(client: "MlflowClient", run: str, model_id: str, wanted: Registration) -> None:
-    """Make a model the newest version under its name, and the champion."""
+def register_again(client: "MlflowClient", runs: Sequence[str], wanted: Registration) -> str | None:
+    """Register the model that one of these runs has logged, unless one of them has a version under the name already.
+    The number of the new version; None where nothing was registered. LookupError where the runs have logged no model.
+    """
+    versions = client.search_model_versions(f"name='{wanted.name}'")
+    if any(version.run_id in runs for version in versions):
+        return None
+    for run in runs:
+        outputs = client.get_run(run).outputs
+        if outputs and outputs.model_outputs:
+            return _register(client, run, outputs.model_outputs[0].model_id, wanted)
+    raise LookupError
+
+
+def _register(client: "MlflowClient", run: str, model_id: str, wanted: Registration) -> str:
+    """Make a model the newest version under its name, and the champion; the number of the version."""
     from mlflow.exceptions import MlflowException
 
     with contextlib.suppress(MlflowException):  # it exists; any other fault shows in the next call
@@ -78,6 +92,7 @@ def _register(client: "MlflowClient", run: str, model_id: str, wanted: Registrat
         )
     client.update_registered_model(wanted.name, wanted.card)
     client.set_registered_model_alias(wanted.name, CHAMPION, version.version)
+    return version.version
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -33,6 +34,8 @@ _UPLOADS = ("file", "model")  # these may fail alone: artifacts are stored elsew
 
 _suspended: dict[str, float] = {}
 """Until when (monotonic seconds) each store is left alone, by its address."""
+_one_at_a_time = threading.Lock()
+"""Threads of a process that log to the same run must not both create it."""
 _reported: set[str] = set()
 """The stores whose outage was logged."""
 
@@ -170,11 +173,12 @@ class Run:
     def _log(self, op: str, data: bytes | None = None, **values: Any) -> None:
         """Send an entry to MLflow, or keep it in the journal."""
         entry = {"op": op, "time": _now(), "data": data is not None, **values}
-        if not self._deliver(entry, data):
-            self._pending = True
-            self.journal.add(entry, data)
-        elif self._pending:
-            self.send()
+        with _one_at_a_time:
+            if not self._deliver(entry, data):
+                self._pending = True
+                self.journal.add(entry, data)
+            elif self._pending:
+                self.send()
 
     def _deliver(self, entry: Mapping[str, Any], data: bytes | None) -> bool:
         """Whether MLflow accepted an entry, or never will. A store that does not answer is left alone for a while."""

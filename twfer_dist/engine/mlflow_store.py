@@ -35,7 +35,7 @@ _VIEW = "scores"
 _COLUMNS = [
     "metrics.`balanced_accuracy/test`", "metrics.`balanced_accuracy/validation`", "metrics.`accuracy/test`",
     "tags.`stage`", "params.`network`", "params.`alpha`", "params.`gamma`", "params.`learning_rate`",
-    "attributes.`Dataset`",
+    "tags.`twfer.corpora`", "attributes.`Dataset`",
 ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ class StageSpec:
     """A stage and everything that decides its output; workers, devices and locations are not part of it.
 
     tables: the schemas of the output tables, the planned one first; "." is a table in the directory itself. do: takes
-    the `output.StageOutput` to write to.
+    the `output.StageOutput` to write to. found: takes the output where a run finds it finished.
     """
 
     stage: str
@@ -31,6 +31,7 @@ class StageSpec:
     models: Mapping[str, str]
     tables: Mapping[str, pa.Schema]
     do: Callable[[Any], None]
+    found: Callable[[Artifact], None] = lambda output: None
 
     @property
     def name(self) -> str:

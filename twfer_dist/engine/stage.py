@@ -40,6 +40,7 @@ def run_stage(
     directory = storage.join(out, spec.name)
     if (existing := find_output(spec, out)) and not (retry and _has_transient_rows(existing)):
         storage.delete_folder(storage.join(directory, WORK))  # left where the run was killed after its manifest
+        spec.found(existing)
         return existing
     with lease.hold(directory, quiet=quiet) as held:
         retried = storage.join(out, f"{spec.name}.retry")

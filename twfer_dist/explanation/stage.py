@@ -217,6 +217,6 @@ KIND = StageKind(
         Input("models", ("train",), several=True, optional=True),
         Input("truth", (), several=True, optional=True),
     ),
-    files=(InputFile("reader"),),
+    files=(InputFile("reader", "the weights of the reader that answered; the included one if left out"),),
     build=_build,
 )

@@ -39,7 +39,7 @@ _READ_AHEAD = 4  # photographs read while one is processed: remote storage is sl
 class FacesConfig(Settings):
     """How faces are found, measured and cropped."""
 
-    keep: Literal["largest", "all"] = "largest"
+    keep: Literal["largest", "all"] = "largest"  # which faces of a photograph
     # the photographs are face crops already, as RAF-DB's aligned images: nothing is detected, no face refused
     aligned: bool = False
     size: Annotated[int, Range(16, 2048)] = 224  # pixels a side of the crop

@@ -16,7 +16,7 @@ from twfer_dist.corpus.votes_table import FILE as VOTES
 from twfer_dist.corpus.votes_table import votes_csv
 from twfer_dist.engine import storage
 from twfer_dist.engine.config import either
-from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
+from twfer_dist.engine.kind import Input, InputFile, Option, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.shards import Step
 from twfer_dist.engine.spec import HasDigest, StageSpec
@@ -33,7 +33,10 @@ from twfer_dist.measurement.analyzer import SHIPPED, open_analyzer
 
 VERSION = 6
 ROWS_PER_SHARD = 64
-_OF_RENDERED = ("called", "split")  # options that only rendered heads have
+_OF_RENDERED = {  # options that only rendered heads have
+    "called": "the name of the corpus that `rendered` makes; rendered if left out",
+    "split": "the part that all `rendered` heads belong to: train, validation or test",
+}
 _SPLITS = ("train", "validation", "test")
 
 
@@ -171,8 +174,14 @@ KIND = StageKind(
     makes="tables of photographs and faces, with crops, points and Action Units",
     config=FacesConfig,
     inputs=(Input("corpora", several=True, optional=True), Input("rendered", ("render",), optional=True)),
-    files=(InputFile("model"), InputFile("network")),
-    options=("detector", *_OF_RENDERED),
+    files=(
+        InputFile("model", "the detector's model file: YuNet's .onnx"),
+        InputFile("network", "weights of the network that measures; the included one if left out"),
+    ),
+    options=(
+        Option("detector", f"{either(('auto', *DETECTORS))}; auto is the best that needs no download"),
+        *(Option(name, meaning) for name, meaning in _OF_RENDERED.items()),
+    ),
     build=_build,
     workload=_workload,
     check=_check,

@@ -36,7 +36,7 @@ _WHOLE = np.eye(2, 3, dtype=np.float32)  # the framing of an image that is a cro
 class MeasureConfig(Settings):
     """How rendered heads are photographed before they are measured."""
 
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # of the crops, light and noise that the heads are measured with
 
 
 class HeadMeasurer:
@@ -111,6 +111,6 @@ KIND = StageKind(
     makes="what the network measures on rendered heads",
     config=MeasureConfig,
     inputs=(Input("rendered", ("render",)),),
-    files=(InputFile("network"),),
+    files=(InputFile("network", "weights of the network that measures; the included one if left out"),),
     build=_build,
 )

@@ -256,7 +256,7 @@ KIND = StageKind(
         Input("rendered", ("render",), several=True),
         Input("test", ("render",), several=True, optional=True),
     ),
-    files=(InputFile("initial"),),
+    files=(InputFile("initial", "weights of such a network to start from"),),
     build=_build,
     check=lambda request: check_batch(request.config.batch, request.compute.workers, pairs=False),
     tracked=True,

@@ -49,16 +49,16 @@ class TrainingObjective:
 class FaceNetworkConfig(Settings):
     """How a network of faces is trained: for a number of steps or minutes, whichever ends first."""
 
-    steps: Annotated[int, Range(1, 10**9)] = 20000
-    minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None
-    batch: Annotated[int, Range(2, 4096)] = 64  # over all workers
+    steps: Annotated[int, Range(1, 10**9)] = 20000  # updates of the weights, at most
+    minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None  # at most; null: the steps decide
+    batch: Annotated[int, Range(2, 4096)] = 64  # heads of a step, over all workers
     # AdamW's maximum: the rate rises to it and then falls along a cosine
     learning_rate: Annotated[float, Range(0, 1, above=True)] = 2e-3
-    weight_decay: Annotated[float, Range(0, 1)] = 0.02
+    weight_decay: Annotated[float, Range(0, 1)] = 0.02  # of AdamW: of each weight, times the learning rate, at a step
     precision: Precision = "float32"  # of the convolutions during training; bfloat16 is twice as fast
     # share of the figures held out, to calibrate the intervals on, or to identify
     held_out: Annotated[float, Range(0, 0.9, above=True)] = 0.05
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # of the weights, the figures held out, and what each step draws
 
 
 @dataclass

@@ -180,7 +180,7 @@ KIND = StageKind(
     makes="an expression, its reasons and a calibrated probability for each measured face, by the included reader",
     config=ReadConfig,
     inputs=(Input("faces", ("faces", "corrected"), several=True),),
-    files=(InputFile("reader"),),
+    files=(InputFile("reader", "weights of a reader; the included one if left out"),),
     build=_build,
     workload=_workload,
 )

@@ -22,18 +22,18 @@ _LOG_EVERY = 100  # steps
 class ReaderConfig(Settings):
     """How the reader is trained."""
 
-    steps: Annotated[int, Range(1, 10**6)] = 600
-    batch: Annotated[int, Range(1, 10**5)] = 256
+    steps: Annotated[int, Range(1, 10**6)] = 600  # updates of the weights
+    batch: Annotated[int, Range(1, 10**5)] = 256  # faces of a step
     learning_rate: Annotated[float, Range(0, 1, above=True)] = 0.004  # the highest, of one cycle
-    weight_decay: Annotated[float, Range(0, 1)] = 0.001
-    members: Annotated[int, Range(1, 100)] = 5
-    hidden: Annotated[int, Range(1, 4096)] = 16
+    weight_decay: Annotated[float, Range(0, 1)] = 0.001  # of AdamW: of each weight, times the learning rate, at a step
+    members: Annotated[int, Range(1, 100)] = 5  # networks whose answers are averaged
+    hidden: Annotated[int, Range(1, 4096)] = 16  # units of each of the two hidden layers of a member
     # how often neutral faces are drawn, relative to each other expression: most faces of a corpus are neutral
     neutral: Annotated[float, Range(0, 100, above=True)] = 1.5
     draws: Annotated[int, Range(1, 4096)] = 64  # of a face's uncertain units
     held_out: Annotated[float, Range(0, 1, above=True)] = 0.1  # the share of figures
     accuracy_target: Annotated[float, Range(0, 1)] = 0.65  # of accepted answers
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # of the weights, the figures held out, and what each step draws
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,15 @@ def explain_kind(name: str) -> dict[str, Any]:
         "kind": name,
         "makes": kind.makes,
         "about": inspect.cleandoc(kind.config.__doc__ or ""),
-        "inputs": [{"key": key.name, "names": input_words(key), "optional": key.optional} for key in kind.inputs],
-        "files": [{"key": file.name, "optional": not file.remedy, "remedy": file.remedy} for file in kind.files],
-        "options": list(kind.options),
+        "inputs": [
+            {"key": key.name, "names": input_words(key), "optional": key.optional, "meaning": key.meaning}
+            for key in kind.inputs
+        ],
+        "files": [
+            {"key": file.name, "optional": not file.remedy, "meaning": file.meaning, "remedy": file.remedy}
+            for file in kind.files
+        ],
+        "options": [{"key": option.name, "meaning": option.meaning} for option in kind.options],
         "settings": [_as_json(setting) for setting in explain_settings(kind.config)],
     }
 
@@ -89,7 +95,8 @@ def _stage_schema(kind: StageKind) -> dict[str, Any]:
     """JSON Schema of a stage of one kind."""
     schema = schema_of(explain_settings(kind.config))
     keys = {key.name: _names_schema(key) for key in kind.inputs}
-    keys |= dict.fromkeys((*(file.name for file in kind.files), *kind.options), _TEXT)
+    words = [(file.name, file.meaning) for file in kind.files] + [(one.name, one.meaning) for one in kind.options]
+    keys |= {name: {**_TEXT, "description": meaning} for name, meaning in words}
     required = [key.name for key in kind.inputs if not key.optional] + [f.name for f in kind.files if f.remedy]
     common = {"kind": {"const": kind.name}, "compute": schema_of(explain_settings(Compute))}
     return schema | {
@@ -102,4 +109,4 @@ def _stage_schema(kind: StageKind) -> dict[str, Any]:
 def _names_schema(key: Input) -> dict[str, Any]:
     """JSON Schema of one name or a list of names."""
     several = {"type": "array", "items": _TEXT, "minItems": 1} | ({} if key.several else {"maxItems": 1})
-    return {"anyOf": [_TEXT, several], "description": input_words(key)}
+    return {"anyOf": [_TEXT, several], "description": "; ".join(filter(None, (input_words(key), key.meaning)))}

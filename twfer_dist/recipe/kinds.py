@@ -121,7 +121,7 @@ def _request(stage: Stage, location: str) -> Request:
     config = fill(kind.config, stage.settings.without(*kind.keys), location, other_keys=(*kind.keys, "compute"))
     strings = {key: package_path(str(value)) for key, value in stage.settings.items() if value is not None}
     files = {file.name: strings[file.name] for file in kind.files if file.name in strings}
-    options = {name: strings[name] for name in kind.options if name in strings}
+    options = {option.name: strings[option.name] for option in kind.options if option.name in strings}
     return Request(config, stage.compute, stage.inputs, files, options)
 
 

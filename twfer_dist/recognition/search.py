@@ -33,14 +33,16 @@ class SweepConfig(Settings):
     # latin spreads the trials evenly, tpe is Optuna's, which learns from the trials before
     search: Literal["latin", "random", "grid", "tpe"] = "latin"
     trials: Annotated[int, Range(1, 10_000)] = 12  # a grid has as many as there are combinations
+    # of the sigmoid loss: the weight of the true expression, from the lowest to the highest; in a grid, all values
     alpha: tuple[Annotated[float, Range(0, 1)], ...] = (0.1, 0.9)
-    gamma: tuple[Annotated[float, Range(0, 20)], ...] = (0.0, 4.0)
-    learning_rate: tuple[Annotated[float, Range(0, 1, above=True)], ...] = (3e-5, 1e-3)  # on a logarithmic scale
+    gamma: tuple[Annotated[float, Range(0, 20)], ...] = (0.0, 4.0)  # of the focal loss, in the same way
+    # of Adam, in the same way, on a logarithmic scale
+    learning_rate: tuple[Annotated[float, Range(0, 1, above=True)], ...] = (3e-5, 1e-3)
     # of the softmax loss, instead of alpha: of each expression, on a logarithmic scale
     class_alphas: tuple[Annotated[float, Range(0, 1000, above=True)], ...] = ()
     patience: Annotated[int, Range(1, 100_000)] = 2  # epochs of each trial before ASHA may stop it
     reduction: Annotated[int, Range(2, 100)] = 3  # ASHA lets the best 1 in this many continue
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # of the points that are tried
 
     def agree(self) -> None:
         if self.train.loss == "softmax" and not self.class_alphas:

@@ -1,6 +1,7 @@
 """The settings of a training that takes them from a sweep, or from the training that it repeats."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from twfer_dist.core.errors import UserError
 from twfer_dist.engine.artifact import Artifact
@@ -14,12 +15,17 @@ def settings_of(sweep: Artifact | None, refit: Artifact | None) -> TrainConfig |
         return _config(sweep.results["best_config"], sweep)
     if refit:
         repeated = _config(refit.manifest.config, refit)
-        return dataclasses.replace(repeated, epochs=refit.results["best_epoch"], patience=None)
+        epochs = refit.results["best_epoch"]
+        warmup = repeated.warmup if repeated.warmup < epochs else epochs - 1  # it must end before the training does
+        return dataclasses.replace(repeated, epochs=epochs, warmup=warmup, patience=None)
     return None
 
 
-def check_refit(refit: Artifact, dataset: Artifact, trunk: Artifact | None) -> None:
-    """UserError where a refit would not repeat its training: on another data set, or from another start."""
+def check_refit(refit: Artifact, dataset: Artifact, trunk: Artifact | None, models: Mapping[str, str]) -> None:
+    """UserError where a refit would not repeat its training: on another data set, or from another start.
+
+    models: the sha256 of each file of weights that the refit starts from, by its key.
+    """
     before = refit.manifest
     if before.inputs["dataset"] != dataset.digest:
         raise UserError(f"{refit.uri} was trained on another data set: name that one, or refit a training on this one.")
@@ -27,6 +33,8 @@ def check_refit(refit: Artifact, dataset: Artifact, trunk: Artifact | None) -> N
         raise UserError(f"{refit.uri} is a refit itself, and held no images out: name the training that it repeats.")
     if before.inputs.get("trunk") != (trunk.digest if trunk else None):
         raise UserError(f"{refit.uri} started from another trunk: name the same one, or none, as there.")
+    if before.models.get("initial") != models.get("initial"):
+        raise UserError(f"{refit.uri} started from other weights: name the same file as 'initial', or none, as there.")
 
 
 def _config(values: dict, source: Artifact) -> TrainConfig:

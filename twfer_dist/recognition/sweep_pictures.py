@@ -25,12 +25,10 @@ Trials = Sequence[Mapping[str, Any]]
 
 
 def pictures(swept: Sequence[str], trials: Trials, best: int) -> Iterator[tuple[str, Canvas]]:
-    """Each picture by name. trials: in order, as in trials.json, with the history of their epochs; those that diverged
-    are not drawn. best: the number of the best. The surface is drawn where alpha and gamma vary.
+    """Each picture by name. trials: in order, as in trials.json, with the history of their epochs; those that have
+    no score are not drawn. best: the number of the best. The surface is drawn where alpha and gamma vary.
     """
-    drawn = [
-        trial | {"best": number == best} for number, trial in enumerate(map(dict, trials)) if "diverged" not in trial
-    ]
+    drawn = [trial | {"best": number == best} for number, trial in enumerate(map(dict, trials)) if SCORE in trial]
     drawn.sort(key=lambda trial: (trial["best"], trial[SCORE]))  # the best is painted last
     yield PARALLEL, _parallel(swept, drawn)
     if all(name in swept and len({trial[name] for trial in drawn}) > 1 for name in ("alpha", "gamma")):

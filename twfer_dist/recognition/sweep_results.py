@@ -18,14 +18,15 @@ TRIALS = "trials.json"
 
 
 def finish_sweep(output: StageOutput, run: Run, config: SweepConfig, ends: Sequence["TrialEnd"], images: int) -> None:
-    """Choose the best trial. Raises UserError if all have diverged."""
+    """Choose the best trial. Raises UserError if all have diverged or failed."""
     table = [end.row() for end in ends]
-    diverged = {number: row["diverged"] for number, row in enumerate(table) if "diverged" in row}
-    if len(diverged) == len(table):
-        raise UserError(
-            f"All {len(table)} trials diverged: lower both ends of the sweep's learning_rate. Trial 0: {diverged[0]}"
-        )
-    done = [number for number in range(len(table)) if number not in diverged]
+    out = {number: end.out for number, end in enumerate(ends) if end.out}
+    if len(out) == len(table):
+        fault, remedy = "diverged", "lower both ends of the sweep's learning_rate"
+        if any(end.failed for end in ends):
+            fault, remedy = "failed or diverged", "remove the cause, and start again"
+        raise UserError(f"All {len(table)} trials {fault}: {remedy}. Trial 0: {out[0]}")
+    done = [number for number in range(len(table)) if number not in out]
     best = max(done, key=lambda number: (table[number][SCORE], -table[number]["loss/validation"], -number))
     histories = [{**row, "history": list(end.history)} for row, end in zip(table, ends, strict=True)]
     output.write_file(TRIALS, (storage.json_text(histories, indent=2) + "\n").encode())
@@ -41,7 +42,7 @@ def finish_sweep(output: StageOutput, run: Run, config: SweepConfig, ends: Seque
         "summary": [
             f"best of {len(table)} trials: number {best} with {settings}: balanced accuracy "
             f"{100 * table[best][SCORE]:.1f} % on the validation images",
-            *(f"trial {number} is out: {sentence}" for number, sentence in diverged.items()),
+            *(f"trial {number} is out: {sentence}" for number, sentence in out.items()),
         ],
     }
     run.log_metrics({key: value for key, value in table[best].items() if "/" in key} | {"best_trial": best})
@@ -53,16 +54,22 @@ def finish_sweep(output: StageOutput, run: Run, config: SweepConfig, ends: Seque
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """How a trial ended: its point, the metrics of its epochs, and a sentence where it diverged."""
+    """How a trial ended: its point, the metrics of its epochs, and a sentence where it diverged or failed."""
 
     point: Point
-    history: Sequence[LogLine]
-    diverged: str | None
+    history: Sequence[LogLine] = ()
+    diverged: str = ""
+    failed: str = ""
+
+    @property
+    def out(self) -> str:
+        """Why the trial has no result; empty where it has one."""
+        return self.diverged or self.failed
 
     def row(self) -> dict[str, Any]:
         """The trial in tables."""
-        if self.diverged:
-            return {"diverged": self.diverged, **self.point}
+        if self.out:
+            return {"diverged" if self.diverged else "failed": self.out, **self.point}
         best = training.best_epoch(self.history)
         line = {name: value for name, value in self.history[best - 1].items() if name not in ("epoch", "learning_rate")}
         return {**line, "epochs": len(self.history), "best_epoch": best, **self.point}

@@ -2,13 +2,11 @@
 sweep's.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,27 +17,25 @@ from twfer_dist.dataset.stream import ImageSource
 from twfer_dist.engine import ray_cluster, resources, storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.kind import Input, Request, StageKind
-from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.progress import Progress
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.engine.workload import Workload
-from twfer_dist.recognition import recogniser, training
+from twfer_dist.recognition import training
 from twfer_dist.recognition.expected import expected_training
 from twfer_dist.recognition.search import SweepConfig, check_optuna, rounded
-from twfer_dist.recognition.sweep_results import SCORE, TrialEnd, finish_sweep
-from twfer_dist.recognition.sweep_runs import close_trial, trial_records
-from twfer_dist.training.checkpoint import set_aside_damaged
+from twfer_dist.recognition.starts import INITIAL, TRUNK, Start, check_request
+from twfer_dist.recognition.sweep_results import TrialEnd, finish_sweep
+from twfer_dist.recognition.sweep_runs import METRIC, close_failed, close_trial, ended_log, keep_log, open_runs, told
+from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.training.loop import Diverged
 from twfer_dist.training.observer import Record, Recorder, log_line
-from twfer_dist.training.state import LogLine
 
 VERSION = 4
 
-METRIC = "best_balanced_accuracy/validation"
-"""Of a trial's epochs so far: what ASHA and Optuna go by, and what chooses the best trial."""
-LOST_WORKERS = 3  # a trial that its worker or node takes along starts again from its checkpoint, this often
+LOST_WORKERS = 3
+"""How often a trial that its worker or node takes along starts again from its checkpoint; after that it is out."""
 
 
 def sweep_spec(
@@ -47,23 +43,27 @@ def sweep_spec(
     config: SweepConfig,
     tracking: Tracking,
     *,
+    initial: str | None = None,
+    trunk: Artifact | None = None,
     concurrency: int | None = None,
     gpus: float = 0,
     cpus: float = 1,
     checkpoint_seconds: float = 120,
 ) -> StageSpec:
     """Train each of the config's points on the data set, at most `concurrency` (default: as many as fit) at a time,
-    each in one process with `cpus` and `gpus`, a GPU or a part of one; ASHA stops those that fall behind.
+    each in one process with `cpus` and `gpus`, a GPU or a part of one, from `initial` or `trunk` (see `Start`); ASHA
+    stops those that fall behind.
 
     Writes trials.json, and pictures of the trials. `results`: swept (the names of the settings), trials (in order: the
-    swept settings, epochs done, and the metrics of the best epoch, or `diverged`, a sentence), best (the number of the
-    one with the best balanced accuracy on the validation images), best_config (its TrainConfig), validation_images
-    (their number), run_id, summary. How many epochs ASHA grants a trial, and what Optuna suggests, depends on which
-    trials finished before, so with a concurrency over 1 two sweeps may differ there. A killed sweep resumes each trial
-    from its last checkpoint, at most `checkpoint_seconds` and one epoch old. UserError if Optuna is needed and missing.
+    swept settings, epochs done, and the metrics of the best epoch, or `diverged` or `failed`, a sentence), best (the
+    number of the one with the best balanced accuracy on the validation images), best_config (its TrainConfig),
+    validation_images (their number), run_id, summary. How many epochs ASHA grants a trial, and what Optuna suggests,
+    depends on which trials finished before, so with a concurrency over 1 two sweeps may differ there. A killed sweep
+    takes trials that had ended as they were, and resumes the others from their last checkpoints, at most
+    `checkpoint_seconds` and one epoch old. UserError if Optuna is needed and missing.
     """
     check_optuna(config)
-    starts = recogniser.start(recogniser.build(config.train.network, config.train.size))
+    start = Start.of(initial, trunk)
 
     def do(output: StageOutput) -> None:
         source = ImageSource(dataset, parts_of(dataset, seed=config.train.seed))
@@ -71,14 +71,13 @@ def sweep_spec(
         if gpus:
             resources.await_gpus(gpus)
         at_once = concurrency or resources.slots(cpus, gpus)
-        with _open_runs(output, dataset, config, tracking, checkpoint_seconds) as (run, records):
-            trials = _Trials(source, config, records, gpus)
-            per_trial = {"cpu": cpus, "gpu": gpus}
-            progress = output.progress(len(records), "trials")
-            ends = _tune(trials, at_once, per_trial, output.scratch("tune"), progress)
+        with open_runs(output, dataset, config, start, tracking, checkpoint_seconds) as (run, records):
+            trials, progress = _Trials(source, config, start, records, gpus), output.progress(len(records), "trials")
+            ends = _tune(trials, at_once, {"cpu": cpus, "gpu": gpus}, output.scratch("tune"), progress)
             finish_sweep(output, run, config, ends, source.count("validation"))
 
-    return StageSpec("sweep", VERSION, {"dataset": dataset}, config, starts, {}, do)
+    weights = start.check(config.train, dataset)
+    return StageSpec("sweep", VERSION, {"dataset": dataset, **start.inputs}, config, weights, {}, do)
 
 
 @dataclass(frozen=True)
@@ -87,25 +86,9 @@ class _Trials:
 
     source: ImageSource
     config: SweepConfig
+    start: Start
     records: tuple[Record, ...]
     gpus: float
-
-
-@contextlib.contextmanager
-def _open_runs(
-    output: StageOutput, dataset: Artifact, config: SweepConfig, tracking: Tracking, checkpoint_seconds: float
-) -> Iterator[tuple[Run, tuple[Record, ...]]]:
-    """The sweep's run, and the records of its trials."""
-    spec = output.spec
-    tags = {"stage": "sweep", "fingerprint": spec.fingerprint, "network": config.train.network}
-    own = {name: value for name, value in dataclasses.asdict(config).items() if name != "train"}
-    params = dataclasses.asdict(config.train) | own
-    with tracking.start(f"sweep-{spec.fingerprint}", output.out, tags=tags, params=params) as run:
-        run.log_dataset(dataset, context="training")
-        with trial_records(output, tracking, run, config.count, checkpoint_seconds) as records:
-            for record in records:  # the swept settings change no shape of a state
-                set_aside_damaged(record.checkpoint_uri, partial(training.new_state, config.train))
-            yield run, records
 
 
 def _tune(
@@ -197,26 +180,36 @@ def _observer(records: Sequence[Record], epochs: int, progress: Progress) -> Any
 
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
             progress.advance(1 - trial.last_result["epoch"] / epochs)
-            close_trial(records[trial.config["point"]["trial"]].run, trial.last_result, epochs)
+            close_trial(records[trial.config["point"]["trial"]], trial.last_result, epochs)
+
+        def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            progress.advance(1 - (trial.last_result or {}).get("epoch", 0) / epochs)
+            error = trial.get_pickled_error() or trial.get_error()
+            close_failed(records[trial.config["point"]["trial"]], _sentence(error))
 
     return Observer()
 
 
 def _end(result: Any) -> tuple[int, TrialEnd]:
-    """A trial's number, and how it ended. Raises the trial's error."""
+    """A trial's number, and how it ended."""
+    point = dict(result.config["point"])
+    number = point.pop("trial")
     if result.error:
-        raise result.error
+        return number, TrialEnd(point, failed=_sentence(result.error))
     # a trial that lost its worker reports the epochs of before again
     reported = result.metrics_dataframe.drop_duplicates("epoch", keep="last")
     if "refused" in reported.columns:
         raise UserError(reported["refused"].iloc[-1])
-    point = dict(result.config["point"])
-    number = point.pop("trial")
     if "diverged" in reported.columns:
-        return number, TrialEnd(point, (), reported["diverged"].iloc[-1])
+        return number, TrialEnd(point, diverged=reported["diverged"].iloc[-1])
     metrics = [name for name in reported.columns if name.rpartition("/")[2] in ("train", "validation")]
     history = reported[["epoch", "learning_rate", *(name for name in metrics if name != METRIC)]]
-    return number, TrialEnd(point, history.to_dict("records"), None)
+    return number, TrialEnd(point, history.to_dict("records"))
+
+
+def _sentence(error: object) -> str:
+    """What a trial failed of: Ray's error is a traceback, whose last line says it."""
+    return str(error).strip().splitlines()[-1]
 
 
 def _trial(params: Mapping[str, Any], trials: _Trials) -> None:
@@ -227,34 +220,52 @@ def _trial(params: Mapping[str, Any], trials: _Trials) -> None:
     point = dict(params["point"])
     record = trials.records[point.pop("trial")]
     config = trials.config.trial(point)
-    state = training.new_state(config, resources.device(trials.gpus))
-    record.run.open(dataclasses.asdict(config) | point)
+    record.run.open(dataclasses.asdict(config) | trials.start.params | point)
     record.run.log_dataset(trials.source.dataset, context="training")
+    log = ended_log(record)
+    if log is not None:
+        for line in told(log):
+            log_line(record.run, line)
+            tune.report(line)
+        return
+    state = trials.start.new_state(config, resources.device(trials.gpus))
     record.resume(state)
-    record.replay_log(state)
-    recorder = Recorder[training.State](record)
+    record.replay_log(state, told(state.log))
     try:
-        for done, line in enumerate(list(state.log), start=1):
-            tune.report(line | _so_far(state.log[:done]))
-        for line in training.fit(state, state.network, config, trials.source):
-            if recorder.checkpoint_due():
-                recorder.save(state)
-            log_line(record.run, _so_far(state.log) | line)  # MLflow compares runs by the metric logged first
-            tune.report(line | _so_far(state.log))
+        _train(trials, record, config, state)
     except Diverged as diverged:  # the worst of all trials, and no reason to end the others
         tune.report({METRIC: 0.0, "epoch": len(state.log) + 1, "diverged": str(diverged)})
     except UserError as error:  # told to the sweep: what is raised here counts as a lost worker
         tune.report({METRIC: 0.0, "epoch": len(state.log) + 1, "refused": str(error)})
 
 
-def _so_far(log: Sequence[LogLine]) -> LogLine:
-    return {METRIC: max(float(line[SCORE]) for line in log)}
+def _train(trials: _Trials, record: Record, config: TrainConfig, state: training.State) -> None:
+    """Report the epochs that a trial's state has, and train the rest."""
+    from ray import tune
+
+    recorder = Recorder[training.State](record)
+    keep_log(record, state.log)
+    for line in told(state.log):
+        tune.report(line)
+    for _ in training.fit(state, state.network, config, trials.source):
+        if recorder.checkpoint_due():
+            recorder.save(state)
+        keep_log(record, state.log)
+        line = told(state.log)[-1]
+        log_line(record.run, line)
+        tune.report(line)
 
 
 def _build(request: Request) -> StageSpec:
     compute = request.compute
     return sweep_spec(
-        request.one("dataset"), request.config, request.tracking, concurrency=compute.actors, gpus=min(compute.gpus, 1)
+        request.one("dataset"),
+        request.config,
+        request.tracking,
+        initial=request.files.get("initial"),
+        trunk=request.one("trunk"),
+        concurrency=compute.actors,
+        gpus=min(compute.gpus, 1),
     )
 
 
@@ -274,8 +285,10 @@ KIND = StageKind(
     "sweep",
     makes="trials of alpha, gamma and learning rate on Ray Tune, nested in MLflow",
     config=SweepConfig,
-    inputs=(Input("dataset", ("dataset",)),),
+    inputs=(Input("dataset", ("dataset",)), TRUNK),
+    files=(INITIAL,),
     build=_build,
     workload=_workload,
+    check=check_request,
     tracked=True,
 )

@@ -23,22 +23,24 @@ CLASSES = len(EXPRESSIONS)
 class TrainConfig(Settings):
     """What is trained, and how. The defaults are the paper's, with the decay of the public ARM code."""
 
-    network: Architecture = "arm"
-    size: Annotated[int, Range(32, 1024)] = 224  # pixels; ARM needs 96 or more
+    network: Architecture = "arm"  # ARM and AU-ResNet are described in docs/training.md
+    size: Annotated[int, Range(32, 1024)] = 224  # pixels a side of the images; ARM needs 96 or more
     # the focal loss over the softmax, or over one sigmoid for each expression
     loss: Literal["softmax", "sigmoid"] = "sigmoid"
+    # of the focal loss: the larger, the less images count that are right already; 0 is cross-entropy
     gamma: Annotated[float, Range(0, 20)] = 2.0
     # of the sigmoid loss: the weight of the true expression against the others
     alpha: Annotated[float, Range(0, 1)] = 0.25
-    # of the softmax loss: only their ratios matter
+    # of the softmax loss: the weight of each expression, surprise to neutral; only their ratios matter
     class_alphas: tuple[Annotated[float, Range(0, 1000)], ...] = (1.0,) * CLASSES
-    epochs: Annotated[int, Range(1, 100_000)] = 40
+    epochs: Annotated[int, Range(1, 100_000)] = 40  # passes over the training images, at most
     # epochs without a better one after which a training ends early; null: never
     patience: Annotated[int, Range(1, 100_000)] | None = None
     batch: Annotated[int, Range(2, 65_536)] = 32  # images of an update of the weights, over all workers
     # parts that each batch is computed in, one after the other, where memory is short; batch norm sees one part
     accumulate: Annotated[int, Range(1, 1024)] = 1
     learning_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4  # of Adam
+    weight_decay: Annotated[float, Range(0, 1)] = 0.0  # of Adam: times each weight it is added to the gradient
     # how it falls: by `decay` after each epoch, or along half a cosine to 0 at the last update
     schedule: Literal["decay", "cosine"] = "decay"
     decay: Annotated[float, Range(0, 1, above=True)] = 0.9  # of the learning rate, after each epoch
@@ -53,9 +55,9 @@ class TrainConfig(Settings):
     mix_alpha: Annotated[float, Range(0, 100, above=True)] = 1.0
     precision: Precision = "float32"  # of the products during training; auto: bfloat16 if the hardware supports it
     compile: bool = False  # torch.compile, which needs a C++ compiler on each machine and takes a minute to start
-    # among the held-out images whose confidence reaches the threshold
+    # share of correct answers wanted among those that are accepted; held-out images decide from which confidence on
     accuracy_target: Annotated[float, Range(0, 1)] = 0.8
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # of the first weights, the order of images and their random changes
 
     def agree(self) -> None:
         if len(self.class_alphas) != CLASSES:

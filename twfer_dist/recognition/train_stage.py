@@ -14,16 +14,17 @@ from twfer_dist.dataset.parts import PARTS, Parts, parts_of
 from twfer_dist.dataset.stream import ImageSource
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
-from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
+from twfer_dist.engine.kind import Input, Option, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.engine.workload import Workload
-from twfer_dist.recognition import calibration, predictions, product, recogniser, results, training
+from twfer_dist.recognition import calibration, predictions, product, recogniser, results, starts, training
 from twfer_dist.recognition.expected import expected_training
 from twfer_dist.recognition.fitted import fit_to, inherit
 from twfer_dist.recognition.predictions import Predictions
 from twfer_dist.recognition.settings import check_refit, settings_of
+from twfer_dist.recognition.starts import Start
 from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.recognition.training import State
 from twfer_dist.training import weights
@@ -61,46 +62,41 @@ def train_spec(
     threshold, novelty, images (of each split), validation_held_out, held_out (`results.held_out_errors`), precision (of
     the products during training), run_id, summary.
 
-    initial: a file of weights to start from (`recogniser.load_weights`). trunk: a training's output to take the trunk
-    from: the papers' networks start from one that has seen many faces. sweep: its best trial gives the settings.
-    refit: a training that is repeated on its training and validation images together, for as many epochs as were best
-    there; it gives the settings, the calibration and the validation scores. register: the name under which MLflow
-    registers the model, as the newest version and the champion. workers: processes of Ray Train with `cpus` each, and a
-    GPU each with `gpu`; 0 trains in this process. Their number changes the result by rounding only. A killed training
+    initial, trunk: see `Start`. sweep: its best trial gives the settings. refit: a training that is repeated on its
+    training and validation images together, for as many epochs as were best there; it gives the settings, the
+    calibration and the validation scores. register: the name under which MLflow registers the model, as the newest
+    version and the champion, also where the training is finished. workers: processes of Ray Train with `cpus` each, and
+    a GPU each with `gpu`; 0 trains in this process. Their number changes the result by rounding only. A killed training
     resumes from its last checkpoint, at most `checkpoint_seconds` and one update of the weights old, and ends as an
     unbroken one would.
     """
     config = settings_of(sweep, refit) or config
-    _check_starts(dataset, trunk, refit)
-    task = _Task(dataset, config, storage.absolute(initial) if initial else None, trunk, refit, register)
-    optional = {"trunk": trunk, "refit": refit, "sweep": sweep}
-    inputs = {"dataset": dataset, **{name: artifact for name, artifact in optional.items() if artifact}}
-    do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
-    return StageSpec("train", VERSION, inputs, config, task.check(), {}, do)
-
-
-def _check_starts(dataset: Artifact, trunk: Artifact | None, refit: Artifact | None) -> None:
-    """UserError where a training would start from, or repeat, one that it must not."""
+    start = Start.of(initial, trunk)
+    models = start.check(config, dataset)
     if refit:
-        check_refit(refit, dataset, trunk)
-    if trunk and dataset.manifest.config.get("fold") and trunk.manifest.inputs["dataset"] != dataset.digest:
-        raise UserError(
-            f"The trunk {trunk.uri} may have seen the figures of the fold that {dataset.uri} leaves out: start from a "
-            "training on this data set."
-        )
+        check_refit(refit, dataset, trunk, models)
+    task = _Task(dataset, config, start, refit, register)
+    given = {name: artifact for name, artifact in {"refit": refit, "sweep": sweep}.items() if artifact}
+    inputs = {"dataset": dataset, **start.inputs, **given}
+    do = partial(_do, task, tracking, Workers(workers, gpu, cpus), checkpoint_seconds)
+    return StageSpec("train", VERSION, inputs, config, models, {}, do, partial(_found, task, tracking))
+
+
+def _found(task: "_Task", tracking: Tracking, output: Artifact) -> None:
+    if task.register:
+        product.register_finished(output, task.dataset, task.config, tracking, task.register)
 
 
 def _do(task: "_Task", tracking: Tracking, workers: Workers, checkpoint_seconds: float, output: StageOutput) -> None:
-    config, trunk = task.config, task.trunk
+    config = task.config
     task = dataclasses.replace(task, parts=parts_of(task.dataset, seed=config.seed, refit=task.refit is not None))
-    start = {"initial": task.initial, "trunk": trunk.uri if trunk else None}
     with run_training(
         output,
         task,
         tracking,
         workers,
-        params=dataclasses.asdict(config) | {"workers": workers.count, **start},
-        tags={"network": config.network},
+        params=dataclasses.asdict(config) | {"workers": workers.count, **task.start.params},
+        tags={"network": config.network, "twfer.corpora": ", ".join(task.parts.corpora)},
         checkpoint_seconds=checkpoint_seconds,
         total=(config.epochs, "epochs"),
     ) as trained:
@@ -113,8 +109,7 @@ class _Task:
 
     dataset: Artifact
     config: TrainConfig
-    initial: str | None
-    trunk: Artifact | None
+    start: Start
     refit: Artifact | None
     register: str | None
     parts: Parts = Parts((), frozenset())
@@ -130,26 +125,8 @@ class _Task:
         """
         return ("validation", "test") if self.dataset.manifest.config.get("fold") else ("validation",)
 
-    def check(self) -> dict[str, str]:
-        """The sha256 of the weights that the network starts from. Raises UserError if it cannot start as configured."""
-        network = recogniser.build(self.config.network, self.config.size)
-        if self.initial and self.trunk:
-            raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
-        models = recogniser.start(network)
-        if self.initial:
-            models["initial"] = recogniser.load_weights(network, self.initial)
-        if self.trunk:
-            recogniser.load_trunk(network, self.trunk)
-        return models
-
     def new_state(self, device: torch.device | str = "cpu") -> State:
-        state = training.new_state(self.config, device)
-        if self.initial:
-            recogniser.load_weights(state.network, self.initial)
-        if self.trunk:
-            recogniser.load_trunk(state.network, self.trunk)
-        training.start_average(state, self.config)
-        return state
+        return self.start.new_state(self.config, device)
 
     def measured(self, line: LogLine) -> LogLine:
         """A line of the log without what says nothing: a refit is trained on the validation images."""
@@ -174,17 +151,18 @@ class _Task:
             state.network, move_to_device=False, parallel_strategy_kwargs={"broadcast_buffers": False}
         )
         processes = loader_processes(next(state.network.parameters()).device)
-        started = time.monotonic()
+        started, count = time.monotonic(), source.count("train")
+        images = training.images_left(state, self.config, count)
         for line in training.fit(state, network, self.config, source, report, processes=processes):
             if self.refit:  # nothing is held out that could choose an epoch
                 state.best = copy.deepcopy(state.scored.state_dict())
-            speed = source.count("train") / (time.monotonic() - started)
+            speed = images / (time.monotonic() - started)
             if recorder:
                 if recorder.checkpoint_due() or training.ended(state.log, self.config):
                     recorder.save(state)
                 log_line(recorder.record.run, self.measured(line) | {"images_per_second": speed})
             ray.train.report(line)
-            started = time.monotonic()
+            started, images = time.monotonic(), count
         state.network.load_state_dict(state.best)
         parts = ("train", "test") if self.refit else PARTS
         return {part: self._predict(state, source, part) for part in parts if source.count(part)}
@@ -241,8 +219,7 @@ def _finish(output: StageOutput, task: _Task, trained: Trained[State, dict[str, 
 
 
 def _check(request: Request) -> None:
-    if request.files.get("initial") and request.one("trunk"):
-        raise UserError("A training starts from 'initial' or from a 'trunk', not from both: leave one out.")
+    starts.check_request(request)
     given = [name for name in ("sweep", "refit") if request.one(name)]
     if len(given) > 1 or (given and request.config != TrainConfig()):
         what = "another's settings or a sweep's" if len(given) > 1 else f"the settings of '{given[0]}'"
@@ -276,12 +253,20 @@ KIND = StageKind(
     config=TrainConfig,
     inputs=(
         Input("dataset", ("dataset",)),
-        Input("trunk", ("train",), optional=True),
-        Input("sweep", ("sweep",), optional=True),
-        Input("refit", ("train",), optional=True),
+        starts.TRUNK,
+        Input("sweep", ("sweep",), optional=True, meaning="its best trial gives the settings"),
+        Input(
+            "refit",
+            ("train",),
+            optional=True,
+            meaning="is trained again, with its settings, on its training and validation images together, for as many "
+            "epochs as were best there",
+        ),
     ),
-    files=(InputFile("initial"),),
-    options=("register",),
+    files=(starts.INITIAL,),
+    options=(
+        Option("register", "the name under which MLflow registers the model, as its newest version and its champion"),
+    ),
     build=_build,
     workload=_workload,
     check=_check,

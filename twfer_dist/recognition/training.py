@@ -70,12 +70,18 @@ def ended(history: Sequence[Mapping[str, float | str]], config: TrainConfig) -> 
     return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)
 
 
+def images_left(state: State, config: TrainConfig, images: int) -> int:
+    """How many of an epoch's training images are still to come; a resumed training may begin in the middle of one."""
+    return images - int(batch_edges(images, config.batch)[state.updates])
+
+
 def new_state(config: TrainConfig, device: torch.device | str = "cpu") -> State:
     """A network with weights drawn from `config.seed`, or those it starts from, on `device`, and its optimizer."""
     network = build_seeded(config.seed, lambda: build(config.network, config.size))
     start(network)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = State(network, torch.optim.Adam(network.parameters(), config.learning_rate))
+    adam = torch.optim.Adam(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    state = State(network, adam)
     start_average(state, config)
     return state
 

@@ -52,8 +52,10 @@ class ClayConfig(Settings):
     `performances.perform` varies them, in the same surroundings, to learn expressions from; `states` is ignored).
     """
 
-    plan: Literal["pairs", "changes", "expressions", "postures", "units", "performances"] = "pairs"
-    figures: Annotated[int, Range(1, 100_000)] = 1000
+    plan: Literal["pairs", "changes", "expressions", "postures", "units", "performances"] = (
+        "pairs"  # what is rendered, see above
+    )
+    figures: Annotated[int, Range(1, 100_000)] = 1000  # different people
     scenes: Annotated[int, Range(1, 100)] = 2  # of each figure
     states: Annotated[int, Range(1, 100)] = 6  # images of each scene
     size: Annotated[int, Range(16, 1024)] = 64  # pixels a side
@@ -62,7 +64,7 @@ class ClayConfig(Settings):
     materials: tuple[str, ...] = CLAY  # equally likely; list one twice to double its share
     yaw: Annotated[float, Range(0, 60)] = 9.0  # standard deviation in degrees; pitch has half of it, roll a quarter
     quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # of the figures, their expressions and their surroundings
 
     def agree(self) -> None:
         if not self.materials or set(self.materials) - set(MATERIALS):

@@ -141,7 +141,11 @@ KIND = StageKind(
     makes="rendered heads with known Action Units",
     config=ClayConfig,
     files=(
-        InputFile("head", "name a head model, such as package:demo/head.npz, or one that `twfer corpus head` makes"),
+        InputFile(
+            "head",
+            "a head model",
+            "name a head model, such as package:demo/head.npz, or one that `twfer corpus head` makes",
+        ),
     ),
     build=lambda request: render_spec(request.files["head"], request.config, actors=request.compute.actors),
     workload=_workload,

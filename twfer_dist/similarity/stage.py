@@ -177,7 +177,7 @@ KIND = StageKind(
         Input("inputs", tuple(IMAGE_TABLES), several=True),
         Input("model", ("train",), optional=True),
     ),
-    files=(InputFile("network"),),
+    files=(InputFile("network", "SFace's .onnx, or the weights of an identity network; the included one if left out"),),
     build=_build,
     workload=_workload,
     check=_check,

@@ -97,7 +97,8 @@ _TEMPLATES = (*FRAME, *(section.template for section in SECTIONS))
 class ReportConfig(Settings):
     """What the page says and how much it shows; its tables always cover everything."""
 
-    title: str = mark("Expressions in sculpted faces")
+    title: str = mark("Expressions in sculpted faces")  # of the page
+    # what the page answers, below its title
     question: str = mark(
         "Which expressions do these faces show, how do they differ between groups, and how far can the "
         "answer be believed?"

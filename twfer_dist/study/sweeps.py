@@ -13,7 +13,7 @@ from twfer_dist.core.language import _
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.recognition.recogniser import NAMES
-from twfer_dist.recognition.sweep_pictures import CURVES, PARALLEL, SURFACE, pictures
+from twfer_dist.recognition.sweep_pictures import CURVES, PARALLEL, SCORE, SURFACE, pictures
 from twfer_dist.recognition.sweep_results import TRIALS
 from twfer_dist.study.inputs import output_name
 
@@ -29,15 +29,15 @@ class SweepPicture:
 
 
 def sweep_entry(sweep: Artifact) -> dict[str, Any]:
-    """The trials of a sweep that did not diverge, the best first."""
+    """The trials of a sweep that have a result, the best first. out: how many diverged or failed."""
     train, n = sweep.manifest.config["train"], sweep.results["validation_images"]
     trials = []
     for number, trial in enumerate(sweep.results["trials"]):
-        if "diverged" not in trial:
+        if SCORE in trial:
             correct = np.arange(n) < round(trial["accuracy/validation"] * n)
             scores = {
                 "accuracy": as_dict(share(correct.astype(int), np.ones(n, int))),
-                "balanced_accuracy": trial["balanced_accuracy/validation"],
+                "balanced_accuracy": trial[SCORE],
             }
             settings = {"settings": {name: trial[name] for name in sweep.results["swept"]}}
             trials.append({"number": number, **{key: trial[key] for key in _TRIAL_RESULTS}, **settings, **scores})
@@ -49,7 +49,7 @@ def sweep_entry(sweep: Artifact) -> dict[str, Any]:
         "loss": train["loss"],
         "swept": sweep.results["swept"],
         "trials": trials,
-        "diverged": len(sweep.results["trials"]) - len(trials),
+        "out": len(sweep.results["trials"]) - len(trials),
     }
 
 

@@ -226,7 +226,11 @@ KIND = StageKind(
         Input("faces", ("faces", "corrected"), several=True),
         Input("reference_faces", ("faces", "corrected"), several=True, optional=True),
     ),
-    files=(InputFile("generator", "name a checkpoint, such as package:weights/generator.safetensors"),),
+    files=(
+        InputFile(
+            "generator", "weights of a generator", "name a checkpoint, such as package:weights/generator.safetensors"
+        ),
+    ),
     build=_build,
     workload=_workload,
 )

@@ -39,7 +39,7 @@ _MOST_PIXELS = 100_000_000
 class StripsConfig(Settings):
     """How many figures are shown, and how large."""
 
-    figures: Annotated[int, Range(1, 10_000)] = 12
+    figures: Annotated[int, Range(1, 10_000)] = 12  # that are shown, at most
     side: Annotated[int, Range(16, 2048)] = 112  # pixels of a strip's cells and of a GIF
 
 

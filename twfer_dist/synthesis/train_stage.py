@@ -252,7 +252,7 @@ KIND = StageKind(
         Input("rendered", ("render",), several=True, optional=True),
         Input("faces", ("faces", "corrected"), several=True, optional=True),
     ),
-    files=(InputFile("initial"),),
+    files=(InputFile("initial", "weights of a generator to start from"),),
     build=_build,
     check=_check,
     tracked=True,

@@ -43,21 +43,24 @@ class GeneratorConfig(Settings):
 
     network: Literal["ganimation", "warping"] = "ganimation"  # the public generator, or this project's
     size: Annotated[int, Range(64, 1024, multiple_of=64)] = 64  # pixels of the images; the critic halves them six times
-    width: Annotated[int, Range(1, 512)] = 32
-    critic_width: Annotated[int, Range(1, 512)] = 32
-    batch: Annotated[int, Range(1, 4096)] = 16  # over all workers
-    supervised_steps: Annotated[int, Range(0, 10**9)] = 10000
+    width: Annotated[int, Range(1, 512)] = 32  # channels of the generator's first layer
+    critic_width: Annotated[int, Range(1, 512)] = 32  # channels of the critic's first layer
+    batch: Annotated[int, Range(1, 4096)] = 16  # pictures of a step, over all workers
+    supervised_steps: Annotated[int, Range(0, 10**9)] = 10000  # updates of the weights in the supervised phase, at most
+    # length of the supervised phase, at most; null: its steps decide
     supervised_minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None
-    supervised_rate: Annotated[float, Range(0, 1, above=True)] = 5e-4
+    supervised_rate: Annotated[float, Range(0, 1, above=True)] = 5e-4  # learning rate at the start of that phase
+    # updates of the weights in the adversarial phase, at most
     adversarial_steps: Annotated[int, Range(0, 10**9)] = 0
+    # length of the adversarial phase, at most; null: its steps decide
     adversarial_minutes: Annotated[float, Range(0, 10**6, above=True)] | None = None
-    adversarial_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4
+    adversarial_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4  # learning rate at the start of that phase
     # of the generator's convolutions; bfloat16 is twice as fast. The critic computes in float32
     precision: Precision = "float32"
     keep_at: tuple[Annotated[int, Range(1, 10**9)], ...] = ()  # steps of the last phase whose weights are kept
     held_out: Annotated[float, Range(0, 0.9, above=True)] = 0.05  # share of the figures held out for scores
-    scored_pairs: Annotated[int, Range(1, 10**6)] = 256
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    scored_pairs: Annotated[int, Range(1, 10**6)] = 256  # pairs of held-out pictures that are scored
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # of the first weights and of what each step draws
 
     def agree(self) -> None:
         if not self.phases():

@@ -46,6 +46,12 @@ def save_checkpoint(uri: str, saved: bytes) -> None:
     storage.write_bytes(uri, saved)
 
 
+def delete_checkpoints(uri: str) -> None:
+    """Delete a checkpoint and the one before it."""
+    for candidate in (uri, _with_suffix(uri, ".before")):
+        storage.delete_file(candidate)
+
+
 def set_aside_damaged(uri: str, new_state: Callable[[], _Loadable]) -> None:
     """Leave at `uri` the newest checkpoint that a new state can load, or none. Others are renamed to `.damaged`, with a
     warning.

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -46,10 +46,13 @@ class Record:
         if storage.exists(self.checkpoint_uri):
             state.load(storage.read_bytes(self.checkpoint_uri))
 
-    def replay_log(self, state: TrainingState) -> None:
-        """Send the log to the run unless the run has it: after a kill, a new run receives what came before."""
+    def replay_log(self, state: TrainingState, lines: Sequence[LogLine] | None = None) -> None:
+        """Send the log to the run unless the run has it: after a kill, a new run receives what came before.
+
+        lines: the log as the run gets it, where that is not as it is.
+        """
         if state.run_id != self.run.key:
-            for line in state.log:
+            for line in state.log if lines is None else lines:
                 log_line(self.run, line)
             state.run_id = self.run.key
 

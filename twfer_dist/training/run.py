@@ -11,6 +11,7 @@ import torch
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.output import StageOutput
+from twfer_dist.engine.system_metrics import log_system
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.training.checkpoint import set_aside_damaged
 from twfer_dist.training.distributed import rank_and_world_size
@@ -91,4 +92,6 @@ def _work(task: TrainingTask[S, R], record: Record, gpu: bool) -> R:
     rank, _ = rank_and_world_size()
     if rank == 0:
         record.replay_log(state)
-    return task.train(state, record if rank == 0 else None)
+        with log_system(record.run):
+            return task.train(state, record)
+    return task.train(state, None)

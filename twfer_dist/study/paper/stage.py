@@ -36,12 +36,12 @@ _FACES = ("warriors", "postures", "han", "american")
 class PaperConfig(Settings):
     """What the page calls itself, and what stands in the place of the paper's data; empty: the paper's own data."""
 
-    title: str = mark("The paper's tables")
-    people_are: str = ""
-    warriors_are: str = ""
-    postures_are: str = ""
-    han_are: str = ""
-    american_are: str = ""
+    title: str = mark("The paper's tables")  # of the page
+    people_are: str = ""  # what stands for the photographs of people
+    warriors_are: str = ""  # what stands for the terracotta warriors
+    postures_are: str = ""  # what stands for the warriors of known posture
+    han_are: str = ""  # what stands for the Han figures
+    american_are: str = ""  # what stands for the American figures
     language: Language = "en"  # of the page; the tables and paper.json are English
 
 
@@ -166,7 +166,7 @@ KIND = StageKind(
         Input("validity", ("validity",), optional=True),
         Input("similarity", ("similarity",), several=True, optional=True),
     ),
-    files=(InputFile("figures"),),
+    files=(InputFile("figures", "the paper's own numbers; the included ones if left out"),),
     build=_build,
     shown=(PAGE, "tables/tables.xlsx"),
 )
