@@ -23,7 +23,7 @@ test-all: test  ## the same and the long tier: kills, S3, job submission, benchm
 lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers auto
 
 docs: $(READY)  ## write the generated pages of docs/, and bring the catalogs of other languages up to date
 	@$(BIN)/python docs/generate.py

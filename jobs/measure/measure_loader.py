@@ -41,7 +41,7 @@ def rate(batches: Iterable[int]) -> float:
 
 
 def ours(dataset: Artifact, processes: int) -> float:
-    source = ImageSource(dataset, parts_of(dataset))
+    source = ImageSource(dataset, parts_of(dataset, seed=0))
     edges = batch_edges(source.count("train"), BATCH)
     encoded = source.epochs(edges, seed=0, start=(1, 0), epochs=1)
     return rate(len(batch.labels) for batch in loader.batches(encoded, DECODING, processes=processes))

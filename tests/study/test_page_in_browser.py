@@ -47,7 +47,7 @@ def pages(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     roads = [make_road(out, faces, READER, reader), make_road(out, faces, PAPER, networks)]
     paper = inputs_in(str(tmp_path_factory.mktemp("paper")))
     for language in LANGUAGES:
-        tables = make_tables(out, paper, replace(CONFIG, language=language)).tables
+        tables = make_tables(out, paper, replace(CONFIG, language=language)).tables  # type: ignore[arg-type]
         urls[f"paper-{language}"] = Path(tables.path("paper.html")).as_uri()
         config = ReportConfig(language=language)  # type: ignore[arg-type]
         reports = {"models": write_report(world, out, language), "roads": report_on(out, faces, *roads, config=config)}  # type: ignore[arg-type]
