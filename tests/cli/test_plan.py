@@ -93,3 +93,8 @@ def test_a_plan_of_a_million_photographs_is_priced(recipe: Path) -> None:
     assert planned.exit_code == 0, planned.output
     assert "1,000,000 photographs x" in planned.output and "EUR a month" in planned.output
     assert "Assumed: one face in each photograph." in planned.output
+
+
+def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:
+    result = twfer("run", "package:recipes/demo.yaml", "--out", tmp_path / "demo", "--plan")
+    assert result.exit_code == 0 and result.output.count("to do") == 19, result.output

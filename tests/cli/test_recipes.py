@@ -18,13 +18,11 @@ from s3_server import Server
 import twfer_dist
 from twfer_dist.cli.main import main
 from twfer_dist.engine import artifact, storage
-from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.status import find_recogniser
 from twfer_dist.synthesis import checkpoints
 from twfer_dist.synthesis.networks import Generator
 
 DEMO = Path(twfer_dist.__file__).parent / "demo"
-ROOT = Path(__file__).resolve().parents[2]
 FIGURES = 6
 
 STAGES: dict[str, dict] = {"faces": {"kind": "faces", "corpora": ["little"], "size": 64, "detector":
@@ -165,17 +163,6 @@ def test_studies_of_two_folders_of_one_name_stay_apart(
         "this one with --out"
     ) in said
     assert "holds no image" in refused("study", "there/photos.2024", "--model", little / "out")
-
-
-def test_recipe_of_the_demo_is_planned_whole(tmp_path: Path) -> None:
-    result = twfer("run", "package:recipes/demo.yaml", "--out", tmp_path / "demo", "--plan")
-    assert result.exit_code == 0 and result.output.count("to do") == 19, result.output
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_in_jobs_is_read(path: Path) -> None:
-    if path.stem != "env":  # of `ray job submit`
-        assert load_recipe(str(path)).name == path.stem
 
 
 def test_plan_says_what_is_to_do_and_does_nothing(little: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from twfer_dist.recipe.load import load_recipe
 from twfer_dist.recipe.run import plan_recipe
 from twfer_dist.recipe.walk import walk
 
+JOBS = Path(__file__).parents[2] / "jobs"
 BASE: dict[str, Any] = {
     "name": "base",
     "out": "runs/base",
@@ -103,3 +104,9 @@ def test_a_stage_says_what_it_may_use(tmp_path: Path) -> None:
         load_recipe(written(tmp_path, "z.yaml", number))
     with pytest.raises(UserError, match="stage 'few', compute.*'gpu' is not a setting here.*did you mean 'gpus'"):
         load_recipe(written(tmp_path, "y.yaml", wrong))
+
+
+@pytest.mark.parametrize("path", sorted(JOBS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_in_jobs_is_read(path: Path) -> None:
+    if path.stem != "env":  # of `ray job submit`
+        assert load_recipe(str(path)).name == path.stem

@@ -18,8 +18,6 @@ from twfer_dist.training.checkpoint import CHECKPOINT, save_checkpoint, unpack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SLOW = pytest.mark.long  # what the first kind shows, on another network
-
 
 def assert_equal_weights(one: Artifact, other: Artifact) -> None:
     names = [file.path for file in one.manifest.files if not file.path.endswith(("training.jsonl", ".png"))]
@@ -42,13 +40,8 @@ def kill_after_first_line(kind: str, data: Artifact, mlflow_uri: str, out: Path)
     return checkpoint
 
 
-@pytest.mark.parametrize(
-    ("kind", "damaged"),
-    [
-        ("generator", True),
-        *(pytest.param(kind, False, marks=SLOW) for kind in training_kinds.KINDS),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "damaged"), [("generator", True), *((kind, False) for kind in training_kinds.KINDS)])
 def test_a_killed_training_ends_as_an_unbroken_one(
     kind: str, damaged: bool, mlflow_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -129,6 +129,7 @@ def test_what_copies_shows_no_reference(scores: dict[str, Any]) -> None:
     assert effect["share_of_variance"] == 0
 
 
+@pytest.mark.long
 def test_without_arguments_on_what_ships(monkeypatch: pytest.MonkeyPatch) -> None:
     """The generator, the rendered figures and the terracottas of the package; every picture is counted."""
     counted: list[tuple[float, float]] = []
