@@ -9,6 +9,10 @@ FORWARD = 1 / 3
 """Of an image's forward and backward pass: the forward pass, which is all that a validation image costs."""
 
 
+SMALLEST = 80
+"""The side in pixels below which an image costs no less: what is left is to decode it and to update the weights."""
+
+
 def expected_training(config: TrainConfig, dataset: Content, compute: Compute, work: str = "train") -> Workload:
     """The pixels that pass through the network: of training images forward and backward, of others forward.
 
@@ -21,4 +25,5 @@ def expected_training(config: TrainConfig, dataset: Content, compute: Compute, w
     assumed = ("trainings run to their last epoch",) if config.patience else ()
     rate = f"{work} {config.network} {config.precision}" + (" on a GPU" if compute.gpus else "")
     model = Content(model=f"{config.network} {config.size}")
-    return Workload(rate, images * config.size**2 / 1e6, "megapixels", model, max(1, compute.workers), assumed)
+    amount = images * max(config.size, SMALLEST) ** 2 / 1e6
+    return Workload(rate, amount, "megapixels", model, max(1, compute.workers), assumed)
