@@ -69,7 +69,7 @@ class Usage:
     def begin(self) -> None:
         self.look()
         self._before, self._largest = dict(self._seconds), {}
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             self._earlier = Used(**json.loads(storage.read_bytes(self._uri)))
 
     def note(self) -> None:
