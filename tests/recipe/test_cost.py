@@ -41,7 +41,7 @@ def amounts(stages: dict[str, Estimate]) -> dict[str, float]:
 
 def test_rows_of_later_stages_follow_from_earlier_ones(tmp_path: Path) -> None:
     trained = (3 * (490 + 70 / 3) + 700 / 3) * 100**2 / 1e6  # forward and backward; a third of it forward alone
-    expected = {"faces": 406, "animated": 406 * 28, "data": 700, "arm": trained, "answers": 700 + 406}
+    expected = {"faces": 406, "animated": 406 * 28, "data": 700, "arm": trained, "answers": (700 + 406) * 100**2 / 1e6}
     assert amounts(stages_of(tmp_path)) == pytest.approx(expected)
 
 

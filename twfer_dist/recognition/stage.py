@@ -236,8 +236,9 @@ def _check(request: Request) -> None:
 
 def _workload(request: Request) -> Workload:
     images = joined(request.all("inputs"))
-    rate = f"predict {request.one('model').model}" + (" on a GPU" if request.compute.gpus else "")
-    return Workload(rate, images.rows, "images", images, request.compute.actors)
+    network, size = request.one("model").model.split()
+    rate = f"predict {network}" + (" on a GPU" if request.compute.gpus else "")
+    return Workload(rate, images.rows * int(size) ** 2 / 1e6, "megapixels", images, request.compute.actors)
 
 
 KIND = StageKind(
