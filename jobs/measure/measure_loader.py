@@ -12,7 +12,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -40,9 +39,9 @@ def rate(batches: Iterable[int]) -> float:
 
 
 def ours(dataset: Artifact, processes: int) -> float:
-    source = ImageSource(dataset, parts_of(dataset, seed=0))
-    edges = batch_edges(source.count("train"), BATCH)
-    encoded = source.epochs(edges, seed=0, start=(1, 0), epochs=1)
+    images = ImageSource(dataset, parts_of(dataset, seed=0))
+    edges = batch_edges(images.count("train"), BATCH)
+    encoded = images.epochs(edges, seed=0, start=(1, 0), epochs=1)
     return rate(len(batch.labels) for batch in loader.batches(encoded, DECODING, processes=processes))
 
 
@@ -64,16 +63,16 @@ def main() -> None:
     images = pc.sum(pc.equal(dataset.table(".", DATASET, columns=["split"])["split"], "train")).as_py()
     ray_cluster.start()
     processes = os.cpu_count() or 1
-    ways: dict[str, Callable[[], float]] = {
+    loaders: dict[str, Callable[[], float]] = {
         "threads": lambda: ours(dataset, 0),
         f"{processes} processes": lambda: ours(dataset, processes),
         "ray_data": lambda: ray_data(dataset),
     }
-    found: dict[str, Any] = {name: [] for name in ways}
+    rates: dict[str, list[float]] = {name: [] for name in loaders}
     for _ in range(ROUNDS):
-        for name, way in ways.items():
-            found[name].append(way())
-    print(json.dumps({"images": images, **{name: round(statistics.median(rates)) for name, rates in found.items()}}))
+        for name, load in loaders.items():
+            rates[name].append(load())
+    print(json.dumps({"images": images, **{name: round(statistics.median(rates[name])) for name in loaders}}))
 
 
 if __name__ == "__main__":

@@ -98,3 +98,13 @@ def test_initial_weights_that_are_not_numbers_are_blamed(source: ImageSource) ->
     torch.nn.init.constant_(state.network.fc.weight, math.nan)
     with pytest.raises(Diverged, match="diverged at epoch 1 of 2: its loss is nan; its initial weights are at fault"):
         next(training.fit(state, state.network, SMALL, source))
+
+
+def test_weight_decay_keeps_the_weights_small(source: ImageSource) -> None:
+    def norm(weight_decay: float) -> float:
+        config = dataclasses.replace(SMALL, network="resnet18", epochs=1, weight_decay=weight_decay)
+        state = training.new_state(config)
+        assert len(list(training.fit(state, state.network, config, source))) == 1
+        return float(sum(weights.square().sum() for weights in state.network.parameters()))
+
+    assert norm(0.1) < norm(0.0)
