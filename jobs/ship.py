@@ -1,6 +1,7 @@
 """Copy a trained network into the package, with its training log, settings and scores.
 
 twfer train-faces jobs/faces.yaml;   python jobs/ship.py runs/faces
+twfer run jobs/faces-photographs.yaml; python jobs/ship.py runs/faces
 twfer train-gan jobs/generator.yaml; python jobs/ship.py runs/generator
 twfer run jobs/reader.yaml;          python jobs/ship.py runs/reader
 twfer run jobs/identity.yaml;        python jobs/ship.py runs/identity
@@ -40,7 +41,11 @@ from twfer_dist.synthesis.evaluation import inputs
 from twfer_dist.training.observer import LOG
 
 
-def ship_faces(network: Artifact, test: Artifact, makehuman_test: Artifact, **heads: Artifact) -> Path:
+def ship_faces(
+    test: Artifact, makehuman_test: Artifact, photographs: Artifact | None = None, **others: Artifact
+) -> Path:
+    """The network of jobs/faces.yaml, or the `consistent` one of jobs/faces-photographs.yaml."""
+    network, heads = others.pop("consistent" if photographs else "network"), others
     weights = Path(analyzer.SHIPPED)
     shutil.copyfile(network.path(analyzer.WEIGHTS), weights)
     shutil.copyfile(network.path(faces_train.LOG), weights.with_suffix(".jsonl"))
@@ -49,7 +54,8 @@ def ship_faces(network: Artifact, test: Artifact, makehuman_test: Artifact, **he
     first, second = (
         evaluate.evaluate(str(weights), artifact.open_artifact(uri)) for uri in (evaluate.TEST, evaluate.SECOND_TEST)
     )
-    _write_facts(weights, network, *heads.values(), evaluation=first, evaluation_makehuman=second)
+    shown = {"photographs": photographs.manifest.digest} if photographs else {}
+    _write_facts(weights, network, *heads.values(), evaluation=first, evaluation_makehuman=second, **shown)
     return ship_units()
 
 

@@ -13,7 +13,7 @@ from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement.train_stage import face_network_spec, identity_network_spec
-from twfer_dist.measurement.training import FaceNetworkConfig
+from twfer_dist.measurement.training import MeasuringConfig
 from twfer_dist.recognition.train_stage import train_spec
 from twfer_dist.rendering.plan import ClayConfig
 from twfer_dist.synthesis.train_stage import generator_spec
@@ -21,7 +21,7 @@ from twfer_dist.synthesis.training import GeneratorConfig
 
 KINDS = ("generator", "face-network", "identity-network", "train")
 
-FACES = FaceNetworkConfig(steps=30, batch=8, held_out=0.3)
+FACES = MeasuringConfig(steps=30, batch=8, held_out=0.3)
 GENERATOR = GeneratorConfig(width=4, critic_width=2, batch=4, supervised_steps=40, adversarial_steps=2, scored_pairs=4)
 RECOGNISER = dataclasses.replace(recognition_data.SMALL, epochs=6, loss="softmax")
 

@@ -10,7 +10,7 @@ from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement.train_stage import face_network_spec
-from twfer_dist.measurement.training import FaceNetworkConfig
+from twfer_dist.measurement.training import MeasuringConfig
 from twfer_dist.rendering.plan import ClayConfig
 
 
@@ -29,5 +29,5 @@ def trained(rendered: Artifact, migrated_database: Path, tmp_path_factory: pytes
     out = tmp_path_factory.mktemp("trained")
     shutil.copy(migrated_database, out / "mlflow.db")
     tracking = Tracking(f"sqlite:///{out}/mlflow.db", "faces")
-    config = FaceNetworkConfig(steps=6, batch=8, held_out=0.3)
+    config = MeasuringConfig(steps=6, batch=8, held_out=0.3)
     return run_stage(face_network_spec([rendered], config, tracking, tests=[rendered]), str(out), quiet=True)

@@ -51,5 +51,5 @@ def test_corpora_of_one_size_are_joined(heads: Heads) -> None:
     joined = Heads.joined(parts)
     assert all((vars(joined)[name] == value).all() for name, value in vars(heads).items())
     smaller = dataclasses.replace(parts[0], images=parts[0].images[:, ::2, ::2])
-    with pytest.raises(UserError, match="different sizes"):
+    with pytest.raises(UserError, match="differ in size"):
         Heads.joined([smaller, parts[1]])

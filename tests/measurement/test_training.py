@@ -19,7 +19,7 @@ from twfer_dist.engine.tracking import Tracking
 from twfer_dist.measurement import analyzer, augmentation, identity, training
 from twfer_dist.measurement.augmentation import Examples, Heads
 from twfer_dist.measurement.train_stage import face_network_spec
-from twfer_dist.measurement.training import FaceNetworkConfig, Predictions, TrainingObjective
+from twfer_dist.measurement.training import FaceNetworkConfig, MeasuringConfig, Predictions, TrainingObjective
 from twfer_dist.training.loop import Diverged
 from twfer_dist.training.observer import LOG
 
@@ -93,7 +93,7 @@ def test_a_training_begins_with_the_weights_it_is_given(
     shutil.copy(migrated_database, tmp_path / "mlflow.db")
     tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "faces")
     given = trained.path(analyzer.WEIGHTS)
-    config = FaceNetworkConfig(steps=1, batch=8, held_out=0.3, learning_rate=1e-7, weight_decay=0.0)
+    config = MeasuringConfig(steps=1, batch=8, held_out=0.3, learning_rate=1e-7, weight_decay=0.0)
     spec = face_network_spec([rendered], config, tracking, initial=given)
     assert spec.fingerprint != face_network_spec([rendered], config, tracking).fingerprint
     files = [run_stage(spec, str(tmp_path), quiet=True).path(analyzer.WEIGHTS), given]

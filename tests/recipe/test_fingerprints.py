@@ -17,8 +17,8 @@ from twfer_dist.recipe.kinds import spec_of
 from twfer_dist.recipe.load import load_recipe
 
 FINGERPRINTS = {
-    "faces-tw58": "c31cbc4abbfd",
-    "faces-postures": "c28f2b7d5bc6",
+    "faces-tw58": "ba4d78ceca3a",
+    "faces-postures": "ca88312c119e",
     "animated": "e13aa9380222",
     "arm-1": "ca56812b8d78",
     "arm-2": "ddb9aa0d859b",

@@ -37,7 +37,7 @@ class Heads:
     def joined(cls, parts: Sequence["Heads"]) -> "Heads":
         """The heads of several corpora. UserError where their pictures differ in size."""
         if len({part.images.shape[1:] for part in parts}) > 1:
-            raise UserError("The rendered corpora have pictures of different sizes: render all with the same size.")
+            raise UserError("The pictures to learn from differ in size: make all of them with the same size.")
         return cls(*(np.concatenate(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
 
     def of(self, rows: np.ndarray) -> "Heads":
@@ -55,6 +55,9 @@ class Examples:
 
     def to(self, device: torch.device) -> "Examples":
         return Examples(*(value.to(device, non_blocking=True) for value in vars(self).values()))
+
+    def first(self, count: int) -> "Examples":
+        return Examples(*(value[:count] for value in vars(self).values()))
 
 
 def load_heads(rendered: Artifact) -> Heads:

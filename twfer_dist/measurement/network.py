@@ -33,6 +33,9 @@ class Measured:
     unit_scales: Tensor  # (B, 17)
     pose: Tensor  # (B, 3): yaw (to the subject's left), pitch (up), roll in degrees
 
+    def first(self, count: int) -> "Measured":
+        return Measured(*(value[:count] for value in vars(self).values()))
+
     def mirrored(self) -> "Measured":
         """The measurements of the mirror images."""
         points = torch.stack([SIZE - 1 - self.points[..., 0], self.points[..., 1]], -1)[:, list(MIRRORED)]

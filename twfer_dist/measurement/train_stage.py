@@ -16,10 +16,10 @@ from twfer_dist.engine.kind import Input, InputFile, Request, StageKind
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.tracking import Tracking
-from twfer_dist.measurement import analyzer, augmentation, checkpoint, identity, training
+from twfer_dist.measurement import analyzer, augmentation, checkpoint, consistency, identity, training
 from twfer_dist.measurement.augmentation import Heads
 from twfer_dist.measurement.network import FaceNetwork
-from twfer_dist.measurement.training import FaceNetworkConfig, State, TrainingObjective
+from twfer_dist.measurement.training import FaceNetworkConfig, MeasuringConfig, State, TrainingObjective
 from twfer_dist.training.loop import check_divisible
 from twfer_dist.training.observer import LOG, Observer, Record, log_lines
 from twfer_dist.training.run import Trained, run_training
@@ -33,10 +33,11 @@ SCORED_HEADS = 512  # with each checkpoint
 
 def face_network_spec(
     rendered: Sequence[Artifact],
-    config: FaceNetworkConfig,
+    config: MeasuringConfig,
     tracking: Tracking,
     *,
     tests: Sequence[Artifact] = (),
+    photographs: Sequence[Artifact] = (),
     initial: str = "",
     workers: int = 0,
     gpu: bool = False,
@@ -47,13 +48,14 @@ def face_network_spec(
 
     Writes faces.safetensors (float16, for `analyzer.open_network`) and training.jsonl. `results`: scores
     (`training.scores`) on the held-out figures and on the heads of each of `tests`; the number of heads; the MLflow
-    run's id. initial: weights of such a network to begin from. workers: processes of Ray Train, 0 for this one. A
-    killed training resumes from its last checkpoint, at most `checkpoint_seconds` old.
+    run's id. initial: weights of such a network to begin from. photographs: outputs of `twfer faces`, for which the
+    network keeps the initial one's answers in any light (`consistency.consistent_objective`). workers: processes of Ray
+    Train, 0 for this one. A killed training resumes from its last checkpoint, at most `checkpoint_seconds` old.
     """
     check_batch(config.batch, workers, pairs=False)
-    initial = storage.absolute(initial) if initial else ""  # workers run elsewhere
-    models = {"initial": analyzer.open_network(initial).sha256} if initial else {}
-    task = _Task(tuple(rendered), config, _Initial(initial), training.measurement_objective, _measurement_scores)
+    initial, models = _opened(initial, photographs)
+    objective = consistency.ObjectiveOf(tuple(photographs), initial)
+    task = _Task(tuple(rendered), config, _Initial(initial), objective, _measurement_scores)
 
     def do(output: StageOutput) -> None:
         with run_training(
@@ -67,8 +69,7 @@ def face_network_spec(
             _finish(output, task, trained)
             _finish_measurement(output, task, trained, tests)
 
-    inputs = {f"rendered_{number}": artifact for number, artifact in enumerate(rendered)}
-    inputs |= {f"test_{number}": artifact for number, artifact in enumerate(tests)}
+    inputs = _numbered(rendered=rendered, test=tests, photographs=photographs)
     return StageSpec("face-network", VERSION, inputs, config, models, {}, do)
 
 
@@ -102,8 +103,24 @@ def identity_network_spec(
             _finish(output, task, trained)
             _finish_identity(output, task, trained)
 
-    inputs = {f"rendered_{number}": artifact for number, artifact in enumerate(rendered)}
-    return StageSpec("identity-network", IDENTITY_VERSION, inputs, config, {}, {}, do)
+    return StageSpec("identity-network", IDENTITY_VERSION, _numbered(rendered=rendered), config, {}, {}, do)
+
+
+def _opened(initial: str, photographs: Sequence[Artifact]) -> tuple[str, dict[str, str]]:
+    """The absolute path of the network to begin from, as workers run elsewhere, and its digest by name. UserError where
+    it is no such network, or is missing although photographs need its answers.
+    """
+    if photographs and not initial:
+        raise UserError(
+            "photographs teach a network to keep its answers, and this one has none yet: name a trained one as "
+            "initial, such as package:weights/faces.safetensors, or leave photographs out."
+        )
+    initial = storage.absolute(initial) if initial else ""
+    return initial, {"initial": analyzer.open_network(initial).sha256} if initial else {}
+
+
+def _numbered(**inputs: Sequence[Artifact]) -> dict[str, Artifact]:
+    return {f"{name}_{number}": artifact for name, several in inputs.items() for number, artifact in enumerate(several)}
 
 
 @dataclass(frozen=True)
@@ -135,7 +152,7 @@ class _Task:
     rendered: tuple[Artifact, ...]
     config: FaceNetworkConfig
     build: Callable[[], nn.Module]
-    objective: Callable[[Heads, FaceNetworkConfig, Any], TrainingObjective]  # of the training heads, and the device
+    objective: Callable[[Heads, Any, Any], TrainingObjective]  # of the training heads, and the device
     scores: Callable[[Any, Heads], Mapping[str, float]]  # of a network on held-out heads
 
     @property
@@ -235,6 +252,7 @@ def _build(request: Request) -> StageSpec:
         request.config,
         request.tracking,
         tests=request.all("test"),
+        photographs=request.all("photographs"),
         initial=request.files.get("initial", ""),
         workers=request.compute.workers,
         gpu=request.compute.gpus > 0,
@@ -251,10 +269,11 @@ def _build_identity(request: Request) -> StageSpec:
 KIND = StageKind(
     "face-network",
     makes="the network that measures faces",
-    config=FaceNetworkConfig,
+    config=MeasuringConfig,
     inputs=(
         Input("rendered", ("render",), several=True),
         Input("test", ("render",), several=True, optional=True),
+        Input("photographs", ("faces",), several=True, optional=True, meaning="measured alike in any light"),
     ),
     files=(InputFile("initial", "weights of such a network to start from"),),
     build=_build,

@@ -61,6 +61,14 @@ class FaceNetworkConfig(Settings):
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # of the weights, the figures held out, and what each step draws
 
 
+@dataclass(frozen=True)
+class MeasuringConfig(FaceNetworkConfig):
+    """How the network that measures faces is trained."""
+
+    # weight, in the loss, of keeping its own answers for photographs, where it is given some (`photographs`)
+    consistency: Annotated[float, Range(0, 1000)] = 1.0
+
+
 @dataclass
 class State(SteppedState):
     """A network in training."""
@@ -109,7 +117,7 @@ def measurement_objective(
     """The objective of the network that measures faces: each epoch shows each head once, in the epoch's own order, as a
     photograph might show it.
     """
-    deviations = torch.from_numpy(heads.units.std(0) + 0.1).to(device)
+    scale = deviations(heads).to(device)
     count = len(heads.units)
 
     def rows_of(step: int) -> np.ndarray:
@@ -118,9 +126,12 @@ def measurement_objective(
         orders = [np.random.default_rng((config.seed, 1, epoch)).permutation(count) for epoch in epochs]
         return np.concatenate(orders)[first % count + np.arange(config.batch)]
 
-    return TrainingObjective(
-        rows_of, augmentation.augmented, lambda prediction, truth: loss(prediction, truth, deviations)
-    )
+    return TrainingObjective(rows_of, augmentation.augmented, lambda prediction, truth: loss(prediction, truth, scale))
+
+
+def deviations(heads: Heads) -> Tensor:
+    """float32 (17,): the standard deviation of each unit, enlarged a little, in which errors are measured."""
+    return torch.from_numpy(heads.units.std(0) + 0.1)
 
 
 def fit(
