@@ -154,6 +154,7 @@ def main(folder: str) -> None:
     index = json.loads(storage.read_bytes(storage.join(storage.absolute(folder), artifact.INDEX)))
     ships: dict[str, Callable[..., Path]] = {
         "faces": ship_faces,
+        "faces-photographs": ship_faces,
         "generator": ship_generator,
         "reader": ship_reader,
         "identity": ship_identity,

@@ -97,7 +97,8 @@ def _number_schema(kind: type, limits: Range) -> dict[str, Any]:
 
 
 def _comments(kind: type) -> dict[str, str]:
-    """The comment of each field: on its own lines above it, or at the end of its line."""
+    """The comment of each field, inherited ones too: on its own lines above it, or at the end of its line."""
+    inherited = [_comments(base) for base in kind.__bases__ if dataclasses.is_dataclass(base)]
     source = textwrap.dedent(inspect.getsource(kind))
     comments = {
         token.start[0]: token.string.lstrip("# ")
@@ -105,7 +106,8 @@ def _comments(kind: type) -> dict[str, str]:
         if token.type == tokenize.COMMENT
     }
     body = typing.cast(ast.ClassDef, ast.parse(source).body[0]).body
-    found, end = {}, 0
+    found: dict[str, str] = {name: comment for known in inherited for name, comment in known.items()}
+    end = 0
     for node in body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             lines = range(end + 1, typing.cast(int, node.end_lineno) + 1)
