@@ -48,7 +48,9 @@ def ship_faces(
     network, heads = others.pop("consistent" if photographs else "network"), others
     weights = Path(analyzer.SHIPPED)
     shutil.copyfile(network.path(analyzer.WEIGHTS), weights)
-    shutil.copyfile(network.path(faces_train.LOG), weights.with_suffix(".jsonl"))
+    log = weights.with_suffix(".jsonl")
+    earlier = log.read_text() if photographs else ""  # of the training that this one goes on from
+    log.write_text(earlier + Path(network.path(faces_train.LOG)).read_text())
     for shipped, rendered in ((evaluate.TEST, test), (evaluate.SECOND_TEST, makehuman_test)):
         _copy_output(rendered, shipped)
     first, second = (

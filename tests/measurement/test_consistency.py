@@ -72,18 +72,23 @@ def test_a_network_learns_to_keep_its_answers(photographs: Artifact, rendered: A
 
 def test_a_batch_holds_a_photograph_for_every_other_head(rendered: Artifact, photographs: Artifact) -> None:
     heads, shown = augmentation.load_heads(rendered), consistency.load_photographs([photographs])
-    objective = consistency.consistent_objective(heads, shown, MeasuringConfig(consistency=3.0))
+    objective, threefold = (
+        consistency.consistent_objective(heads, shown, MeasuringConfig(consistency=weight)) for weight in (1.0, 3.0)
+    )
     network = analyzer.open_network(analyzer.SHIPPED).network
     for count in (1, 2, 5):  # a worker's share may be odd
         examples = objective.draw(heads, np.stack([np.arange(count), np.arange(count)], 1), (0, 0))
         assert len(examples.units) == count + (count + 1) // 2
         assert torch.equal(examples.units[:count], torch.from_numpy(heads.units[:count]))
         with torch.inference_mode():
-            terms = objective.loss_of(network(standardised(examples.crops)), examples)
+            prediction = network(standardised(examples.crops))
+            terms, more = objective.loss_of(prediction, examples), threefold.loss_of(prediction, examples)
+        assert more.pop("photographs") == pytest.approx(3 * float(terms["photographs"])) and float(terms["photographs"])
+        assert all(torch.equal(terms[name], value) for name, value in more.items()) and len(more) == 4
         alone = training.measurement_objective(heads, MeasuringConfig()).draw(
             heads, np.stack([np.arange(count), np.arange(count)], 1), (0, 0)
         )
-        assert torch.equal(alone.crops, examples.crops[:count]) and set(terms) > {"units", "photographs"}
+        assert torch.equal(alone.crops, examples.crops[:count])
 
 
 def test_the_stage_needs_a_network_that_has_answers(

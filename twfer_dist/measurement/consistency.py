@@ -74,9 +74,11 @@ def consistent_objective(
     def draw(heads: Heads, rows: np.ndarray, seed: tuple[int, ...]) -> Examples:
         positions = rows[::_EVERY, 1]
         chosen = [np.random.default_rng((*seed, 5, int(p))).integers(len(photographs.images)) for p in positions]
-        beside = augmentation.augmented(photographs, np.stack([chosen, positions], 1), (*seed, 6))
+        pictured = augmentation.augmented(photographs, np.stack([chosen, positions], 1), (*seed, 6))
         shown = alone.draw(heads, rows, seed)
-        return Examples(*(torch.cat(both) for both in zip(vars(shown).values(), vars(beside).values(), strict=True)))
+        return Examples(
+            *(torch.cat(both) for both in zip(vars(shown).values(), vars(pictured).values(), strict=True))
+        )
 
     def loss_of(prediction: Measured, truth: Examples) -> dict[str, Tensor]:
         count = len(truth.units) * _EVERY // (_EVERY + 1)
