@@ -76,9 +76,7 @@ def consistent_objective(
         chosen = [np.random.default_rng((*seed, 5, int(p))).integers(len(photographs.images)) for p in positions]
         pictured = augmentation.augmented(photographs, np.stack([chosen, positions], 1), (*seed, 6))
         shown = alone.draw(heads, rows, seed)
-        return Examples(
-            *(torch.cat(both) for both in zip(vars(shown).values(), vars(pictured).values(), strict=True))
-        )
+        return Examples(*(torch.cat(both) for both in zip(vars(shown).values(), vars(pictured).values(), strict=True)))
 
     def loss_of(prediction: Measured, truth: Examples) -> dict[str, Tensor]:
         count = len(truth.units) * _EVERY // (_EVERY + 1)
