@@ -164,7 +164,7 @@ def main(folder: str) -> None:
     if (ship := ships.get(index["recipe"])) is None:
         sys.exit(
             f"{folder} was last made by the recipe {index['recipe']}, of which nothing ships: run jobs/faces.yaml, "
-            "jobs/generator.yaml, jobs/reader.yaml or jobs/identity.yaml."
+            "jobs/faces-photographs.yaml, jobs/generator.yaml, jobs/reader.yaml or jobs/identity.yaml."
         )
     weights = ship(
         **{

@@ -47,6 +47,5 @@ def _stop(*_: object) -> None:
 def main() -> None:
     """Read expressions in sculpted faces, from a folder of photographs to a study.
 
-    Start with `twfer run package:recipes/demo.yaml`, or with `twfer study FOLDER --model runs/demo` for photographs of
-    your own.
+    Start with `twfer run package:recipes/demo.yaml`, or with `twfer study FOLDER` for photographs of your own.
     """

@@ -38,7 +38,7 @@ class DatasetConfig(Settings):
     """
 
     include: tuple[Literal["animated", "photographs"], ...] = ("animated",)  # or both
-    # exactly this many images of each expression; all of them if None
+    # exactly this many images of each expression; all of them if null
     per_expression: Annotated[int, Range(1, 10**7)] | None = None
     # as many images of each expression as the rarest has, and no more than this
     at_most: Annotated[int, Range(1, 10**7)] | None = None

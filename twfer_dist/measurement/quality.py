@@ -31,7 +31,7 @@ class Gate(Settings):
 
     # least distance between the outer corners of the eyes, in pixels of the photograph
     eyes: Annotated[float, Range(0, 10_000)] = 16.0
-    sharpness: Annotated[float, Range(0, 10)] = 0.07  # least `face.sharpness`
+    sharpness: Annotated[float, Range(0, 10)] = 0.07  # least sharpness of the face, a column of the table
     turned: Annotated[float, Range(0, 180)] = 40.0  # largest yaw or pitch of the head in degrees
     # largest expected error of the points, in distances between the outer corners of the eyes
     predicted_nme: Annotated[float, Range(0, 10)] = 0.06

@@ -273,7 +273,9 @@ KIND = StageKind(
     inputs=(
         Input("rendered", ("render",), several=True),
         Input("test", ("render",), several=True, optional=True),
-        Input("photographs", ("faces",), several=True, optional=True, meaning="measured alike in any light"),
+        Input(
+            "photographs", ("faces",), several=True, optional=True, meaning="learned to be measured alike in any light"
+        ),
     ),
     files=(InputFile("initial", "weights of such a network to start from"),),
     build=_build,

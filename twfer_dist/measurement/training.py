@@ -65,7 +65,7 @@ class FaceNetworkConfig(Settings):
 class MeasuringConfig(FaceNetworkConfig):
     """How the network that measures faces is trained."""
 
-    # weight, in the loss, of keeping its own answers for photographs, where it is given some (`photographs`)
+    # weight, in the loss, of keeping its answers for `photographs` in any light, lens and crop
     consistency: Annotated[float, Range(0, 1000)] = 1.0
 
 

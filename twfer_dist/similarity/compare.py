@@ -35,7 +35,7 @@ class SimilarityConfig(Settings):
     """What is compared, and when two faces are nearly the same picture."""
 
     by: str = CORPUS  # corpus, expression, or a grouping column of the manifest
-    # this many random faces of each corpus in `sample_of` are compared; all faces if None
+    # this many random faces of each corpus in `sample_of` are compared; all faces if null
     sample: Annotated[int, Range(2, 10**7)] | None = None
     sample_of: tuple[str, ...] = ()  # every corpus if empty
     duplicate_similarity: Annotated[float, Range(0, 1)] = 0.8  # least cosine similarity of near-duplicates

@@ -48,7 +48,7 @@ class AnimateConfig(Settings):
     # "unlabelled": neutral faces and those without a label; "calm": neutral faces and the calmer half of those without
     select: Select = "neutral"
     batch: Annotated[int, Range(1, 4096)] = 16  # rows that the generator processes together
-    precision: Precision = "float32"  # of the generator's convolutions; bfloat16 is faster, see `animate`
+    precision: Precision = "float32"  # of the generator's convolutions; bfloat16 is about twice as fast
     quality: Annotated[int, Range(1, 100)] = 95  # of the JPEG images
 
     def agree(self) -> None:
