@@ -81,7 +81,7 @@ def degraded(heads: Heads, spans: np.ndarray) -> Iterator[tuple[str, list[np.nda
 
 
 def print_line(name: str, errors: np.ndarray, faces: list[Face], heads: Heads, rows: np.ndarray) -> None:
-    if len(rows) < 10:
+    if len(rows) < 30:  # too few to say anything
         return
     units = np.stack([faces[k].units for k in rows])
     r = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(units.T, heads.units[rows].T, strict=True)])
