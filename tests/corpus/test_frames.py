@@ -2,10 +2,14 @@
 
 import csv
 import io
+import pickle
+import signal
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -14,7 +18,8 @@ from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.corpus.frames import take_frames
-from twfer_dist.corpus.video_frames import FrameSettings
+from twfer_dist.corpus.video_frames import FrameSettings, read_video
+from twfer_dist.engine.isolated_worker import IsolatedWorker
 
 HEADS = sorted((Path(__file__).parents[2] / "twfer_dist" / "demo" / "postures" / "photographs").glob("*.jpg"))
 RATE = 24  # frames a second
@@ -120,6 +125,23 @@ def test_long_shots_are_divided_and_frames_bounded(folder: Path, tmp_path: Path)
     source, settings = str(folder / "tour.avi"), FrameSettings(per_shot=2, longest=1.0, at_most=3)
     counts = take_frames(source, str(tmp_path / "out"), settings, quiet=True)
     assert counts.shots == 8 and counts.frames["ok"] == 3 and counts.frames["left_out"] > 0
+
+
+class Unhurried(FrameSettings):
+    """Fails where frames are planned (which reads `longest`) while the decoder's alarm runs."""
+
+    def __getattribute__(self, name: str) -> Any:
+        ours = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL  # pytest's own alarm has a handler
+        if name == "longest" and ours and signal.getitimer(signal.ITIMER_REAL)[0]:
+            raise AssertionError("an alarm runs")
+        return super().__getattribute__(name)
+
+
+def test_planning_a_long_video_is_no_stalled_decoder(folder: Path, tmp_path: Path) -> None:
+    words = {"out": str(tmp_path), "settings": Unhurried(), "report": str(tmp_path / "report")}
+    with IsolatedWorker(pickle.dumps([(read_video, words)])) as worker:
+        made = worker.run(pa.table({"path": [str(folder / "tour.avi")], "video": ["tour.avi"]}))
+    assert isinstance(made, pa.Table) and made["status"].to_pylist() == ["ok", "ok", "ok", "repeated"]
 
 
 def test_the_command_says_what_to_do(folder: Path, tmp_path: Path) -> None:

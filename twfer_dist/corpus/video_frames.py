@@ -64,7 +64,9 @@ def read_video(plan: pa.Table, *, out: str, settings: FrameSettings, report: str
     progress = ProgressReporter(report)
     try:
         looks, note = _look(path, progress)
+        signal.alarm(0)  # no frame is decoded here, and planning a long video may take longer
         rows = _planned(video, looks, settings, note)
+        signal.alarm(STALLED_S)
         _write(path, out, {int(looks.frames[k]): row for k, row in rows if row["status"] == OK}, progress)
         made = [row for _, row in rows]
     except VideoError as error:
