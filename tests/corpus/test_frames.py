@@ -13,12 +13,14 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from s3_server import Server
 
 from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.corpus.frames import take_frames
 from twfer_dist.corpus.video_frames import FrameSettings, read_video
+from twfer_dist.engine import storage
 from twfer_dist.engine.isolated_worker import IsolatedWorker
 
 HEADS = sorted((Path(__file__).parents[2] / "twfer_dist" / "demo" / "postures" / "photographs").glob("*.jpg"))
@@ -125,6 +127,12 @@ def test_long_shots_are_divided_and_frames_bounded(folder: Path, tmp_path: Path)
     source, settings = str(folder / "tour.avi"), FrameSettings(per_shot=2, longest=1.0, at_most=3)
     counts = take_frames(source, str(tmp_path / "out"), settings, quiet=True)
     assert counts.shots == 8 and counts.frames["ok"] == 3 and counts.frames["left_out"] > 0
+
+
+def test_a_video_in_a_bucket_is_read_like_a_file(folder: Path, taken: Path, s3: Server, tmp_path: Path) -> None:
+    storage.write_bytes(s3.uri("videos/tour.avi"), (folder / "tour.avi").read_bytes())
+    take_frames(s3.uri("videos/tour.avi"), str(tmp_path / "out"), FrameSettings(), quiet=True)
+    assert rows_of(tmp_path / "out", "tour.avi") == rows_of(taken, "tour.avi")
 
 
 class Unhurried(FrameSettings):

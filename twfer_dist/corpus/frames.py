@@ -85,7 +85,8 @@ def _videos(source: str) -> tuple[str, list[str]]:
         raise UserError(f"{source} does not exist: name a video, or a folder of videos.")
     root, names = source, []
     if storage.is_file(source):
-        root, names = source.rpartition("/")[0] or "/", [storage.name_of(source)]
+        base, mark, query = source.partition("?") if "://" in source else (source, "", "")
+        root, names = (base.rpartition("/")[0] or "/") + mark + query, [storage.name_of(source)]
     videos = [path for path in names or list_folder(source).files if path.lower().endswith(VIDEO_ENDINGS)]
     if not videos:
         raise UserError(f"{source} is or holds no video ({', '.join(VIDEO_ENDINGS)}): name one, or a folder of videos.")
