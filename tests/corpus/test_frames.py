@@ -135,6 +135,22 @@ def test_a_video_in_a_bucket_is_read_like_a_file(folder: Path, taken: Path, s3: 
     assert rows_of(tmp_path / "out", "tour.avi") == rows_of(taken, "tour.avi")
 
 
+def test_a_video_may_have_blanks_or_a_long_name(tmp_path: Path) -> None:
+    names = ["my  tour.avi", f"{'像' * 76}.avi", f"{'像' * 75}俑.avi"]
+    for head, name in enumerate(names):
+        video(tmp_path / "tour.avi", shot(head)).rename(tmp_path / name)
+    for _ in range(2):
+        counts = take_frames(str(tmp_path), str(tmp_path / "out"), FrameSettings(), quiet=True)
+        assert counts.frames == {"ok": 3} and len(list((tmp_path / "out").glob("*.jpg"))) == 3
+    assert set(open_corpus(str(tmp_path / "out")).table["figure_id"].to_pylist()) == {f"{n}, shot 1" for n in names}
+    for name in ("-tour.avi", " tour.avi", "my\ttour.avi"):
+        (tmp_path / "odd" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "my  tour.avi").rename(tmp_path / "odd" / name)
+        with pytest.raises(UserError, match="a table cannot hold the name .*: begin it with a letter or a digit"):
+            take_frames(str(tmp_path / "odd"), str(tmp_path / "none"), FrameSettings(), quiet=True)
+        (tmp_path / "odd" / name).rename(tmp_path / "my  tour.avi")
+
+
 class Unhurried(FrameSettings):
     """Fails where frames are planned (which reads `longest`) while the decoder's alarm runs."""
 
