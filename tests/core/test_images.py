@@ -35,6 +35,15 @@ def test_what_is_not_an_image_or_too_large_is_none() -> None:
     assert images.decode(images.encode_png(RED), 30) is not None
 
 
+@pytest.mark.parametrize(("kind", "place"), [("AVIF", 81), ("DDS", 80)])
+def test_a_damaged_header_of_any_format_is_none(kind: str, place: int) -> None:
+    sink = io.BytesIO()
+    Image.fromarray(RED).save(sink, kind)
+    data = bytearray(sink.getvalue())
+    data[place] = 0
+    assert images.decode(bytes(data), 100) is None
+
+
 @pytest.mark.parametrize("side", [8, 50])
 def test_resize_square_gives_the_side(side: int) -> None:
     square = RED[:20, :20]

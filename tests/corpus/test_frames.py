@@ -2,19 +2,26 @@
 
 import csv
 import io
+import pickle
+import signal
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from s3_server import Server
 
 from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
 from twfer_dist.corpus.corpus import open_corpus
 from twfer_dist.corpus.frames import take_frames
-from twfer_dist.corpus.video_frames import FrameSettings
+from twfer_dist.corpus.video_frames import FrameSettings, read_video
+from twfer_dist.engine import storage
+from twfer_dist.engine.isolated_worker import IsolatedWorker
 
 HEADS = sorted((Path(__file__).parents[2] / "twfer_dist" / "demo" / "postures" / "photographs").glob("*.jpg"))
 RATE = 24  # frames a second
@@ -120,6 +127,45 @@ def test_long_shots_are_divided_and_frames_bounded(folder: Path, tmp_path: Path)
     source, settings = str(folder / "tour.avi"), FrameSettings(per_shot=2, longest=1.0, at_most=3)
     counts = take_frames(source, str(tmp_path / "out"), settings, quiet=True)
     assert counts.shots == 8 and counts.frames["ok"] == 3 and counts.frames["left_out"] > 0
+
+
+def test_a_video_in_a_bucket_is_read_like_a_file(folder: Path, taken: Path, s3: Server, tmp_path: Path) -> None:
+    storage.write_bytes(s3.uri("videos/tour.avi"), (folder / "tour.avi").read_bytes())
+    take_frames(s3.uri("videos/tour.avi"), str(tmp_path / "out"), FrameSettings(), quiet=True)
+    assert rows_of(tmp_path / "out", "tour.avi") == rows_of(taken, "tour.avi")
+
+
+def test_a_video_may_have_blanks_or_a_long_name(tmp_path: Path) -> None:
+    names = ["my  tour.avi", f"{'像' * 76}.avi", f"{'像' * 75}俑.avi"]
+    for head, name in enumerate(names):
+        video(tmp_path / "tour.avi", shot(head)).rename(tmp_path / name)
+    for _ in range(2):
+        counts = take_frames(str(tmp_path), str(tmp_path / "out"), FrameSettings(), quiet=True)
+        assert counts.frames == {"ok": 3} and len(list((tmp_path / "out").glob("*.jpg"))) == 3
+    assert set(open_corpus(str(tmp_path / "out")).table["figure_id"].to_pylist()) == {f"{n}, shot 1" for n in names}
+    for name in ("-tour.avi", " tour.avi", "my\ttour.avi"):
+        (tmp_path / "odd" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "my  tour.avi").rename(tmp_path / "odd" / name)
+        with pytest.raises(UserError, match="a table cannot hold the name .*: begin it with a letter or a digit"):
+            take_frames(str(tmp_path / "odd"), str(tmp_path / "none"), FrameSettings(), quiet=True)
+        (tmp_path / "odd" / name).rename(tmp_path / "my  tour.avi")
+
+
+class Unhurried(FrameSettings):
+    """Fails where frames are planned (which reads `longest`) while the decoder's alarm runs."""
+
+    def __getattribute__(self, name: str) -> Any:
+        ours = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL  # pytest's own alarm has a handler
+        if name == "longest" and ours and signal.getitimer(signal.ITIMER_REAL)[0]:
+            raise AssertionError("an alarm runs")
+        return super().__getattribute__(name)
+
+
+def test_planning_a_long_video_is_no_stalled_decoder(folder: Path, tmp_path: Path) -> None:
+    words = {"out": str(tmp_path), "settings": Unhurried(), "report": str(tmp_path / "report")}
+    with IsolatedWorker(pickle.dumps([(read_video, words)])) as worker:
+        made = worker.run(pa.table({"path": [str(folder / "tour.avi")], "video": ["tour.avi"]}))
+    assert isinstance(made, pa.Table) and made["status"].to_pylist() == ["ok", "ok", "ok", "repeated"]
 
 
 def test_the_command_says_what_to_do(folder: Path, tmp_path: Path) -> None:

@@ -84,3 +84,16 @@ def test_tidy_paths() -> None:
         "/x/a",
         "/x/a#1.jpg",
     ]
+
+
+def test_many_objects_with_the_same_names_are_folded_once() -> None:
+    folded: list[str] = []
+
+    class File(str):
+        def isascii(self) -> bool:
+            folded.append(self)
+            return super().isascii()
+
+    files = [File(f"fig{k}/front.jpg") for k in range(40)]
+    found = match([f"old/{file}" for file in files], files)
+    assert [guess.path for guess in found.values()] == files and sorted(folded) == sorted(files)

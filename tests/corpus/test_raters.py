@@ -6,6 +6,7 @@ import pytest
 from corpus_files import labels, put, read, remarks
 
 from twfer_dist.core.errors import UserError
+from twfer_dist.corpus.votes_table import read_votes, votes_csv
 
 
 def test_annotators_in_columns(tmp_path: Path) -> None:
@@ -84,3 +85,10 @@ def test_named_votes_and_a_label_that_they_give(tmp_path: Path) -> None:
     assert corpus.digest != read(tmp_path, text.replace("Wu: fear+anger", "Wu: fear")).digest  # a vote, not the label
     with pytest.raises(UserError, match="line 2: 'Li' has two votes"):
         read(tmp_path, "path,votes\na.jpg,Li: fear;Li: anger\n")
+
+
+def test_annotators_keep_their_names_in_votes_csv(tmp_path: Path) -> None:
+    corpus = read(put(tmp_path, "a.jpg"), "path,votes\na.jpg,@li: fear; 'Wu: anger\n")
+    data = votes_csv([corpus])
+    assert data and b",'@li,fear" in data
+    assert list(read_votes(data).values()) == list(corpus.votes.values()) == [{"@li": {2}, "'Wu": {6}}]

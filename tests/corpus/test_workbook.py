@@ -55,3 +55,25 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
         book.writestr("xl/worksheets/sheet1.xml", bytes(301_000_000))
     with pytest.raises(UserError, match="unpacks to 301 MB, but at most 300 MB are allowed: save it as CSV"):
         open_corpus(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["far down", "far right", "merged"])
+def test_a_small_workbook_of_many_cells_is_refused(tmp_path: Path, name: str) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.append(["path", "label"])
+    for line in range(2, 500):
+        sheet.cell(line, 16384 if name == "far right" else 1, f"{line}.jpg")
+    if name == "merged":
+        sheet.cell(1, 16384, "of all")
+        sheet.merge_cells("XFD1:XFD499")
+    book.save(path := put(tmp_path, "2.jpg") / "manifest.xlsx")
+    if name == "far down":
+        with zipfile.ZipFile(path) as archive:
+            parts = {part: archive.read(part) for part in archive.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for part, data in parts.items():
+                archive.writestr(part, data.replace(b'"499"', b'"3000000"').replace(b'"A499"', b'"A3000000"'))
+    assert path.stat().st_size < 20_000
+    with pytest.raises(UserError, match=r"manifest.xlsx has cells beyond row 1,048,576, or more than 5,000,000 with"):
+        open_corpus(str(tmp_path))

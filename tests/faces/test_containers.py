@@ -1,6 +1,7 @@
 """Metadata in image files: the orientation is read in every format, everything else is ignored, however damaged."""
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from face_files import TRIALS, saved, seen
 from PIL import Image, PngImagePlugin
 
-from twfer_dist.faces.containers import orientation
+from twfer_dist.faces.containers import orientation, without_end
 
 TURNED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how Pillow turns an upright picture into the stored one
 GARBAGE = b"this is not metadata \xff\xd8\0" * 40
@@ -108,3 +109,14 @@ def test_damaged_exif_is_ignored_in_heif_and_avif(head: Image.Image) -> None:
     for kind in ("HEIF", "AVIF"):
         data = saved(head, kind, exif=b"Exif\0\0" + exif(1)[:-4] + GARBAGE)
         assert (seen(data.replace(b"II*\0", b"XX\0\0")) == seen(data)).all()
+
+
+def test_a_jpeg_of_many_restart_markers_takes_little_memory(head: Image.Image) -> None:
+    data = saved(head, "JPEG")[:-2] + b"\xff\xd0" * 500_000
+    tracemalloc.start()
+    try:
+        completed = without_end(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert completed and peak < 8 * len(data)

@@ -112,11 +112,11 @@ def test_an_image_may_come_in_any_form() -> None:
 
 
 def test_what_is_no_image_has_a_row_that_says_so() -> None:
-    given = ["no base64", b"no image", np.zeros((4, 4, 3), np.float32), None, picture(2, 0)]
+    given = ["no base64", b"no image", np.zeros((4, 4, 3), np.float32), None, "Büste", picture(2, 0)]
     answers = mlflow.pyfunc.load_model(ADDRESS).predict(given)
-    assert answers["status"].tolist()[:4] == ["unreadable"] * 4
-    assert answers["expression"].isna().tolist() == [True] * 4 + [False] and not answers["accepted"][:4].any()
-    assert answers["reason"][0] == "the text is not an image in base64"
+    assert answers["status"].tolist()[:5] == ["unreadable"] * 5
+    assert answers["expression"].isna().tolist() == [True] * 5 + [False] and not answers["accepted"][:5].any()
+    assert answers["reason"][0] == answers["reason"][4] == "the text is not an image in base64"
     assert "not float32 of shape (4, 4, 3)" in answers["reason"][2]
 
 

@@ -8,6 +8,7 @@ own, twice: once to look for its shots, once to take the frames; no video is eve
 
 import contextlib
 import pickle
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ import pyarrow.fs as pafs
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.status import KILLED, OK, UNREADABLE
 from twfer_dist.corpus.files import list_folder
+from twfer_dist.corpus.grid import strip
 from twfer_dist.corpus.tables import read_table
 from twfer_dist.corpus.video import VIDEO_ENDINGS
 from twfer_dist.corpus.video_frames import COLUMNS, FrameSettings, Row, failed, read_video
@@ -28,6 +30,7 @@ from twfer_dist.engine.isolated_worker import IsolatedWorker, WorkerCrash
 from twfer_dist.engine.progress import Progress
 from twfer_dist.engine.spreadsheet import rows_to_csv, without_formula
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 FRAMES, MANIFEST = "frames.csv", "manifest.csv"
 _COLUMNS = (*COLUMNS, "video_sha256", "settings")
 _MANIFEST_COLUMNS = ("path", "figure_id", "video", "video_shot", "video_time", "video_sha256")
@@ -85,12 +88,16 @@ def _videos(source: str) -> tuple[str, list[str]]:
         raise UserError(f"{source} does not exist: name a video, or a folder of videos.")
     root, names = source, []
     if storage.is_file(source):
-        root, names = source.rpartition("/")[0] or "/", [storage.name_of(source)]
+        base, mark, query = source.partition("?") if "://" in source else (source, "", "")
+        root, names = (base.rpartition("/")[0] or "/") + mark + query, [storage.name_of(source)]
     videos = [path for path in names or list_folder(source).files if path.lower().endswith(VIDEO_ENDINGS)]
     if not videos:
         raise UserError(f"{source} is or holds no video ({', '.join(VIDEO_ENDINGS)}): name one, or a folder of videos.")
-    if odd := [name for name in videos if without_formula(name) != " ".join(name.split())]:
-        raise UserError(f"{source}: a table cannot hold the name '{odd[0]}': begin it with a letter or a digit.")
+    if odd := [name for name in videos if without_formula(name) != strip(name) or _CONTROL.search(name)]:
+        raise UserError(
+            f"{source}: a table cannot hold the name {odd[0]!r}: begin it with a letter or a digit, and leave out tabs "
+            "and line breaks."
+        )
     return root, videos
 
 

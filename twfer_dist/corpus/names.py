@@ -81,9 +81,11 @@ class _Search:
         self.by_case: dict[str, list[str]] = defaultdict(list)
         self.by_last: dict[str, list[str]] = defaultdict(list)
         self.by_stem: dict[str, list[str]] = defaultdict(list)
+        self.folders: dict[str, list[str]] = {}  # of each file, folded, from the last
         for file in files:
             folded = fold(file)
-            last = folded.rpartition("/")[2]
+            *above, last = folded.split("/")
+            self.folders[file] = above[::-1]
             self.by_form[unicodedata.normalize("NFC", file)].append(file)
             self.by_case[folded].append(file)
             self.by_last[last].append(file)
@@ -106,25 +108,28 @@ class _Search:
         last = fold(name).rpartition("/")[2]
         for how, found in ((FOLDER, self.by_last.get(last)), (ENDING, self.by_stem.get(last))):
             if free := [file for file in found or () if file not in taken]:
-                return _nearest(name, free, how, alone)
+                return self._nearest(name, free, how, alone)
         stem = last[: -len(ending.group())] if (ending := _ENDING.search(last)) else last
         free = [file for file in self.by_stem.get(stem, ()) if file not in taken]
-        guess = _nearest(name, free, ENDING, alone)
+        guess = self._nearest(name, free, ENDING, alone)
         return guess if guess.path else Match(None)  # for a missing a.tif, a.jpg and a.png are not alternatives
 
-
-def _nearest(name: str, files: Sequence[str], how: str, alone: bool) -> Match:
-    """The file whose folders agree most with those of `name`, from the end."""
-    wanted = fold(name).split("/")[:-1][::-1]
-    agreeing: dict[str, int] = {}
-    whole: dict[str, bool] = {}
-    for file in files:
-        folders = fold(file).split("/")[:-1][::-1]
-        pairs = list(zip(wanted, folders, strict=False))
-        agreeing[file] = next((k for k, (a, b) in enumerate(pairs) if a != b), len(pairs))
-        whole[file] = agreeing[file] == len(pairs)  # the folders of one end with those of the other
-    best = [file for file in files if agreeing[file] == max(agreeing.values())]
-    if len(best) == 1 and (whole[best[0]] or (alone and len(files) == 1)):
-        return Match(best[0], how)
-    several = [file for file in best if whole[file]]
-    return Match(None, how, tuple(sorted(several))) if len(several) > 1 else Match(several[0] if several else None, how)
+    def _nearest(self, name: str, files: Sequence[str], how: str, alone: bool) -> Match:
+        """The file whose folders agree most with those of `name`, from the end."""
+        wanted = fold(name).split("/")[:-1][::-1]
+        agreeing: dict[str, int] = {}
+        whole: dict[str, bool] = {}
+        for file in files:
+            pairs = list(zip(wanted, self.folders[file], strict=False))
+            agreeing[file] = next((k for k, (a, b) in enumerate(pairs) if a != b), len(pairs))
+            whole[file] = agreeing[file] == len(pairs)  # the folders of one end with those of the other
+        most = max(agreeing.values(), default=0)
+        best = [file for file in files if agreeing[file] == most]
+        if len(best) == 1 and (whole[best[0]] or (alone and len(files) == 1)):
+            return Match(best[0], how)
+        several = [file for file in best if whole[file]]
+        return (
+            Match(None, how, tuple(sorted(several)))
+            if len(several) > 1
+            else Match(several[0] if several else None, how)
+        )

@@ -111,11 +111,11 @@ def repeated(looks: Looks, found: list[tuple[int, int]]) -> list[int | None]:
     """For each shot the first earlier shot, itself no repetition, that already shows its sharpest frame, or None."""
     answers: list[int | None] = []
     shot_of = np.full(len(looks.times), -1)
+    pictures = _normalised(looks.pictures)
     for number, (first, end) in enumerate(found):
         (best,) = sharpest(looks, first, end, 1)
-        earlier = np.flatnonzero(shot_of >= 0)
-        alike = resemblance(looks.pictures[best : best + 1], looks.pictures[earlier])[0] >= SAME
-        answers.append(int(shot_of[earlier[alike]].min()) if alike.any() else None)
+        alike = (shot_of[:first] >= 0) & (pictures[:first] @ pictures[best] >= SAME)
+        answers.append(int(shot_of[:first][alike].min()) if alike.any() else None)
         if answers[-1] is None:
             shot_of[first:end] = number
     return answers

@@ -21,6 +21,7 @@ VERSION = 1
 LOOKS = 8  # a second of video
 QUALITY = 95  # of JPEG
 STALLED_S = 120  # without a frame, after which the decoder hangs
+_LONGEST_NAME = 227  # bytes: file systems allow 255, and the second and the suffix of a file being written follow
 
 REPEATED, BLANK_FRAME, LEFT_OUT = "repeated", "blank", "left_out"
 """Statuses of planned frames beside those of `core.status`: the shot repeats an earlier one; the frame shows nothing;
@@ -64,7 +65,9 @@ def read_video(plan: pa.Table, *, out: str, settings: FrameSettings, report: str
     progress = ProgressReporter(report)
     try:
         looks, note = _look(path, progress)
+        signal.alarm(0)  # no frame is decoded here, and planning a long video may take longer
         rows = _planned(video, looks, settings, note)
+        signal.alarm(STALLED_S)
         _write(path, out, {int(looks.frames[k]): row for k, row in rows if row["status"] == OK}, progress)
         made = [row for _, row in rows]
     except VideoError as error:
@@ -146,8 +149,19 @@ def _write(path: str, out: str, wanted: dict[int, Row], progress: ProgressReport
             if image is None:  # it was decoded at the first look
                 raise VideoError(UNREADABLE, f"the frame at {row['time']} s was decoded once and not again.")
             data = encode_jpeg(np.ascontiguousarray(image[..., ::-1]), QUALITY)
-            row |= {"path": f"{row['video']}#t={row['time']}.jpg", "sha256": storage.sha256(data)}
+            row |= {"path": f"{_stem(row['video'])}#t={row['time']}.jpg", "sha256": storage.sha256(data)}
             storage.write_bytes(storage.join(out, row["path"]), data)
         if frame.number == last:
             break
     video.close()
+
+
+def _stem(video: str) -> str:
+    """How the paths of a video's frames begin: with its path, or where its name is too long, the name's start and a
+    digest.
+    """
+    folder, slash, name = video.rpartition("/")
+    if len(name.encode()) > _LONGEST_NAME:
+        digest = storage.digest(video)
+        name = f"{name.encode()[: _LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}-{digest}"
+    return f"{folder}{slash}{name}"

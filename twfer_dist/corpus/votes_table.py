@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from twfer_dist.corpus.corpus import Corpus
 from twfer_dist.corpus.votes import Vote, parse_vote, words_of
-from twfer_dist.engine.spreadsheet import rows_to_csv
+from twfer_dist.engine.spreadsheet import as_written, rows_to_csv
 
 FILE = "votes.csv"
 _COLUMNS = ("photo_id", "corpus", "path", "figure_id", "annotator", "label")
@@ -30,5 +30,5 @@ def read_votes(data: bytes) -> dict[str, Mapping[str, Vote]]:
     """The votes in votes.csv by photo_id and annotator."""
     votes: dict[str, dict[str, Vote]] = {}
     for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig"))):
-        votes.setdefault(row["photo_id"], {})[row["annotator"]] = parse_vote(row["label"])
+        votes.setdefault(row["photo_id"], {})[as_written(row["annotator"])] = parse_vote(row["label"])
     return dict(votes)

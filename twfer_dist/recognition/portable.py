@@ -1,7 +1,6 @@
 """A recogniser for images that come one by one, as to a logged model: encoded or as arrays, faces framed or not."""
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,7 +134,7 @@ def _content(image: Any) -> bytes | np.ndarray:
     if isinstance(image, str):
         try:
             return base64.b64decode(image.rpartition(",")[2], validate=True)
-        except binascii.Error:
+        except ValueError:  # also of text that is not ASCII
             raise DecodeError(UNREADABLE, "the text is not an image in base64.") from None
     try:
         pixels = np.asarray(image)
