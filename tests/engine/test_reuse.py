@@ -100,6 +100,18 @@ def test_only_failed_rows_are_retried(source: Source, s3: Server, tmp_path: Path
     assert old.table("numbers", NUMBERS)["status"].to_pylist().count("unreachable") == 4
 
 
+def test_rows_that_failed_are_not_reused(source: Source, tmp_path: Path) -> None:
+    """An input was out of reach while the earlier output was made, and is there now."""
+    healthy = run_stage(source.job(12), str(tmp_path / "healthy"))
+    source.unreachable("00003")
+    first = run_stage(source.job(10), str(tmp_path / "out"))
+    source.unreachable()
+    source.seen()
+    more = run_stage(source.job(12), str(tmp_path / "out"))
+    assert source.seen() == ["00003", "00010", "00011"]
+    assert more.manifest.reused == Reused(first.name, 9) and more.digest == healthy.digest
+
+
 @DISK_AND_S3
 @pytest.mark.long
 def test_unchanged_rows_of_another_output_are_reused(
