@@ -219,6 +219,24 @@ def test_a_retry_killed_at_its_very_end_is_not_repeated(
     assert sorted(path.name for path in out.iterdir()) == [failed.name, replaced]
 
 
+def test_a_retry_of_another_build_starts_anew(source: Source, tmp_path: Path) -> None:
+    """The output is deleted after its retry was interrupted, and other rows fail when it is made again."""
+    out, healthy = str(tmp_path / "out"), run_stage(source.job(10), str(tmp_path / "healthy"))
+    source.unreachable("00003")
+    failed = run_stage(source.job(10), out)
+    source.unreachable()
+    source.seen()
+    for seen in (["00003"], []):  # of the same build it is resumed
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(source.job(10, interrupted=True), out, retry=True)
+        assert source.seen() == seen
+    shutil.rmtree(failed.uri)
+    source.unreachable("00005")
+    run_stage(source.job(10), out)
+    source.unreachable()
+    assert run_stage(source.job(10), out, retry=True).digest == healthy.digest
+
+
 def table(expected: pa.Schema, rows: Sequence[dict[str, object]]) -> pa.Table:
     return pa.Table.from_pylist([dict.fromkeys(expected.names) | row for row in rows], schema=expected)
 

@@ -110,6 +110,14 @@ def forget_lost_choice(found: Sequence[Reuse], directory: str) -> None:
         storage.delete_folder(storage.join(directory, WORK))
 
 
+def forget_other_retry(before: Artifact, directory: str) -> None:
+    """Delete the unfinished work in `directory` where it retries another build than `before`: other rows failed there,
+    so that its shards hold other ids.
+    """
+    if _recorded(directory) != before.build_id:
+        storage.delete_folder(storage.join(directory, WORK))
+
+
 def choose(found: Sequence[Reuse], directory: str, count: Callable[[Sequence[Reuse]], Sequence[int]]) -> Reuse | None:
     """The undamaged one of `found` that keeps the most rows; None where no row is kept. count: how many each keeps.
 
@@ -122,8 +130,13 @@ def choose(found: Sequence[Reuse], directory: str, count: Callable[[Sequence[Reu
     numbers = count(found) if found else []
     order = sorted(range(len(found)), key=lambda k: numbers[k], reverse=True)
     best = next((found[k] for k in order if numbers[k] and _is_intact(found[k].before)), None)
-    storage.write_json(storage.join(directory, WORK, _CHOICE), {"build_id": best.before.build_id} if best else {})
+    record(directory, best.before if best else None)
     return best
+
+
+def record(directory: str, chosen: Artifact | None) -> None:
+    """Note which output the unfinished work in `directory` reuses rows of."""
+    storage.write_json(storage.join(directory, WORK, _CHOICE), {"build_id": chosen.build_id} if chosen else {})
 
 
 def _recorded(directory: str) -> str | None:
