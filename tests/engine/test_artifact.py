@@ -75,9 +75,10 @@ def test_unknown_keys_of_a_manifest_are_ignored(numbers: Artifact) -> None:
 
 
 def test_a_damaged_manifest_names_the_remedy(numbers: Artifact) -> None:
-    (Path(numbers.uri) / MANIFEST).write_text("{")
-    with pytest.raises(UserError, match=r"_manifest.json is not JSON \(.*\): delete the directory and run"):
-        open_artifact(numbers.uri)
+    for content in (b"{", b'{"stage": "num\xffbers"}'):
+        (Path(numbers.uri) / MANIFEST).write_bytes(content)
+        with pytest.raises(UserError, match=r"_manifest.json is not JSON \(.*\): delete the directory and run"):
+            open_artifact(numbers.uri)
 
 
 def test_an_unfinished_directory_is_named(tmp_path: Path) -> None:

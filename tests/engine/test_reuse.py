@@ -100,6 +100,18 @@ def test_only_failed_rows_are_retried(source: Source, s3: Server, tmp_path: Path
     assert old.table("numbers", NUMBERS)["status"].to_pylist().count("unreachable") == 4
 
 
+def test_rows_that_failed_are_not_reused(source: Source, tmp_path: Path) -> None:
+    """An input was out of reach while the earlier output was made, and is there now."""
+    healthy = run_stage(source.job(12), str(tmp_path / "healthy"))
+    source.unreachable("00003")
+    first = run_stage(source.job(10), str(tmp_path / "out"))
+    source.unreachable()
+    source.seen()
+    more = run_stage(source.job(12), str(tmp_path / "out"))
+    assert source.seen() == ["00003", "00010", "00011"]
+    assert more.manifest.reused == Reused(first.name, 9) and more.digest == healthy.digest
+
+
 @DISK_AND_S3
 @pytest.mark.long
 def test_unchanged_rows_of_another_output_are_reused(
@@ -205,6 +217,24 @@ def test_a_retry_killed_at_its_very_end_is_not_repeated(
     assert source.seen() == []
     replaced = f"{failed.name}.replaced-{failed.build_id}"
     assert sorted(path.name for path in out.iterdir()) == [failed.name, replaced]
+
+
+def test_a_retry_of_another_build_starts_anew(source: Source, tmp_path: Path) -> None:
+    """The output is deleted after its retry was interrupted, and other rows fail when it is made again."""
+    out, healthy = str(tmp_path / "out"), run_stage(source.job(10), str(tmp_path / "healthy"))
+    source.unreachable("00003")
+    failed = run_stage(source.job(10), out)
+    source.unreachable()
+    source.seen()
+    for seen in (["00003"], []):  # of the same build it is resumed
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(source.job(10, interrupted=True), out, retry=True)
+        assert source.seen() == seen
+    shutil.rmtree(failed.uri)
+    source.unreachable("00005")
+    run_stage(source.job(10), out)
+    source.unreachable()
+    assert run_stage(source.job(10), out, retry=True).digest == healthy.digest
 
 
 def table(expected: pa.Schema, rows: Sequence[dict[str, object]]) -> pa.Table:

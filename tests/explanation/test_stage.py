@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from engine_stages import make_artifact
 from study_roads import make_road
 from study_tables import make_faces, make_predictions
 
@@ -32,3 +33,10 @@ def test_every_training_behind_the_answers_must_be_named(tmp_path: Path) -> None
     predictions = make_predictions(str(tmp_path), [faces], "ARM", 0.8)
     with pytest.raises(UserError, match="list them under 'models'"):
         explain_spec(predictions, [faces], ExplainConfig())
+
+
+def test_models_are_refused_where_the_reader_answered(tmp_path: Path) -> None:
+    faces = make_faces(str(tmp_path), figures=12)
+    read = make_road(str(tmp_path), faces, READER, {0: (HAPPINESS, 0.9)})
+    with pytest.raises(UserError, match="was made by the reader, not by a training: leave out 'models'"):
+        explain_spec(read, [faces], ExplainConfig(), models=[make_artifact(str(tmp_path / "train-0"))])

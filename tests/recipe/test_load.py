@@ -110,3 +110,12 @@ def test_a_stage_says_what_it_may_use(tmp_path: Path) -> None:
 def test_every_recipe_in_jobs_is_read(path: Path) -> None:
     if path.stem != "env":  # of `ray job submit`
         assert load_recipe(str(path)).name == path.stem
+
+
+@pytest.mark.parametrize(
+    "value", ["2024-13-45", "0b_", "!!int foo", "!!int ''", "!!timestamp x", "!!bool x", "!!map x"]
+)
+def test_a_value_that_is_not_what_it_looks_like_is_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / "x.yaml").write_text(f"name: x\nout: {value}\n")
+    with pytest.raises(UserError, match=r"x.yaml is not YAML \(.*line 2.*\): correct it there.$"):
+        load_recipe(str(tmp_path / "x.yaml"))

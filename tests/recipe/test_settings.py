@@ -274,6 +274,8 @@ def numbers(hint: Any, limits: bool = False) -> Iterator[tuple[Any, bool]]:
 def test_what_is_made_in_code_is_checked_too() -> None:
     with pytest.raises(ValueError, match="actors is 0; use 1 to 100,000"):
         Compute(actors=0)
+    with pytest.raises(ValueError, match="gpus is 1.5; use a share below 1, or a whole number"):
+        Compute(gpus=1.5)
 
 
 def test_a_directory_of_another_kind_is_refused_by_the_plan(tmp_path: Path) -> None:

@@ -1,13 +1,21 @@
 """The recipe behind `twfer study`."""
 
+import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from study_tables import make_training, make_world
 
+import twfer_dist
+from twfer_dist.cli.main import main
 from twfer_dist.core.errors import UserError
+from twfer_dist.engine import artifact
+from twfer_dist.recipe.status import find_faces
 from twfer_dist.recipe.study import study_recipe
 from twfer_dist.recognition.train_config import TrainConfig
+
+DEMO = Path(twfer_dist.__file__).parent / "demo"
 
 
 def test_a_study_of_a_bucket_prints_no_key(tmp_path: Path) -> None:
@@ -41,3 +49,33 @@ def test_any_of_the_folders_may_have_the_column(tmp_path: Path) -> None:
     assert study_recipe(folders, {}, ("pit",), None, None).stages[-1].settings["groups"] == ["pit"]
     with pytest.raises(UserError, match="have no column 'posture' to group by: they have pit"):
         study_recipe(folders, {}, ("posture",), None, None)
+
+
+@pytest.mark.parametrize(
+    "command", ["annotate", *(pytest.param(name, marks=pytest.mark.long) for name in ("study", "similarity"))]
+)
+def test_what_could_not_be_read_is_retried(ray_cluster: None, tmp_path: Path, command: str) -> None:
+    """Its size and time are those that it had then, so that only a retry reads it again."""
+    whole, folder, out = (
+        sorted((DEMO / "tw58" / "photographs").iterdir())[:3],
+        tmp_path / "photographs",
+        tmp_path / "out",
+    )
+    folder.mkdir()
+    for number, path in enumerate(whole):
+        (folder / f"{number}.jpg").write_bytes(path.read_bytes() if number else bytes(path.stat().st_size))
+    os.utime(folder / "0.jpg", (1, 1))
+    words = [command, str(folder), "--out", str(out), "--detector", "haar"]
+    words += ["--html", str(tmp_path / "page.html")] if command == "annotate" else []
+
+    def statuses() -> dict[str, int]:
+        found = CliRunner().invoke(main, words)
+        assert found.exit_code == 0, found.output
+        return dict(artifact.open_artifact(find_faces(str(out))).manifest.counts["photographs"])
+
+    assert statuses()["unreadable"] == 1
+    (folder / "0.jpg").write_bytes(whole[0].read_bytes())
+    os.utime(folder / "0.jpg", (1, 1))
+    assert statuses()["unreadable"] == 1
+    words += ["--retry", "failed"]
+    assert "unreadable" not in statuses()

@@ -25,7 +25,7 @@ from twfer_dist.core.errors import UserError
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.dataset import loader
 from twfer_dist.engine import intact, registry
-from twfer_dist.engine.artifact import Artifact, open_artifact
+from twfer_dist.engine.artifact import MANIFEST, Artifact, open_artifact
 from twfer_dist.engine.mlflow_store import sqlite_uri
 from twfer_dist.engine.spec import StageSpec
 from twfer_dist.engine.stage import run_stage
@@ -149,6 +149,20 @@ def test_a_registered_model_is_the_output_itself(registered: tuple[Artifact, str
     )  # fmt: skip
     assert intact.fault(fetched) is None and fetched.uri == registry.fetch("models:/spots/1", str(tmp_path), None)
     assert fetched.results["scores"] == registered[0].results["scores"]
+
+
+@pytest.mark.parametrize("manifest", [{"stage": "../../escaped/x", "fingerprint": "0" * 12}, {"fingerprint": "0" * 12}])
+def test_a_registered_model_cannot_choose_where_it_goes(
+    registered: tuple[Artifact, str], tmp_path: Path, manifest: dict[str, str]
+) -> None:
+    logged, client, name = tmp_path / "logged", MlflowClient(), f"foreign-{len(manifest)}"
+    (logged / registry.IN_MODEL).mkdir(parents=True)
+    (logged / registry.IN_MODEL / MANIFEST).write_text(json.dumps(manifest))
+    client.create_registered_model(name)
+    client.create_model_version(name, logged.as_uri())
+    with pytest.raises(UserError, match=f"models:/{name}/1 in MLflow at sqlite.* holds no output of a training"):
+        registry.fetch(f"models:/{name}/1", str(tmp_path / "out"), None)
+    assert list(tmp_path.iterdir()) == [logged]
 
 
 def fingerprints(recipe: Recipe) -> list[str]:

@@ -60,3 +60,13 @@ def test_another_file_is_one_clear_error(
         weights.read(str(path), "name another")
     assert str(error.value).startswith(str(path)) and str(error.value).endswith(": name another.")
     assert "\n" not in str(error.value) and "executed" not in capsys.readouterr().out
+
+
+def test_a_file_of_the_old_format_that_ends_early_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"fc.weight": torch.ones(4, 4)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    for end in range(0, len(whole), 3):
+        path.write_bytes(whole[:end])
+        with pytest.raises(UserError, match="is not a weight file"):
+            weights.read(str(path), "name another")

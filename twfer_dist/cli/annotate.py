@@ -9,7 +9,7 @@ from twfer_dist.annotation.answer import answer
 from twfer_dist.annotation.answer import share as share_words
 from twfer_dist.annotation.comparison import Comparison, compare
 from twfer_dist.cli.group import json_option, main
-from twfer_dist.cli.recipes import faces_options, faces_settings
+from twfer_dist.cli.recipes import faces_options, faces_settings, retry_option
 from twfer_dist.cli.terminal import print_facts, print_stage
 from twfer_dist.core.errors import UserError
 from twfer_dist.core.language import LANGUAGES, Language
@@ -40,9 +40,17 @@ LABELS, NUMBERS = "labels.csv", "agreement.json"
 @language_option
 @faces_options
 @click.option("--out", metavar="DIR", help="Folder or URI for the faces that are found. Default: runs/annotate-NAME.")
+@retry_option
 @json_option
 def annotate_command(
-    folder: str, html: str, at_most: int | None, language: Language, out: str | None, as_json: bool, **faces: Any
+    folder: str,
+    html: str,
+    at_most: int | None,
+    language: Language,
+    out: str | None,
+    retry: str | None,
+    as_json: bool,
+    **faces: Any,
 ) -> None:
     """Write a page on which people label faces: one file, which needs no server and sends nothing.
 
@@ -50,7 +58,7 @@ def annotate_command(
     """
     from twfer_dist.annotation.label_page import label_page
 
-    found = artifact.open_artifact(_faces(folder, faces_settings(**faces), out, as_json))
+    found = artifact.open_artifact(_faces(folder, faces_settings(**faces), out, retry is not None, as_json))
     page = label_page(found, corpus_roots(found), at_most=at_most, language=language)
     uri, data = storage.absolute(html), page.html.encode()
     storage.write_bytes(uri, data)
@@ -66,13 +74,13 @@ def annotate_command(
     print_facts(facts, as_json)
 
 
-def _faces(folder: str, settings: dict[str, Any], out: str | None, as_json: bool) -> str:
+def _faces(folder: str, settings: dict[str, Any], out: str | None, retry: bool, as_json: bool) -> str:
     """The output of faces that `folder` is or holds; else of the photographs in it, whose faces are found."""
     uri = storage.absolute(folder)
     if is_output(uri) or has_stages(uri):
         return find_faces(uri)
     recipe = faces_recipe(folder, settings, out or f"runs/annotate-{corpus_name(folder)}", None)
-    for outcome in run_recipe(recipe, quiet=as_json):
+    for outcome in run_recipe(recipe, quiet=as_json, retry=retry):
         if not as_json:
             print_stage(outcome.summary())
     return find_faces(recipe.out)

@@ -107,6 +107,7 @@ def faces_settings(detector: str, detector_model: str | None, aligned: bool, eve
 @faces_options
 @corrections_option
 @out_option
+@retry_option
 @json_option
 def study_command(
     folders: tuple[str, ...],
@@ -117,6 +118,7 @@ def study_command(
     language: Language,
     corrections: str | None,
     out: str | None,
+    retry: str | None,
     as_json: bool,
     **faces: Any,
 ) -> None:
@@ -134,7 +136,7 @@ def study_command(
     if model and not as_json:
         chosen = next(stage.inputs["model"][0] for stage in recipe.stages if stage.name == "read")
         click.echo(f"Recogniser: {chosen}")
-    _run(recipe, as_json=as_json)
+    _run(recipe, retry=retry is not None, as_json=as_json)
     _print_corrections(recipe, as_json)
 
 
@@ -165,6 +167,7 @@ def faces_command(
 @click.option("--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Of the map.")
 @faces_options
 @out_option
+@retry_option
 @json_option
 def similarity_command(
     corpora: tuple[str, ...],
@@ -174,6 +177,7 @@ def similarity_command(
     model: str | None,
     language: Language,
     out: str | None,
+    retry: str | None,
     as_json: bool,
     **faces: Any,
 ) -> None:
@@ -183,7 +187,8 @@ def similarity_command(
     """
     comparison = {"by": by, "sample": sample, "language": language}
     embedder = {"network": network, "model": model}
-    _run(similarity_recipe(corpora, faces_settings(**faces), out, embedder, comparison), as_json=as_json)
+    recipe = similarity_recipe(corpora, faces_settings(**faces), out, embedder, comparison)
+    _run(recipe, retry=retry is not None, as_json=as_json)
 
 
 def _print_corrections(recipe: Recipe, as_json: bool) -> None:

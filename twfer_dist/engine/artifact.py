@@ -208,7 +208,7 @@ def open_artifact(uri: str) -> Artifact:
         raise UserError(
             f"{uri} is not a finished output, as it has no {MANIFEST}: run the stage that makes it to completion."
         ) from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not JSON ({error}): delete the directory and run the stage again.") from None
     except KeyError as error:
         raise OutdatedError(

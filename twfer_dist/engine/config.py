@@ -43,13 +43,23 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.YAMLError(f"line {key.start_mark.line + 1}: a name is a word, not a list or a mapping")
             if key.value in seen:
                 raise yaml.YAMLError(f"line {key.start_mark.line + 1}: '{key.value}' appears twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """YAMLError where PyYAML raises whatever a value of the wrong form leads to: 2024-13-45 looks like a date."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):
+            raise yaml.YAMLError(
+                f"line {node.start_mark.line + 1}: '{node.value}' is not a valid {node.tag.rpartition(':')[2]}; put "
+                "text in quotes"
+            ) from None
 
     def whole_number(self, node: yaml.ScalarNode) -> int | str:
         """YAML 1.1 reads 7:1:2 as a time of day in seconds; here it stays text."""

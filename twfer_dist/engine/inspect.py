@@ -1,7 +1,7 @@
 """Summary of an output, finished or not: rows by status, with examples of those that are not ok."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -33,10 +33,22 @@ def inspect(directory: str) -> dict[str, Any]:
         raise UserError(
             f"{directory} is not an output of a stage: name one, such as a folder that `twfer status` lists."
         )
-    finished = storage.exists(storage.join(directory, artifact.MANIFEST))
-    files = _finished_files(directory) if finished else _unfinished_files(directory)
+    if not _is_finished(directory):
+        try:
+            return _summary(directory, "unfinished", _unfinished_files(directory))
+        except UserError:
+            if not _is_finished(directory):  # else the run finished meanwhile, and deleted the shards
+                raise
+    return _summary(directory, "finished", _finished_files(directory))
+
+
+def _is_finished(directory: str) -> bool:
+    return storage.exists(storage.join(directory, artifact.MANIFEST))
+
+
+def _summary(directory: str, state: str, files: Mapping[str, list[str]]) -> dict[str, Any]:
     tables = {name: table for name, paths in files.items() if (table := _summarise(directory, paths))}
-    return {"output": directory, "state": "finished" if finished else "unfinished", "tables": tables}
+    return {"output": directory, "state": state, "tables": tables}
 
 
 def planned_rows(directory: str) -> int:

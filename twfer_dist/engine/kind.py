@@ -25,6 +25,10 @@ class Compute(Settings):
     # Actors of each pool, and concurrent trials of a sweep; None: as many as the cluster has room for.
     actors: Annotated[int, Range(1, 100_000)] | None = None
 
+    def agree(self) -> None:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus is {self.gpus:g}; use a share below 1, or a whole number")
+
 
 @dataclass(frozen=True)
 class Input:

@@ -97,13 +97,18 @@ class StageOutput:
         """
         if isinstance(plan, pa.Table):
             plan = in_memory(plan, rows_per_shard * _SHARDS_PER_PART)
-        found = list(reuse.candidates(self.spec.fingerprint_payload, self.out)) if reuse_key_columns else []
-        reuse.forget_lost_choice(found, self.directory)
-        store = ShardStore(self.directory, tuple(self.spec.tables.items()), rows_per_shard)
+        tables = tuple(self.spec.tables.items())
+        found = list(reuse.candidates(self.spec.fingerprint_payload, self.out, *tables[0])) if reuse_key_columns else []
+        if self._before:
+            reuse.forget_other_retry(self._before, self.directory)
+        else:
+            reuse.forget_lost_choice(found, self.directory)
+        store = ShardStore(self.directory, tables, rows_per_shard)
         store.forget_other_layouts()
         store = write_plan(store, plan, reuse_key_columns, self.follow)
         if self._before:
-            chosen: Reuse | None = reuse.keep_permanent(self._before, *store.tables[0])
+            chosen: Reuse | None = reuse.keep_permanent(self._before, *tables[0])
+            reuse.record(self.directory, self._before)
         else:
             chosen = reuse.choose(found, self.directory, partial(count_kept, store)) if reuse_key_columns else None
         if chosen:

@@ -17,6 +17,7 @@ IN_MODEL = "artifacts/recogniser"
 """Where a logged model keeps the output of its training."""
 
 _ADDRESS = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
+_OUTPUT = re.compile(r"[a-z0-9-]+-[0-9a-f]{12}")
 
 
 def is_registered(uri: str) -> bool:
@@ -84,9 +85,25 @@ def _copy(store: Store, uri: str, kept: str) -> str:
         manifest = next(Path(folder).rglob(MANIFEST), None)
         if manifest is None:
             raise FileNotFoundError(uri)
-        known = json.loads(manifest.read_bytes())
-        target = storage.join(kept, f"{known['stage']}-{known['fingerprint']}")
+        target = storage.join(kept, _output_name(manifest.read_bytes(), f"{uri} in MLflow at {store.shown}"))
         files = [path for path in manifest.parent.rglob("*") if path.is_file() and path != manifest]
         for path in [*files, manifest]:
             storage.write_bytes(storage.join(target, path.relative_to(manifest.parent).as_posix()), path.read_bytes())
     return target
+
+
+def _output_name(manifest: bytes, shown: str) -> str:
+    """The name of the output that a manifest describes. UserError where it names none: it becomes a part of a path,
+    and whoever may write to the registry must not choose where files go.
+    """
+    try:
+        known = json.loads(manifest)
+        name = f"{known['stage']}-{known['fingerprint']}"
+    except (ValueError, KeyError, TypeError):
+        name = ""
+    if not _OUTPUT.fullmatch(name):
+        raise UserError(
+            f"{shown} holds no output of a training, as its {MANIFEST} does not name a stage and a fingerprint: name a "
+            "model that twfer registered."
+        )
+    return name

@@ -30,47 +30,61 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reuse:
-    """Rows of the finished output `before` that are reused.
+    """Rows of the finished output `before` that are reused: none with a transient status, and, unless `before` is
+    retried, only those whose row key is as planned.
 
-    retried: the planned table, where `before` is retried: all rows are kept except those with a transient status. By
-    default those are kept whose row key is as planned.
+    planned: the planned table of `before`.
     """
 
-    before: Artifact
-    retried: IdTable | None = None
+    planned: IdTable
+    retried: bool = False
+
+    @property
+    def before(self) -> Artifact:
+        return self.planned.output
 
     def keeps(self, plan: pa.Table) -> pa.Array:
         """Whether each row of a part of the plan is kept. The plan is sorted by id, and has row keys or is retried."""
         ids = plan.column(0).combine_chunks()
         within = IdRange.up_to(ids[0].as_py(), ids[-1].as_py())
-        if self.retried:
-            rows = read_range(self.retried, [self.retried.key, "status"], within)
+        kept = pa.array([True] * len(ids))
+        if self.retried or has_transient_rows(self.before):
+            rows = read_range(self.planned, [self.planned.key, "status"], within)
             lasting = rows.filter(pc.invert(pc.is_in(rows["status"], pa.array(TRANSIENT))))
-            return pc.is_in(ids, lasting[0].combine_chunks())
+            kept = pc.is_in(ids, lasting[0].combine_chunks())
+        if self.retried:
+            return kept
         theirs = row_keys.read(self.before, within)
         planned, other = plan[ROW_KEY].combine_chunks(), theirs[ROW_KEY].combine_chunks()
-        return pc.fill_null(pc.equal(planned, other.take(pc.index_in(ids, theirs[0].combine_chunks()))), False)
+        same = pc.equal(planned, other.take(pc.index_in(ids, theirs[0].combine_chunks())))
+        return pc.and_(kept, pc.fill_null(same, False))
 
     def rows(
         self, table: str, expected: pa.Schema, kept: Set[str], columns: Sequence[str], ids: IdRange
     ) -> Iterator[pa.Table]:
         """The rows of a table of `before` in a range of ids that belong to the planned ids `kept`, piece by piece."""
         # In the planned table a relative is a row of its own, which may be computed.
-        planned = table == self.before.manifest.planned_table
+        planned = table == self.planned.name
         for rows in id_ranges.scan_range(IdTable(self.before, table, expected), columns, ids):
             names = rows[expected.names[0]].to_pylist()
             mine = [name in kept if planned else schema.descends(name, kept) for name in names]
             yield rows.filter(pa.array(mine, pa.bool_()))
 
 
+def has_transient_rows(output: Artifact) -> bool:
+    """Whether some rows of an output are worth a retry."""
+    planned = output.manifest.planned_table
+    return planned is not None and bool(output.manifest.counts[planned].keys() & set(TRANSIENT))
+
+
 def keep_permanent(before: Artifact, planned: str, expected: pa.Schema) -> Reuse:
     """Reuse all rows of an output except those with a transient status. UserError where the output is damaged."""
     if problem := fault(before):
         raise UserError(f"{problem}: delete {before.uri} and run again to make it from scratch.")
-    return Reuse(before, IdTable(before, planned, expected))
+    return Reuse(IdTable(before, planned, expected), retried=True)
 
 
-def candidates(fingerprint_payload: Mapping[str, Any], out: str) -> Iterator[Reuse]:
+def candidates(fingerprint_payload: Mapping[str, Any], out: str, planned: str, expected: pa.Schema) -> Iterator[Reuse]:
     """The other outputs under `out` of the same stage, version, configuration and models with row keys."""
     for folder in storage.list_folders(out):
         if not folder.startswith(f"{fingerprint_payload['stage']}-"):
@@ -84,7 +98,7 @@ def candidates(fingerprint_payload: Mapping[str, Any], out: str) -> Iterator[Reu
             for key in fingerprint_payload.keys() - {"inputs"}
         )
         if same and row_keys.files(other):
-            yield Reuse(other)
+            yield Reuse(IdTable(other, planned, expected))
 
 
 def forget_lost_choice(found: Sequence[Reuse], directory: str) -> None:
@@ -93,6 +107,14 @@ def forget_lost_choice(found: Sequence[Reuse], directory: str) -> None:
     """
     chosen = _recorded(directory)
     if chosen and not any(reuse.before.build_id == chosen and _is_intact(reuse.before) for reuse in found):
+        storage.delete_folder(storage.join(directory, WORK))
+
+
+def forget_other_retry(before: Artifact, directory: str) -> None:
+    """Delete the unfinished work in `directory` where it retries another build than `before`: other rows failed there,
+    so that its shards hold other ids.
+    """
+    if _recorded(directory) != before.build_id:
         storage.delete_folder(storage.join(directory, WORK))
 
 
@@ -108,8 +130,13 @@ def choose(found: Sequence[Reuse], directory: str, count: Callable[[Sequence[Reu
     numbers = count(found) if found else []
     order = sorted(range(len(found)), key=lambda k: numbers[k], reverse=True)
     best = next((found[k] for k in order if numbers[k] and _is_intact(found[k].before)), None)
-    storage.write_json(storage.join(directory, WORK, _CHOICE), {"build_id": best.before.build_id} if best else {})
+    record(directory, best.before if best else None)
     return best
+
+
+def record(directory: str, chosen: Artifact | None) -> None:
+    """Note which output the unfinished work in `directory` reuses rows of."""
+    storage.write_json(storage.join(directory, WORK, _CHOICE), {"build_id": chosen.build_id} if chosen else {})
 
 
 def _recorded(directory: str) -> str | None:

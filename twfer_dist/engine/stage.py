@@ -10,8 +10,7 @@ from collections.abc import Callable
 import pyarrow.fs as pafs
 
 from twfer_dist.core.errors import UserError
-from twfer_dist.core.status import TRANSIENT
-from twfer_dist.engine import artifact, intact, lease, storage, usage
+from twfer_dist.engine import artifact, intact, lease, reuse, storage, usage
 from twfer_dist.engine.artifact import WORK, Artifact
 from twfer_dist.engine.output import StageOutput
 from twfer_dist.engine.spec import StageSpec
@@ -38,7 +37,7 @@ def run_stage(
     """
     out = storage.absolute(out)
     directory = storage.join(out, spec.name)
-    if (existing := find_output(spec, out)) and not (retry and _has_transient_rows(existing)):
+    if (existing := find_output(spec, out)) and not (retry and reuse.has_transient_rows(existing)):
         storage.delete_folder(storage.join(directory, WORK))  # left where the run was killed after its manifest
         spec.found(existing)
         return existing
@@ -46,7 +45,7 @@ def run_stage(
         retried = storage.join(out, f"{spec.name}.retry")
         _adopt_finished_retry(retried, directory)
         existing = find_output(spec, out)
-        if existing and not (retry and _has_transient_rows(existing)):
+        if existing and not (retry and reuse.has_transient_rows(existing)):
             return existing
         if existing is None and _is_finished(directory):
             _retire(directory)
@@ -92,11 +91,6 @@ def _fault(uri: str, build_id: str, quiet: bool) -> str | None:
 
 def _is_finished(directory: str) -> bool:
     return storage.exists(storage.join(directory, artifact.MANIFEST))
-
-
-def _has_transient_rows(output: Artifact) -> bool:
-    planned = output.manifest.planned_table
-    return planned is not None and bool(output.manifest.counts[planned].keys() & set(TRANSIENT))
 
 
 def _retire(directory: str) -> None:

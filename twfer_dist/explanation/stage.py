@@ -72,7 +72,8 @@ def explain_spec(
     map of the face (`maps.attribution_map`), and one of a network with random weights; the reader gets contributions of
     Action Units. truth: rendered corpora, for whose faces the table also says what is known: the units that were
     rendered, and what moved since the same figure at rest. reader: the weights behind an output of read. UserError
-    where a training behind the predictions is not among `models`, or a corpus of `truth` has no table of its units.
+    where a training behind the predictions is not among `models`, where there are models and the reader answered, or
+    where a corpus of `truth` has no table of its units.
     """
     numbers = _recognisers(predictions, models)
     rendered = read_rendered(truth)
@@ -95,6 +96,8 @@ def explain_spec(
 def _recognisers(predictions: Artifact, models: Sequence[Artifact]) -> dict[str, int]:
     """The index in `models` of each training behind the predictions, by digest; empty for the reader."""
     if predictions.manifest.stage == "read":
+        if models:
+            raise UserError(f"{predictions.uri} was made by the reader, not by a training: leave out 'models'.")
         return {}
     inputs = predictions.manifest.inputs
     wanted = [digest for name, digest in sorted(inputs.items()) if name == "model" or name.startswith("model_")]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from twfer_dist.core.errors import UserError
@@ -119,11 +120,12 @@ def recipe_status(folder: str) -> dict[str, Any]:
     for directory in _directories(folder):
         name = storage.name_of(directory)
         kind = name.rpartition("-")[0]
+        stage = Stage(names.get(name, kind), kind, {}, Lines())
         if _is_finished(directory):
             if ".replaced-" not in name:
-                stages.append(_finished(directory, Stage(names.get(name, kind), kind, {}, Lines())))
+                stages.append(_finished(directory, stage))
         elif is_output(directory):
-            stages.append(_unfinished(directory, kind))
+            stages.append(_unfinished(directory, stage))
     if not stages:
         raise UserError(f"{folder} holds no output of a stage: name the output folder of a recipe, such as runs/demo.")
     order = list(names)
@@ -140,13 +142,19 @@ def _finished(directory: str, stage: Stage) -> dict[str, Any]:
         return Outcome(stage, "outdated", None).summary() | {"output": directory}
 
 
-def _unfinished(directory: str, kind: str) -> dict[str, Any]:
-    tables = inspect(directory)["tables"]
-    return Outcome(Stage(kind, kind, {}, Lines()), "unfinished", None).summary() | {
+def _unfinished(directory: str, stage: Stage) -> dict[str, Any]:
+    try:
+        tables, planned = inspect(directory)["tables"], planned_rows(directory)
+    except UserError:
+        if not _is_finished(directory):
+            raise
+    if _is_finished(directory):  # the run ended meanwhile, and deleted its shards
+        return _finished(directory, stage)
+    return Outcome(replace(stage, name=stage.kind), "unfinished", None).summary() | {
         "output": directory,
         "rows": {name: table["rows"] for name, table in tables.items()},
         "counts": {name: table["counts"] for name, table in tables.items()},
-        "planned": planned_rows(directory),
+        "planned": planned,
     }
 
 

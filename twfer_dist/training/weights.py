@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from twfer_dist.core.errors import UserError
@@ -53,7 +52,7 @@ def read(uri: str, remedy: str) -> Weights:
         raise UserError(f"{uri} does not exist: {remedy}.") from None
     try:
         state, metadata = _decode(data)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # damaged files of PyTorch's old format raise anything, such as AssertionError
         fault = "it holds more than weights" if isinstance(error, pickle.UnpicklingError) else reason(error)
         raise UserError(f"{uri} is not a weight file ({fault}): {remedy}.") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
