@@ -98,3 +98,8 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def without_formula(text: str) -> str:
     """The text with a quote before it where a spreadsheet would run it as a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def with_formula(text: str) -> str:
+    """The text that `without_formula` was given."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
