@@ -1,5 +1,7 @@
 """A data set's images as workers read them, from disk and from S3."""
 
+import resource
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ import s3_server
 from recognition_data import dataset, rows
 
 from twfer_dist.core import schema
+from twfer_dist.core.errors import UserError
 from twfer_dist.dataset.parts import parts_of
 from twfer_dist.dataset.stream import Encoded, ImageSource, KeptImages, read_ahead
 from twfer_dist.engine import compaction
@@ -51,6 +54,16 @@ def test_workers_read_a_part_in_the_order_of_ids(images: Artifact) -> None:
     for _ in range(2):
         assert [i for batch in kept for i in batch.ids] == found
     assert next(iter(kept)).images == next(source.in_order("test", 4)).images
+
+
+def test_a_full_temporary_folder_is_named(images: Artifact) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # less than the images take
+    try:
+        with pytest.raises(UserError, match=f"{tempfile.gettempdir()}/.* cannot be written"):
+            KeptImages(ImageSource(images, parts_of(images, seed=0)).in_order("train", 4))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_images_are_read_from_object_storage(s3: s3_server.Server) -> None:

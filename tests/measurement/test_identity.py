@@ -68,6 +68,25 @@ def test_retrieval_finds_the_nearest_of_the_gallery() -> None:
     assert hits.tolist() == [True, True, False, True]
 
 
+def test_a_picture_is_never_its_own_match(rendered: Artifact) -> None:
+    """Only figures with two pictures count, wherever their pictures are."""
+    heads = augmentation.load_heads(rendered)
+    network = identity.new_network()
+    once = np.append(np.flatnonzero(heads.figure_ids != heads.figure_ids[0]), 0)
+    assert identity.scores(network, heads.of(once))["figures"] == 11
+    _, first = np.unique(heads.figure_ids, return_index=True)
+    with pytest.raises(UserError, match="held-out heads show each figure once"):
+        identity.scores(network, heads.of(first))
+    shuffled = heads.of(np.argsort(np.tile(np.arange(4), 12), kind="stable"))
+    assert identity.scores(network, shuffled) == identity.scores(network, heads)
+
+
+def test_two_inputs_with_equal_figures_are_refused(rendered: Artifact, tmp_path: Path, mlflow_uri: str) -> None:
+    spec = identity_network_spec([rendered, rendered], FaceNetworkConfig(steps=1, batch=8), Tracking(mlflow_uri, "x"))
+    with pytest.raises(UserError, match="share the figure"):
+        run_stage(spec, str(tmp_path), quiet=True)
+
+
 def test_a_whole_crop_is_scaled_corner_to_corner() -> None:
     """The corners of a crop's pixels are the corners of the network's, at any size."""
     for side in (64, 128, 200):

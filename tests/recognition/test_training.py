@@ -93,6 +93,17 @@ def test_a_resumed_training_equals_an_unbroken_one(config: TrainConfig, source: 
     torch.testing.assert_close(resumed.best, unbroken.best, atol=0, rtol=0)
 
 
+def test_a_training_resumed_after_an_update_knows_its_rate(source: ImageSource) -> None:
+    """Killed during the validation, with a checkpoint of the epoch's last update."""
+    broken, resumed = training.new_state(SMALL), training.new_state(SMALL)
+    saved: list[bytes] = []
+    run = training.fit(broken, broken.network, SMALL, source, lambda epochs: saved.append(broken.to_bytes()))
+    line = next(run)
+    resumed.load(saved[-1])
+    assert not resumed.log and resumed.updates
+    assert next(training.fit(resumed, resumed.network, SMALL, source)) == line
+
+
 def test_initial_weights_that_are_not_numbers_are_blamed(source: ImageSource) -> None:
     state = training.new_state(SMALL)
     torch.nn.init.constant_(state.network.fc.weight, math.nan)

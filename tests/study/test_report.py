@@ -9,6 +9,7 @@ from study_tables import (
     NASTY,
     World,
     answer_to,
+    make_animated,
     make_faces,
     make_predictions,
     make_sweep,
@@ -16,13 +17,14 @@ from study_tables import (
     output,
 )
 
-from twfer_dist.core.schema import FACES, PREDICTIONS
+from twfer_dist.core.schema import ANIMATED, FACES, PREDICTIONS
 from twfer_dist.core.status import LOW_QUALITY, OK
 from twfer_dist.core.taxonomy import EXPRESSIONS
 from twfer_dist.engine.artifact import Artifact
 from twfer_dist.engine.stage import run_stage
 from twfer_dist.recognition.recogniser import name_of
 from twfer_dist.recognition.train_config import TrainConfig
+from twfer_dist.study.figures import animated_strips
 from twfer_dist.study.inputs import NEW, SEEN
 from twfer_dist.study.report import ReportConfig, report_spec
 
@@ -153,3 +155,10 @@ def test_refused_faces_look_refused_and_get_no_answer(tmp_path: Path) -> None:
     assert all(' first"><span>' in card and "lip corner" not in card.partition("<details")[0] for card in accepted)
     assert not any(' first"><span>' in card for card in uncertain)  # no bar stands out as if it were the answer
     assert all('class="units"' not in card and "The face is too small." in card for card in refused)
+
+
+def test_animated_figures_of_two_corpora_may_share_an_id(tmp_path: Path) -> None:
+    faces = [make_faces(str(tmp_path / corpus), corpus=corpus, figures=2) for corpus in ("a", "b")]
+    rows = [row for one in faces for row in make_animated(one.uri, one).table(".", ANIMATED).to_pylist()]
+    animated = output(str(tmp_path), "animate", {".": (ANIMATED, sorted(rows, key=lambda row: row["image_id"]))}, faces)
+    assert len(animated_strips([animated], faces, 6)) == 4

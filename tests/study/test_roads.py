@@ -12,8 +12,10 @@ from study_roads import PAPER, make_road
 from study_tables import World, make_faces, make_predictions, make_training
 
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.spec import StageSpec
+from twfer_dist.engine.stage import run_stage
 from twfer_dist.reading.reader import NAME as READER
-from twfer_dist.recognition.cross_fitting import CrossFit
+from twfer_dist.recognition.cross_fitting import FILE, CrossFit, readers_of
 from twfer_dist.recognition.train_config import TrainConfig
 from twfer_dist.study.inputs import NEW
 
@@ -90,6 +92,17 @@ def test_errors_on_other_images_alone_correct_no_road(world: World, tmp_path: Pa
     assert study["correction"]["by"] is study["second"]["correction"]["by"] is None
     assert not any("Corrected" in paragraph for paragraph in study["answer"])
     assert "errors are known only on 420 rendered heads of 20 figures" in words_of(report)
+
+
+def test_no_name_of_a_cross_fit_runs_as_a_formula(world: World, tmp_path: Path) -> None:
+    configs = [TrainConfig(network="resnet18", size=64, seed=seed) for seed in range(2)]
+    trainings = [make_training(str(tmp_path), world.dataset, config, 20) for config in configs]
+    none = (pa.array([], pa.string()),) * 2
+    table = CrossFit(tuple(trainings), none, none).as_csv(pa.array(["=c\0+f", "d\0g"]), np.arange(2))
+    assert b"\n'=c,'+f," in table and b"\nd,g," in table
+    spec = StageSpec("predict", 1, {}, {}, {}, {}, lambda output: output.write_file(FILE, table))
+    read = readers_of(run_stage(spec, str(tmp_path), quiet=True))
+    assert read == {"=c\0+f": trainings[0].digest, "d\0g": trainings[1].digest}
 
 
 def test_labels_score_both_roads_on_new_figures(world: World, tmp_path: Path) -> None:

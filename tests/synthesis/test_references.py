@@ -42,6 +42,14 @@ def test_the_clearest_faces_of_different_figures_are_chosen(faces: pa.Table) -> 
     assert [r.reference_id for r in chosen if r.label == NEUTRAL] == ["n-0", "m-0"]
 
 
+def test_figures_of_two_corpora_may_share_an_id(faces: pa.Table) -> None:
+    fear = faces.slice(0, 3)
+    other = fear.set_column(0, "face_id", pa.array(["f-0", "g-0", "h-0"]))
+    other = other.set_column(1, "corpus", pa.array(["l"] * 3))
+    chosen = references.choose([fear, other], 4)
+    assert [r.reference_id for r in chosen if r.label == 2] == ["a-0", "f-0", "c-0", "h-0"]
+
+
 def test_without_a_labelled_face_the_prototype_is_the_reference(faces: pa.Table) -> None:
     chosen = references.choose([faces], 2)
     assert [r.reference_id for r in chosen if r.label == 1] == ["prototype-surprise"]

@@ -9,7 +9,9 @@ import torch
 from s3_server import Server
 
 from twfer_dist.engine import log, storage
-from twfer_dist.training.checkpoint import pack, save_checkpoint, set_aside_damaged
+from twfer_dist.engine.tracking import Tracking
+from twfer_dist.training.checkpoint import CHECKPOINT, pack, save_checkpoint, set_aside_damaged, unpack
+from twfer_dist.training.observer import Record, Recorder
 from twfer_dist.training.state import SteppedState
 
 
@@ -58,6 +60,25 @@ def test_a_kill_between_two_checkpoints_leaves_the_first(tmp_path: Path) -> None
     path.unlink()  # as between the two steps of a save
     set_aside_damaged(str(path), State)
     assert path.read_bytes() == whole
+
+
+def test_a_worker_killed_within_a_save_resumes(mlflow_uri: str, tmp_path: Path) -> None:
+    """Ray starts the worker again without `set_aside_damaged`."""
+    with Tracking(mlflow_uri, "x").start("t", str(tmp_path), tags={}, params={}) as run:
+        recorder = Recorder[State](Record(run, str(tmp_path / "work"), 0))
+        for step in (4, 5):
+            saved = State()
+            saved.step = step
+            recorder.save(saved)
+        path = tmp_path / "work" / CHECKPOINT
+        path.rename(f"{path}.before")  # the first of the two steps of a save
+        resumed = State()
+        recorder.record.resume(resumed)
+        assert resumed.step == 5
+        resumed.step = 6
+        recorder.save(resumed)
+    assert unpack(path.read_bytes())["step"] == 6
+    assert unpack(Path(f"{path}.before").read_bytes())["step"] == 5
 
 
 def test_checkpoints_in_a_bucket_are_set_aside_too(s3: Server) -> None:

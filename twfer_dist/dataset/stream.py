@@ -137,9 +137,13 @@ class KeptImages:
     def __init__(self, batches: Iterator[Encoded]) -> None:
         schema = pa.schema([("image_id", pa.string()), ("label", pa.int64()), ("image", pa.binary())])
         with tempfile.NamedTemporaryFile(suffix=".arrow") as file:
-            with pa.ipc.new_file(file.name, schema) as writer:
-                for batch in batches:
+            with storage.writing(file.name):
+                writer = pa.ipc.new_file(file.name, schema)
+            for batch in batches:
+                with storage.writing(file.name):
                     writer.write_batch(pa.record_batch([batch.ids, batch.labels, batch.images], schema=schema))
+            with storage.writing(file.name):
+                writer.close()
             self._reader = pa.ipc.open_file(pa.OSFile(file.name))  # an open file survives its deletion
 
     def __iter__(self) -> Iterator[Encoded]:

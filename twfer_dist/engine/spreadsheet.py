@@ -101,5 +101,5 @@ def without_formula(text: str) -> str:
 
 
 def as_written(text: str) -> str:
-    """The text whose `without_formula` is `text`."""
+    """The text that `without_formula` was given."""
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text

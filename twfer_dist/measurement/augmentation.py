@@ -1,7 +1,8 @@
 """Rendered heads to learn from, and their crops as photographs might show them.
 
 Every example is drawn from (seed, step, position in the batch), so that it does not depend on the number of workers,
-and a resumed training sees what an uninterrupted one would have seen.
+and a resumed training sees what an uninterrupted one would have seen. Only which positions have a photograph beside
+them depends on the workers (see `consistency.consistent_objective`).
 """
 
 from collections.abc import Sequence

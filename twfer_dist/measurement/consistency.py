@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
@@ -33,8 +34,9 @@ _EVERY = 2  # a photograph is shown beside every other head
 def load_photographs(faces: Sequence[Artifact]) -> Heads:
     """The measured faces of outputs of `twfer faces`; `answered` fills in their units. UserError where none is."""
     columns = ["figure_id", "landmarks68", "crop_matrix", "pose", "image", "status"]
-    rows = [row for artifact in faces for row in artifact.table("faces", FACES).select(columns).to_pylist()]
-    measured = [row for row in rows if row["status"] == OK and row["landmarks68"] is not None]
+    tables = [artifact.table("faces", FACES, columns=columns) for artifact in faces]
+    usable = (pc.field("status") == OK) & pc.field("landmarks68").is_valid()
+    measured = [row for table in tables for row in table.filter(usable).to_pylist()]
     if not measured:
         raise UserError(f"{faces[0].uri} holds no measured face: name photographs with faces.")
     parts = []
@@ -65,8 +67,8 @@ def answered(photographs: Heads, network: nn.Module, seed: int) -> Heads:
 def consistent_objective(
     heads: Heads, photographs: Heads, config: MeasuringConfig, device: torch.device | str = "cpu"
 ) -> TrainingObjective:
-    """`training.measurement_objective`, with a photograph beside every other head, and a further term of the loss for
-    them: `config.consistency` times the squared error of the units against those of `photographs`.
+    """`training.measurement_objective`, with a photograph beside every other head of a worker's share, and a further
+    term of the loss for them: `config.consistency` times the squared error of the units against those of `photographs`.
     """
     alone = training.measurement_objective(heads, config, device)
     deviations = training.deviations(heads).to(device)

@@ -5,7 +5,7 @@ shows each figure in two pictures, and the cosine of their embeddings must excee
 batch. Plain PyTorch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from twfer_dist.core import images
 from twfer_dist.core.crop import warp_crop
 from twfer_dist.core.errors import UserError
+from twfer_dist.core.schema import RENDERED
+from twfer_dist.engine.artifact import Artifact
 from twfer_dist.measurement import augmentation, checkpoint
 from twfer_dist.measurement.analyzer import SHIPPED, open_network
 from twfer_dist.measurement.augmentation import Examples, Heads
@@ -59,6 +61,19 @@ def network_on(face: FaceNetwork) -> IdentityNetwork:
     for name in ("stem", "body", "neck"):
         getattr(network, name).load_state_dict(getattr(face, name).state_dict())
     return network
+
+
+def check_distinct(rendered: Sequence[Artifact]) -> None:
+    """Raise UserError where two corpora use one figure_id: the network would learn that two figures are one."""
+    of_figure: dict[str, str] = {}
+    for artifact in rendered:
+        for figure_id in artifact.table(".", RENDERED, columns=["figure_id"])["figure_id"].unique().to_pylist():
+            if figure_id in of_figure:
+                raise UserError(
+                    f"{of_figure[figure_id]} and {artifact.uri} share the figure {figure_id}, which may look different "
+                    "in each: render each with its own seed."
+                )
+            of_figure[figure_id] = artifact.uri
 
 
 def paired_batches(heads: Heads, config: FaceNetworkConfig) -> Callable[[int], np.ndarray]:
@@ -132,12 +147,19 @@ def rank1_hits(
 
 
 def scores(network: IdentityNetwork, heads: Heads) -> dict[str, float]:
-    """identity_rank1: the share of figures whose last picture is nearest to their own first one; figures: their number.
+    """identity_rank1: the share of figures with several pictures whose last picture is nearest to their own first one;
+    figures: their number. UserError where no figure has two pictures.
 
     Heads are sorted by id, so a figure's first and last pictures come from different scenes if it has several.
     """
-    figures, first, number = np.unique(heads.figure_ids, return_index=True, return_counts=True)
-    last = first + number - 1
+    order = np.argsort(heads.figure_ids, kind="stable")
+    figures, start, number = np.unique(heads.figure_ids[order], return_index=True, return_counts=True)
+    several = number > 1
+    if not several.any():
+        raise UserError(
+            "The held-out heads show each figure once, so that none can be recognised: render more scenes of each."
+        )
+    figures, first, last = figures[several], order[start[several]], order[(start + number - 1)[several]]
     embedded = embeddings(network, augmentation.aligned(heads.of(np.concatenate([first, last]))).crops)
     hits = rank1_hits(embedded[len(first) :], figures, embedded[: len(first)], figures)
     return {"identity_rank1": float(hits.mean()), "figures": float(len(figures))}

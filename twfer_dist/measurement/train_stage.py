@@ -92,6 +92,7 @@ def identity_network_spec(
     task = _Task(tuple(rendered), config, identity.new_network, identity.contrastive_objective, identity.scores)
 
     def do(output: StageOutput) -> None:
+        identity.check_distinct(rendered)
         with run_training(
             output,
             task,

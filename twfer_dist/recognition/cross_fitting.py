@@ -15,6 +15,7 @@ from twfer_dist.core.schema import DATASET, figures
 from twfer_dist.dataset.folds import assign_folds
 from twfer_dist.engine import storage
 from twfer_dist.engine.artifact import Artifact
+from twfer_dist.engine.spreadsheet import as_written, rows_to_csv
 from twfer_dist.recognition.recogniser import NAMES, name_of, open_recogniser
 
 CROSS_FITTED = ", cross-fitted"
@@ -76,18 +77,18 @@ class CrossFit:
 
     def as_csv(self, named: pa.Array, readers: np.ndarray) -> bytes:
         """The file FILE: a line for each figure and the training that read it."""
-        sink = io.StringIO()
-        writer = csv.writer(sink, lineterminator="\n")
-        writer.writerow(["corpus", "figure_id", "model", "training"])
+        rows = []
         for name, reader in sorted(set(zip(named.to_pylist(), readers.tolist(), strict=True))):
             corpus, _, figure_id = name.rpartition("\0")
-            writer.writerow([corpus, figure_id, name_of(self.models[reader]), self.models[reader].digest])
-        return sink.getvalue().encode()
+            model = self.models[reader]
+            rows.append({"corpus": corpus, "figure_id": figure_id, "model": name_of(model), "training": model.digest})
+        return rows_to_csv(["corpus", "figure_id", "model", "training"], rows)
 
 
 def readers_of(predictions: Artifact) -> dict[str, str]:
     """The digest of the training that read each figure (`schema.figures`), from the output of a cross-fit."""
-    rows = list(csv.DictReader(io.StringIO(storage.read_bytes(predictions.path(FILE)).decode())))
+    lines = csv.DictReader(io.StringIO(storage.read_bytes(predictions.path(FILE)).decode("utf-8-sig")))
+    rows = [{key: as_written(value) for key, value in line.items()} for line in lines]
     columns = pa.schema([(name, pa.string()) for name in ("corpus", "figure_id", "training")])
     table = pa.Table.from_pylist(rows, columns)
     return dict(zip(figures(table).to_pylist(), table["training"].to_pylist(), strict=True))

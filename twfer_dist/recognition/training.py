@@ -184,7 +184,8 @@ class _Run:
 
     def epoch(self, epoch: int) -> float:
         """Make the updates that are left of an epoch; the learning rate of the last one."""
-        state, config, rate = self._state, self._config, 0.0
+        state, config = self._state, self._config
+        rate = config.rate(epoch, self.updates - 1, self.updates)  # a resumed epoch may have no update left
         self._net.train()
         while state.updates < self.updates:
             rate = config.rate(epoch, state.updates, self.updates)

@@ -16,7 +16,7 @@ from PIL import Image
 from twfer_dist.core import contact_sheet
 from twfer_dist.core.images import data_uri, jpeg_uri, thumbnail
 from twfer_dist.core.landmarks import apply_affine
-from twfer_dist.core.schema import ANIMATED, FACES, PREDICTIONS, READINGS
+from twfer_dist.core.schema import ANIMATED, FACES, PREDICTIONS, READINGS, figures
 from twfer_dist.core.status import LOW_QUALITY, OK, REJECTED
 from twfer_dist.core.taxonomy import ACTION_UNIT_MOVEMENTS, ACTION_UNITS, EXPRESSIONS, MAX_INTENSITY
 from twfer_dist.engine import storage
@@ -257,11 +257,11 @@ def _first_faces(animated: Artifact, limit: int) -> list[str]:
     """The first face id with a picture of each of the first `limit` figures; the table is sorted by face."""
     first: dict[str, str] = {}
     batches = animated.scan(".", ANIMATED).to_batches(
-        columns=["face_id", "figure_id"], filter=pc.field("status") == OK, batch_size=1 << 10
+        columns=["face_id", "corpus", "figure_id"], filter=pc.field("status") == OK, batch_size=1 << 10
     )
     for batch in batches:
-        for face, figure_id in zip(batch["face_id"].to_pylist(), batch["figure_id"].to_pylist(), strict=True):
-            first.setdefault(figure_id, face)
+        for face, figure in zip(batch["face_id"].to_pylist(), figures(batch).to_pylist(), strict=True):
+            first.setdefault(figure, face)
         if len(first) >= limit:
             break
     return list(first.values())[:limit]

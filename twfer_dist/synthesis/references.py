@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from twfer_dist.core.prototypes import prototype
+from twfer_dist.core.schema import figures
 from twfer_dist.core.status import OK
 from twfer_dist.core.taxonomy import EXPRESSIONS, NEUTRAL
 
@@ -38,7 +39,11 @@ def choose(faces: Sequence[pa.Table], per_expression: int, corpora: Sequence[str
 
     faces: FACES rows with at least `COLUMNS`. corpora: where references may come from; all corpora when empty.
     """
-    rows = [row for table in faces for row in table.select(COLUMNS).to_pylist()]
+    rows = [
+        row | {"figure": figure}
+        for table in faces
+        for row, figure in zip(table.select(COLUMNS).to_pylist(), figures(table).to_pylist(), strict=True)
+    ]
     rows = [
         row
         for row in rows
@@ -62,15 +67,15 @@ def _of_prototype(label: int) -> Reference:
 def _clearest(candidates: Sequence[Mapping[str, Any]], label: int, limit: int) -> list[Reference]:
     """The clearest candidates, at most one per figure and `limit` in total."""
     values = clearness(np.array([row["action_units"] for row in candidates], np.float64), label)
-    figure_ids: set[str] = set()
+    shown: set[str] = set()
     chosen = []
     for k in sorted(range(len(candidates)), key=lambda k: (-values[k], candidates[k]["face_id"])):
         row = candidates[k]
-        if row["figure_id"] in figure_ids or len(figure_ids) == limit:
+        if row["figure"] in shown or len(shown) == limit:
             continue
-        figure_ids.add(row["figure_id"])
+        shown.add(row["figure"])
         units = tuple(row["action_units"])
-        chosen.append(Reference(label, len(figure_ids), row["face_id"], units, round(float(values[k]), 4)))
+        chosen.append(Reference(label, len(shown), row["face_id"], units, round(float(values[k]), 4)))
     return chosen
 
 

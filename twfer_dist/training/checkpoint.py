@@ -46,6 +46,14 @@ def save_checkpoint(uri: str, saved: bytes) -> None:
     storage.write_bytes(uri, saved)
 
 
+def last_checkpoint(uri: str) -> bytes | None:
+    """The last checkpoint, if any: after a kill between the two steps of `save_checkpoint`, the one before it."""
+    for candidate in (uri, _with_suffix(uri, ".before")):
+        if storage.exists(candidate):
+            return storage.read_bytes(candidate)
+    return None
+
+
 def delete_checkpoints(uri: str) -> None:
     """Delete a checkpoint and the one before it."""
     for candidate in (uri, _with_suffix(uri, ".before")):

@@ -11,7 +11,7 @@ import numpy as np
 from twfer_dist.engine import storage
 from twfer_dist.engine.mlflow_run import Run
 from twfer_dist.engine.progress import ProgressReporter
-from twfer_dist.training.checkpoint import CHECKPOINT, save_checkpoint
+from twfer_dist.training.checkpoint import CHECKPOINT, last_checkpoint, save_checkpoint
 from twfer_dist.training.state import LogLine, SteppedState, TrainingState
 
 T = TypeVar("T", bound=TrainingState)
@@ -43,8 +43,8 @@ class Record:
 
     def resume(self, state: TrainingState) -> None:
         """Load the last checkpoint into `state`, if there is one."""
-        if storage.exists(self.checkpoint_uri):
-            state.load(storage.read_bytes(self.checkpoint_uri))
+        if (saved := last_checkpoint(self.checkpoint_uri)) is not None:
+            state.load(saved)
 
     def replay_log(self, state: TrainingState, lines: Sequence[LogLine] | None = None) -> None:
         """Send the log to the run unless the run has it: after a kill, a new run receives what came before.
