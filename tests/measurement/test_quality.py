@@ -14,7 +14,6 @@ def test_every_fault_has_its_sentence() -> None:
     points[list(OUTER_EYE_CORNERS)] = (20, 50), (80, 50)
     fine = Face(
         points,
-        np.eye(2, 3),
         predicted_nme=0.01,
         units=np.zeros(17),
         half_width_90=np.ones(17),

@@ -60,7 +60,6 @@ class NetworkAnalyzer:
         pose[2] = (pose[2] + np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) + 180) % 360 - 180
         return Face(
             points=points.astype(np.float32),
-            matrix=matrix,
             predicted_nme=float(prediction.point_scales[0].mean()) * 1.5 / max(eyes, 1.0),
             units=np.clip(prediction.units[0].numpy(), 0, MAX_INTENSITY),
             half_width_90=self.factors * prediction.unit_scales[0].numpy(),

@@ -17,7 +17,6 @@ class Face:
     """One measured face."""
 
     points: np.ndarray  # float32 (68, 2), pixels of the image
-    matrix: np.ndarray  # float32 (2, 3), image -> the upright crop of SIZE pixels that was measured
     predicted_nme: float  # the expected mean error of its points, in interocular distances
     units: np.ndarray  # float32 (17,), 0 to 5
     half_width_90: np.ndarray | None  # float32 (17,): half of each unit's 90 % interval; None where unknown

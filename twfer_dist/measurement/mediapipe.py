@@ -95,4 +95,4 @@ class MediaPipeAnalyzer:
         pose[2] = (pose[2] + np.degrees(np.arctan2(framing[1, 0], framing[0, 0])) + 180) % 360 - 180
         matrix = aligned_matrix(points, SIZE)
         crop = images.to_grey(warp_crop(image, matrix, SIZE))
-        return Face(points, matrix, 0.0, np.array(units, np.float32), None, pose.astype(np.float32), sharpness(crop))
+        return Face(points, 0.0, np.array(units, np.float32), None, pose.astype(np.float32), sharpness(crop))

@@ -15,12 +15,13 @@ HEADGEAR = (
     *("topknot", "cap", "general", "board", "pillbox", "curls", "bald"),
     *("fringe", "parted", "long", "turban", "wreath", "helmet", "veil"),
 )
-CLOTHING = ("armour", "robe", "bare")
 
 
 @dataclass(frozen=True)
 class Dress:
-    """headgear, clothing: see above. moustache, beard, carving: names of `facial_hair`. eyes: a name of `eyes.EYES`."""
+    """headgear: see above. clothing: armour, robe or bare. moustache, beard, carving: names of `facial_hair`.
+    eyes: a name of `eyes.EYES`.
+    """
 
     headgear: str
     clothing: str

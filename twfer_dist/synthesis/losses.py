@@ -67,18 +67,12 @@ it, and how soft this threshold is.
 
 
 def paired_loss(
-    image: Tensor,
-    truth: Tensor,
-    colour: Tensor,
-    attention: Tensor,
-    flow: Tensor | None = None,
-    *,
-    change_weight: float = 4.0,
+    image: Tensor, truth: Tensor, colour: Tensor, attention: Tensor, flow: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The losses of a generated image whose truth is known (not in the paper: its photographs have no such pairs).
 
     image, truth and colour (B, 3, S, S) in -1..1, attention (B, 1, S, S) in 0..1. With m = `change`(image, truth):
-        pixels: |fused - truth|, each pixel weighted 1 + change_weight * m;
+        pixels: |fused - truth|, each pixel weighted 1 + 4 m;
         edges: the same of the differences of neighbouring pixels, which L1 alone leaves blurred;
         attention: binary cross entropy of attention with 1 - m: keep an input pixel to the degree it does not change.
     If the generator warps its input (flow (B, 2, S, S) in halves of the side), the target of attention is to keep the
@@ -87,7 +81,7 @@ def paired_loss(
         bend: the mean absolute difference of neighbouring flows in pixels: neighbours move together.
     """
     changed = change(image, truth)
-    weight = 1 + change_weight * changed
+    weight = 1 + 4 * changed
     moved = image if flow is None else warp(image, flow)
     error = fuse(moved, colour, attention) - truth
     pixels = (weight * error.abs()).mean()
