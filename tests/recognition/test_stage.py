@@ -128,7 +128,7 @@ def test_predictions_have_the_accuracy_of_the_training(rows: dict[str, dict[str,
 def test_predictions_are_reused_when_inputs_are_added(outputs: list[Artifact]) -> None:
     few, more = outputs
     assert few.manifest.reused is None
-    assert more.manifest.reused == Reused(few.name, 5)
+    assert more.manifest.reused == Reused(few.name, 4)  # the unreadable one of the five is tried again
 
 
 @pytest.mark.long
