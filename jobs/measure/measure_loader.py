@@ -3,8 +3,8 @@
 DATASET is an output of kind dataset. Three ways decode and augment the same training images for batches of 32: the
 loader in threads of its process, the loader in processes beside it (a torch DataLoader), and Ray Data (read_parquet,
 map_batches, streaming_split, iter_torch_batches), in which Ray chooses the order. Prints a JSON object: the images a
-second of each over an epoch, the median of ROUNDS rounds. Each round starts its own processes; Ray's
-workers stay.
+second of each over an epoch, the median of ROUNDS rounds. Each round starts its own processes;
+Ray's workers stay.
 """
 
 import json

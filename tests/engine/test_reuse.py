@@ -219,7 +219,7 @@ def test_a_retry_killed_at_its_very_end_is_not_repeated(
     assert sorted(path.name for path in out.iterdir()) == [failed.name, replaced]
 
 
-def test_a_retry_of_another_build_starts_anew(source: Source, tmp_path: Path) -> None:
+def test_a_retry_of_another_build_starts_again(source: Source, tmp_path: Path) -> None:
     """The output is deleted after its retry was interrupted, and other rows fail when it is made again."""
     out, healthy = str(tmp_path / "out"), run_stage(source.job(10), str(tmp_path / "healthy"))
     source.unreachable("00003")

@@ -93,8 +93,8 @@ def _copy(store: Store, uri: str, kept: str) -> str:
 
 
 def _output_name(manifest: bytes, shown: str) -> str:
-    """The name of the output that a manifest describes. UserError where it names none: it becomes a part of a path,
-    and whoever may write to the registry must not choose where files go.
+    """The name of the output that a manifest describes. UserError where it names none: the name becomes part of a path,
+    and a stranger's model must not decide where files are written.
     """
     try:
         known = json.loads(manifest)
